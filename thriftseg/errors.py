@@ -1,0 +1,85 @@
+"""Exceptions for faults a user can mend.
+
+Each says in one line which file is meant, what was expected, what was found and how to fix it.
+The command line prints that line (and the optional detail under it) and exits with code 2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ThriftsegError(Exception):
+    """A fault in the input that the user can mend.
+
+    Args:
+        problem: What is wrong, in a few words.
+        path: The file or folder concerned.
+        expected: What should have been there.
+        found: What was there instead.
+        fix: What to do about it.
+        detail: Further lines shown below the message (an expected folder tree, a list of files).
+
+    Example:
+        >>> print(ThriftsegError("no such folder", path="data/camvid", fix="pass --root DIR"))
+        data/camvid: no such folder; fix: pass --root DIR
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: str | Path | None = None,
+        expected: object = None,
+        found: object = None,
+        fix: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        self.problem, self.path, self.expected, self.found = problem, path, expected, found
+        self.fix, self.detail = fix, detail
+        super().__init__(str(self))
+
+    @property
+    def headline(self) -> str:
+        """The message without its detail: always a single line."""
+        parts = [f"{self.path}: {self.problem}" if self.path is not None else self.problem]
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        if self.found is not None:
+            parts.append(f"found {self.found}")
+        if self.fix is not None:
+            parts.append(f"fix: {self.fix}")
+        return "; ".join(parts).replace("\n", " ")
+
+    def __str__(self) -> str:
+        return f"{self.headline}\n{self.detail}" if self.detail else self.headline
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Worker processes send exceptions by pickle, which would call __init__ with the message only.
+        return (_rebuild, (type(self), self.__dict__.copy()))
+
+
+def _rebuild(cls: type[ThriftsegError], state: dict[str, object]) -> ThriftsegError:
+    error = cls(**{key: state[key] for key in ("problem", "path", "expected", "found", "fix", "detail")})  # type: ignore[arg-type]
+    error.__dict__.update(state)
+    return error
+
+
+class DatasetError(ThriftsegError):
+    """Files of a data set are missing, unreadable or contradict its class table."""
+
+
+class LabelStoreError(ThriftsegError):
+    """A label store or its manifest is damaged, of another version or of another taxonomy."""
+
+
+class MixtureError(ThriftsegError):
+    """A mixture asks for labels, offsets or clips that do not exist."""
+
+
+class ConfigError(ThriftsegError):
+    """A setting is out of range or contradicts another one."""
+
+
+class CheckpointError(ThriftsegError):
+    """A weight file is missing, damaged or belongs to another network."""

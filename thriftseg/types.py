@@ -1,0 +1,155 @@
+"""Types that cross room borders: clips, samples, label kinds and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORE_INDEX = 255
+"""Train id of pixels without a label: no loss, not scored."""
+
+
+class LabelKind(IntEnum):
+    """Where a label came from; travels through batches as an integer."""
+
+    MANUAL = 0
+    PROPAGATED = 1
+    COARSE = 2
+    REFINED = 3
+    CLICKS = 4
+    BOXES = 5
+    FILLED = 6
+
+    @property
+    def label(self) -> str:
+        """Lower-case name, as written in manifests and tables."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of video and the label files that came with it.
+
+    Frames are addressed by their native number (the number in the file name), never by list position; gaps
+    between numbers are normal. `frame_step` is the distance of adjacent frames in native numbers, so the frame at
+    offset `o` from the annotated frame `n` has the number `n + o * frame_step`.
+
+    Attributes:
+        video: Identifier, unique within the data set over all splits, usable as a relative folder name.
+        frames: Native number to frame file, in increasing order of number.
+        labels: Native number to manual label file.
+        coarse: Native number to coarse label file (a PNG, or polygons JSON).
+        instances: Native number to instance id file.
+        frame_step: Native numbers between adjacent frames.
+        drive: The recording this clip was cut from; splits that share a drive may leak.
+    """
+
+    video: str
+    frames: Mapping[int, Path]
+    labels: Mapping[int, Path] = field(default_factory=dict)
+    coarse: Mapping[int, Path] = field(default_factory=dict)
+    instances: Mapping[int, Path] = field(default_factory=dict)
+    frame_step: int = 1
+    drive: str = ""
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        """Native numbers of the manually labelled frames, increasing."""
+        return tuple(sorted(self.labels))
+
+    def number_at(self, annotated: int, offset: int) -> int:
+        """Native number of the frame `offset` steps away from the annotated one."""
+        return annotated + offset * self.frame_step
+
+    def offset_of(self, annotated: int, number: int) -> float:
+        """Signed distance of `number` from the annotated frame, in steps."""
+        return (number - annotated) / self.frame_step
+
+    def past(self, number: int, count: int) -> list[int]:
+        """The `count` frames before `number`, oldest first; a missing one repeats the next newer frame."""
+        numbers: list[int] = []
+        newest = number
+        for back in range(1, count + 1):
+            candidate = number - back * self.frame_step
+            newest = candidate if candidate in self.frames else newest
+            numbers.append(newest)
+        return numbers[::-1]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training item: a frame, where its label comes from, and the human actions that label descends from.
+
+    Attributes:
+        clip: The clip the frame belongs to.
+        number: Native number of the frame to segment.
+        annotated: Native number of the manually annotated frame this sample was drawn from.
+        source: "manual", "coarse" or the name of a source in the label store.
+        kind: Kind of the label.
+        label: Label file, or `None` for labels kept as points.
+        points: Clicks as (column, row, train id), for labels kept as points.
+        actions: Identifiers of the human actions this label descends from.
+        weight: Factor on this sample's loss.
+    """
+
+    clip: Clip
+    number: int
+    annotated: int
+    source: str
+    kind: LabelKind
+    label: Path | None = None
+    points: tuple[tuple[int, int, int], ...] | None = None
+    actions: tuple[str, ...] = ()
+    weight: float = 1.0
+
+    @property
+    def offset(self) -> int:
+        """Signed distance from the annotated frame in steps."""
+        return round(self.clip.offset_of(self.annotated, self.number))
+
+    @property
+    def id(self) -> str:
+        """`video/number`, as used in logs and batches."""
+        return f"{self.clip.video}/{self.number:06d}"
+
+
+class SemanticBatch(TypedDict):
+    """A batch for training a semantic network. Shapes: B samples, T frames (the last is the one to segment).
+
+    `frames` is uint8 RGB when it leaves the workers and float in [0, 1] after the transfer to the device.
+    """
+
+    frames: Tensor  # (B, T, 3, H, W)
+    label: Tensor  # (B, H, W) int64 train ids, 255 = ignore
+    kind: Tensor  # (B,) LabelKind
+    weight: Tensor  # (B,) float
+    valid: Tensor  # (B, H, W) bool, False on geometric padding
+    id: list[str]
+    frames_raw: NotRequired[Tensor]  # (B, T, 3, H, W) float in [0, 1], before photometric augmentation
+    neighbours: NotRequired[Tensor]  # (B, N, 3, H, W)
+    neighbour_flow: NotRequired[Tensor]  # (B, N, 2, H, W) flow target -> neighbour
+    neighbour_valid: NotRequired[Tensor]  # (B, N, H, W) bool
+
+
+class StreamBatch(TypedDict):
+    """Consecutive frames of videos for evaluation, in playing order.
+
+    A frame that is not `scored` is only predicted, so that the pair ending at the next frame can be scored.
+    """
+
+    frames: Tensor  # (B, T, 3, H, W)
+    label: Tensor  # (B, H, W) int64 train ids, 255 everywhere where there is no label
+    scored: Tensor  # (B,) bool: count this frame's label
+    labelled: Tensor  # (B,) bool: the frame has a label file
+    paired: Tensor  # (B,) bool: the previous item is the previous frame of the same video and the pair is scored
+    flow_backward: Tensor  # (B, 2, H, W) flow t -> t-1; zeros where not paired
+    flow_forward: Tensor  # (B, 2, H, W) flow t-1 -> t; zeros where not paired
+    video: list[str]
+    number: Tensor  # (B,) native frame numbers
+    id: list[str]
