@@ -1,0 +1,58 @@
+"""Data for the tests: every layout is written once per session by the generator and read by the true readers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REFERENCE_VARIABLE = "THRIFTSEG_REFERENCE"
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Folder of third-party reference data; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get(REFERENCE_VARIABLE, Path(__file__).resolve().parents[2] / "shared"))
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"reference data not found in {folder} (set {REFERENCE_VARIABLE})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def synthesize_layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that writes a small data set in a layout, once per session."""
+    from thriftseg.datasets.synthetic_writer import synthesize
+
+    made: dict[str, Path] = {}
+
+    def make(layout: str) -> Path:
+        if layout not in made:
+            made[layout] = tmp_path_factory.mktemp("synthetic") / layout
+            synthesize(
+                made[layout], layout=layout, train_clips=3, val_clips=2, frames=8, height=64, width=128, seed=0, jobs=1
+            )
+        return made[layout]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cityscapes_root(synthesize_layout: Callable[[str], Path]) -> Path:
+    return synthesize_layout("cityscapes")
+
+
+@pytest.fixture(scope="session")
+def camvid_root(synthesize_layout: Callable[[str], Path]) -> Path:
+    return synthesize_layout("camvid")
+
+
+@pytest.fixture(scope="session")
+def idd_root(synthesize_layout: Callable[[str], Path]) -> Path:
+    return synthesize_layout("idd")
+
+
+@pytest.fixture(scope="session")
+def veis_root(synthesize_layout: Callable[[str], Path]) -> Path:
+    return synthesize_layout("veis")
