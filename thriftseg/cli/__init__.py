@@ -1,1 +1,1 @@
-"""Placeholder docstring: the owner of this room replaces it."""
+"""The `thriftseg` command; every command is a thin wrapper of a function callable from Python."""

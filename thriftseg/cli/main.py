@@ -1,0 +1,147 @@
+"""Dispatcher of the `thriftseg` command: imports only the module of the command that was asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from thriftseg import __version__
+from thriftseg.errors import ThriftsegError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """One entry of `thriftseg --help`.
+
+    A module named here offers `add_arguments(parser)` and `run(args) -> int`, called with a
+    `jsonargparse.ArgumentParser` and what it parsed; commands of the trainer offer `main(argv) -> int` instead.
+
+    Attributes:
+        module: Module under `thriftseg.cli`.
+        summary: One line for the help page.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "quickstart": Command("quickstart", "synthesise a data set, train from three label sources, show quality and cost"),
+    "fit": Command("train", "train a network from a config"),
+    "validate": Command("train", "score a checkpoint on the validation split"),
+    "test": Command("train", "score a checkpoint on the test split"),
+    "predict": Command("predict", "segment a video file or a folder of frames"),
+    "label": Command("label", "generate labels from cheaper ones (clicks, propagate)"),
+    "data": Command("data", "check, synthesize or import data; print a mixture and its cost"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a `thriftseg` command line.
+
+    Args:
+        argv: Arguments after the program name; `sys.argv` by default.
+
+    Returns:
+        Exit code: 0, 2 for a fault the user can mend, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except SystemExit as stop:
+        return _exit_code(stop)
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        print(f"thriftseg: error: {message}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def entry_point() -> None:
+    """Console script: run `sys.argv` and exit."""
+    sys.exit(main())
+
+
+def user_message(error: BaseException) -> str | None:
+    """What to tell the user about an exception, or `None` when it is a defect of the program.
+
+    Looks through the exceptions that caused this one, so a fault is found behind the wrappers of the
+    argument parser, the trainer and the worker processes of a data loader.
+    """
+    for link in _chain(error):
+        if isinstance(link, ThriftsegError):
+            return _unwrap_worker(str(link))
+    for link in _chain(error):
+        if isinstance(link, argparse.ArgumentError) or type(link).__name__ == "MisconfigurationException":
+            return _one_line(str(link))
+    return None
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _parser()
+    if not arguments:
+        parser.print_help()
+        return EXIT_USER_ERROR
+    if arguments[0] not in COMMANDS:
+        parser.parse_args(arguments)
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    module = importlib.import_module(f"thriftseg.cli.{COMMANDS[name].module}")
+    if hasattr(module, "main"):
+        trainer_command: Callable[[list[str]], int] = module.main
+        return trainer_command([name, *rest])
+    from jsonargparse import ArgumentParser
+
+    command = ArgumentParser(prog=f"thriftseg {name}", description=COMMANDS[name].summary, exit_on_error=False)
+    module.add_arguments(command)
+    return int(module.run(command.parse_args(rest)) or 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="thriftseg",
+        usage="thriftseg COMMAND [options]",
+        description="Train video segmentation networks from cheap labels and know what every label cost.",
+        epilog=f"commands:\n{listing}\n\n`thriftseg COMMAND --help` lists the options of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"thriftseg {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _unwrap_worker(message: str) -> str:
+    """Cut away the traceback that a data loader puts in front of an exception of its worker."""
+    return re.split(r"^thriftseg\.errors\.\w+: ", message, flags=re.MULTILINE)[-1].rstrip() or message
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _exit_code(stop: SystemExit) -> int:
+    """Exit code of a SystemExit; the trainer turns an interrupt into one."""
+    if any(isinstance(link, KeyboardInterrupt) for link in _chain(stop)):
+        return EXIT_INTERRUPTED
+    return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR if stop.code else 0
