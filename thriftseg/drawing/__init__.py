@@ -1,1 +1,40 @@
-"""Placeholder docstring: the owner of this room replaces it."""
+"""Pictures and videos of label maps: colours, overlays, error maps, captions, contact sheets.
+
+Needs numpy, OpenCV and Pillow only.
+
+Example:
+    >>> import numpy as np
+    >>> label = np.array([[0, 1], [1, 255]], dtype=np.uint8)
+    >>> colorize(label, [(128, 64, 128), (0, 0, 142)])[0].tolist()
+    [[128, 64, 128], [0, 0, 142]]
+"""
+
+from __future__ import annotations
+
+from thriftseg.drawing.overlay import (
+    CORRECT_COLOR,
+    IGNORED_COLOR,
+    WRONG_COLOR,
+    Palette,
+    blend,
+    colorize,
+    contact_sheet,
+    error_map,
+    legend,
+    side_by_side,
+)
+from thriftseg.drawing.video import VideoWriter
+
+__all__ = [
+    "CORRECT_COLOR",
+    "IGNORED_COLOR",
+    "WRONG_COLOR",
+    "Palette",
+    "VideoWriter",
+    "blend",
+    "colorize",
+    "contact_sheet",
+    "error_map",
+    "legend",
+    "side_by_side",
+]
