@@ -1,1 +1,20 @@
-"""Placeholder docstring: the owner of this room replaces it."""
+"""Networks in plain torch: build them by name, run them on any frame size, stream a video through them."""
+
+from __future__ import annotations
+
+from thriftseg.zoo.deeplabv3plus import DeepLabV3Plus
+from thriftseg.zoo.network import IMAGENET, ConstructorRecord, Network, Preprocessing, SemanticNetwork
+from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
+
+__all__ = [
+    "IMAGENET",
+    "ConstructorRecord",
+    "DeepLabV3Plus",
+    "Network",
+    "Preprocessing",
+    "SemanticNetwork",
+    "create_model",
+    "list_models",
+    "rebuild",
+    "register_network",
+]

@@ -1,0 +1,119 @@
+"""Image encoders of segmentation_models_pytorch, and one error for weights that cannot be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from torch import nn
+
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.zoo.network import PooledBatchNorm2d
+
+OutputStride = Literal[8, 16]
+
+
+def create_encoder(backbone: str, output_stride: OutputStride, pretrained: bool) -> Any:
+    """Build an encoder whose late stages are dilated instead of strided.
+
+    Without pre-trained weights the encoder keeps the initialisation of its library (He normal for ResNets).
+
+    Args:
+        backbone: Name of an encoder of segmentation_models_pytorch, such as "resnet18" or "mobilenet_v2".
+        output_stride: Stride of the last feature map.
+        pretrained: Fetch ImageNet weights through the library.
+
+    Returns:
+        A module that maps (B, 3, H, W) to a list of feature maps at strides 1, 2, 4, 8, ...; their numbers of
+        channels are `out_channels`.
+
+    Raises:
+        ConfigError: No such encoder, or the output stride is neither 8 nor 16.
+        CheckpointError: The weights cannot be fetched.
+    """
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    check_backbone(backbone, output_stride)
+    with fetching_weights(backbone, weights_url(backbone), pretrained):
+        return get_encoder(backbone, weights="imagenet" if pretrained else None, output_stride=output_stride)
+
+
+def check_backbone(backbone: str, output_stride: int) -> None:
+    """Raise a `ConfigError` unless the encoder exists and the output stride is 8 or 16."""
+    from segmentation_models_pytorch.encoders import encoders
+
+    if backbone not in encoders:
+        raise ConfigError(f"unknown backbone {backbone!r}", expected="resnet18, resnet34, resnet101, mobilenet_v2, ...")
+    if output_stride not in (8, 16):
+        raise ConfigError("wrong output stride", expected="8 or 16", found=output_stride)
+
+
+def weights_url(backbone: str) -> str:
+    """Where segmentation_models_pytorch fetches the ImageNet weights of an encoder."""
+    return f"https://huggingface.co/smp-hub/{backbone}.imagenet"
+
+
+@contextmanager
+def fetching_weights(backbone: str, url: str, pretrained: bool) -> Iterator[None]:
+    """Turn whatever goes wrong while weights are fetched into one `CheckpointError`.
+
+    Args:
+        backbone: Name of the network whose weights are fetched.
+        url: Where they come from.
+        pretrained: Whether anything is fetched at all; if not, errors pass unchanged.
+    """
+    try:
+        yield
+    except Exception as error:  # hub, network and file errors share no base class
+        if not pretrained:
+            raise
+        raise CheckpointError(
+            f"ImageNet weights of {backbone} cannot be fetched ({type(error).__name__})",
+            fix=f"go online once so that {url} is cached, or set pretrained to false",
+        ) from error
+
+
+def tolerate_single_value(module: nn.Module) -> None:
+    """Replace, in place, the batch norm behind every global pooling of a `torch.nn.Sequential`.
+
+    See `PooledBatchNorm2d`: a training batch of one image would otherwise raise.
+    """
+    for sequence in module.modules():
+        if not isinstance(sequence, nn.Sequential) or not any(_pools_globally(child) for child in sequence):
+            continue
+        for index, child in enumerate(sequence):
+            if isinstance(child, nn.BatchNorm2d):
+                sequence[index] = PooledBatchNorm2d(child.num_features, child.eps, child.momentum)
+
+
+def _pools_globally(module: nn.Module) -> bool:
+    return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
+
+
+def init_decoder(module: nn.Module) -> None:
+    """He normal convolutions, unit batch norms, and zero biases."""
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.BatchNorm2d):
+            nn.init.ones_(child.weight)
+            nn.init.zeros_(child.bias)
+
+
+def init_classifier(layer: nn.Conv2d) -> None:
+    """Small normal weights and zero bias, so that training starts from nearly equal class probabilities."""
+    nn.init.normal_(layer.weight, std=0.01)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int = 1) -> nn.Sequential:
+    """Convolution of unchanged size, batch norm and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )

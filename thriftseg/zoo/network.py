@@ -1,0 +1,315 @@
+"""What every network offers: recorded constructor arguments, any input size, streaming."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thriftseg.errors import ConfigError
+
+StreamState = Any
+"""What a network remembers between two frames of a video; opaque to the caller."""
+
+
+class ConstructorRecord(TypedDict):
+    """How a network was built: enough to build it again, and plain enough for JSON."""
+
+    class_path: str
+    init_args: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a network wants its frames normalised.
+
+    Args:
+        mean: Per RGB channel, for values in [0, 1].
+        std: Per RGB channel, for values in [0, 1].
+        channel_order: Order of the channels that the network reads.
+
+    Example:
+        >>> IMAGENET(torch.full((1, 3, 2, 2), 0.5)).shape
+        torch.Size([1, 3, 2, 2])
+    """
+
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Normalise RGB frames.
+
+        Args:
+            frames: (..., 3, H, W) float in [0, 1].
+
+        Returns:
+            (..., 3, H, W) in the channel order of the network.
+
+        Raises:
+            TypeError: The frames are integers, so their range is not [0, 1].
+        """
+        if not frames.is_floating_point():
+            raise TypeError(f"frames must be float in [0, 1], got {frames.dtype}")
+        # Scalars instead of constant tensors: a copy to the device in each step would stall its queue.
+        planes = [(plane - m) / s for plane, m, s in zip(frames.unbind(-3), self.mean, self.std, strict=True)]
+        return torch.stack(planes if self.channel_order == "rgb" else planes[::-1], dim=-3)
+
+
+IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+IDENTITY = Preprocessing()
+
+
+def _recording(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a constructor so that the outermost call stores its arguments on the instance."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapper(self: Network, *args: Any, **kwargs: Any) -> None:
+        if "_init_args" not in self.__dict__:
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            self.__dict__["_init_args"] = _plain_arguments(bound)
+        init(self, *args, **kwargs)
+
+    return wrapper
+
+
+def _plain_arguments(bound: inspect.BoundArguments) -> dict[str, Any]:
+    named = dict(list(bound.arguments.items())[1:])
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            named.update(named.pop(name))
+    return {name: _plain(value, name) for name, value in named.items()}
+
+
+def _plain(value: Any, name: str) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, name) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item, name) for key, item in value.items()}
+    raise ConfigError(
+        f"argument {name!r} of a network cannot be recorded",
+        expected="numbers, strings, booleans, None, or lists and dicts of them",
+        found=type(value).__name__,
+    )
+
+
+class Network(nn.Module):
+    """A module that remembers how it was built.
+
+    The constructor arguments of every subclass are recorded, defaults included. They must be plain values (numbers,
+    strings, booleans, `None`, and lists, tuples or dicts of these), so that they can be stored in a checkpoint.
+
+    Attributes:
+        kind: What the network is for; `list_models(kind=...)` filters by it.
+        preprocessing: How frames are normalised before they enter the network.
+        size_multiple: Height and width inside the network are multiples of this.
+    """
+
+    kind: ClassVar[str]
+    preprocessing: Preprocessing = IDENTITY
+    size_multiple: int = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """Constructor arguments by name, defaults included, tuples as lists."""
+        return dict(self.__dict__.get("_init_args", {}))
+
+    @property
+    def record(self) -> ConstructorRecord:
+        """Class path and constructor arguments; `thriftseg.zoo.rebuild` makes an equal network from it."""
+        return {"class_path": import_path(type(self)), "init_args": self.init_args}
+
+
+class SemanticNetwork(Network, ABC):
+    """Gives every pixel of a frame a class, possibly with the help of past frames.
+
+    A subclass implements `compute_logits` for frames whose sides are multiples of `size_multiple`; this class pads
+    any other size at the right and the bottom by repeating the border, enlarges the logits once, and crops them.
+
+    Args:
+        num_classes: Number of classes, 1 to 255 (255 is the ignored train id).
+
+    Attributes:
+        past_frames: Frames before the one to segment that `forward` takes; 0 for image networks.
+        align_corners: Convention of the final bilinear enlargement of the logits.
+
+    Raises:
+        ConfigError: `num_classes` is not in 1 to 255.
+    """
+
+    kind = "semantic"
+    past_frames: int = 0
+    align_corners: bool = False
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if not 1 <= num_classes <= 255:
+            raise ConfigError("wrong number of classes", expected="num_classes from 1 to 255", found=num_classes)
+        self.num_classes = num_classes
+
+    @abstractmethod
+    def compute_logits(self, frames: Tensor) -> Tensor:
+        """Logits at the resolution of the network's last layer.
+
+        Args:
+            frames: (B, T, 3, H, W) normalised, the last frame is the one to segment; H and W are multiples of
+                `size_multiple`.
+
+        Returns:
+            (B, num_classes, H / s, W / s), where s is the output stride of the decoder.
+        """
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Segment the last frame of each clip.
+
+        Args:
+            frames: (B, T, 3, H, W) with T = `past_frames` + 1, or (B, 3, H, W) for image networks; normalised, of
+                any height and width.
+
+        Returns:
+            Logits, (B, num_classes, H, W).
+
+        Raises:
+            ConfigError: The shape is another one.
+        """
+        clip = self._pad(self._as_clip(frames))
+        return self._enlarge(self.compute_logits(clip), clip, frames)
+
+    def low_resolution_logits(self, frames: Tensor) -> Tensor:
+        """Logits before the final enlargement, for losses that work at low resolution.
+
+        Args:
+            frames: As for `forward`.
+
+        Returns:
+            (B, num_classes, ceil(H / s), ceil(W / s)), where s is the output stride of the decoder.
+        """
+        clip = self._pad(self._as_clip(frames))
+        return crop_to_stride(self.compute_logits(clip), clip, frames)
+
+    def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Segment and return the outputs of auxiliary heads too.
+
+        Args:
+            frames: As for `forward`.
+
+        Returns:
+            The logits of `forward`, and further logits of the same shape by name (none by default).
+        """
+        return self(frames), {}
+
+    def start(self) -> StreamState:
+        """The state before the first frame of a video."""
+        return []
+
+    def step(self, frame: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
+        """Segment the next frame of a video.
+
+        The result equals `forward` on the window that ends at this frame, where a window that reaches back before
+        the first frame repeats it.
+
+        Args:
+            frame: (B, 3, H, W) normalised.
+            state: From `start` or from the previous step; it is not changed.
+
+        Returns:
+            Logits (B, num_classes, H, W) and the new state.
+        """
+        length = self.past_frames + 1
+        window = [*state, frame][-length:]
+        window = window[:1] * (length - len(window)) + window
+        logits: Tensor = self(torch.stack(window, dim=1))
+        return logits, window[1:]
+
+    def _as_clip(self, frames: Tensor) -> Tensor:
+        length = self.past_frames + 1
+        clip = frames.unsqueeze(1) if frames.ndim == 4 else frames
+        if clip.ndim != 5 or clip.shape[1] != length or clip.shape[2] != 3:
+            image = " or (B, 3, H, W)" if length == 1 else ""
+            raise ConfigError(
+                f"{type(self).__name__} cannot take these frames",
+                expected=f"(B, {length}, 3, H, W){image}",
+                found=tuple(frames.shape),
+                fix=f"set past_frames to {self.past_frames} where the clips are made, and use RGB frames",
+            )
+        return clip
+
+    def _pad(self, clip: Tensor) -> Tensor:
+        height, width = clip.shape[-2:]
+        bottom, right = -height % self.size_multiple, -width % self.size_multiple
+        if not bottom and not right:
+            return clip
+        padded = F.pad(clip.flatten(0, 1), (0, right, 0, bottom), mode="replicate")
+        return padded.unflatten(0, clip.shape[:2])
+
+    def _enlarge(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
+        size = clip.shape[-2:]
+        if logits.shape[-2:] != size:
+            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
+        return logits[..., : frames.shape[-2], : frames.shape[-1]]
+
+
+def crop_to_stride(features: Tensor, padded: Tensor, frames: Tensor) -> Tensor:
+    """Cut from a low-resolution map what lies wholly in the padding.
+
+    Args:
+        features: (B, C, h, w), computed from `padded`.
+        padded: (..., H', W') with H' = s h and W' = s w.
+        frames: (..., H, W) before padding.
+
+    Returns:
+        (B, C, ceil(H / s), ceil(W / s)).
+    """
+    stride_y = padded.shape[-2] // features.shape[-2]
+    stride_x = padded.shape[-1] // features.shape[-1]
+    return features[..., : -(-frames.shape[-2] // stride_y), : -(-frames.shape[-1] // stride_x)]
+
+
+class PooledBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation for pooled maps, which may hold a single value per channel.
+
+    `torch.nn.BatchNorm2d` refuses a batch of one 1x1 map in training, as its variance is undefined. This one then
+    normalises with the running statistics and leaves them unchanged. State and results are otherwise the same.
+
+    Example:
+        >>> PooledBatchNorm2d(4).train()(torch.ones(1, 4, 1, 1)).shape
+        torch.Size([1, 4, 1, 1])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C, H, W)."""
+        if self.training and input.shape[0] * input.shape[2] * input.shape[3] == 1:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
+def import_path(cls: type) -> str:
+    """The shortest dotted path under which a class can be imported.
+
+    Example:
+        >>> import_path(SemanticNetwork)
+        'thriftseg.zoo.SemanticNetwork'
+    """
+    parts = cls.__module__.split(".")
+    for end in range(1, len(parts)):
+        package = ".".join(parts[:end])
+        if getattr(sys.modules.get(package), cls.__qualname__, None) is cls:
+            return f"{package}.{cls.__qualname__}"
+    return f"{cls.__module__}.{cls.__qualname__}"

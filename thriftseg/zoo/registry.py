@@ -1,0 +1,145 @@
+"""Names of the networks, and building them by name or from a constructor record."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.zoo.network import Network, SemanticNetwork
+
+NetworkClass = TypeVar("NetworkClass", bound=type[Network])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    network_class: type[Network]
+    arguments: Mapping[str, Any]
+
+
+_entries: dict[str, _Entry] = {}
+
+
+def register_network(name: str, **arguments: Any) -> Callable[[NetworkClass], NetworkClass]:
+    """Class decorator: make a network buildable by name.
+
+    Args:
+        name: `<family>_<variant>`, unique.
+        arguments: Constructor arguments that this name fixes.
+
+    Raises:
+        ConfigError: The name is taken.
+    """
+    if name in _entries:
+        raise ConfigError(f"network name {name!r} is taken", found=_entries[name].network_class.__qualname__)
+
+    def register(network_class: NetworkClass) -> NetworkClass:
+        _entries[name] = _Entry(network_class, arguments)
+        return network_class
+
+    return register
+
+
+def list_models(kind: str | None = None) -> list[str]:
+    """Sorted names of the networks.
+
+    Args:
+        kind: Only networks of this kind, such as "semantic".
+
+    Example:
+        >>> "pspnet_resnet18" in list_models(kind="semantic")
+        True
+    """
+    return sorted(name for name, entry in _entries.items() if kind in (None, entry.network_class.kind))
+
+
+def create_model(name: str, num_classes: int, **arguments: Any) -> SemanticNetwork:
+    """Build a network by name.
+
+    Args:
+        name: One of `list_models()`.
+        num_classes: Number of classes.
+        arguments: Further constructor arguments of the network, such as `pretrained=True`.
+
+    Raises:
+        ConfigError: The name is unknown, or the network does not take one of the arguments.
+
+    Example:
+        >>> network = create_model("deeplabv3plus_mobilenetv2", num_classes=11)
+        >>> network.record["class_path"]
+        'thriftseg.zoo.DeepLabV3Plus'
+    """
+    if name not in _entries:
+        raise ConfigError(f"unknown network {name!r}", fix=_suggestion(name))
+    entry = _entries[name]
+    _refuse_unknown(name, entry, arguments)
+    network: SemanticNetwork = entry.network_class(num_classes=num_classes, **entry.arguments, **arguments)  # type: ignore[assignment]
+    return network
+
+
+def rebuild(record: Mapping[str, Any]) -> Any:
+    """Build a network from its constructor record, without fetching pre-trained weights.
+
+    The weights are random: load the state that was stored next to the record.
+
+    Args:
+        record: `{"class_path": ..., "init_args": ...}`, as in `Network.record`.
+
+    Returns:
+        A `Network` of the recorded class.
+
+    Raises:
+        CheckpointError: The record is damaged, or its class does not exist, is no network or takes other arguments.
+    """
+    network_class = _resolve(record)
+    arguments = dict(record.get("init_args", {}))
+    if "pretrained" in arguments:
+        arguments["pretrained"] = False
+    try:
+        return network_class(**arguments)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{record['class_path']} cannot be built from its recorded arguments",
+            expected=", ".join(_parameters(network_class)),
+            found=", ".join(arguments),
+            fix="use the version of the package that wrote the checkpoint",
+        ) from error
+
+
+def _resolve(record: Mapping[str, Any]) -> type[Network]:
+    path = record.get("class_path")
+    module, _, name = str(path).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            "the recorded network class cannot be imported",
+            found=path,
+            fix="install the package that defines it, or use the version that wrote the checkpoint",
+        ) from error
+    # A checkpoint may come from anywhere: call nothing but networks.
+    if not (isinstance(found, type) and issubclass(found, Network)):
+        raise CheckpointError(
+            "the recorded class is no network", expected="a subclass of thriftseg.zoo.Network", found=path
+        )
+    return found
+
+
+def _refuse_unknown(name: str, entry: _Entry, arguments: Mapping[str, Any]) -> None:
+    allowed = [key for key in _parameters(entry.network_class) if key not in {"num_classes", *entry.arguments}]
+    for key in arguments:
+        if key not in allowed:
+            raise ConfigError(f"network {name!r} has no option {key!r}", expected=", ".join(allowed))
+
+
+def _parameters(network_class: type[Network]) -> list[str]:
+    return list(inspect.signature(network_class).parameters)
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name, _entries, n=3, cutoff=0.5)
+    return f"did you mean {', '.join(close)}?" if close else f"choose from {', '.join(list_models())}"
