@@ -1,0 +1,196 @@
+"""Flow on numpy arrays: label warping, forward-backward check, composition and the DIS estimator.
+
+The bilinear and nearest modes of `cv2.remap` are not used as they are: the first rounds positions to 1/32 px, the
+second rounds ties to even. Positions are rounded here, so that `remap` only gathers.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.errors import ConfigError
+
+_NO_MAP = np.empty(0, np.int16)  # whole-number positions need no table of fractions
+
+
+def _check_flow(flow: Float32Array, size: tuple[int, ...], name: str = "flow") -> Float32Array:
+    if flow.shape != (2, *size):
+        raise ValueError(f"{name} must have shape {(2, *size)}, found {flow.shape}")
+    return flow.astype(np.float32, copy=False)
+
+
+def _end_points(flow: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Columns and rows that the pixels of a (2, H, W) flow point to, each (H, W)."""
+    _, height, width = flow.shape
+    columns = np.arange(width, dtype=np.float32)
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    return columns + flow[0], rows + flow[1]
+
+
+def _nearest(coordinates: Float32Array) -> Float32Array:
+    rounded = coordinates + np.float32(0.5)
+    return np.asarray(np.floor(rounded, out=rounded), np.float32)
+
+
+def _clamp(values: Float32Array, low: float, high: float) -> Float32Array:
+    # fmin and fmax, unlike minimum and maximum, also bring NaN into the range.
+    clamped = np.fmin(values, np.float32(high))
+    return np.fmax(clamped, np.float32(low), out=clamped)
+
+
+def _pixel_map(columns: Float32Array, rows: Float32Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    """Whole-number positions in the (H, W, 2) int16 form that `cv2.remap` gathers from fastest."""
+    positions = np.empty((*columns.shape, 2), np.int16)
+    positions[..., 0] = columns
+    positions[..., 1] = rows
+    return positions
+
+
+def _sample_bilinear(flow: Float32Array, columns: Float32Array, rows: Float32Array) -> Float32Array:
+    """Sample a (2, H, W) flow at real positions, clamped to the image; returns (2, H', W')."""
+    _, height, width = flow.shape
+    columns, rows = _clamp(columns, 0, width - 1), _clamp(rows, 0, height - 1)
+    left, top = np.floor(columns), np.floor(rows)
+    across, down = columns - left, rows - top
+    corner = _pixel_map(left, top)
+    channels_last = np.ascontiguousarray(flow.transpose(1, 2, 0))
+    sampled = np.zeros((2, *columns.shape), np.float32)
+    for step_right, step_down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        position = corner + np.array([step_right, step_down], np.int16)
+        values = cv2.remap(channels_last, position, _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        weight = (across if step_right else 1 - across) * (down if step_down else 1 - down)
+        sampled += weight * values.transpose(2, 0, 1)
+    return sampled
+
+
+def warp_labels(label: UInt8Array, flow: Float32Array, fill: int = 255) -> UInt8Array:
+    """Show a label map as seen from another frame.
+
+    Args:
+        label: Label map of frame b, (H, W) uint8.
+        flow: Flow a -> b, (2, H, W).
+        fill: Value of pixels whose counterpart lies outside the image.
+
+    Returns:
+        The label map seen from frame a, (H, W) uint8; each pixel takes the value of the pixel nearest to where the
+        flow points, halves upwards.
+
+    Raises:
+        ValueError: The shapes disagree.
+
+    Example:
+        >>> label = np.array([[1, 2, 3]], np.uint8)
+        >>> one_right = np.zeros((2, 1, 3), np.float32)
+        >>> one_right[0] = 1
+        >>> warp_labels(label, one_right)
+        array([[  2,   3, 255]], dtype=uint8)
+    """
+    columns, rows = _end_points(_check_flow(flow, label.shape))
+    height, width = label.shape
+    positions = _pixel_map(_clamp(_nearest(columns), -1, width), _clamp(_nearest(rows), -1, height))
+    warped = cv2.remap(label, positions, _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+    return np.asarray(warped, np.uint8)
+
+
+def consistency_mask_np(
+    flow_backward: Float32Array, flow_forward: Float32Array, alpha: float = 0.01, beta: float = 0.5
+) -> BoolArray:
+    """Forward-backward check of one pair of frames; see `thriftseg.flow.consistency_mask`.
+
+    Args:
+        flow_backward: Flow t -> t-1, (2, H, W).
+        flow_forward: Flow t-1 -> t, (2, H, W).
+        alpha: Tolerance relative to the squared lengths.
+        beta: Absolute tolerance in squared pixels.
+
+    Returns:
+        (H, W), True where the flow of frame t can be trusted and its end point lies inside the image.
+
+    Raises:
+        ValueError: The shapes disagree.
+    """
+    flow_backward = _check_flow(flow_backward, flow_backward.shape[1:], "flow_backward")
+    flow_forward = _check_flow(flow_forward, flow_backward.shape[1:], "flow_forward")
+    _, height, width = flow_backward.shape
+    columns, rows = _end_points(flow_backward)
+    returned = _sample_bilinear(flow_forward, columns, rows)
+    gap = np.square(flow_backward + returned).sum(axis=0)
+    lengths = np.square(flow_backward).sum(axis=0) + np.square(returned).sum(axis=0)
+    column, row = _nearest(columns), _nearest(rows)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return np.asarray(inside & (gap <= np.float32(alpha) * lengths + np.float32(beta)), np.bool_)
+
+
+def compose(flow_ab: Float32Array, flow_bc: Float32Array) -> Float32Array:
+    """Chain two flows: `f_{a->c}(p) = f_{a->b}(p) + f_{b->c}(p + f_{a->b}(p))`.
+
+    Args:
+        flow_ab: Flow a -> b, (2, H, W).
+        flow_bc: Flow b -> c, (2, H, W); sampled bilinearly, clamped to the image.
+
+    Returns:
+        Flow a -> c, (2, H, W) float32.
+
+    Raises:
+        ValueError: The shapes disagree.
+    """
+    flow_ab = _check_flow(flow_ab, flow_ab.shape[1:], "flow_ab")
+    flow_bc = _check_flow(flow_bc, flow_ab.shape[1:], "flow_bc")
+    return np.asarray(flow_ab + _sample_bilinear(flow_bc, *_end_points(flow_ab)), np.float32)
+
+
+class DIS:
+    """Dense inverse search, OpenCV's fast classical flow (Kroeger et al., ECCV 2016).
+
+    One object may be used from several threads and sent to worker processes.
+
+    Args:
+        preset: "ultrafast", "fast" or "medium".
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+
+    presets: ClassVar[dict[str, int]] = {
+        "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+        "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+        "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+    }
+
+    def __init__(self, preset: str = "medium") -> None:
+        if preset not in self.presets:
+            raise ConfigError("no such DIS preset", expected=", ".join(self.presets), found=preset)
+        self.preset = preset
+        self._per_thread = threading.local()  # the OpenCV object keeps buffers between calls
+
+    def __repr__(self) -> str:
+        return f"DIS(preset={self.preset!r})"
+
+    def __reduce__(self) -> tuple[type[DIS], tuple[str]]:
+        return type(self), (self.preset,)
+
+    def estimate(self, a: UInt8Array, b: UInt8Array) -> Float32Array:
+        """Flow between two frames.
+
+        Args:
+            a: Frame a, (H, W, 3) uint8 RGB.
+            b: Frame b, of the same shape.
+
+        Returns:
+            Flow a -> b, (2, H, W) float32.
+
+        Raises:
+            ValueError: The shapes disagree or are not (H, W, 3).
+        """
+        if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
+            raise ValueError(f"frames must both have the same shape (H, W, 3), found {a.shape} and {b.shape}")
+        if not hasattr(self._per_thread, "estimator"):
+            self._per_thread.estimator = cv2.DISOpticalFlow.create(self.presets[self.preset])
+        grey_a, grey_b = cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)
+        flow = self._per_thread.estimator.calc(grey_a, grey_b, None)
+        return np.ascontiguousarray(flow.transpose(2, 0, 1), np.float32)
