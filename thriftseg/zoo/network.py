@@ -297,7 +297,8 @@ class PooledBatchNorm2d(nn.BatchNorm2d):
         """Normalise (N, C, H, W)."""
         if self.training and input.shape[0] * input.shape[2] * input.shape[3] == 1:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(input)
+        normalised: Tensor = super().forward(input)
+        return normalised
 
 
 def import_path(cls: type) -> str:

@@ -1,0 +1,121 @@
+"""PSPNet on a dilated encoder."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thriftseg.zoo.backbones import conv_bn_relu, create_encoder, init_classifier, init_decoder, tolerate_single_value
+from thriftseg.zoo.network import IMAGENET, SemanticNetwork
+from thriftseg.zoo.registry import register_network
+
+
+class PyramidPooling(nn.Module):
+    """Pools a map to a few coarse grids and lays what they say next to it.
+
+    Args:
+        in_channels: Channels of the map.
+        channels: Channels of each pooled branch.
+        bins: Side lengths of the grids.
+    """
+
+    def __init__(self, in_channels: int, channels: int, bins: tuple[int, ...] = (1, 2, 3, 6)) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(size), *conv_bn_relu(in_channels, channels)) for size in bins
+        )
+        self.out_channels = in_channels + channels * len(bins)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Append the pooled branches: (B, C, h, w) -> (B, `out_channels`, h, w)."""
+        size = features.shape[-2:]
+        pooled = [
+            F.interpolate(branch(features), size=size, mode="bilinear", align_corners=False) for branch in self.branches
+        ]
+        return torch.cat([features, *pooled], dim=1)
+
+
+@register_network("pspnet_resnet18", backbone="resnet18")
+@register_network("pspnet_resnet34", backbone="resnet34")
+@register_network("pspnet_resnet101", backbone="resnet101")
+@register_network("pspnet_mobilenetv2", backbone="mobilenet_v2")
+class PSPNet(SemanticNetwork):
+    """PSPNet [0]: pyramid pooling (1, 2, 3, 6) on an encoder of [1] dilated to output stride 8.
+
+    Unlike the PSPNet of [1], which stops after the encoder's second stage, this one uses the whole encoder. The
+    convolutions of the last two stages are dilated by 2 and 4. The branch that pools to a single value normalises with
+    running statistics when a training batch holds a single image (`PooledBatchNorm2d`). Random initialisation: the
+    encoder keeps that of [1], the head is He normal, the classifiers are small normal (std 0.01).
+
+    [0] Zhao et al., Pyramid Scene Parsing Network, CVPR 2017.
+    [1] https://github.com/qubvel-org/segmentation_models.pytorch
+
+    Args:
+        num_classes: Number of classes.
+        backbone: Name of an encoder of [1] that can be dilated.
+        pretrained: Start from ImageNet weights, fetched by [1]; otherwise random.
+        decoder_channels: Channels of each pooled branch and of the fused map; a quarter of the encoder's by default.
+        dropout: Share of the fused channels dropped in training.
+        auxiliary: Add a head on the encoder's third stage; `forward_with_auxiliary` returns its logits as
+            "auxiliary". Train such a network through that method, or the head gets no gradient.
+
+    Raises:
+        ConfigError: Unknown backbone or number of classes.
+        CheckpointError: The ImageNet weights cannot be fetched.
+
+    Example:
+        >>> network = PSPNet(num_classes=5, backbone="resnet18", decoder_channels=16, auxiliary=True).eval()
+        >>> logits, auxiliary = network.forward_with_auxiliary(torch.zeros(1, 3, 45, 60))
+        >>> logits.shape == auxiliary["auxiliary"].shape == (1, 5, 45, 60)
+        True
+    """
+
+    preprocessing = IMAGENET
+    size_multiple = 8
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet18",
+        pretrained: bool = False,
+        decoder_channels: int | None = None,
+        dropout: float = 0.1,
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__(num_classes)
+        self.encoder = create_encoder(backbone, output_stride=8, pretrained=pretrained)
+        *_, middle, last = self.encoder.out_channels
+        channels = decoder_channels or last // 4
+        self.pyramid = PyramidPooling(last, channels)
+        self.head = _Head(self.pyramid.out_channels, channels, num_classes, dropout)
+        self.auxiliary_head = _Head(middle, max(middle // 4, 1), num_classes, dropout) if auxiliary else None
+        init_decoder(self.pyramid)
+        tolerate_single_value(self.pyramid)
+
+    def compute_logits(self, frames: Tensor) -> Tensor:
+        """Logits at stride 8; see `SemanticNetwork.compute_logits`."""
+        return self._decode(self.encoder(frames[:, -1]))
+
+    def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `SemanticNetwork.forward_with_auxiliary`; the third stage's logits are "auxiliary"."""
+        clip = self._pad(self._as_clip(frames))
+        features = self.encoder(clip[:, -1])
+        logits = self._enlarge(self._decode(features), clip, frames)
+        if self.auxiliary_head is None:
+            return logits, {}
+        return logits, {"auxiliary": self._enlarge(self.auxiliary_head(features[-2]), clip, frames)}
+
+    def _decode(self, features: list[Tensor]) -> Tensor:
+        logits: Tensor = self.head(self.pyramid(features[-1]))
+        return logits
+
+
+class _Head(nn.Sequential):
+    """3x3 convolution, dropout and a 1x1 classifier."""
+
+    def __init__(self, in_channels: int, channels: int, num_classes: int, dropout: float) -> None:
+        classifier = nn.Conv2d(channels, num_classes, kernel_size=1)
+        super().__init__(conv_bn_relu(in_channels, channels, kernel_size=3), nn.Dropout2d(dropout), classifier)
+        init_decoder(self)
+        init_classifier(classifier)
