@@ -1,0 +1,208 @@
+"""What a checkpoint says about its objects, and networks read back from it by path alone."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thriftseg.errors import CheckpointError
+from thriftseg.zoo import Network, SemanticNetwork, rebuild
+
+METADATA_KEY = "thriftseg"
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network read from a checkpoint.
+
+    Attributes:
+        network: The network with its weights, in evaluation mode.
+        class_names: Class names in train order; empty when the checkpoint does not know them.
+        taxonomy: Name of the class table the network was trained on.
+        metadata: Everything else the checkpoint records: version, epoch, step, hyper-parameters, state of the
+            datamodule (mixture table and annotation cost).
+    """
+
+    network: SemanticNetwork
+    class_names: tuple[str, ...] = ()
+    taxonomy: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Unrecordable(TypeError):
+    """An object whose construction cannot be written down, such as a lambda."""
+
+
+def to_record(value: Any) -> Any:
+    """Write an object down in plain Python types, as a config would name it.
+
+    Networks, losses and settings become `{"class_path": ..., "init_args": ...}`. A network records its arguments;
+    those of other objects are read from the attributes named like them.
+
+    Args:
+        value: A plain value, a container of values, an object, a class, an importable function or a
+            `functools.partial` of a class.
+
+    Raises:
+        Unrecordable: A lambda, a local class, or an object that does not keep its arguments.
+
+    Example:
+        >>> to_record(functools.partial(torch.optim.SGD, lr=0.1))
+        {'class_path': 'torch.optim.sgd.SGD', 'init_args': {'lr': 0.1}}
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): to_record(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_record(entry) for entry in value]
+    if isinstance(value, functools.partial):
+        return {"class_path": _import_path(_class_of(value)), "init_args": to_record(value.keywords)}
+    if isinstance(value, type):
+        return {"class_path": _import_path(value), "init_args": {}}
+    if inspect.isfunction(value):
+        return _import_path(value)
+    if isinstance(value, Network):
+        return dict(value.record)
+    return {"class_path": _import_path(type(value)), "init_args": to_record(_arguments_of(value))}
+
+
+def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a checkpoint file without running any code it may hold.
+
+    Args:
+        path: Checkpoint written by the trainer.
+        map_location: Device of the tensors.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, holds pickled objects, or is no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError("no such checkpoint", path=path, fix="pass the path of a .ckpt file")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            "not a checkpoint, or cut short", path=path, found=f"{path.stat().st_size} bytes", fix="copy it again"
+        )
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            "holds pickled objects, which are not loaded because they can run code",
+            path=path,
+            expected="tensors and plain values",
+            fix="save it again with SemanticSegmentation",
+        ) from error
+    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError("damaged checkpoint", path=path, fix="copy it again") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError("not a training checkpoint", path=path, expected="a dict with state_dict")
+    return checkpoint
+
+
+def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> LoadedNetwork:
+    """Rebuild the network of a checkpoint from the file alone.
+
+    Args:
+        path: Checkpoint of `SemanticSegmentation`, trained by the command line or from Python.
+        map_location: Device of the network.
+
+    Raises:
+        CheckpointError: The file is damaged, names no network, or its weights belong to another one.
+    """
+    checkpoint = read_checkpoint(path, map_location)
+    record = checkpoint.get("hyper_parameters", {}).get("network")
+    if not isinstance(record, Mapping) or "class_path" not in record:
+        raise CheckpointError("does not name its network", path=path, expected="hyper_parameters with a network")
+    network = _rebuild(record, path)
+    prefix = "network."
+    weights = {key.removeprefix(prefix): v for key, v in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    check_weights(network, weights, path)
+    network.load_state_dict(weights)
+    notes = checkpoint.get(METADATA_KEY, {})
+    return LoadedNetwork(
+        network=network.to(map_location).eval(),
+        class_names=tuple(notes.get("class_names") or ()),
+        taxonomy=notes.get("taxonomy"),
+        metadata={**_metadata(checkpoint), **notes},
+    )
+
+
+def check_weights(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], path: str | Path | None) -> None:
+    """Compare names and shapes of weights with the network that shall take them.
+
+    Args:
+        network: The network.
+        weights: State dict meant for it.
+        path: File named in the error.
+
+    Raises:
+        CheckpointError: A name is missing or too many, or a shape differs.
+    """
+    own = network.state_dict()
+    missing, surplus = own.keys() - weights.keys(), weights.keys() - own.keys()
+    differing = [key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape]
+    if not (missing or surplus or differing):
+        return
+    example = min([*missing, *surplus, *differing])
+    raise CheckpointError(
+        f"weights belong to another network than {type(network).__name__}",
+        path=path,
+        found=f"{len(missing)} missing, {len(surplus)} unknown, {len(differing)} of another shape, such as {example}",
+        fix="use the network and the number of classes that the checkpoint was trained with",
+    )
+
+
+def _rebuild(record: Mapping[str, Any], path: str | Path) -> SemanticNetwork:
+    try:
+        network = rebuild(record)
+    except CheckpointError as error:
+        raise CheckpointError(
+            error.problem, path=path, expected=error.expected, found=error.found, fix=error.fix
+        ) from error
+    if not isinstance(network, SemanticNetwork):
+        raise CheckpointError("does not hold a semantic network", path=path, found=record["class_path"])
+    return network
+
+
+def _metadata(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    heavy = {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state"}
+    return {key: value for key, value in checkpoint.items() if key not in heavy | {METADATA_KEY, "averaging_state"}}
+
+
+def _class_of(partial: functools.partial[Any]) -> type:
+    """The class a partial builds; the config parser wraps it in functions of its own."""
+    for candidate in (partial.func, *partial.args):
+        if isinstance(candidate, type):
+            return candidate
+    raise Unrecordable(f"{partial} does not build a class")
+
+
+def _import_path(target: Any) -> str:
+    path = f"{target.__module__}.{target.__qualname__}"
+    if "<" in path or target.__module__ == "__main__":
+        raise Unrecordable(f"{path} cannot be imported by name")
+    return path
+
+
+def _arguments_of(value: object) -> dict[str, Any]:
+    arguments = {}
+    for name, parameter in inspect.signature(type(value)).parameters.items():
+        if hasattr(value, name):
+            arguments[name] = getattr(value, name)
+        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            raise Unrecordable(f"{type(value).__name__} does not keep its argument {name!r}")
+    return arguments

@@ -1,0 +1,309 @@
+"""Supervised training of semantic segmentation, and its streaming evaluation."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from thriftseg import __version__
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.lightning_modules.checkpoints import METADATA_KEY, Unrecordable, check_weights, to_record
+from thriftseg.lightning_modules.schedules import PolyLR
+from thriftseg.losses import CrossEntropy
+from thriftseg.metrics import BoundaryIoU, ConfusionScores, TemporalConsistency
+from thriftseg.types import IGNORE_INDEX, SemanticBatch, StreamBatch
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
+
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+"""Tells the trainer's loader to build the objects that hyper-parameters name."""
+
+
+@runtime_checkable
+class CountedLoss(Protocol):
+    """A loss that can return its sum and its count, so that processes pool their pixels exactly."""
+
+    def terms(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Sum and count, both scalar."""
+
+
+class SemanticSegmentation(LightningModule):
+    """Trains a network on labelled frames and scores it on streamed videos.
+
+    Frames arrive as RGB in [0, 1] and are normalised as the network wants it. In training, the sum of the loss is
+    divided by the number of labelled pixels (or images) of all processes, so several processes compute the
+    gradient that one would compute on the joint batch, even when one of them has no label at all.
+
+    In evaluation, frames arrive in playing order; the prediction of the previous frame is kept, across batches
+    too, for the temporal consistency. Logged are `val/miou`, `val/macc`, `val/pixel_accuracy`,
+    `val/boundary_iou`, `val/tc`, `val/iou/<class>` (the same with `test/`), and `cost/hours` and `cost/clicks`
+    of the labels when the datamodule knows them. A class that does not occur has no score (NaN).
+
+    Checkpoints name the network, the loss and the other objects in plain values, whether the module was built by
+    the command line or in Python, and reload by path alone with `weights_only=True`.
+
+    Args:
+        network: Network to train.
+        loss: Called as `loss(logits, target, weight)`; cross entropy by default.
+        optimizer: Function from parameters to an optimiser; AdamW with learning rate 1e-3 by default.
+        lr_scheduler: Function from the optimiser to a schedule; `None` keeps the learning rate.
+        lr_interval: Whether the schedule advances per step or per epoch; a plateau schedule always per epoch.
+        auxiliary_weight: Weight of the loss of each auxiliary output in training; 0 does not compute them.
+        class_names: Names for the per-class scores; train ids by default.
+        boundary_width: Width in pixels of the band that the Boundary-IoU scores.
+        boundary_ratio: Width of that band as a share of the image diagonal, instead of pixels.
+        inference: How frames are segmented in evaluation.
+        compile: Compile the network with `torch.compile`; names of weights stay as they are.
+
+    Raises:
+        ConfigError: Class names do not fit the number of classes, or a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        network: SemanticNetwork,
+        loss: nn.Module | None = None,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = PolyLR,
+        lr_interval: Literal["step", "epoch"] = "step",
+        auxiliary_weight: float = 0.0,
+        class_names: list[str] | None = None,
+        boundary_width: int | None = 2,
+        boundary_ratio: float | None = None,
+        inference: WholeImage | SlidingWindow | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self._check(network, class_names, auxiliary_weight)
+        self._save_plain_hyperparameters()
+        self.network = network
+        self.loss = loss if loss is not None else CrossEntropy()
+        self.inference = inference if inference is not None else WholeImage()
+        self.class_names = list(class_names) if class_names else [str(i) for i in range(network.num_classes)]
+        self.auxiliary_weight = auxiliary_weight
+        self._optimizer, self._lr_scheduler, self._lr_interval = optimizer, lr_scheduler, lr_interval
+        self._compile = compile
+        self.confusion = ConfusionScores(network.num_classes)
+        self.boundary = BoundaryIoU(
+            network.num_classes, width=None if boundary_ratio is not None else boundary_width, ratio=boundary_ratio
+        )
+        self.consistency = TemporalConsistency(network.num_classes)
+        self._previous: Tensor | None = None
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Segment frames by the inference protocol.
+
+        Args:
+            frames: (B, T, 3, H, W) or (B, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            Logits, (B, num_classes, H, W).
+        """
+        logits: Tensor = self.inference(self.network, self.network.preprocessing(frames))
+        return logits
+
+    def setup(self, stage: str) -> None:
+        """Compile the network in place if that was asked for."""
+        if self._compile:
+            self.network.compile()
+            if self.auxiliary_weight:
+                self.network.forward_with_auxiliary = torch.compile(self.network.forward_with_auxiliary)
+            self._compile = False
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and its schedule; a poly schedule learns the length of the run."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = self._optimizer(parameters) if self._optimizer else torch.optim.AdamW(parameters, lr=1e-3)
+        if self._lr_scheduler is None:
+            return optimizer
+        scheduler = self._lr_scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+        if isinstance(scheduler, PolyLR) and scheduler.total_steps is None:
+            scheduler.total_steps = self._run_length()
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._lr_interval}}
+
+    def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch; logs it as `train/loss`, and its parts when there is an auxiliary one."""
+        frames = self.network.preprocessing(batch["frames"])
+        if not self.auxiliary_weight:
+            loss, logged = self._pooled_loss(self.network(frames), batch)
+        else:
+            loss, logged = self._loss_with_auxiliary(frames, batch)
+        self.log("train/loss", logged, prog_bar=True, batch_size=frames.shape[0])
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the scores and the last frame of an earlier pass."""
+        self._reset_scores()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the scores and the last frame of an earlier pass."""
+        self._reset_scores()
+
+    def validation_step(self, batch: StreamBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Segment and score consecutive frames.
+
+        Returns:
+            `prediction`, (B, H, W) train ids.
+        """
+        return self._score(batch)
+
+    def test_step(self, batch: StreamBatch, batch_idx: int) -> dict[str, Tensor]:
+        """As `validation_step`."""
+        return self._score(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of all processes under `val/`."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of all processes under `test/`."""
+        self._log_scores("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a reader of the network needs: class names, taxonomy, version."""
+        checkpoint[METADATA_KEY] = {
+            "version": __version__,
+            "class_names": self.class_names,
+            "taxonomy": self._taxonomy_name(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of another network in one line, before the trainer lists every one of them.
+
+        Raises:
+            CheckpointError: A name is missing or too many, or a shape differs.
+        """
+        if "state_dict" not in checkpoint:
+            raise CheckpointError("not a training checkpoint", expected="a dict with state_dict")
+        check_weights(self, checkpoint["state_dict"], path=None)
+
+    def _pooled_loss(self, logits: Tensor, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
+        """Loss to differentiate and, detached, the loss over all processes."""
+        if isinstance(self.loss, CountedLoss):
+            total, count = self.loss.terms(logits.float(), batch["label"], batch["weight"])
+            return pooled_mean(total, count)
+        loss = self.loss(logits.float(), batch["label"], batch["weight"])
+        return loss, loss.detach()
+
+    def _loss_with_auxiliary(self, frames: Tensor, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
+        logits, auxiliary = self.network.forward_with_auxiliary(frames)
+        loss, logged = self._pooled_loss(logits, batch)
+        self.log("train/loss/main", logged, batch_size=frames.shape[0])
+        for name, output in auxiliary.items():
+            part, logged_part = self._pooled_loss(output, batch)
+            self.log(f"train/loss/{name}", logged_part, batch_size=frames.shape[0])
+            loss, logged = loss + self.auxiliary_weight * part, logged + self.auxiliary_weight * logged_part
+        return loss, logged
+
+    def _score(self, batch: StreamBatch) -> dict[str, Tensor]:
+        if not len(batch["id"]):
+            return {"prediction": batch["label"]}
+        prediction = self(batch["frames"]).argmax(1)
+        target = batch["label"].masked_fill(~batch["scored"][:, None, None], IGNORE_INDEX)
+        if bool(batch["scored"].any()):
+            self.confusion.update(prediction, target)
+            self.boundary.update(prediction, target)
+        self._score_pairs(prediction, batch)
+        self._previous = prediction[-1]
+        return {"prediction": prediction}
+
+    def _score_pairs(self, prediction: Tensor, batch: StreamBatch) -> None:
+        paired = batch["paired"].nonzero().flatten().tolist()
+        if not paired:
+            return
+        before = [prediction[i - 1] if i else self._previous for i in paired]
+        previous = torch.stack([frame for frame in before if frame is not None])
+        if len(previous) != len(paired):
+            raise RuntimeError(f"{batch['id'][0]} is paired with a frame that was not evaluated before it")
+        self.consistency.update(
+            prediction[paired], previous, batch["flow_backward"][paired], batch["flow_forward"][paired]
+        )
+
+    def _reset_scores(self) -> None:
+        self._previous = None
+        for metric in (self.confusion, self.boundary, self.consistency):
+            metric.reset()
+
+    def _log_scores(self, stage: str) -> None:
+        scores = self.confusion.compute()
+        values = {f"{stage}/{name}": scores[name] for name in ("miou", "macc", "pixel_accuracy")}
+        values[f"{stage}/boundary_iou"] = self.boundary.compute()["boundary_iou"]
+        values[f"{stage}/tc"] = self.consistency.compute()["tc"]
+        values |= {
+            f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores["iou"], strict=True)
+        }
+        # Already equal in all processes; saying so keeps the trainer from warning.
+        self.log_dict({key: torch.as_tensor(value, dtype=torch.float32) for key, value in values.items()}, sync_dist=True)
+        self._log_cost()
+
+    def _log_cost(self) -> None:
+        cost = getattr(self._datamodule(), "annotation_cost", None)
+        if cost is not None:
+            self.log_dict({"cost/hours": float(cost.hours), "cost/clicks": float(cost.clicks)}, sync_dist=True)
+
+    def _datamodule(self) -> Any:
+        return getattr(self._trainer, "datamodule", None)
+
+    def _taxonomy_name(self) -> str | None:
+        name = getattr(getattr(self._datamodule(), "taxonomy", None), "name", None)
+        return str(name) if name is not None else None
+
+    def _run_length(self) -> int:
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf") or steps < 1:
+            raise ConfigError("the schedule needs the length of the run", fix="set max_epochs or max_steps")
+        return int(steps)
+
+    def _save_plain_hyperparameters(self) -> None:
+        """Save the constructor's arguments with every live object replaced by its record."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`")
+            self.save_hyperparameters()
+        for name, value in list(self.hparams.items()):
+            try:
+                self.hparams[name] = to_record(value)
+            except Unrecordable as error:
+                del self.hparams[name]
+                rank_zero_warn(f"checkpoints will not record {name!r}: {error}")
+        self.hparams.setdefault("_instantiator", INSTANTIATOR)
+        self._hparams_initial = copy.deepcopy(self.hparams)
+
+    @staticmethod
+    def _check(network: SemanticNetwork, class_names: list[str] | None, auxiliary_weight: float) -> None:
+        if class_names and len(class_names) != network.num_classes:
+            raise ConfigError(
+                "class names do not fit the network", expected=f"{network.num_classes} names", found=len(class_names)
+            )
+        if auxiliary_weight < 0:
+            raise ConfigError("auxiliary_weight is out of range", expected="0 or more", found=auxiliary_weight)
+
+
+def pooled_mean(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Mean over the batches of all processes, for gradients that are averaged over processes.
+
+    With W processes, process r returns \( s_r W / \sum_q n_q \): the average of the gradients over processes is
+    then the gradient of \( \sum_r s_r / \sum_q n_q \). Without any count the result is 0 with zero gradients.
+
+    Args:
+        total: Scalar sum of this process, differentiable.
+        count: Scalar count of this process.
+
+    Returns:
+        The loss to differentiate in this process, and the detached mean over all processes.
+    """
+    pooled = torch.stack([total.detach().float(), count.detach().float()])
+    processes = 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        processes = torch.distributed.get_world_size()
+        if processes > 1:
+            torch.distributed.all_reduce(pooled)
+    everything = torch.where(pooled[1] > 0, pooled[1], 1.0)
+    return total * (processes / everything), pooled[0] / everything
