@@ -254,7 +254,7 @@ def _row_of(entry: Any, train_id: int, path: Path) -> LabelClass:
     unknown = sorted(set(entry) - {"name", "id", "color", "category", "instances"})
     if unknown:
         raise DatasetError(f"class {entry['name']!r} has unknown keys", path=path, found=", ".join(unknown))
-    raw_id, color = entry.get("id", train_id), entry.get("color", _distinct_color(train_id))
+    raw_id, color = entry.get("id", train_id), entry.get("color", distinct_color(train_id))
     if not isinstance(raw_id, int) or not 0 <= raw_id <= 255:
         raise DatasetError(f"id of class {entry['name']!r}", path=path, expected="0..255", found=raw_id)
     if len(color) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
@@ -263,7 +263,7 @@ def _row_of(entry: Any, train_id: int, path: Path) -> LabelClass:
     return LabelClass(raw_id, str(entry["name"]), train_id, (color[0], color[1], color[2]), category, instances)
 
 
-def _distinct_color(index: int) -> Color:
+def distinct_color(index: int) -> Color:
     """Colour `index + 1` of the PASCAL VOC palette, which spreads the bits of the index over the channels."""
     channels, value = [0, 0, 0], index + 1
     for bit in range(8):
