@@ -35,9 +35,24 @@ class ThriftsegError(Exception):
         fix: str | None = None,
         detail: str | None = None,
     ) -> None:
+        if problem.startswith("Caught "):
+            problem, detail = self._without_traceback(problem, detail)
         self.problem, self.path, self.expected, self.found = problem, path, expected, found
         self.fix, self.detail = fix, detail
         super().__init__(str(self))
+
+    @classmethod
+    def _without_traceback(cls, text: str, detail: str | None) -> tuple[str, str | None]:
+        """Recover message and detail from the text that PyTorch makes of an error in a data loading worker.
+
+        It raises the same class again in the main process with nothing but "Caught ... in DataLoader worker process"
+        and the formatted traceback, whose end is the message.
+        """
+        _, marker, message = text.rpartition(f"\n{cls.__module__}.{cls.__qualname__}: ")
+        if not marker:
+            return text, detail
+        problem, _, rest = message.strip().partition("\n")
+        return problem, rest or detail
 
     @property
     def headline(self) -> str:

@@ -132,7 +132,8 @@ class SemanticBatch(TypedDict):
     valid: Tensor  # (B, H, W) bool, False on geometric padding
     id: list[str]
     frames_raw: NotRequired[Tensor]  # (B, T, 3, H, W) float in [0, 1], before photometric augmentation
-    neighbours: NotRequired[Tensor]  # (B, N, 3, H, W)
+    neighbours: NotRequired[Tensor]  # (B, N, 3, H, W), colours changed like those of `frames`
+    neighbours_raw: NotRequired[Tensor]  # (B, N, 3, H, W), before photometric augmentation
     neighbour_flow: NotRequired[Tensor]  # (B, N, 2, H, W) flow target -> neighbour
     neighbour_valid: NotRequired[Tensor]  # (B, N, H, W) bool
 

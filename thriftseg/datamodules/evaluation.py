@@ -1,0 +1,238 @@
+"""Videos in playing order for evaluation, cut into contiguous parts for several processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.datamodules.reading import ClipReader
+from thriftseg.datamodules.transforms import Size, planar, resize_frame, resize_label
+from thriftseg.datasets.sharding import shard
+from thriftseg.errors import ConfigError
+from thriftseg.flow import DIS
+from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample
+
+Pairs = Literal["labelled", "all", "off"]
+Float16Array = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class StreamItem:
+    """One frame of an evaluation stream.
+
+    Attributes:
+        clip: The clip it belongs to.
+        number: Native frame number.
+        scored: Its label counts, here and on no other rank.
+        paired: The item before it in the stream is the frame before it in the video, and the pair counts.
+        padding: It repeats a frame so that every rank has equally many items; nothing about it counts.
+    """
+
+    clip: Clip
+    number: int
+    scored: bool = False
+    paired: bool = False
+    padding: bool = False
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the frame has a manual label."""
+        return not self.padding and self.number in self.clip.labels
+
+
+def build_stream(clips: Sequence[Clip], pairs: Pairs = "labelled") -> list[StreamItem]:
+    """The frames that evaluation needs, in playing order.
+
+    Args:
+        clips: Clips of a split.
+        pairs: Which pairs of adjacent frames count for temporal consistency: those that end at a labelled frame, all,
+            or none. Frames that neither carry a label nor belong to a counted pair are left out.
+    """
+    if pairs not in ("labelled", "all", "off"):
+        raise ConfigError("unknown choice of frame pairs", expected="labelled, all or off", found=pairs)
+    return [item for clip in clips for item in _stream_of(clip, pairs)]
+
+
+def _stream_of(clip: Clip, pairs: Pairs) -> Iterator[StreamItem]:
+    def ends_pair(number: int) -> bool:
+        wanted = pairs == "all" or (pairs == "labelled" and number in clip.labels)
+        return wanted and number - clip.frame_step in clip.frames
+
+    numbers = set(clip.frames) if pairs == "all" else set(clip.labels)
+    numbers |= {number - clip.frame_step for number in numbers if ends_pair(number)}
+    previous = None
+    for number in sorted(numbers):
+        paired = ends_pair(number) and previous == number - clip.frame_step
+        yield StreamItem(clip, number, scored=number in clip.labels, paired=paired)
+        previous = number
+
+
+def shard_stream(items: Sequence[StreamItem], rank: int, world_size: int) -> list[StreamItem]:
+    """This rank's contiguous part of a stream.
+
+    A pair belongs to the rank that owns its second frame. If the first frame belongs to the rank before, it is
+    repeated here as a lead-in that is not scored. All ranks get equally many items, at least one: ranks that would
+    fall short get padding, because a distributed module synchronises its buffers in every forward pass.
+    """
+    shards = [_owned(items, part, world_size) for part in range(world_size)]
+    length = max(1, *(len(shard) for shard in shards))
+    own = shards[rank]
+    filler = replace(own[-1] if own else items[0], scored=False, paired=False, padding=True)
+    return own + [filler] * (length - len(own))
+
+
+def _owned(items: Sequence[StreamItem], rank: int, world_size: int) -> list[StreamItem]:
+    positions = shard(range(len(items)), rank, world_size)
+    owned = [items[position] for position in positions]
+    if owned and owned[0].paired:
+        owned.insert(0, replace(items[positions[0] - 1], scored=False, paired=False))
+    return owned
+
+
+class StreamFrames(Dataset[dict[str, Any]]):
+    """The items of a stream, decoded, with optical flow for counted pairs.
+
+    Args:
+        reader: Reads frames and labels.
+        items: This rank's items.
+        past_frames: Frames before the one to segment.
+        size: Height and width to evaluate at; `None` keeps that of the files.
+        flow: Flow between adjacent frames.
+    """
+
+    def __init__(
+        self,
+        reader: ClipReader,
+        items: Sequence[StreamItem],
+        *,
+        past_frames: int = 0,
+        size: Size | None = None,
+        flow: PairFlow | None = None,
+    ) -> None:
+        self.reader, self.items = reader, items
+        self.past_frames, self.size, self.flow = past_frames, size, flow or PairFlow()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Item of a batch: uint8 frames and label, float16 flow."""
+        item = self.items[index]
+        clip, number = item.clip, item.number
+        numbers = [*clip.past(number, self.past_frames), number]
+        before = [number - clip.frame_step] if item.paired else []
+        images = self.reader.frames(clip, before + numbers)
+        resized = [resize_frame(image, self.size) if self.size else image for image in images]
+        backward, forward = self._flows(item, resized)
+        return {
+            "frames": torch.from_numpy(np.stack([planar(image) for image in resized[len(before) :]])),
+            "label": torch.from_numpy(self._label(item, images[-1], resized[-1])),
+            "scored": item.scored,
+            "labelled": item.labelled,
+            "paired": item.paired,
+            "flow_backward": torch.from_numpy(backward),
+            "flow_forward": torch.from_numpy(forward),
+            "video": clip.video,
+            "number": number,
+            "id": f"{clip.video}/{number:06d}",
+        }
+
+    def needed_frames(self) -> Iterator[tuple[Clip, int]]:
+        """Every frame that an item asks for."""
+        for item in self.items:
+            yield item.clip, item.number
+            for number in item.clip.past(item.number, max(self.past_frames, int(item.paired))):
+                yield item.clip, number
+
+    def labelled_samples(self) -> list[Sample]:
+        """The labelled items as samples with manual labels."""
+        return [_manual(item) for item in self.items if item.labelled]
+
+    def _label(self, item: StreamItem, image: UInt8Array, resized: UInt8Array) -> UInt8Array:
+        size = resized.shape[:2]
+        if not item.labelled:
+            return np.full(size, IGNORE_INDEX, dtype=np.uint8)
+        return resize_label(self.reader.label(_manual(item), image), (size[0], size[1]))
+
+    def _flows(self, item: StreamItem, resized: Sequence[UInt8Array]) -> tuple[Float16Array, Float16Array]:
+        if not item.paired:
+            nothing = np.zeros((2, *resized[-1].shape[:2]), dtype=np.float16)
+            return nothing, nothing.copy()
+        frames = item.clip.frames
+        previous = item.number - item.clip.frame_step
+        return self.flow.both(frames[previous], frames[item.number], resized[0], resized[-1])
+
+
+class PairFlow:
+    """Optical flow of adjacent frames in both directions, kept on disk if a folder is given.
+
+    Entries are addressed by the content of the two files, the estimator and the size, so a cache may be shared
+    between data sets and runs. Flow is rounded to float16 whether or not it comes from the cache.
+
+    Args:
+        folder: Folder of the cache.
+        estimator: Estimates flow from one frame to another.
+    """
+
+    def __init__(self, folder: Path | None = None, estimator: DIS | None = None) -> None:
+        self.folder, self.estimator = folder, estimator or DIS()
+
+    def both(
+        self, previous_file: Path, file: Path, previous: UInt8Array, frame: UInt8Array
+    ) -> tuple[Float16Array, Float16Array]:
+        """Flow from a frame to the previous one and back.
+
+        Args:
+            previous_file: File of the previous frame.
+            file: File of the frame.
+            previous: Previous frame (H, W, 3) at the size to work at.
+            frame: Frame (H, W, 3) at that size.
+
+        Returns:
+            Backward flow (frame to previous) and forward flow (previous to frame), (2, H, W) each.
+        """
+        if self.folder is None:
+            return self._estimate(previous, frame)
+        entry = self.folder / f"{self._key(previous_file, file, frame)}.npz"
+        if entry.is_file():
+            with np.load(entry) as stored:
+                return stored["backward"], stored["forward"]
+        flows = self._estimate(previous, frame)
+        _store(entry, *flows)
+        return flows
+
+    def _estimate(self, previous: UInt8Array, frame: UInt8Array) -> tuple[Float16Array, Float16Array]:
+        backward = self.estimator.estimate(frame, previous)
+        forward = self.estimator.estimate(previous, frame)
+        return backward.astype(np.float16), forward.astype(np.float16)
+
+    def _key(self, previous_file: Path, file: Path, frame: UInt8Array) -> str:
+        digest = hashlib.blake2b(f"{self.estimator} {cv2.__version__} {frame.shape}".encode(), digest_size=20)
+        for path in (previous_file, file):
+            digest.update(hashlib.blake2b(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def _store(entry: Path, backward: Float16Array, forward: Float16Array) -> None:
+    """Write a cache entry under a temporary name first, so that a killed run leaves no half file."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    temporary = entry.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        np.savez(stream, backward=backward, forward=forward)
+    temporary.replace(entry)
+
+
+def _manual(item: StreamItem) -> Sample:
+    label = item.clip.labels[item.number]
+    return Sample(item.clip, item.number, item.number, "manual", LabelKind.MANUAL, label=label)

@@ -1,0 +1,96 @@
+"""Decoded frames and labels of clips, with size checks and an optional cache in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.images import read_label_png
+from thriftseg.errors import DatasetError
+from thriftseg.types import Clip, LabelKind, Sample
+
+
+class ClipReader:
+    """Reads frames and labels, remembering those that were preloaded.
+
+    Preload before worker processes are forked: they then share the arrays of their parent.
+
+    Args:
+        dataset: The data set that reads its own files.
+    """
+
+    def __init__(self, dataset: VideoDataset) -> None:
+        self.dataset = dataset
+        self._frames: dict[tuple[str, int], UInt8Array] = {}
+        self._labels: dict[tuple[str, str, int], UInt8Array] = {}
+
+    def preload(self, frames: Iterable[tuple[Clip, int]], samples: Iterable[Sample], threads: int = 2) -> None:
+        """Decode frames, and the label maps of samples, into memory."""
+        wanted = {(clip.video, number): clip for clip, number in frames}
+        labelled = {(s.source, s.clip.video, s.number): s for s in samples if s.points is None}
+        with ThreadPoolExecutor(threads) as pool:
+            missing = [key for key in wanted if key not in self._frames]
+            decoded = pool.map(lambda key: self.dataset.read_frame(wanted[key], key[1]), missing)
+            self._frames.update(zip(missing, decoded, strict=True))
+            unread = [key for key in labelled if key not in self._labels]
+            self._labels.update(zip(unread, pool.map(lambda key: self._read_label(labelled[key]), unread), strict=True))
+
+    def frame(self, clip: Clip, number: int) -> UInt8Array:
+        """Frame (H, W, 3), RGB."""
+        cached = self._frames.get((clip.video, number))
+        return self.dataset.read_frame(clip, number) if cached is None else cached
+
+    def frames(self, clip: Clip, numbers: Sequence[int]) -> list[UInt8Array]:
+        """Frames of one clip; a repeated number is decoded once.
+
+        Raises:
+            DatasetError: The frames differ in size.
+        """
+        decoded = {number: self.frame(clip, number) for number in dict.fromkeys(numbers)}
+        reference = numbers[-1]
+        for number, image in decoded.items():
+            if image.shape != decoded[reference].shape:
+                raise DatasetError(
+                    "frame sizes differ inside a clip",
+                    path=clip.frames[number],
+                    expected=f"{_size(decoded[reference])} as {clip.frames[reference].name}",
+                    found=_size(image),
+                    fix="convert the frames of a clip to one size or split it where the size changes",
+                )
+        return [decoded[number] for number in numbers]
+
+    def label(self, sample: Sample, frame: UInt8Array) -> UInt8Array:
+        """Label map (H, W) of a sample whose label is not kept as points.
+
+        Raises:
+            DatasetError: The label has another size than the frame.
+        """
+        label = self._labels.get((sample.source, sample.clip.video, sample.number))
+        label = self._read_label(sample) if label is None else label
+        if label.shape != frame.shape[:2]:
+            raise DatasetError(
+                "label and frame differ in size",
+                path=sample.label or sample.clip.labels.get(sample.number),
+                expected=_size(frame),
+                found=_size(label),
+                fix="make labels at the size of the frames",
+            )
+        return label
+
+    def _read_label(self, sample: Sample) -> UInt8Array:
+        if sample.source == "manual":
+            return self.dataset.read_label(sample.clip, sample.number)
+        if sample.kind == LabelKind.COARSE and sample.label == sample.clip.coarse.get(sample.number):
+            return self.dataset.read_coarse(sample.clip, sample.number)
+        if sample.label is None:
+            raise DatasetError(
+                f"sample {sample.id} of source {sample.source!r} has neither a label file nor points",
+                fix="generate the labels of this source again",
+            )
+        return read_label_png(sample.label).astype("uint8")
+
+
+def _size(image: UInt8Array) -> str:
+    return f"{image.shape[0]}x{image.shape[1]}"

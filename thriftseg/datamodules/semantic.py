@@ -1,0 +1,343 @@
+"""The data module of semantic segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from torch.utils.data import DataLoader, default_collate
+
+from thriftseg.costs import AnnotationCost
+from thriftseg.datamodules.evaluation import PairFlow, StreamFrames, build_stream, shard_stream
+from thriftseg.datamodules.mixture import Mixture, MixtureList
+from thriftseg.datamodules.neighbours import NeighbourPolicy
+from thriftseg.datamodules.photometric import PhotometricConfig
+from thriftseg.datamodules.reading import ClipReader
+from thriftseg.datamodules.sampling import EpochSampler, OrderedSampler, seeded_generator
+from thriftseg.datamodules.training import TrainingFrames
+from thriftseg.datamodules.transforms import RandomScaleCrop
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.images import probe_size
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.taxonomies import Taxonomy
+
+
+class SemanticDataModule(LightningDataModule):
+    """Training batches from a mixture of label sources, evaluation streams in playing order.
+
+    Training yields `types.SemanticBatch`, validation and test yield `types.StreamBatch`. Loaders yield uint8;
+    `on_after_batch_transfer`, which the Trainer calls, makes them float and changes colours. A loop without a Trainer
+    calls it itself.
+
+    What is drawn depends on the seed, the epoch and the place in the epoch alone: neither the number of workers nor
+    the number of processes nor an interruption changes a batch.
+
+    Args:
+        dataset: Reader of the data set.
+        mixture: Label sources to train on; by default every manual label.
+        crop: Height and width of training crops.
+        past_frames: Frames before the one to segment, in training and evaluation.
+        resize: Working height and width of training and evaluation; `None` keeps that of the files.
+        scale: Range of the random scale, relative to the working size.
+        flip: Mirror every second training sample.
+        photometric: Colour changes in training; `True` for the default strength.
+        neighbours: Unlabelled frames to add to training samples.
+        source_ratios: Share of each source among the training draws; by default every sample is drawn once an epoch.
+        batch_size: Training samples per batch and process.
+        eval_batch_size: Consecutive frames per evaluation batch.
+        eval_size: Height and width to evaluate at, if not the working size. Labels are resized along.
+        tc: Which pairs of adjacent frames are evaluated for temporal consistency: those that end at a labelled frame,
+            all, or none.
+        flow_cache: Folder that keeps the optical flow of evaluated pairs between epochs and runs. It takes 16 bytes
+            per pixel and pair.
+        num_workers: Worker processes per loader; 0 loads in the main process.
+        cache: "ram" decodes every needed frame once, at set-up, and shares the arrays with forked workers.
+        seed: Non-negative seed of order, augmentation and neighbours.
+        train_split: Split to train on.
+        val_split: Split to validate on.
+        test_split: Split to test on.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        mixture: Mixture | None = None,
+        *,
+        crop: tuple[int, int],
+        past_frames: int = 0,
+        resize: tuple[int, int] | None = None,
+        scale: tuple[float, float] = (0.5, 2.0),
+        flip: bool = True,
+        photometric: PhotometricConfig | bool = True,
+        neighbours: NeighbourPolicy | None = None,
+        source_ratios: dict[str, float] | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 1,
+        eval_size: tuple[int, int] | None = None,
+        tc: Literal["labelled", "all", "off"] = "labelled",
+        flow_cache: Path | None = None,
+        num_workers: int = 2,
+        cache: Literal["none", "ram"] = "none",
+        seed: int = 0,
+        train_split: str = "train",
+        val_split: str = "val",
+        test_split: str = "test",
+    ) -> None:
+        super().__init__()
+        _check_counts(batch_size=(batch_size, 1), eval_batch_size=(eval_batch_size, 1))
+        _check_counts(past_frames=(past_frames, 0), num_workers=(num_workers, 0), seed=(seed, 0))
+        if cache not in ("none", "ram"):
+            raise ConfigError("unknown cache", expected="none or ram", found=cache)
+        self.dataset = dataset
+        self.mixture = mixture if mixture is not None else Mixture()
+        self.transform = RandomScaleCrop(tuple(crop), tuple(scale), flip, tuple(resize) if resize else None)  # type: ignore[arg-type]
+        self.past_frames = past_frames
+        self.photometric = PhotometricConfig() if photometric is True else photometric or None
+        self.neighbours = neighbours
+        self.source_ratios = source_ratios
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.eval_size = tuple(eval_size) if eval_size else self.transform.resize
+        self.tc = tc
+        self.flow = PairFlow(Path(flow_cache) if flow_cache else None)
+        self.num_workers, self.cache, self.seed = num_workers, cache, seed
+        self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
+        self.mixture_list: MixtureList | None = None
+        self._reader = ClipReader(dataset)
+        self._train: TrainingFrames | None = None
+        self._streams: dict[str, StreamFrames] = {}
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Class table of the data set; needs no `setup`."""
+        return self.dataset.taxonomy
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; needs no `setup`."""
+        return self.taxonomy.num_classes
+
+    @property
+    def class_names(self) -> list[str]:
+        """Class names by train id; needs no `setup`."""
+        return list(self.taxonomy.class_names)
+
+    @property
+    def annotation_cost(self) -> AnnotationCost:
+        """What the labels of the training list cost; needs `setup("fit")`."""
+        if self.mixture_list is None:
+            raise ConfigError("the training list is not drawn yet", fix='call setup("fit") first')
+        return self.mixture_list.cost()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Draw the training list and lay out the evaluation streams that a stage needs.
+
+        Args:
+            stage: fit, validate, test or predict; `None` for all.
+
+        Raises:
+            DatasetError: A split is empty or holds no label, or frames are missing.
+            MixtureError: The mixture asks for labels that do not exist.
+            ConfigError: The crop is larger than the padded image, or a neighbour does not exist.
+        """
+        if stage in ("fit", None):
+            self._setup_training()
+        if stage in ("fit", "validate", None):
+            self._streams["val"] = self._stream(self.val_split)
+        if stage in ("test", None):
+            self._streams["test"] = self._stream(self.test_split)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Shuffled training batches of this rank."""
+        if self._train is None:
+            raise ConfigError("no training list", fix='call setup("fit") first')
+        rank, world_size = self._place()
+        sampler = EpochSampler(
+            len(self._train),
+            self.batch_size,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            sources=[sample.source for sample in self._train.samples],
+            ratios=self.source_ratios,
+        )
+        self._resume(sampler)
+        return self._loader(self._train, sampler, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """This rank's part of the validation videos in playing order."""
+        return self._stream_loader("val")
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """This rank's part of the test videos in playing order."""
+        return self._stream_loader("test")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Make a loaded batch float, and change the colours of a training batch.
+
+        Args:
+            batch: Batch of a loader of this module; anything else passes through.
+            dataloader_idx: Unused; every loader yields batches that say what they need.
+
+        Returns:
+            A new batch: frames in [0, 1], int64 labels, float32 flow; in training also `frames_raw` (and
+            `neighbours_raw`), the frames before colour changes.
+        """
+        if not isinstance(batch, dict) or "frames" not in batch or batch["frames"].dtype != torch.uint8:
+            return batch
+        batch = dict(batch)
+        factors = batch.pop("photometric", None)
+        batch["label"] = batch["label"].long()
+        for key in ("flow_backward", "flow_forward"):
+            if key in batch:
+                batch[key] = batch[key].float()
+        images = [key for key in ("frames", "neighbours") if key in batch]
+        for key in images:
+            batch[key] = batch[key].float().div_(255)
+        if "kind" in batch:
+            batch |= {f"{key}_raw": batch[key] for key in images}
+        if factors is not None and self.photometric is not None:
+            changed = self.photometric.apply(torch.cat([batch[key] for key in images], dim=1), factors)
+            batch |= zip(images, changed.split([batch[key].shape[1] for key in images], dim=1), strict=True)
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the training labels were and cost, in plain types and without paths."""
+        if self.mixture_list is None:
+            return {}
+        return {
+            "dataset": self.dataset.name,
+            "taxonomy": {"name": self.taxonomy.name, "version": self.taxonomy.version, "classes": self.class_names},
+            "mixture": self.mixture_list.table(),
+            "cost": asdict(self.annotation_cost),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Warn when training goes on with other labels than it began with.
+
+        Args:
+            state_dict: What `state_dict` returned when the checkpoint was written.
+        """
+        current = self.state_dict()
+        if current and any(state_dict.get(key) != current[key] for key in ("taxonomy", "mixture")):
+            rank_zero_warn("The training labels differ from those this checkpoint was trained on.")
+
+    def _setup_training(self) -> None:
+        self.mixture_list = self.mixture.draw(self.dataset, self.train_split)
+        samples = self.mixture_list.samples
+        if not samples:
+            raise DatasetError(
+                f"the mixture draws nothing from split {self.train_split!r}",
+                path=self.dataset.root,
+                fix="choose a split with labels or another mixture",
+            )
+        self.transform.check(*probe_size(samples[0].clip.frames[samples[0].number]))
+        if self.neighbours is not None:
+            self.neighbours.check(samples)
+        self._train = TrainingFrames(
+            self._reader,
+            samples,
+            self.transform,
+            past_frames=self.past_frames,
+            photometric=self.photometric,
+            neighbours=self.neighbours,
+            seed=self.seed,
+        )
+        if self.cache == "ram":
+            self._reader.preload(self._train.needed_frames(), samples, max(1, self.num_workers))
+        self._announce(self.mixture_list)
+
+    def _stream(self, split: str) -> StreamFrames:
+        items = build_stream(self.dataset.clips(split), self.tc)
+        if not any(item.scored for item in items):
+            raise DatasetError(
+                f"no labelled frame in split {split!r} of {self.dataset.name}",
+                path=self.dataset.root,
+                fix="evaluate on a split with public labels",
+            )
+        stream = StreamFrames(
+            self._reader,
+            shard_stream(items, *self._place()),
+            past_frames=self.past_frames,
+            size=self.eval_size,  # type: ignore[arg-type]
+            flow=self.flow,
+        )
+        if self.cache == "ram":
+            self._reader.preload(stream.needed_frames(), stream.labelled_samples(), max(1, self.num_workers))
+        return stream
+
+    def _stream_loader(self, name: str) -> DataLoader[dict[str, Any]]:
+        if name not in self._streams:
+            raise ConfigError(f"no {name} videos", fix="call setup for this stage first")
+        stream = self._streams[name]
+        return self._loader(stream, OrderedSampler(len(stream)), self.eval_batch_size)
+
+    def _loader(self, frames: Any, sampler: Any, batch_size: int) -> DataLoader[dict[str, Any]]:
+        return DataLoader(
+            frames,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=self._on_cuda(),
+            worker_init_fn=_start_worker,
+            persistent_workers=self.num_workers > 0,
+            generator=seeded_generator(self.seed),
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process and number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _on_cuda(self) -> bool:
+        return self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
+
+    def _resume(self, sampler: EpochSampler) -> None:
+        """Bring a new sampler to where an interrupted run stopped; the Trainer sets the epoch only after this."""
+        if self.trainer is None:
+            return
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        batches = len(sampler) // self.batch_size
+        sampler.resume(self.trainer.current_epoch, done if done < batches else 0)
+
+    @rank_zero_only
+    def _announce(self, drawn: MixtureList) -> None:
+        from rich import print as rich_print
+
+        rich_print(f"{self.dataset.name}: {self.dataset.root} (from {self.dataset.root_origin})")
+        rich_print(drawn.as_rows())
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack items into a batch.
+
+    Raises:
+        ConfigError: The items differ in size.
+    """
+    sizes = {tuple(item["frames"].shape[-2:]) for item in items}
+    if len(sizes) > 1:
+        raise ConfigError(
+            "frames of one evaluation batch differ in size",
+            found=", ".join(f"{height}x{width}" for height, width in sorted(sizes)),
+            fix="set eval_size, or eval_batch_size to 1",
+        )
+    batch: dict[str, Any] = default_collate(items)
+    return batch
+
+
+def _start_worker(worker_id: int) -> None:
+    # One worker is one core: threads of OpenCV inside workers would fight over them.
+    cv2.setNumThreads(0)
+
+
+def _check_counts(**limits: tuple[int, int]) -> None:
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise ConfigError(f"{name} must be at least {least}", found=value)

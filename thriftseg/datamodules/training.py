@@ -1,0 +1,96 @@
+"""Training items: a frame with its past, its label and its neighbours under one augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from thriftseg.datamodules.neighbours import NeighbourPolicy
+from thriftseg.datamodules.photometric import PhotometricConfig
+from thriftseg.datamodules.reading import ClipReader
+from thriftseg.datamodules.sampling import Draw
+from thriftseg.datamodules.transforms import Geometry, RandomScaleCrop
+from thriftseg.types import Clip, Sample
+
+
+class TrainingFrames(Dataset[dict[str, Any]]):
+    """Augmented samples; everything random depends on (seed, epoch, position) alone.
+
+    Args:
+        reader: Reads frames and labels.
+        samples: The training list.
+        transform: Geometric augmentation.
+        past_frames: Frames before the one to segment; a missing one repeats the next newer frame.
+        photometric: Colour changes to draw factors for.
+        neighbours: Unlabelled frames to add.
+        seed: Non-negative seed.
+    """
+
+    def __init__(
+        self,
+        reader: ClipReader,
+        samples: Sequence[Sample],
+        transform: RandomScaleCrop,
+        *,
+        past_frames: int = 0,
+        photometric: PhotometricConfig | None = None,
+        neighbours: NeighbourPolicy | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.reader, self.samples, self.transform = reader, samples, transform
+        self.past_frames, self.photometric, self.neighbours, self.seed = past_frames, photometric, neighbours, seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
+        """Item of a batch, still uint8.
+
+        Args:
+            draw: What the sampler drew; a plain index stands for epoch 0.
+        """
+        epoch, position, index = draw if isinstance(draw, Draw) else Draw(0, draw, draw)
+        rng = np.random.default_rng((self.seed, epoch, position))
+        sample = self.samples[index]
+        past = [*sample.clip.past(sample.number, self.past_frames), sample.number]
+        beside = self._neighbours_of(sample, rng)
+        images = self.reader.frames(sample.clip, [*beside, *past])
+        geometry = self.transform.draw(rng, *images[-1].shape[:2])
+        frames = torch.from_numpy(np.stack([geometry.frame(image) for image in images]))
+        item: dict[str, Any] = {
+            "frames": frames[len(beside) :],
+            "label": torch.from_numpy(self._label(sample, geometry, images[-1])),
+            "kind": int(sample.kind),
+            "weight": torch.tensor(sample.weight, dtype=torch.float32),
+            "valid": torch.from_numpy(geometry.valid()),
+            "id": sample.id,
+        }
+        if beside:
+            item["neighbours"] = frames[: len(beside)]
+        if self.photometric is not None:
+            item["photometric"] = torch.from_numpy(self.photometric.draw(rng))
+        return item
+
+    def needed_frames(self) -> Iterator[tuple[Clip, int]]:
+        """Every frame that an item can ask for."""
+        offsets = self.neighbours.possible_offsets() if self.neighbours else []
+        for sample in self.samples:
+            yield sample.clip, sample.number
+            for number in sample.clip.past(sample.number, self.past_frames):
+                yield sample.clip, number
+            for offset in offsets:
+                yield sample.clip, sample.clip.number_at(sample.number, offset)
+
+    def _neighbours_of(self, sample: Sample, rng: np.random.Generator) -> list[int]:
+        if self.neighbours is None:
+            return []
+        return [sample.clip.number_at(sample.number, offset) for offset in self.neighbours.offsets(rng)]
+
+    def _label(self, sample: Sample, geometry: Geometry, frame: Any) -> Any:
+        if sample.points is not None:
+            return geometry.point_map(sample.points)
+        return geometry.label(self.reader.label(sample, frame))
