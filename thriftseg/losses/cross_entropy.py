@@ -1,0 +1,51 @@
+"""Cross entropy with class weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thriftseg.losses.terms import LabelMapLoss, Reduction
+from thriftseg.types import IGNORE_INDEX
+
+
+class CrossEntropy(LabelMapLoss):
+    r"""Cross entropy over the labelled pixels.
+
+    $$\ell = -c_y \log \mathrm{softmax}(z)_y$$
+
+    for logits $z$ (C,), label $y$ and class weight $c_y$. The reductions divide by the number of pixels or images, not by
+    the sum of class weights as `torch.nn.CrossEntropyLoss` does; scale the weights to a mean near 1.
+
+    Args:
+        class_weights: One factor per class; all 1 by default.
+        reduction: "pixel" or "image"; see `LabelMapLoss`.
+        ignore_index: Label of the pixels to leave out.
+
+    Example:
+        >>> loss = CrossEntropy()
+        >>> round(loss(torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long)).item(), 4)
+        1.3863
+        >>> loss(torch.zeros(1, 4, 2, 2), torch.full((1, 2, 2), 255)).item()
+        0.0
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        reduction: Reduction = "pixel",
+        ignore_index: int = IGNORE_INDEX,
+    ) -> None:
+        super().__init__(reduction, ignore_index)
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """See `LabelMapLoss.pixel_losses`."""
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        return F.cross_entropy(logits, target, weight=weights, ignore_index=self.ignore_index, reduction="none")

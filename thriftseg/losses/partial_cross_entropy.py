@@ -1,0 +1,34 @@
+"""Cross entropy on the few pixels that carry a label."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from thriftseg.losses.terms import LabelMapLoss, target_log_probabilities
+
+
+class PartialCrossEntropy(LabelMapLoss):
+    r"""Partial cross entropy [0]: cross entropy over clicked or otherwise sparsely labelled pixels only.
+
+    $$L = -\frac{1}{|L|} \sum_{p \in L} \log \mathrm{softmax}(z_p)_{y_p}$$
+
+    Unlabelled pixels get no gradient whatever their share, so the scale of the loss does not depend on how many there
+    are. Where clicks and masks meet in one batch, take reduction "image": pooled over pixels, a few clicks would vanish.
+
+    [0] Tang et al., Normalized Cut Loss for Weakly-Supervised CNN Segmentation, CVPR 2018, eq. 1.
+
+    Args:
+        reduction: "pixel" or "image"; see `LabelMapLoss`.
+        ignore_index: Label of the pixels to leave out.
+
+    Example:
+        >>> import torch
+        >>> target = torch.full((1, 8, 8), 255)
+        >>> target[0, 3, 4] = 1
+        >>> round(PartialCrossEntropy()(torch.zeros(1, 4, 8, 8), target).item(), 4)
+        1.3863
+    """
+
+    def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """See `LabelMapLoss.pixel_losses`."""
+        return -target_log_probabilities(logits, target, self.ignore_index)

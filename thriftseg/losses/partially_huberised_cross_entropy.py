@@ -1,0 +1,59 @@
+"""Cross entropy that is linear in the probability of badly fitting labels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from thriftseg.errors import ConfigError
+from thriftseg.losses.terms import LabelMapLoss, Reduction, target_log_probabilities
+from thriftseg.types import IGNORE_INDEX
+
+
+class PartiallyHuberisedCrossEntropy(LabelMapLoss):
+    r"""Partially Huberised cross entropy [0], for labels of which some are wrong.
+
+    With the probability $p$ of the labelled class:
+
+    $$\ell = \begin{cases} -\tau p + \log \tau + 1 & p \le 1 / \tau \\ -\log p & \text{else} \end{cases}$$
+
+    The branches meet with equal value and slope. The gradient to the logits is that of the cross entropy times
+    $\min(1, \tau p)$, so a label that the network firmly disbelieves has next to no pull.
+
+    [0] Menon et al., Can Gradient Clipping Mitigate Label Noise?, ICLR 2020.
+    [1] https://github.com/dmizr/phuber (a reproduction study).
+
+    Args:
+        tau: Inverse of the probability at which the branches meet, more than 1.
+        reduction: "pixel" or "image"; see `LabelMapLoss`.
+        ignore_index: Label of the pixels to leave out.
+
+    Raises:
+        ConfigError: `tau` is not more than 1.
+
+    Example:
+        >>> logits = torch.tensor([0.0, 20.0]).view(1, 2, 1, 1)  # label 0 has nearly probability 0
+        >>> round(PartiallyHuberisedCrossEntropy(tau=3.0)(logits, torch.zeros(1, 1, 1, dtype=torch.long)).item(), 4)
+        2.0986
+    """
+
+    def __init__(self, tau: float = 3.0, reduction: Reduction = "pixel", ignore_index: int = IGNORE_INDEX) -> None:
+        super().__init__(reduction, ignore_index)
+        if not tau > 1:
+            raise ConfigError("wrong Huber threshold", expected="tau > 1", found=tau)
+        self.tau = tau
+
+    def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """See `LabelMapLoss.pixel_losses`."""
+        log_p = target_log_probabilities(logits, target, self.ignore_index)
+        p = log_p.exp()
+        linear = p <= 1 / self.tau
+        # The branch that is not taken is fed a constant: its infinite slope times zero would be NaN.
+        log_branch = -torch.where(linear, 0, log_p)
+        return torch.where(linear, -self.tau * p + math.log(self.tau) + 1, log_branch)
+
+    def extra_repr(self) -> str:
+        """Settings shown when the module is printed."""
+        return f"tau={self.tau}, {super().extra_repr()}"

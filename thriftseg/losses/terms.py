@@ -1,0 +1,162 @@
+"""What the losses on label maps share: numerator and denominator, reductions, checks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from thriftseg.errors import ConfigError
+from thriftseg.types import IGNORE_INDEX
+
+Reduction = Literal["pixel", "image"]
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """A loss as a fraction, so that several processes can divide by the count of all of them.
+
+    Attributes:
+        sum: Scalar numerator, carries the gradient.
+        count: Scalar denominator without gradient: pixels or images that entered the sum.
+    """
+
+    sum: Tensor
+    count: Tensor
+
+    def mean(self) -> Tensor:
+        """The loss of this batch: `sum / count`, and exactly 0 with zero gradients where nothing is labelled."""
+        return self.sum / self.count.clamp(min=1)
+
+
+class LabelMapLoss(nn.Module, ABC):
+    r"""A loss that compares logits with a label map pixel by pixel.
+
+    With the loss $\ell_{bp}$ of a labelled pixel $p \in L_b$ of image $b$ and the weight $w_b$ of the image:
+
+    - reduction "pixel": $\sum_b w_b \sum_{p \in L_b} \ell_{bp} \,/\, \sum_b |L_b|$. Every labelled pixel counts the same.
+    - reduction "image": $\sum_{b: L_b \ne \emptyset} w_b \, \frac{1}{|L_b|} \sum_{p \in L_b} \ell_{bp} \,/\,
+      |\{b: L_b \ne \emptyset\}|$. Every labelled image counts the same, for batches that mix a few clicks with masks.
+
+    A batch without any labelled pixel gives exactly 0 with zero gradients. Half-precision logits are computed in
+    float32.
+
+    Args:
+        reduction: "pixel" or "image".
+        ignore_index: Label of the pixels to leave out.
+
+    Raises:
+        ConfigError: The reduction is another one.
+    """
+
+    def __init__(self, reduction: Reduction = "pixel", ignore_index: int = IGNORE_INDEX) -> None:
+        super().__init__()
+        if reduction not in ("pixel", "image"):
+            raise ConfigError("unknown reduction", expected="pixel or image", found=reduction)
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+
+    @abstractmethod
+    def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of each pixel, 0 where the label is ignored.
+
+        Args:
+            logits: (B, C, H, W), float32 or float64.
+            target: (B, H, W) int64 class indices or `ignore_index`.
+
+        Returns:
+            (B, H, W).
+        """
+
+    def select(self, losses: Tensor, labelled: Tensor) -> Tensor:
+        """Choose the pixels that enter the loss: all labelled ones, unless a subclass picks among them.
+
+        Args:
+            losses: (B, H, W), 0 where nothing is labelled.
+            labelled: (B, H, W) bool.
+
+        Returns:
+            (B, H, W) bool, a subset of `labelled`.
+        """
+        return labelled
+
+    def terms(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> LossTerms:
+        """Numerator and denominator of the loss.
+
+        Args:
+            logits: (B, C, H, W).
+            target: (B, H, W) int64 class indices or `ignore_index`.
+            weight: (B,) factor on each image; 1 by default. The count does not depend on it.
+
+        Returns:
+            The terms whose quotient `forward` returns.
+
+        Raises:
+            ValueError: The shapes do not fit together.
+        """
+        check_shapes(logits, target, weight)
+        losses = self.pixel_losses(at_least_float32(logits), target)
+        kept = self.select(losses.detach(), target != self.ignore_index)
+        return reduce_pixels(losses, kept, weight, self.reduction)
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss as a scalar; arguments as for `terms`."""
+        return self.terms(logits, target, weight).mean()
+
+    def extra_repr(self) -> str:
+        """Settings shown when the module is printed."""
+        return f"reduction={self.reduction!r}, ignore_index={self.ignore_index}"
+
+
+def reduce_pixels(losses: Tensor, kept: Tensor, weight: Tensor | None, reduction: Reduction) -> LossTerms:
+    """Sum pixel losses as `LabelMapLoss` says.
+
+    Args:
+        losses: (B, H, W).
+        kept: (B, H, W) bool, the pixels that enter.
+        weight: (B,) factor on each image, or `None` for 1.
+        reduction: "pixel" or "image".
+
+    Returns:
+        Sum and count, as scalars of the type of `losses`.
+    """
+    pixels = kept.flatten(1).sum(1)
+    per_image = torch.where(kept, losses, 0).flatten(1).sum(1)
+    if reduction == "image":
+        per_image = per_image / pixels.clamp(min=1)
+    if weight is not None:
+        per_image = per_image * weight.to(per_image)
+    count = pixels.sum() if reduction == "pixel" else (pixels > 0).sum()
+    return LossTerms(per_image.sum(), count.to(losses.dtype))
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Raise half precision to float32 and leave float32 and float64 as they are."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def target_log_probabilities(logits: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """Log softmax of the labelled class.
+
+    Args:
+        logits: (B, C, H, W).
+        target: (B, H, W) int64 class indices or `ignore_index`.
+        ignore_index: Label of the pixels to leave out.
+
+    Returns:
+        (B, H, W), exactly 0 where the label is ignored.
+    """
+    return -nn.functional.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
+
+
+def check_shapes(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    """Raise a `ValueError` unless logits (B, C, H, W), target (B, H, W) and weight (B,) fit together."""
+    if logits.ndim != 4 or target.shape != (logits.shape[0], *logits.shape[2:]):
+        raise ValueError(
+            f"logits (B, C, H, W) and target (B, H, W) do not fit: {tuple(logits.shape)} and {tuple(target.shape)}"
+        )
+    if weight is not None and weight.shape != target.shape[:1]:
+        raise ValueError(f"weight must have shape ({target.shape[0]},), got {tuple(weight.shape)}")
