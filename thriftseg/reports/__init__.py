@@ -1,1 +1,29 @@
-"""Placeholder docstring: the owner of this room replaces it."""
+"""What a run shows its user: tables, cost-quality plots, predictions on new video."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thriftseg.reports.cost_quality import CostQualityPoint
+
+if TYPE_CHECKING:
+    from thriftseg.reports.cost_quality import plot_cost_quality
+    from thriftseg.reports.predict import predict
+    from thriftseg.reports.tables import class_table, cost_quality_table
+
+__all__ = ["CostQualityPoint", "class_table", "cost_quality_table", "plot_cost_quality", "predict"]
+
+_HOMES = {
+    "class_table": "tables",
+    "cost_quality_table": "tables",
+    "plot_cost_quality": "cost_quality",
+    "predict": "predict",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,147 @@
+"""Frames of a folder or a video file, read one at a time."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.datasets.files import list_files
+from thriftseg.datasets.images import FRAME_SUFFIXES, read_frame
+from thriftseg.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+
+class NamedFrame(NamedTuple):
+    """A frame and the name its results get.
+
+    Attributes:
+        name: File name without ending, or the position in the video.
+        image: (H, W, 3) RGB.
+    """
+
+    name: str
+    image: UInt8Array
+
+
+class FrameSource:
+    """Frames in playing order, all of one size; at most one is in memory.
+
+    A folder is read in natural order (`2.png` before `10.png`), whatever its files are called. Frames of a video are
+    named by position, from `000000`. A single picture is a video of one frame.
+
+    Args:
+        path: Folder of PNG or JPEG frames, one picture, or a video file.
+
+    Attributes:
+        fps: Frame rate of a video file, `None` for pictures.
+        count: Number of frames; for video files what the file declares, `None` if it does not.
+
+    Raises:
+        DatasetError: The path does not exist, holds no frames, cannot be read, or two frames share a name. While
+            iterating: a picture cannot be decoded, or sizes differ.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.fps: float | None = None
+        self.count: int | None
+        self._files: list[Path] | None = _pictures(self.path)
+        if self._files is not None:
+            self.count = len(self._files)
+        else:
+            self.fps, self.count = _probe_video(self.path)
+
+    def __iter__(self) -> Iterator[NamedFrame]:
+        """Yield the frames."""
+        first: tuple[int, ...] | None = None
+        for name, image in self._read_files() if self._files is not None else self._read_video():
+            first = first or image.shape
+            if image.shape != first:
+                raise DatasetError(
+                    f"frame {name!r} differs in size from the first frame",
+                    path=self.path,
+                    expected=f"{first[1]}x{first[0]}",
+                    found=f"{image.shape[1]}x{image.shape[0]}",
+                    fix="put frames of one size into a folder",
+                )
+            yield NamedFrame(name, image)
+
+    def _read_files(self) -> Iterator[NamedFrame]:
+        for path in self._files or []:
+            yield NamedFrame(path.stem, read_frame(path))
+
+    def _read_video(self) -> Iterator[NamedFrame]:
+        capture = cv2.VideoCapture(str(self.path))
+        index = 0
+        try:
+            while (picture := capture.read())[0]:
+                yield NamedFrame(f"{index:06d}", np.asarray(cv2.cvtColor(picture[1], cv2.COLOR_BGR2RGB), np.uint8))
+                index += 1
+        finally:
+            capture.release()
+        if index == 0:
+            raise _unreadable(self.path)
+        if self.count and index < self.count:
+            logger.warning("%s: declares %d frames, only %d could be read", self.path, self.count, index)
+
+
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """Sort key that orders numbers inside names by value.
+
+    Example:
+        >>> [p.name for p in sorted(map(Path, ["a10.png", "a9.png", "a09b.png"]), key=natural_key)]
+        ['a9.png', 'a09b.png', 'a10.png']
+    """
+    parts = re.split(r"(\d+)", path.stem)
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in parts] + [(-1, path.name)]
+
+
+def _pictures(path: Path) -> list[Path] | None:
+    """The files of a folder of frames, or `None` for anything to be opened as a video."""
+    if path.is_dir():
+        files = sorted(list_files(path), key=natural_key)
+        if not files:
+            raise DatasetError("no frames in this folder", path=path, expected=" or ".join(FRAME_SUFFIXES))
+        _check_names(files)
+        return files
+    if not path.is_file():
+        raise DatasetError("no such file or folder", path=path, expected="a video file or a folder of frames")
+    return [path] if path.suffix.lower() in FRAME_SUFFIXES else None
+
+
+def _check_names(files: list[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in files:
+        if path.stem in seen:
+            raise DatasetError(
+                "two frames share a name", path=path, found=seen[path.stem].name, fix="keep one of the two formats"
+            )
+        seen[path.stem] = path
+
+
+def _probe_video(path: Path) -> tuple[float | None, int | None]:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise _unreadable(path)
+        fps, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()
+    return fps if 0 < fps < 1000 else None, count if count > 0 else None
+
+
+def _unreadable(path: Path) -> DatasetError:
+    return DatasetError(
+        "cannot read this video",
+        path=path,
+        expected="a video file that OpenCV decodes",
+        fix="convert it to H.264 MP4, or extract its frames into a folder",
+    )

@@ -1,0 +1,85 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from thriftseg.reports.cost_quality import CostQualityPoint
+
+
+def cost_quality_table(points: Iterable[CostQualityPoint], title: str | None = None) -> Table:
+    """One row per student: source, annotation hours, clicks, mIoU, Boundary-IoU, TC in percent.
+
+    Args:
+        points: Rows, top to bottom; the best value of each quality column is bold.
+        title: Heading.
+
+    Returns:
+        Table to print with rich.
+
+    Example:
+        >>> from rich.console import Console
+        >>> table = cost_quality_table([CostQualityPoint("manual", 12.5, 0.613, clicks=30_000, tc=0.82)])
+        >>> Console(width=80).print(table)  # doctest: +NORMALIZE_WHITESPACE
+                  annotation            mIoU   Boundary-     TC
+         source        hours   clicks      %       IoU %      %
+        ────────────────────────────────────────────────────────
+         manual         12.5   30 000   61.3           -   82.0
+    """
+    rows = list(points)
+    table = _table(title, "source", ["annotation\nhours", "clicks", "mIoU\n%", "Boundary-\nIoU %", "TC\n%"])
+    qualities = [[point.miou, point.boundary_iou, point.tc] for point in rows]
+    best = [
+        max((value for value in column if not math.isnan(value)), default=None)
+        for column in zip(*qualities, strict=True)
+    ]
+    for point, values in zip(rows, qualities, strict=True):
+        cells = [_percent(value, bold=len(rows) > 1 and value == top) for value, top in zip(values, best, strict=True)]
+        table.add_row(point.name, format_hours(point.hours), f"{point.clicks:,}".replace(",", " "), *cells)
+    return table
+
+
+def class_table(class_names: Sequence[str], columns: Mapping[str, Sequence[float]], title: str | None = None) -> Table:
+    """Percentages per class.
+
+    Args:
+        class_names: Names in train id order.
+        columns: Heading to one fraction per class; NaN (an absent class) is shown as a dash.
+        title: Heading.
+
+    Returns:
+        Table to print with rich.
+    """
+    table = _table(title, "class", [f"{heading} %" for heading in columns])
+    for index, name in enumerate(class_names):
+        table.add_row(name, *(_percent(values[index]) for values in columns.values()))
+    return table
+
+
+def format_hours(hours: float) -> str:
+    """Hours with three significant digits and no exponent.
+
+    Example:
+        >>> [format_hours(value) for value in (0, 0.01234, 2.5, 37.4, 4462.5)]
+        ['0', '0.0123', '2.50', '37.4', '4462']
+    """
+    if hours == 0:
+        return "0"
+    return f"{hours:.{max(0, 2 - math.floor(math.log10(abs(hours))))}f}"
+
+
+def _table(title: str | None, first: str, numbers: Sequence[str]) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left")
+    table.add_column(first, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _percent(value: float, *, bold: bool = False) -> Text:
+    return Text("-" if math.isnan(value) else f"{100 * value:.1f}", style="bold" if bold else "")

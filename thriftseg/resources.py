@@ -1,0 +1,33 @@
+"""Files that ship with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thriftseg.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parent
+_CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed; in a checkout
+
+
+def config_path(name: str) -> Path:
+    """Find a shipped config, whether the package is installed or used from a checkout.
+
+    Args:
+        name: Path below `configs/`.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: No such config ships with the package.
+
+    Example:
+        >>> config_path("quickstart.yaml").name
+        'quickstart.yaml'
+    """
+    for folder in _CONFIG_FOLDERS:
+        candidate = folder / name
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(f"no config named {name!r} ships with thriftseg", fix="pass the path of your own YAML file")
