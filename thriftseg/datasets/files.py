@@ -1,0 +1,68 @@
+"""Listing folders and making sense of frame numbers, without opening a file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+from thriftseg.datasets.images import FRAME_SUFFIXES
+
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...] = FRAME_SUFFIXES) -> list[Path]:
+    """Files of a folder with one of the endings, sorted by name; empty when the folder is absent."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.lower().endswith(suffixes)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(names) if not name.startswith(".")]
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Sub-folders of a folder, sorted by name; empty when the folder is absent."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(names) if not name.startswith(".")]
+
+
+def keep_preferred(files: dict[int, Path], number: int, path: Path) -> None:
+    """List `path` under `number` unless a file of a better format is there already (PNG before JPEG)."""
+    listed = files.get(number)
+    if listed is None or _rank(path) < _rank(listed):
+        files[number] = path
+
+
+def frame_number(stem: str) -> int | None:
+    """The last number in a file name.
+
+    Example:
+        >>> frame_number("frame0014"), frame_number("Seq05VD_f00030"), frame_number("cover")
+        (14, 30, None)
+    """
+    match = _LAST_NUMBER.search(stem)
+    return int(match[1]) if match else None
+
+
+def usual_step(numbers: Iterable[int], default: int = 1) -> int:
+    """The most frequent distance of neighbouring numbers, the smaller one on a tie.
+
+    Example:
+        >>> usual_step([0, 30, 60, 91, 120, 400]), usual_step([7])
+        (30, 1)
+    """
+    distances = Counter(after - before for before, after in pairwise(sorted(numbers)))
+    return min(distances, key=lambda step: (-distances[step], step)) if distances else default
+
+
+def _rank(path: Path) -> int:
+    suffix = path.suffix.lower()
+    return FRAME_SUFFIXES.index(suffix) if suffix in FRAME_SUFFIXES else len(FRAME_SUFFIXES)

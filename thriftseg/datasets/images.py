@@ -1,0 +1,106 @@
+"""Reading frames and label maps from files.
+
+Frames are read with OpenCV (fast), label maps with Pillow, which keeps the indices of palette files.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.datasets.atomic import write_bytes
+from thriftseg.errors import DatasetError
+
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""File name endings of frames, best first where several exist."""
+
+_INDEX_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
+
+
+def read_frame(path: str | Path) -> UInt8Array:
+    """Read a frame as (H, W, 3) uint8 RGB.
+
+    Raises:
+        DatasetError: The file is missing, or no readable image.
+    """
+    content = _bytes_of(path)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(content, flags) if content.size else None
+    if image is None:
+        raise DatasetError("cannot decode the image", path=path, expected="a PNG or JPEG", fix="copy the file again")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def read_label_png(path: str | Path) -> UInt8Array | Int32Array:
+    """Read a map of raw ids, (H, W); uint8, or int32 for 16- and 32-bit files.
+
+    Palette files give their indices.
+
+    Raises:
+        DatasetError: The file is missing, unreadable, or holds colours instead of ids.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in _INDEX_MODES:
+                raise DatasetError(
+                    "a label map with colours instead of ids",
+                    path=path,
+                    expected="one channel (PNG mode L, P or I;16)",
+                    found=f"mode {image.mode}",
+                    fix="point to the id files, or convert the colours by the class table first",
+                )
+            ids = np.array(image)
+    except FileNotFoundError:
+        raise DatasetError("no such file", path=path) from None
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise DatasetError("cannot decode the label map", path=path, found=str(error)) from error
+    if ids.dtype in (np.uint8, np.bool_):
+        return ids.astype(np.uint8, copy=False)
+    return ids.astype(np.int32, copy=False)
+
+
+def write_label_png(path: str | Path, ids: UInt8Array, palette: bytes | None = None) -> None:
+    """Write a map of ids so that a crash leaves either the whole file or none.
+
+    Args:
+        path: Target; its folder is made when absent.
+        ids: (H, W) uint8.
+        palette: 768 bytes RGB for a palette PNG (`Taxonomy.flat_palette`); greyscale when absent.
+    """
+    if ids.ndim != 2 or ids.dtype != np.uint8:
+        raise DatasetError("not a label map", path=path, expected="(H, W) uint8", found=f"{ids.shape} {ids.dtype}")
+    image = Image.fromarray(np.ascontiguousarray(ids))
+    if palette is not None:
+        image.putpalette(palette)  # turns mode L into P and keeps the values as indices
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    write_bytes(Path(path), stream.getvalue())
+
+
+def probe_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of an image, from its header only.
+
+    Raises:
+        DatasetError: The file is missing, or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        raise DatasetError("no such file", path=path) from None
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise DatasetError("cannot read the image", path=path, found=str(error)) from error
+
+
+def _bytes_of(path: str | Path) -> UInt8Array:
+    try:
+        return np.fromfile(path, dtype=np.uint8)
+    except FileNotFoundError:
+        raise DatasetError("no such file", path=path) from None
+    except OSError as error:
+        raise DatasetError("cannot read the file", path=path, found=error.strerror) from error

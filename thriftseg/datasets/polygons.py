@@ -1,0 +1,119 @@
+"""Label maps drawn from polygon files, as Cityscapes and IDD ship them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.errors import DatasetError
+from thriftseg.taxonomies import Taxonomy
+from thriftseg.types import IGNORE_INDEX
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """One drawn region.
+
+    Attributes:
+        label: Class name as in the file, such as `car` or `cargroup`.
+        points: (P, 2) int32 corners as (column, row); may lie outside the image.
+    """
+
+    label: str
+    points: Int32Array
+
+
+@dataclass(frozen=True)
+class PolygonFile:
+    """All regions of one image, in drawing order: later ones cover earlier ones."""
+
+    path: Path
+    height: int
+    width: int
+    polygons: tuple[Polygon, ...]
+
+
+def read_polygons(path: str | Path) -> PolygonFile:
+    """Read `{imgHeight, imgWidth, objects: [{label, polygon: [[x, y], ...], deleted?}]}`.
+
+    Deleted regions and those with fewer than three corners are left out.
+
+    Raises:
+        DatasetError: The file is missing, is no JSON or lacks an entry.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kept = [entry for entry in content["objects"] if not entry.get("deleted") and len(entry["polygon"]) >= 3]
+        polygons = tuple(Polygon(str(entry["label"]), _corners(entry["polygon"])) for entry in kept)
+        return PolygonFile(path, int(content["imgHeight"]), int(content["imgWidth"]), polygons)
+    except OSError as error:
+        raise DatasetError("cannot read the polygons", path=path, found=error.strerror) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DatasetError(
+            "not a polygon file",
+            path=path,
+            expected="{imgHeight, imgWidth, objects: [{label, polygon}]}",
+            found=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def draw_labels(file: PolygonFile, taxonomy: Taxonomy) -> UInt8Array:
+    """Draw train ids, (H, W) uint8; 255 where no region lies.
+
+    Raises:
+        DatasetError: A label is not in the class table.
+    """
+    label = np.full((file.height, file.width), IGNORE_INDEX, dtype=np.uint8)
+    for polygon, train_id, _ in _drawn(file, taxonomy):
+        cv2.fillPoly(label, [polygon.points], train_id)
+    return label
+
+
+def draw_instances(file: PolygonFile, taxonomy: Taxonomy) -> Int32Array:
+    """Draw `train_id * 1000 + k`, (H, W) int32; k counts the objects of a class from 1; 0 = no object.
+
+    Groups (`cargroup`) and classes without instances cover what lies below them and are 0.
+
+    Raises:
+        DatasetError: A label is not in the class table.
+    """
+    instances = np.zeros((file.height, file.width), dtype=np.int32)
+    things = set(taxonomy.thing_ids)
+    counts: dict[int, int] = {}
+    for polygon, train_id, group in _drawn(file, taxonomy):
+        value = 0
+        if train_id in things and not group:
+            counts[train_id] = counts.get(train_id, 0) + 1
+            value = train_id * 1000 + counts[train_id]
+        cv2.fillPoly(instances, [polygon.points], value)
+    return instances
+
+
+def _drawn(file: PolygonFile, taxonomy: Taxonomy) -> Iterator[tuple[Polygon, int, bool]]:
+    """Regions with their train id and whether they are groups; those with a negative raw id are never drawn."""
+    undrawn = {row.name for row in taxonomy.table if row.id < 0}
+    train_ids = taxonomy.train_id_of_name
+    for polygon in file.polygons:
+        single = polygon.label.removesuffix("group")
+        name = polygon.label if polygon.label in train_ids else single
+        if name not in train_ids:
+            raise DatasetError(
+                f"region label outside the class table {taxonomy.name!r}", path=file.path, found=repr(polygon.label)
+            )
+        if name not in undrawn:
+            yield polygon, train_ids[name], name != polygon.label
+
+
+def _corners(points: Any) -> Int32Array:
+    corners = np.rint(np.asarray(points, dtype=np.float64)).astype(np.int32)
+    if corners.ndim != 2 or corners.shape[1] != 2:
+        raise ValueError(f"corners of shape {corners.shape}")
+    return corners
