@@ -8,8 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thriftseg.losses.terms import LabelMapLoss, Reduction
+from thriftseg.losses.terms import LabelMapLoss, Reduction, at_least_float32
 from thriftseg.types import IGNORE_INDEX
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, class_weights: Tensor | None = None, ignore_index: int = IGNORE_INDEX
+) -> Tensor:
+    """Cross entropy of each pixel; see `CrossEntropy`.
+
+    Args:
+        logits: (B, C, H, W); half precision is computed in float32.
+        target: (B, H, W) int64 class indices or `ignore_index`.
+        class_weights: (C,) factor by class; all 1 by default.
+        ignore_index: Label of the pixels to leave out.
+
+    Returns:
+        (B, H, W), 0 where the label is ignored.
+    """
+    logits = at_least_float32(logits)
+    weights = None if class_weights is None else class_weights.to(logits.dtype)
+    return F.cross_entropy(logits, target, weight=weights, ignore_index=ignore_index, reduction="none")
 
 
 class CrossEntropy(LabelMapLoss):
@@ -17,8 +36,8 @@ class CrossEntropy(LabelMapLoss):
 
     $$\ell = -c_y \log \mathrm{softmax}(z)_y$$
 
-    for logits $z$ (C,), label $y$ and class weight $c_y$. The reductions divide by the number of pixels or images, not by
-    the sum of class weights as `torch.nn.CrossEntropyLoss` does; scale the weights to a mean near 1.
+    for logits $z$ (C,), label $y$ and class weight $c_y$. The reductions divide by the number of pixels or images, not
+    by the sum of class weights as `torch.nn.CrossEntropyLoss` does; scale the weights to a mean near 1.
 
     Args:
         class_weights: One factor per class; all 1 by default.
@@ -47,5 +66,4 @@ class CrossEntropy(LabelMapLoss):
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `LabelMapLoss.pixel_losses`."""
-        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
-        return F.cross_entropy(logits, target, weight=weights, ignore_index=self.ignore_index, reduction="none")
+        return cross_entropy(logits, target, self.class_weights, self.ignore_index)

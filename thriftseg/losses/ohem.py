@@ -8,17 +8,40 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.losses.terms import LabelMapLoss, Reduction, target_log_probabilities
+from thriftseg.losses.cross_entropy import cross_entropy
+from thriftseg.losses.terms import LabelMapLoss, Reduction
 from thriftseg.types import IGNORE_INDEX
+
+
+def hard_pixels(losses: Tensor, labelled: Tensor, threshold: float, min_kept: float) -> Tensor:
+    """Select hard pixels, or the hardest ones where too few are hard; see `OHEMCrossEntropy`.
+
+    Args:
+        losses: (B, H, W) cross entropy.
+        labelled: (B, H, W) bool.
+        threshold: Probability of the labelled class below which a pixel is hard.
+        min_kept: Least share of the labelled pixels that is kept.
+
+    Returns:
+        (B, H, W) bool, a subset of `labelled`.
+    """
+    hard = labelled & (losses > -math.log(threshold))
+    fewest = math.ceil(min_kept * int(labelled.sum()))
+    if int(hard.sum()) >= fewest:
+        return hard
+    candidates = torch.where(labelled, losses, -math.inf).flatten()
+    hardest = torch.zeros_like(candidates, dtype=torch.bool)
+    hardest[candidates.topk(fewest).indices] = True
+    return hardest.view_as(labelled)
 
 
 class OHEMCrossEntropy(LabelMapLoss):
     r"""Cross entropy with online hard example mining [0], selecting as the public code of TDNet [1].
 
-    A labelled pixel is kept if the probability of its class is below the threshold, $\ell > -\log(0.7)$. Where fewer than
-    `min_kept` of the labelled pixels of the batch are that hard, the hardest `min_kept` are kept instead. The selection
-    carries no gradient. The mean is over the kept pixels; each process of a distributed run selects from its own
-    part of the batch.
+    A labelled pixel is kept if the probability of its class is below the threshold, $\ell > -\log(0.7)$. Where fewer
+    than the share `min_kept` of the labelled pixels of the batch are that hard, the hardest share is kept instead. The
+    selection carries no gradient. The mean is over the kept pixels; each process of a distributed run selects from its
+    own part of the batch.
 
     The same selection with other defaults is in mmsegmentation [2], which fixes the number of kept pixels (100 000 per
     image) instead of their share.
@@ -61,18 +84,11 @@ class OHEMCrossEntropy(LabelMapLoss):
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `LabelMapLoss.pixel_losses`."""
-        return -target_log_probabilities(logits, target, self.ignore_index)
+        return cross_entropy(logits, target, ignore_index=self.ignore_index)
 
     def select(self, losses: Tensor, labelled: Tensor) -> Tensor:
         """Hard pixels, or the hardest ones where too few are hard; see `LabelMapLoss.select`."""
-        hard = labelled & (losses > -math.log(self.threshold))
-        fewest = math.ceil(self.min_kept * int(labelled.sum()))
-        if int(hard.sum()) >= fewest:
-            return hard
-        candidates = torch.where(labelled, losses, -math.inf).flatten()
-        hardest = torch.zeros_like(candidates, dtype=torch.bool)
-        hardest[candidates.topk(fewest).indices] = True
-        return hardest.view_as(labelled)
+        return hard_pixels(losses, labelled, self.threshold, self.min_kept)
 
     def extra_repr(self) -> str:
         """Settings shown when the module is printed."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from thriftseg.losses.terms import LabelMapLoss, target_log_probabilities
+from thriftseg.losses.cross_entropy import cross_entropy
+from thriftseg.losses.terms import LabelMapLoss
 
 
 class PartialCrossEntropy(LabelMapLoss):
@@ -12,8 +13,9 @@ class PartialCrossEntropy(LabelMapLoss):
 
     $$L = -\frac{1}{|L|} \sum_{p \in L} \log \mathrm{softmax}(z_p)_{y_p}$$
 
-    Unlabelled pixels get no gradient whatever their share, so the scale of the loss does not depend on how many there
-    are. Where clicks and masks meet in one batch, take reduction "image": pooled over pixels, a few clicks would vanish.
+    Unlabelled pixels get no gradient, and the scale of the loss does not depend on how many there are. Where clicks and
+    masks meet in one batch, take reduction "image": pooled over pixels, a few clicks would vanish. The formula is that
+    of `CrossEntropy` without class weights.
 
     [0] Tang et al., Normalized Cut Loss for Weakly-Supervised CNN Segmentation, CVPR 2018, eq. 1.
 
@@ -31,4 +33,4 @@ class PartialCrossEntropy(LabelMapLoss):
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `LabelMapLoss.pixel_losses`."""
-        return -target_log_probabilities(logits, target, self.ignore_index)
+        return cross_entropy(logits, target, ignore_index=self.ignore_index)

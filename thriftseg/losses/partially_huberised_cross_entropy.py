@@ -8,8 +8,29 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.losses.terms import LabelMapLoss, Reduction, target_log_probabilities
+from thriftseg.losses.cross_entropy import cross_entropy
+from thriftseg.losses.terms import LabelMapLoss, Reduction
 from thriftseg.types import IGNORE_INDEX
+
+
+def partially_huberised_cross_entropy(
+    logits: Tensor, target: Tensor, tau: float = 3.0, ignore_index: int = IGNORE_INDEX
+) -> Tensor:
+    """Partially Huberised cross entropy of each pixel; see `PartiallyHuberisedCrossEntropy`.
+
+    Args:
+        logits: (B, C, H, W); half precision is computed in float32.
+        target: (B, H, W) int64 class indices or `ignore_index`.
+        tau: Inverse of the probability at which the branches meet.
+        ignore_index: Label of the pixels to leave out.
+
+    Returns:
+        (B, H, W), 0 where the label is ignored.
+    """
+    log_p = -cross_entropy(logits, target, ignore_index=ignore_index)  # 0 where ignored, which is the log branch
+    p = log_p.exp()
+    linear = p <= 1 / tau
+    return torch.where(linear, math.log(tau) + 1 - tau * p, -log_p)
 
 
 class PartiallyHuberisedCrossEntropy(LabelMapLoss):
@@ -47,12 +68,7 @@ class PartiallyHuberisedCrossEntropy(LabelMapLoss):
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `LabelMapLoss.pixel_losses`."""
-        log_p = target_log_probabilities(logits, target, self.ignore_index)
-        p = log_p.exp()
-        linear = p <= 1 / self.tau
-        # The branch that is not taken is fed a constant: its infinite slope times zero would be NaN.
-        log_branch = -torch.where(linear, 0, log_p)
-        return torch.where(linear, -self.tau * p + math.log(self.tau) + 1, log_branch)
+        return partially_huberised_cross_entropy(logits, target, self.tau, self.ignore_index)
 
     def extra_repr(self) -> str:
         """Settings shown when the module is printed."""

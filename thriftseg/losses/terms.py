@@ -37,7 +37,8 @@ class LabelMapLoss(nn.Module, ABC):
 
     With the loss $\ell_{bp}$ of a labelled pixel $p \in L_b$ of image $b$ and the weight $w_b$ of the image:
 
-    - reduction "pixel": $\sum_b w_b \sum_{p \in L_b} \ell_{bp} \,/\, \sum_b |L_b|$. Every labelled pixel counts the same.
+    - reduction "pixel": $\sum_b w_b \sum_{p \in L_b} \ell_{bp} \,/\, \sum_b |L_b|$.
+      Every labelled pixel counts the same.
     - reduction "image": $\sum_{b: L_b \ne \emptyset} w_b \, \frac{1}{|L_b|} \sum_{p \in L_b} \ell_{bp} \,/\,
       |\{b: L_b \ne \emptyset\}|$. Every labelled image counts the same, for batches that mix a few clicks with masks.
 
@@ -64,11 +65,11 @@ class LabelMapLoss(nn.Module, ABC):
         """Loss of each pixel, 0 where the label is ignored.
 
         Args:
-            logits: (B, C, H, W), float32 or float64.
+            logits: (B, C, H, W), of any floating type.
             target: (B, H, W) int64 class indices or `ignore_index`.
 
         Returns:
-            (B, H, W).
+            (B, H, W), float32 or float64.
         """
 
     def select(self, losses: Tensor, labelled: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class LabelMapLoss(nn.Module, ABC):
             ValueError: The shapes do not fit together.
         """
         check_shapes(logits, target, weight)
-        losses = self.pixel_losses(at_least_float32(logits), target)
+        losses = self.pixel_losses(logits, target)
         kept = self.select(losses.detach(), target != self.ignore_index)
         return reduce_pixels(losses, kept, weight, self.reduction)
 
@@ -136,20 +137,6 @@ def reduce_pixels(losses: Tensor, kept: Tensor, weight: Tensor | None, reduction
 def at_least_float32(logits: Tensor) -> Tensor:
     """Raise half precision to float32 and leave float32 and float64 as they are."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
-def target_log_probabilities(logits: Tensor, target: Tensor, ignore_index: int) -> Tensor:
-    """Log softmax of the labelled class.
-
-    Args:
-        logits: (B, C, H, W).
-        target: (B, H, W) int64 class indices or `ignore_index`.
-        ignore_index: Label of the pixels to leave out.
-
-    Returns:
-        (B, H, W), exactly 0 where the label is ignored.
-    """
-    return -nn.functional.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
 
 
 def check_shapes(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:

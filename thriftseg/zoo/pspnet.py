@@ -46,10 +46,10 @@ class PSPNet(SemanticNetwork):
     """PSPNet [0]: pyramid pooling (1, 2, 3, 6) on an encoder of [1] dilated to output stride 8.
 
     Unlike the PSPNet of [1], which stops after the encoder's second stage, this one uses the whole encoder, the
-    convolutions of the last two stages dilated by 2 and 4. On a CPU, output stride 16 trains nearly three times as fast.
-    The branch that pools to a single value normalises with
-    running statistics when a training batch holds a single image (`PooledBatchNorm2d`). Random initialisation: the
-    encoder keeps that of [1], the head is He normal, the classifiers are small normal (std 0.01).
+    convolutions of the last two stages dilated by 2 and 4. On a CPU, output stride 16 trains nearly three times as
+    fast. The branch that pools to a single value normalises with running statistics when a training batch holds a
+    single image (`PooledBatchNorm2d`). Random initialisation: the encoder keeps that of [1], the head is He normal, the
+    classifiers are small normal (std 0.01).
 
     [0] Zhao et al., Pyramid Scene Parsing Network, CVPR 2017.
     [1] https://github.com/qubvel-org/segmentation_models.pytorch
