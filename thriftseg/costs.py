@@ -77,7 +77,7 @@ class AnnotationCost:
     def scaled(self, share: float) -> AnnotationCost:
         """This cost times a share; counts are rounded half up."""
         counts = {f.name: math.floor(getattr(self, f.name) * share + 0.5) for f in fields(self) if f.name != "seconds"}
-        return AnnotationCost(seconds=self.seconds * share, **counts)
+        return AnnotationCost(self.seconds * share, **counts)
 
     def to_dict(self) -> dict[str, float | int]:
         """Fields that are not zero, for manifests."""
@@ -95,7 +95,8 @@ class AnnotationCost:
             raise ConfigError(
                 "unknown fields in a cost", expected=", ".join(f.name for f in fields(cls)), found=sorted(unknown)
             )
-        return cls(**{name: float(value) if name == "seconds" else int(value) for name, value in values.items()})
+        counts = {name: int(value) for name, value in values.items() if name != "seconds"}
+        return cls(seconds=float(values.get("seconds", 0)), **counts)
 
 
 @dataclass(frozen=True)
