@@ -70,11 +70,11 @@ class Cityscapes(VideoDataset):
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "train_extra")
     customary_variable: ClassVar[str | None] = "CITYSCAPES_DATASET"
     layout: ClassVar[str] = (
-        "  leftImg8bit/{split}/{city}/{name}_leftImg8bit.png|jpg               and/or\n"
+        "  leftImg8bit/{split}/{city}/{name}_leftImg8bit.png|jpg                and/or\n"
         "  leftImg8bit_sequence/{split}/{city}/{name}_leftImg8bit.png|jpg\n"
-        "  gtFine/{split}/{city}/{name}_gtFine_labelIds.png                    or {name}_gtFine_polygons.json\n"
-        "  gtFine/{split}/{city}/{name}_gtFine_instanceIds.png                 optional\n"
-        "  gtCoarse/{split}/{city}/{name}_gtCoarse_labelIds.png                optional; or {name}_gtCoarse_polygons.json\n"
+        "  gtFine/{split}/{city}/{name}_gtFine_labelIds.png                     or _gtFine_polygons.json\n"
+        "  gtFine/{split}/{city}/{name}_gtFine_instanceIds.png                  optional\n"
+        "  gtCoarse/{split}/{city}/{name}_gtCoarse_labelIds.png                 optional, or _gtCoarse_polygons.json\n"
         "  with {name} = {city}_{sequence:06d}_{frame:06d}, such as aachen_000000_000019"
     )
     how_to_get: ClassVar[str] = (

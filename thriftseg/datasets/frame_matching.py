@@ -1,0 +1,123 @@
+"""Finding an image again among the frames of a video."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypedDict
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from thriftseg.arrays import Float32Array
+from thriftseg.datasets.atomic import write_bytes
+from thriftseg.datasets.images import read_grey
+
+DOUBTFUL_DIFFERENCE = 8.0
+"""Mean absolute grey difference (of 255) above which the best frame is probably another one."""
+
+_COMPARED_WIDTH = 160
+
+
+class _Match(TypedDict):
+    number: int
+    difference: float
+    signature: str
+
+
+def match_frames(candidates: Mapping[Path, Mapping[int, Path]], root: Path) -> dict[Path, int]:
+    """Find which frame of a video an image is.
+
+    Compares reduced grey images and takes the smallest mean absolute difference, the earlier frame on a tie. Answers
+    are kept in the cache folder, one file per data root, so that images are opened only once. Warns when the best
+    frame differs by more than `DOUBTFUL_DIFFERENCE`.
+
+    Args:
+        candidates: Image to frames of its video by number; no frame list may be empty.
+        root: Folder of the data set.
+
+    Returns:
+        Image to number of its frame.
+
+    Raises:
+        DatasetError: An image or frame is unreadable.
+    """
+    cache = _cache_file(root)
+    known = _load(cache)
+    keys = {image: image.relative_to(root).as_posix() for image in candidates}
+    signatures = {image: _signature(image, frames) for image, frames in candidates.items()}
+    pending = [
+        image
+        for image in candidates
+        if keys[image] not in known or known[keys[image]]["signature"] != signatures[image]
+    ]
+    if pending:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            matches = pool.map(lambda image: _match(image, candidates[image], signatures[image]), pending)
+            for image, match in zip(track(pending, "Locating annotated frames"), matches, strict=True):
+                known[keys[image]] = match
+        _save(cache, known)
+    _warn_of_doubtful([(image, known[keys[image]]["difference"]) for image in candidates])
+    return {image: known[keys[image]]["number"] for image in candidates}
+
+
+def cache_folder() -> Path:
+    """Folder for answers that can be computed again: `$XDG_CACHE_HOME/thriftseg`, by default `~/.cache/thriftseg`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thriftseg"
+
+
+def _cache_file(root: Path) -> Path:
+    digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    return cache_folder() / "frame_matching" / f"{digest}.json"
+
+
+def _load(cache: Path) -> dict[str, _Match]:
+    try:
+        content: dict[str, _Match] = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content
+
+
+def _save(cache: Path, known: dict[str, _Match]) -> None:
+    try:
+        write_bytes(cache, json.dumps(known).encode())
+    except OSError as error:
+        warnings.warn(f"{cache}: cannot keep the located frames ({error.strerror})", stacklevel=3)
+
+
+def _signature(image: Path, frames: Mapping[int, Path]) -> str:
+    """Changes when the image, or the list of frames, does."""
+    status = image.stat()
+    parts = [str(status.st_size), str(status.st_mtime_ns), *(path.name for path in frames.values())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _match(image: Path, frames: Mapping[int, Path], signature: str) -> _Match:
+    wanted = _reduced(image)
+    differences = {number: float(np.abs(_reduced(path) - wanted).mean()) for number, path in frames.items()}
+    best = min(differences, key=lambda number: (differences[number], number))
+    return {"number": best, "difference": differences[best], "signature": signature}
+
+
+def _reduced(path: Path) -> Float32Array:
+    grey = read_grey(path, at_least=_COMPARED_WIDTH)
+    size = (_COMPARED_WIDTH, max(1, _COMPARED_WIDTH * grey.shape[0] // grey.shape[1]))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _warn_of_doubtful(differences: list[tuple[Path, float]]) -> None:
+    doubtful = [(image, difference) for image, difference in differences if difference > DOUBTFUL_DIFFERENCE]
+    if doubtful:
+        image, worst = max(doubtful, key=lambda entry: entry[1])
+        warnings.warn(
+            f"{len(doubtful)} of {len(differences)} annotated images resemble no frame of their video "
+            f"(worst: {image}, mean difference {worst:.1f} of 255)",
+            stacklevel=2,
+        )

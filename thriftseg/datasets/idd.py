@@ -1,0 +1,187 @@
+"""IDD, the India Driving Dataset: single labelled frames, with their video neighbours as a separate package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.files import frame_number, list_files, list_folders, usual_step
+from thriftseg.datasets.frame_matching import match_frames
+from thriftseg.datasets.images import read_label_png
+from thriftseg.datasets.polygons import draw_instances, draw_labels, read_polygons
+from thriftseg.errors import ConfigError
+from thriftseg.taxonomies import IDD19, IDD26, Taxonomy
+from thriftseg.types import IGNORE_INDEX, Clip
+
+_FRAME, _LABEL, _POLYGONS = "_leftImg8bit", "_gtFine_", "polygons"
+_TEMPORAL = re.compile(r"idd_temporal_(?P<split>train|val|test)_\w+$")
+_Key = tuple[int | str, str]  # drive and name of an image
+
+
+class _View(NamedTuple):
+    taxonomy: Taxonomy
+    label_kind: str
+    instance_kind: str | None  # level-3 instance files cannot tell persons from animals, so the 19 classes have none
+
+
+_VIEWS = {
+    "level3": _View(IDD26, "labellevel3Ids", "instancelevel3Ids"),
+    "cityscapes": _View(IDD19, "labelcsTrainIds", None),
+}
+
+
+class _Image(NamedTuple):
+    drive: str
+    name: str
+    path: Path
+
+    @property
+    def key(self) -> _Key:
+        return _drive_key(self.drive), self.name
+
+
+class IDD(VideoDataset):
+    """Reader of IDD, parts I (`IDD_Segmentation`) and II (`idd20kII`), which may be unpacked into one folder.
+
+        root/leftImg8bit/{train,val,test}/{drive}/{image}_leftImg8bit.{png|jpg}
+        root/gtFine/{train,val}/{drive}/{image}_gtFine_polygons.json
+        root/gtFine/{train,val}/{drive}/{image}_gtFine_{labellevel3Ids|labelcsTrainIds|instancelevel3Ids}.png
+        root/idd_temporal_{split}_{part}/{drive:05d}/{image}_leftImg8bit/{frame:07d}.jpeg
+
+    Labels come from the PNGs that the authors' scripts make, or are drawn from the polygons where there are none.
+    With the temporal package a clip holds the neighbours of an annotated image. Which of them is the annotated one is
+    not published: the file with the smallest mean absolute difference is taken and remembered in the user's cache
+    folder (the first listing therefore opens images; a warning tells when nothing resembles the image). Without it, a
+    clip is a single frame.
+
+    Drive folders are matched by number, as the temporal package pads them with zeros. `test` has no public labels.
+    Frames differ in size between clips. Licence: registration at idd.insaan.iiit.ac.in, research use; cite Varma et
+    al., "IDD: A Dataset for Exploring Problems of Autonomous Navigation in Unconstrained Environments", WACV 2019.
+
+    Args:
+        root: Folder that holds the packages above.
+        view: The 26 classes of level 3 (`level3`) or the 19 classes of Cityscapes (`cityscapes`).
+
+    Example:
+        >>> IDD("data/idd").taxonomy.num_classes, IDD("data/idd", view="cityscapes").taxonomy.num_classes
+        (26, 19)
+    """
+
+    name: ClassVar[str] = "idd"
+    layout: ClassVar[str] = (
+        "  leftImg8bit/{split}/{drive}/{image}_leftImg8bit.png|jpg\n"
+        "  gtFine/{split}/{drive}/{image}_gtFine_polygons.json       or _labellevel3Ids.png, _labelcsTrainIds.png\n"
+        "  idd_temporal_{split}_{part}/{drive:05d}/{image}_leftImg8bit/{frame:07d}.jpeg       optional"
+    )
+    how_to_get: ClassVar[str] = (
+        "register at idd.insaan.iiit.ac.in and unpack IDD_Segmentation, idd20kII and, for video, the IDD temporal "
+        "packages into one folder"
+    )
+
+    def __init__(self, root: str | Path | None = None, view: Literal["level3", "cityscapes"] = "level3") -> None:
+        super().__init__(root)
+        if view not in _VIEWS:
+            raise ConfigError(f"IDD has no view {view!r}", expected=", ".join(_VIEWS))
+        self.view = view
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The classes of the chosen view."""
+        return _VIEWS[self.view].taxonomy
+
+    def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
+        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k` with k from 1, 0 = none."""
+        path = clip.instances.get(number)
+        if path is None:
+            return None
+        if path.suffix == ".json":
+            instances = draw_instances(read_polygons(path), self.taxonomy)
+        else:
+            instances = self._decode_instances(path)
+        self._check_size(clip, instances, path)
+        return instances
+
+    def _decode_label(self, path: Path) -> UInt8Array:
+        if path.suffix == ".json":
+            return draw_labels(read_polygons(path), self.taxonomy)
+        return super()._decode_label(path)
+
+    def _decode_instances(self, path: Path) -> Int32Array:
+        raw = read_label_png(path).astype(np.int32)
+        single = (raw >= 1000) & (raw < IGNORE_INDEX * 1000)
+        train_ids = self.taxonomy.to_train_ids(np.where(single, raw // 1000, IGNORE_INDEX), path)
+        return np.where(single, train_ids.astype(np.int32) * 1000 + raw % 1000 + 1, 0).astype(np.int32)
+
+    def _scan(self, split: str) -> list[Clip]:
+        images = list(self._images(split))
+        if not images:
+            raise self.empty(split, self.root / "leftImg8bit" / split / "{drive}" / "*_leftImg8bit.png")
+        labels = {} if split == "test" else self._label_files(split)
+        temporal = self._temporal_frames(split)
+        annotated = match_frames(
+            {image.path: temporal[image.key] for image in images if image.key in temporal}, self.root
+        )
+        return [
+            self._clip(image, temporal.get(image.key, {}), annotated.get(image.path), labels.get(image.key, {}), split)
+            for image in images
+        ]
+
+    def _images(self, split: str) -> Iterator[_Image]:
+        for folder in list_folders(self.root / "leftImg8bit" / split):
+            named = {path.stem.removesuffix(_FRAME): path for path in list_files(folder) if path.stem.endswith(_FRAME)}
+            for name, path in named.items():  # of several formats the PNG comes last in the listing and wins
+                yield _Image(folder.name, name, path)
+
+    def _label_files(self, split: str) -> dict[_Key, dict[str, Path]]:
+        """Label files by image and kind."""
+        found: dict[_Key, dict[str, Path]] = {}
+        for folder in list_folders(self.root / "gtFine" / split):
+            for path in list_files(folder, (".json", ".png")):
+                name, separator, kind = path.stem.rpartition(_LABEL)
+                if separator:
+                    found.setdefault((_drive_key(folder.name), name), {})[kind] = path
+        return found
+
+    def _temporal_frames(self, split: str) -> dict[_Key, dict[int, Path]]:
+        """Neighbour frames by image and frame number."""
+        found: dict[_Key, dict[int, Path]] = {}
+        for package in list_folders(self.root):
+            match = _TEMPORAL.match(package.name)
+            if match and match["split"] == split:
+                for drive in list_folders(package):
+                    for folder in list_folders(drive):
+                        frames = {frame_number(path.stem): path for path in list_files(folder)}
+                        key = _drive_key(drive.name), folder.name.removesuffix(_FRAME)
+                        found[key] = {number: path for number, path in frames.items() if number is not None}
+        return {key: frames for key, frames in found.items() if frames}
+
+    def _clip(
+        self, image: _Image, neighbours: dict[int, Path], annotated: int | None, files: dict[str, Path], split: str
+    ) -> Clip:
+        number = annotated if annotated is not None else frame_number(image.name) or 0
+        frames = dict(sorted((neighbours | {number: image.path}).items()))
+        view = _VIEWS[self.view]
+        label = files.get(view.label_kind, files.get(_POLYGONS))
+        instances = files.get(view.instance_kind or "", files.get(_POLYGONS))
+        if label is None and split != "test":
+            expected = self.root / "gtFine" / split / image.drive / f"{image.name}{_LABEL}{view.label_kind}.png"
+            raise self.missing("an image has neither label nor polygons", expected)
+        return Clip(
+            video=f"{image.drive}_{image.name}",
+            frames=frames,
+            labels={} if label is None else {number: label},
+            instances={} if instances is None else {number: instances},
+            frame_step=usual_step(frames),
+            drive=str(_drive_key(image.drive)),
+        )
+
+
+def _drive_key(folder: str) -> int | str:
+    """Drives are numbers, padded with zeros in some packages only."""
+    return int(folder) if folder.isdecimal() else folder
