@@ -28,10 +28,10 @@ class PredictionImages(Callback):
 
     One picture shows frame with prediction, label, and error map side by side. TensorBoard and W&B receive it as an
     image named `val/prediction/<id>`; for any other logger (CSV) it is a PNG under `predictions/` in its folder.
-    Each process shows those of the frames that it evaluates to its own logger, which only the first process has.
+    With several processes, only frames that the first one evaluates are shown.
 
     Args:
-        frames: Positions in the validation stream of a process, or ids (`video/number`) of the frames to show.
+        frames: Positions in the validation stream, or ids (`video/number`), of the frames to show.
         every_n_epochs: Epochs between two pictures of a frame.
 
     Raises:
@@ -64,7 +64,9 @@ class PredictionImages(Callback):
     ) -> None:
         """Log the chosen frames of a batch."""
         first, self._position = self._position, self._position + len(batch["id"])
-        if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs or not isinstance(outputs, Mapping):
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        if trainer.current_epoch % self.every_n_epochs or not isinstance(outputs, Mapping):
             return
         for index, name in enumerate(batch["id"]):
             if first + index in self.frames or name in self.frames:
@@ -101,11 +103,12 @@ def _palette(trainer: Trainer, pl_module: LightningModule) -> Palette:
 def _send(trainer: Trainer, name: str, picture: UInt8Array) -> None:
     step = trainer.global_step
     for logger in trainer.loggers:
+        experiment = getattr(logger, "experiment", None)
         if hasattr(logger, "log_image"):
             logger.log_image(key=name, images=[picture], step=step)
-        elif hasattr(logger.experiment, "add_image"):
-            logger.experiment.add_image(name, picture, step, dataformats="HWC")
-        elif trainer.is_global_zero:
+        elif experiment is not None and hasattr(experiment, "add_image"):
+            experiment.add_image(name, picture, step, dataformats="HWC")
+        else:
             _write(_folder(logger, trainer) / name.removeprefix("val/prediction/") / f"{step:07d}.png", picture)
 
 

@@ -65,6 +65,8 @@ def to_record(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
     if isinstance(value, Mapping):
         return {str(key): to_record(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

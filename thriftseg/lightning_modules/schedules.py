@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -61,7 +62,7 @@ class PolyLR(LRScheduler):
         self.warmup_steps = warmup_steps
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Learning rate of every parameter group at the current step."""
         factor = self.factor(self.last_epoch)
         return [base * factor for base in self.base_lrs]
@@ -79,7 +80,8 @@ class PolyLR(LRScheduler):
             raise ConfigError("PolyLR does not know the length of the run", fix="pass total_steps")
         remaining = 1.0 - min(step / self.total_steps, 1.0) if self.total_steps else 1.0
         ramp = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        return ramp * (self.min_factor + (1.0 - self.min_factor) * remaining**self.power)
+        decay: float = remaining**self.power
+        return ramp * (self.min_factor + (1.0 - self.min_factor) * decay)
 
     def state_dict(self) -> dict[str, Any]:
         """State without the total, which belongs to the run and not to its past."""

@@ -16,7 +16,7 @@ from thriftseg import __version__
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.lightning_modules.checkpoints import METADATA_KEY, Unrecordable, check_weights, to_record
 from thriftseg.lightning_modules.schedules import PolyLR
-from thriftseg.losses import CrossEntropy
+from thriftseg.losses import CrossEntropy, LossTerms
 from thriftseg.metrics import BoundaryIoU, ConfusionScores, TemporalConsistency
 from thriftseg.types import IGNORE_INDEX, SemanticBatch, StreamBatch
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
@@ -29,8 +29,8 @@ INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 class CountedLoss(Protocol):
     """A loss that can return its sum and its count, so that processes pool their pixels exactly."""
 
-    def terms(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sum and count, both scalar."""
+    def terms(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> LossTerms:
+        """Numerator and denominator, both scalar."""
 
 
 class SemanticSegmentation(LightningModule):
@@ -95,6 +95,7 @@ class SemanticSegmentation(LightningModule):
         )
         self.consistency = TemporalConsistency(network.num_classes)
         self._previous: Tensor | None = None
+        self._cost: dict[str, float] = {}
 
     def forward(self, frames: Tensor) -> Tensor:
         """Segment frames by the inference protocol.
@@ -113,7 +114,8 @@ class SemanticSegmentation(LightningModule):
         if self._compile:
             self.network.compile()
             if self.auxiliary_weight:
-                self.network.forward_with_auxiliary = torch.compile(self.network.forward_with_auxiliary)
+                compiled = torch.compile(self.network.forward_with_auxiliary)
+                self.network.forward_with_auxiliary = compiled  # type: ignore[method-assign]
             self._compile = False
 
     def configure_optimizers(self) -> Any:
@@ -138,6 +140,12 @@ class SemanticSegmentation(LightningModule):
             loss, logged = self._loss_with_auxiliary(frames, batch)
         self.log("train/loss", logged, prog_bar=True, batch_size=frames.shape[0])
         return loss
+
+    def on_fit_start(self) -> None:
+        """Ask the datamodule what the training labels cost."""
+        cost = getattr(self._datamodule(), "annotation_cost", None)
+        if cost is not None:
+            self._cost = {"hours": float(cost.hours), "clicks": float(cost.clicks)}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scores and the last frame of an earlier pass."""
@@ -168,15 +176,16 @@ class SemanticSegmentation(LightningModule):
         self._log_scores("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a reader of the network needs: class names, taxonomy, version."""
+        """Add what a reader of the network needs: class names, taxonomy, cost of the labels, version."""
         checkpoint[METADATA_KEY] = {
             "version": __version__,
             "class_names": self.class_names,
             "taxonomy": self._taxonomy_name(),
+            "cost": self._cost,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of another network in one line, before the trainer lists every one of them.
+        """Refuse weights of another network in one line, and remember what their labels cost.
 
         Raises:
             CheckpointError: A name is missing or too many, or a shape differs.
@@ -184,13 +193,13 @@ class SemanticSegmentation(LightningModule):
         if "state_dict" not in checkpoint:
             raise CheckpointError("not a training checkpoint", expected="a dict with state_dict")
         check_weights(self, checkpoint["state_dict"], path=None)
+        self._cost = dict(checkpoint.get(METADATA_KEY, {}).get("cost", {}))
 
     def _pooled_loss(self, logits: Tensor, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
         """Loss to differentiate and, detached, the loss over all processes."""
         if isinstance(self.loss, CountedLoss):
-            total, count = self.loss.terms(logits.float(), batch["label"], batch["weight"])
-            return pooled_mean(total, count)
-        loss = self.loss(logits.float(), batch["label"], batch["weight"])
+            return pooled_mean(self.loss.terms(logits, batch["label"], batch["weight"]))
+        loss = self.loss(logits, batch["label"], batch["weight"])
         return loss, loss.detach()
 
     def _loss_with_auxiliary(self, frames: Tensor, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
@@ -206,7 +215,7 @@ class SemanticSegmentation(LightningModule):
     def _score(self, batch: StreamBatch) -> dict[str, Tensor]:
         if not len(batch["id"]):
             return {"prediction": batch["label"]}
-        prediction = self(batch["frames"]).argmax(1)
+        prediction = self(batch["frames"]).argmax(1).to(torch.uint8)
         target = batch["label"].masked_fill(~batch["scored"][:, None, None], IGNORE_INDEX)
         if bool(batch["scored"].any()):
             self.confusion.update(prediction, target)
@@ -237,17 +246,12 @@ class SemanticSegmentation(LightningModule):
         values = {f"{stage}/{name}": scores[name] for name in ("miou", "macc", "pixel_accuracy")}
         values[f"{stage}/boundary_iou"] = self.boundary.compute()["boundary_iou"]
         values[f"{stage}/tc"] = self.consistency.compute()["tc"]
-        values |= {
-            f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores["iou"], strict=True)
-        }
-        # Already equal in all processes; saying so keeps the trainer from warning.
-        self.log_dict({key: torch.as_tensor(value, dtype=torch.float32) for key, value in values.items()}, sync_dist=True)
-        self._log_cost()
-
-    def _log_cost(self) -> None:
-        cost = getattr(self._datamodule(), "annotation_cost", None)
-        if cost is not None:
-            self.log_dict({"cost/hours": float(cost.hours), "cost/clicks": float(cost.clicks)}, sync_dist=True)
+        values |= {f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores["iou"], strict=True)}
+        # Already equal in all processes; `sync_dist` only keeps the trainer from warning.
+        self.log_dict(
+            {key: torch.as_tensor(value, dtype=torch.float32) for key, value in values.items()}, sync_dist=True
+        )
+        self.log_dict({f"cost/{name}": value for name, value in self._cost.items()}, sync_dist=True)
 
     def _datamodule(self) -> Any:
         return getattr(self._trainer, "datamodule", None)
@@ -286,24 +290,23 @@ class SemanticSegmentation(LightningModule):
             raise ConfigError("auxiliary_weight is out of range", expected="0 or more", found=auxiliary_weight)
 
 
-def pooled_mean(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def pooled_mean(terms: LossTerms) -> tuple[Tensor, Tensor]:
     r"""Mean over the batches of all processes, for gradients that are averaged over processes.
 
     With W processes, process r returns \( s_r W / \sum_q n_q \): the average of the gradients over processes is
     then the gradient of \( \sum_r s_r / \sum_q n_q \). Without any count the result is 0 with zero gradients.
 
     Args:
-        total: Scalar sum of this process, differentiable.
-        count: Scalar count of this process.
+        terms: Sum and count of this process.
 
     Returns:
         The loss to differentiate in this process, and the detached mean over all processes.
     """
-    pooled = torch.stack([total.detach().float(), count.detach().float()])
+    pooled = torch.stack([terms.sum.detach(), terms.count])
     processes = 1
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         processes = torch.distributed.get_world_size()
         if processes > 1:
             torch.distributed.all_reduce(pooled)
-    everything = torch.where(pooled[1] > 0, pooled[1], 1.0)
-    return total * (processes / everything), pooled[0] / everything
+    everything = pooled[1].clamp(min=1)
+    return terms.sum * (processes / everything), pooled[0] / everything

@@ -1,0 +1,157 @@
+"""`thriftseg fit | validate | test`: Lightning's command line with this project's defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+from thriftseg.errors import CheckpointError
+from thriftseg.lightning_modules import default_progress_bar, read_checkpoint
+
+RUNS = "runs"
+CHECKPOINTS = "checkpoints"
+LAST = "last"
+KEYWORDS = {"best", "hpc"}
+"""Checkpoint names that the trainer resolves itself."""
+
+
+class TrainingCLI(LightningCLI):
+    """Trains and scores what a config names.
+
+    A run writes to `runs/<name>`: checkpoints (the best by `val/miou` and the last) to `checkpoints/`, metrics and
+    the config of each attempt to `version_<n>/`. The number of classes and their names flow from the data set into
+    the network and the module. Settings come from configs and arguments alone, never from a checkpoint.
+    """
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_kwargs={"prog": "thriftseg", "exit_on_error": False},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=args,
+            auto_configure_optimizers=False,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The trainer's methods on offer, with the arguments that are not options."""
+        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the name of the run, and link what the data know to what the model needs."""
+        parser.add_argument(
+            "--name", type=str | None, help="Folder of the run under runs/; the config's name if unset."
+        )
+        parser.link_arguments(
+            "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
+        )
+        parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse a list of arguments, whatever the program was started with."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would let the settings stored in the checkpoint override those of the command line.
+        return
+
+    def after_instantiate_classes(self) -> None:
+        """Check the checkpoint to start from before any work is done."""
+        check_checkpoint(self._options.get("ckpt_path"), self.trainer)
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder that the run writes to."""
+        chosen = self._options.trainer.default_root_dir
+        return Path(chosen) if chosen else Path(RUNS) / self._run_name()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with this project's logger, checkpoints and progress bar where none are configured."""
+        options = self._get(self.config_init, "trainer")
+        callbacks = _as_list(options.callbacks)
+        folder = str(self.run_folder)
+        kwargs.setdefault("default_root_dir", folder)
+        if options.logger in (None, True):
+            kwargs.setdefault("logger", CSVLogger(folder, name=""))
+        if options.enable_checkpointing is not False and not _has(callbacks, ModelCheckpoint):
+            callbacks.append(default_checkpoints())
+        for callback in callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(self.run_folder / CHECKPOINTS)
+        if options.enable_progress_bar is not False and not _has(callbacks, ProgressBar):
+            callbacks.append(default_progress_bar())
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    @property
+    def _options(self) -> Any:
+        return self.config[self.config.subcommand]
+
+    def _run_name(self) -> str:
+        if self._options.name:
+            return str(self._options.name)
+        configs = _as_list(self._options.get("config"))
+        return Path(str(configs[0])).stem if configs and configs[0] else "default"
+
+
+def main(argv: list[str]) -> int:
+    """Run a trainer command.
+
+    Args:
+        argv: `fit`, `validate` or `test`, and its options.
+    """
+    TrainingCLI(argv)
+    return 0
+
+
+def default_checkpoints() -> ModelCheckpoint:
+    """Keep the best checkpoint by `val/miou` and the last one."""
+    return ModelCheckpoint(
+        filename="epoch{epoch:03d}-miou{val/miou:.4f}",
+        auto_insert_metric_name=False,
+        monitor="val/miou",
+        mode="max",
+        save_last=True,
+    )
+
+
+def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
+    """Make sure that the checkpoint to start from exists and is one.
+
+    Args:
+        path: Value of `--ckpt_path`: a file, a keyword of the trainer, or nothing.
+        trainer: The trainer, whose checkpoint folders are searched for `last`.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or the file is no checkpoint.
+    """
+    if path == LAST:
+        folders = [
+            Path(c.dirpath) for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath
+        ]
+        if not any(any(folder.glob(f"{LAST}*.ckpt")) for folder in folders):
+            raise CheckpointError(
+                "no last.ckpt to resume from",
+                path=folders[0] if folders else None,
+                fix="train without --ckpt_path first, or pass the --name of the run to resume",
+            )
+    elif path is not None and path not in KEYWORDS and not str(path).startswith("registry"):
+        read_checkpoint(path)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _has(callbacks: list[Any], kind: type) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
