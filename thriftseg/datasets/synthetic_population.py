@@ -1,0 +1,510 @@
+"""Fills a synthetic street with houses, plants, furniture, vehicles and people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from thriftseg.arrays import Float32Array
+from thriftseg.datasets import synthetic_textures as textures
+from thriftseg.datasets.synthetic_scene import (
+    BACKDROP,
+    INSTANCES_PER_CLASS,
+    OUTER,
+    STREET,
+    Camera,
+    Float64Array,
+    Ground,
+    Light,
+    Scene,
+    SceneConfig,
+    Surface,
+    along_street,
+    upright,
+)
+from thriftseg.datasets.synthetic_textures import Texture
+from thriftseg.taxonomies import CITYSCAPES
+from thriftseg.types import IGNORE_INDEX
+
+TRAIN_ID = {entry.name: entry.train_id for entry in CITYSCAPES.table if entry.train_id not in (-1, IGNORE_INDEX)}
+VIEW_DISTANCE = 110.0
+BEHIND = 12.0
+DESIGNS = 6
+
+Faces = tuple[Texture, Texture, Texture]
+
+
+@dataclass(frozen=True)
+class VehicleKind:
+    """Size in metres (width, height, length) and how to draw the rear, front and side of a vehicle class."""
+
+    name: str
+    size: tuple[float, float, float]
+    draw: Callable[[np.random.Generator], Faces]
+
+
+CAR = VehicleKind("car", (1.8, 1.5, 4.2), textures.car_faces)
+TRUCK = VehicleKind("truck", (2.4, 3.1, 7.5), textures.truck_faces)
+BUS = VehicleKind("bus", (2.5, 3.1, 11.0), textures.bus_faces)
+TRAM = VehicleKind("train", (2.4, 3.6, 20.0), textures.tram_faces)
+
+
+@dataclass(frozen=True)
+class StreetPlan:
+    """Widths in metres; pairs are (left, right)."""
+
+    road: float
+    sidewalk: tuple[float, float]
+    verge: tuple[float, float]
+    crossings: list[tuple[float, float]]
+
+    def line(self, side: int) -> float:
+        """Signed x of the building line on a side (-1 left, +1 right)."""
+        index = (side + 1) // 2
+        return side * (self.road / 2 + self.sidewalk[index] + self.verge[index])
+
+    def pavement(self, side: int) -> tuple[float, float]:
+        """Signed x of the inner and outer edge of the sidewalk on a side."""
+        inner = self.road / 2
+        return side * inner, side * (inner + self.sidewalk[(side + 1) // 2])
+
+
+def build_scene(config: SceneConfig) -> Scene:
+    """Invent a street, its traffic and its light from the seed of a configuration."""
+    rng = np.random.default_rng([config.seed, 0x57EE7])
+    road = float(rng.uniform(6.5, 11.0))
+    camera = _camera(rng, config, road)
+    end = float(camera.z[-1]) + VIEW_DISTANCE
+    plan = StreetPlan(
+        road=road,
+        sidewalk=(float(rng.uniform(1.8, 3.8)), float(rng.uniform(1.8, 3.8))),
+        verge=(_verge(rng), _verge(rng)),
+        crossings=_crossings(rng, end),
+    )
+    population = _Population(rng, config, camera, plan, end)
+    population.fill()
+    return Scene(
+        config=config,
+        camera=camera,
+        ground=_ground(rng, plan, population.rails),
+        sky=textures.sky(rng, int(config.height * 0.75), int(config.width * 1.3)),
+        light=_light(rng, config),
+        surfaces=population.surfaces,
+    )
+
+
+def _camera(rng: np.random.Generator, config: SceneConfig, road: float) -> Camera:
+    times = config.times
+    speed = rng.uniform(0.3, 1.5) if rng.random() < 0.2 else rng.uniform(2.0, 6.5)
+    phases = rng.uniform(0, 2 * np.pi, 4)
+    sway = rng.uniform(0.05, 0.35) * np.sin(times * rng.uniform(0.5, 1.5) + phases[0])
+    pan = rng.uniform(0.0, 0.05) * np.sin(times * rng.uniform(0.8, 2.0) + phases[1])
+    nod = rng.uniform(0.001, 0.006) * np.sin(times * rng.uniform(5.0, 11.0) + phases[2])
+    principal = np.stack([(0.5 + pan) * (config.width - 1), (0.42 + nod) * (config.height - 1)], axis=-1)
+    return Camera(
+        focal=0.9 * config.width,
+        height=float(rng.uniform(1.3, 1.8)),
+        x=road / 4 + sway,
+        z=speed * (times + 0.25 * np.sin(0.8 * times + phases[3]) - 0.25 * np.sin(phases[3])),
+        principal=principal,
+    )
+
+
+def _verge(rng: np.random.Generator) -> float:
+    return 0.0 if rng.random() < 0.2 else float(rng.uniform(1.0, 5.0))
+
+
+def _crossings(rng: np.random.Generator, end: float) -> list[tuple[float, float]]:
+    crossings = []
+    start = float(rng.uniform(14, 45))
+    while start < end:
+        crossings.append((start, start + float(rng.uniform(6, 9))))
+        start += float(rng.uniform(40, 80))
+    return crossings
+
+
+def _light(rng: np.random.Generator, config: SceneConfig) -> Light:
+    times = config.times
+    drift = 1 + rng.uniform(0.03, 0.14) * np.sin(times * rng.uniform(1.0, 3.5) + rng.uniform(0, 2 * np.pi))
+    tint = 1 + rng.uniform(-0.05, 0.05, 3)
+    return Light(
+        gain=rng.uniform(0.9, 1.3) * drift[:, None] * tint[None],
+        shadow_phase=rng.uniform(0, 2) + times * rng.uniform(-0.4, 0.4),
+        shadow_depth=float(rng.uniform(0.0, 0.4)),
+        shadow_width=float(rng.uniform(0.15, 0.5)),
+        noise_sigma=float(rng.uniform(2.0, 5.0)),
+        blur=float(rng.uniform(0.4, 0.75)),
+    )
+
+
+def _ground(rng: np.random.Generator, plan: StreetPlan, rails: list[float]) -> Ground:
+    left, right = plan.pavement(-1)[1], plan.pavement(1)[1]
+    half = plan.road / 2
+    terrain, sidewalk, road = TRAIN_ID["terrain"], TRAIN_ID["sidewalk"], TRAIN_ID["road"]
+    grey = textures.random_color(rng, (0.0, 1.0), (0.0, 0.12), (0.25, 0.6))
+    dash = float(rng.uniform(5, 9))
+    lines = [(0.0, dash), (-half + 0.35, 0.0), (half - 0.35, 0.0)]
+    return Ground(
+        edges=[left, -half, half, right],
+        classes=[terrain, sidewalk, road, sidewalk, terrain],
+        crossings=plan.crossings,
+        colors={
+            road: grey,
+            sidewalk: textures.random_color(rng, (0.0, 1.0), (0.0, 0.25), (0.3, 0.8)),
+            terrain: textures.random_color(rng, (0.08, 0.36), (0.15, 0.55), (0.25, 0.6)),
+        },
+        grain={road: 0.07, sidewalk: 0.09, terrain: 0.22},
+        noise=_pyramid(textures.noise_tile(rng, 512, (20, 60, 170))),
+        shade=textures.noise_tile(rng, 256, (3, 7)),
+        shade_strength=float(rng.uniform(0.0, 0.5)),
+        lines=[line for line in lines if rng.random() < 0.75],
+        rails=rails,
+        slab=float(rng.uniform(0.5, 1.2)),
+    )
+
+
+def _pyramid(tile: Float32Array) -> list[Float32Array]:
+    levels = [tile]
+    while len(levels[-1]) > 8:
+        size = len(levels[-1]) // 2
+        levels.append(np.asarray(cv2.resize(levels[-1], (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32))
+    return levels
+
+
+class _Population:
+    """Places surfaces; one instance per scene."""
+
+    def __init__(
+        self, rng: np.random.Generator, config: SceneConfig, camera: Camera, plan: StreetPlan, end: float
+    ) -> None:
+        self.rng, self.config, self.camera, self.plan, self.end = rng, config, camera, plan, end
+        self.surfaces: list[Surface] = []
+        self.rails: list[float] = []
+        self._instances: dict[int, int] = {}
+        self._designs: dict[str, list[object]] = {}
+        self._foliage = [textures.foliage_color(rng) for _ in range(3)]
+        self._crowd = max(1.0, config.duration / 1.8) ** 0.8  # more traffic passes in longer clips
+
+    def fill(self) -> None:
+        """Place everything, from the horizon to the traffic."""
+        self._skyline()
+        for side in (-1, 1):
+            self._roadside(side)
+            self._furniture(side)
+            self._parked_cars(side)
+            self._walkers(side)
+        self._traffic()
+        self._two_wheelers()
+        self._crossing_people()
+
+    # --- shared pieces ---
+
+    def _still(self, value: float) -> Float64Array:
+        return np.full(self.config.num_frames, value)
+
+    def _instance(self, name: str) -> int:
+        train_id = TRAIN_ID[name]
+        number = self._instances.get(train_id, 0)
+        self._instances[train_id] = number + 1
+        return train_id * INSTANCES_PER_CLASS + number % INSTANCES_PER_CLASS
+
+    def _design(self, name: str, draw: Callable[[np.random.Generator], object], count: int = DESIGNS) -> object:
+        """One of a few drawings of a kind, so that long clips do not draw a texture per object."""
+        drawn = self._designs.setdefault(name, [])
+        choice = int(self.rng.integers(count))
+        if choice >= len(drawn):
+            drawn.append(draw(self.rng))
+            choice = len(drawn) - 1
+        return drawn[choice]
+
+    def _texture(self, name: str, draw: Callable[[np.random.Generator], Texture], count: int = DESIGNS) -> Texture:
+        texture = self._design(name, draw, count)
+        if not isinstance(texture, Texture):
+            raise TypeError(f"{name} is not a single texture")
+        return texture
+
+    def _add(
+        self,
+        texture: Texture,
+        name: str | None,
+        poses: Float64Array,
+        depth: Float64Array,
+        layer: int = STREET,
+        *,
+        instance: int = 0,
+        part: int = 0,
+        facing: int = 0,
+        footprint: tuple[float, float] | None = None,
+    ) -> Surface:
+        train_id = IGNORE_INDEX if name is None else TRAIN_ID[name]
+        layers = np.full(self.config.num_frames, layer)
+        surface = Surface(texture, train_id, instance, poses, depth, layers, part, facing, footprint)
+        self.surfaces.append(surface)
+        return surface
+
+    def _billboard(
+        self,
+        texture: Texture,
+        name: str | None,
+        x: float,
+        z: float,
+        size: tuple[float, float],
+        *,
+        top: float | None = None,
+        layer: int = STREET,
+        part: int = 0,
+        shadow: bool = True,
+    ) -> None:
+        width, height = size
+        depth = self._still(z)
+        poses = upright(self._still(x), height if top is None else top, depth, width, height)
+        footprint = (width, 0.5) if shadow and layer == STREET else None
+        self._add(texture, name, poses, depth, layer, part=part, footprint=footprint)
+
+    # --- what stands still ---
+
+    def _skyline(self) -> None:
+        far = self.camera.z + 0.0 + VIEW_DISTANCE * 1.6
+        still = self._still(float(far[-1]))
+        self._add(textures.skyline(self.rng), "building", upright(self._still(0), 22, still, 420, 24), still, BACKDROP)
+        green = textures.hedge(self.rng, self._foliage[0], 1024)
+        height = float(self.rng.uniform(6, 16))
+        self._add(green, "vegetation", upright(self._still(0), height, still, 420, height + 2), still, BACKDROP, part=1)
+
+    def _roadside(self, side: int) -> None:
+        """Houses, or a strip of green behind a fence, a wall or a hedge, interrupted by the side streets."""
+        z = -BEHIND
+        green_share = float(self.rng.uniform(0.3, 0.75))
+        while z < self.end:
+            blocked = next(((a, b) for a, b in self.plan.crossings if a - 3 <= z < b), None)
+            if blocked:
+                z = blocked[1]
+                continue
+            limit = min((a for a, _ in self.plan.crossings if a > z), default=self.end + 30)
+            length = min(float(self.rng.uniform(8, 20)), limit - z)
+            if self.rng.random() < green_share:
+                self._green(side, z, z + length)
+            else:
+                self._house(side, z, z + length)
+            z += length + (float(self.rng.uniform(1, 4)) if self.rng.random() < 0.25 else 0.0)
+
+    def _plane(self, texture: Texture, name: str, side: int, x: float, z0: float, z1: float, height: float) -> None:
+        start, end = (z0, z1) if side < 0 else (z1, z0)
+        poses = along_street(self._still(x), height, self._still(start), self._still(end), height)
+        self._add(texture, name, poses, self._still(z0), OUTER, part=1)
+
+    def _house(self, side: int, z0: float, z1: float) -> None:
+        height = float(self.rng.uniform(7, 17))
+        lit = 1.0 if side > 0 else 0.85
+        texture = self._texture("facade", lambda rng: textures.facade(rng, float(rng.uniform(0.8, 1.1))))
+        line = self.plan.line(side)
+        self._plane(texture, "building", side, line, z0, z1, height)
+        depth = self._still(z0)
+        front = texture.shaded(0.8 * lit)
+        self._add(front, "building", upright(self._still(line + side * 6), height, depth, 12, height), depth, OUTER)
+
+    def _green(self, side: int, z0: float, z1: float) -> None:
+        line = self.plan.line(side)
+        for z in np.arange(z0, z1, 3.0) + self.rng.uniform(0.2, 2.5):
+            x = line + side * float(self.rng.uniform(1.5, 7))
+            self._tree(x, float(z), float(self.rng.uniform(5, 10)), OUTER)
+        kind = float(self.rng.random())
+        if kind < 0.42:
+            height = float(self.rng.uniform(1.1, 2.2))
+            self._plane(self._texture("fence", textures.fence), "fence", side, line, z0, z1, height)
+        elif kind < 0.8:
+            height = float(self.rng.uniform(1.3, 3.0))
+            self._plane(self._texture("wall", textures.wall), "wall", side, line, z0, z1, height)
+        else:
+            hedge = self._texture("hedge", lambda rng: textures.hedge(rng, self._foliage[1]))
+            self._plane(hedge, "vegetation", side, line, z0, z1, float(self.rng.uniform(1.0, 2.2)))
+
+    def _tree(self, x: float, z: float, height: float, layer: int) -> None:
+        color = self._foliage[int(self.rng.integers(3))]
+        texture = self._texture("tree", lambda rng: textures.tree(rng, color))
+        self._billboard(texture, "vegetation", x, z, (height * 0.7, height), layer=layer)
+
+    def _furniture(self, side: int) -> None:
+        """Poles, signs, lights, trees, parked two-wheelers and clutter on the sidewalk."""
+        inner, outer = self.plan.pavement(side)
+        for a, _ in self.plan.crossings:
+            self._light_pole(inner + side * 0.4, a - 0.8)
+        z = float(self.rng.uniform(3, 8))
+        makers = (self._lamp, self._sign_pole, self._sidewalk_tree, self._clutter, self._parked_two_wheeler, self._bush)
+        weights = (0.27, 0.25, 0.16, 0.12, 0.12, 0.08)
+        while z < self.end - 20:
+            if not any(a - 1 <= z <= b for a, b in self.plan.crossings):
+                near_road = inner + side * 0.5
+                makers[int(self.rng.choice(len(makers), p=weights))](near_road, outer, z)
+            z += float(self.rng.uniform(2.5, 7.0))
+
+    def _lamp(self, near_road: float, _outer: float, z: float) -> None:
+        height = float(self.rng.uniform(4.5, 7.5))
+        self._billboard(self._texture("pole", textures.pole), "pole", near_road, z, (0.2, height))
+
+    def _light_pole(self, x: float, z: float) -> None:
+        self._billboard(self._texture("pole", textures.pole), "pole", x, z, (0.18, 3.4))
+        light = self._texture("light", textures.traffic_light)
+        self._billboard(light, "traffic light", x, z, (0.45, 1.1), top=3.5, part=1, shadow=False)
+
+    def _sign_pole(self, near_road: float, _outer: float, z: float) -> None:
+        self._billboard(self._texture("pole", textures.pole), "pole", near_road, z, (0.14, 2.6))
+        size = float(self.rng.uniform(0.65, 1.0))
+        sign = self._texture("sign", textures.traffic_sign)
+        self._billboard(sign, "traffic sign", near_road, z, (size, size), top=2.75, part=1, shadow=False)
+
+    def _sidewalk_tree(self, near_road: float, outer: float, z: float) -> None:
+        self._tree(0.5 * (near_road + outer), z, float(self.rng.uniform(3.5, 6.5)), STREET)
+
+    def _clutter(self, near_road: float, _outer: float, z: float) -> None:
+        self._billboard(self._texture("bin", textures.bin_or_box), None, near_road, z, (0.6, 0.95))
+
+    def _bush(self, _near_road: float, outer: float, z: float) -> None:
+        hedge = self._texture("bush", lambda rng: textures.hedge(rng, self._foliage[2], 128))
+        self._billboard(hedge, "vegetation", outer, z, (1.8, 1.0))
+
+    def _parked_two_wheeler(self, near_road: float, outer: float, z: float) -> None:
+        x = float(self.rng.uniform(min(near_road, outer), max(near_road, outer)))
+        name = "bicycle" if self.rng.random() < 0.6 else "motorcycle"
+        self._two_wheeler(name, self._still(x), self._still(z), float(self.rng.uniform(-0.7, 0.7)), ridden=False)
+
+    def _parked_cars(self, side: int) -> None:
+        if self.rng.random() < 0.3:
+            return
+        z = float(self.rng.uniform(2, 15))
+        x = side * (self.plan.road / 2 - 0.95)
+        while z < self.end - 40:
+            if not any(a - 6 <= z <= b + 1 for a, b in self.plan.crossings):
+                self._vehicle(CAR, self._still(x), self._still(z), heading=side)
+            z += float(self.rng.uniform(5.5, 22))
+
+    # --- what moves ---
+
+    def _moment(self, early: float = 0.2, late: float = 0.9) -> int:
+        return int(self.rng.uniform(early, late) * self.config.num_frames)
+
+    def _passing(self, frame: int, depth: float, speed: float) -> Float64Array:
+        """Positions along the street of something `depth` metres ahead of the camera at a frame."""
+        times = self.config.times
+        return self.camera.z[frame] + depth + speed * (times - times[frame])
+
+    def _camera_speed(self) -> float:
+        return float(self.camera.z[-1]) / max(float(self.config.times[-1]), 1e-6)
+
+    def _traffic(self) -> None:
+        own, opposite = self.plan.road / 4, -self.plan.road / 4
+        pace = self._camera_speed()
+        depth = float(self.rng.uniform(9, 20))
+        for kind in self._shuffled_queue():
+            speed = pace + float(self.rng.uniform(-0.8, 1.6))
+            self._vehicle(kind, self._still(own), self._passing(self._moment(), depth, speed), heading=1)
+            depth += kind.size[2] + float(self.rng.uniform(6, 18))
+        for kind in self._shuffled_queue():
+            depth = float(self.rng.uniform(7, 32))
+            speed = -float(self.rng.uniform(3, 9))
+            self._vehicle(kind, self._still(opposite - 0.3), self._passing(self._moment(), depth, speed), heading=-1)
+        if self.rng.random() < 0.5:  # overtakes the camera and so enters late
+            z = self._passing(self._moment(0.3, 0.7), 0.5, pace + float(self.rng.uniform(2.5, 5)))
+            self._vehicle(CAR, self._still(own - 2.6), z, heading=1)
+        if self.rng.random() < 0.45:
+            self._tram(pace)
+
+    def _shuffled_queue(self) -> list[VehicleKind]:
+        count = max(1, round(self._crowd * float(self.rng.uniform(0.7, 1.6))))
+        kinds = (CAR, TRUCK, BUS)
+        return [kinds[int(self.rng.choice(3, p=(0.5, 0.25, 0.25)))] for _ in range(count)]
+
+    def _tram(self, pace: float) -> None:
+        x = -self.plan.road / 4 - 0.2
+        self.rails = [x - 0.7, x + 0.7]
+        oncoming = self.rng.random() < 0.5
+        speed = -float(self.rng.uniform(1, 5)) if oncoming else pace + float(self.rng.uniform(-0.5, 1.0))
+        z = self._passing(self._moment(0.4, 0.8), float(self.rng.uniform(10, 24)), speed)
+        self._vehicle(TRAM, self._still(x), z, heading=-1 if oncoming else 1)
+
+    def _vehicle(self, kind: VehicleKind, x: Float64Array, z: Float64Array, heading: int) -> None:
+        """A box: the face towards the camera and the two sides, of which at most one is seen."""
+        width, height, length = kind.size
+        faces = self._design(kind.name, kind.draw)
+        if not isinstance(faces, tuple):
+            raise TypeError(f"{kind.name} needs three faces")
+        rear, front, flank = faces
+        instance = self._instance(kind.name)
+        for facing in (-1, 1):
+            far, near = z + length, z
+            start, end = (far, near) if facing < 0 else (near, far)
+            texture = flank.mirrored() if facing * heading < 0 else flank
+            poses = along_street(x + facing * width / 2, height, start, end, height)
+            self._add(texture, kind.name, poses, z, instance=instance, facing=facing)
+        poses = upright(x, height, z, width, height)
+        end_face = rear if heading > 0 else front
+        self._add(end_face, kind.name, poses, z, instance=instance, part=1, footprint=(width * 1.15, length))
+
+    def _two_wheelers(self) -> None:
+        for name, share in (("bicycle", 0.75), ("motorcycle", 0.6)):
+            for _ in range(max(1, round(self._crowd * 0.8))):
+                if self.rng.random() > share:
+                    continue
+                heading = 1 if self.rng.random() < 0.6 else -1
+                speed = heading * float(self.rng.uniform(2.5, 6.5))
+                side = heading * (self.plan.road / 2 - float(self.rng.uniform(0.6, 2.0)))
+                z = self._passing(self._moment(), float(self.rng.uniform(6, 20)), speed)
+                yaw = float(self.rng.uniform(0.7, 1.25)) * (1 if heading > 0 else -1)
+                self._two_wheeler(name, self._still(side), z, yaw, ridden=True)
+
+    def _two_wheeler(self, name: str, x: Float64Array, z: Float64Array, yaw: float, *, ridden: bool) -> None:
+        draw, size = (textures.bicycle, (1.75, 1.05)) if name == "bicycle" else (textures.motorcycle, (2.1, 1.15))
+        poses = upright(x, size[1], z, size[0], size[1], yaw)
+        self._add(self._texture(name, draw), name, poses, z, instance=self._instance(name), footprint=(0.9, 0.9))
+        if ridden:
+            poses = upright(x - 0.12 * np.cos(yaw), 1.8, z, 1.05, 1.35, yaw)
+            self._add(
+                self._texture("rider", textures.rider), "rider", poses, z, instance=self._instance("rider"), part=1
+            )
+
+    def _walkers(self, side: int) -> None:
+        inner, outer = sorted(self.plan.pavement(side))
+        for _ in range(round(float(self.rng.uniform(2, 5)) * self._crowd)):
+            x = self._still(float(self.rng.uniform(inner + 0.3, outer - 0.2)))
+            pace = float(self.rng.choice([-1.3, 0.0, 1.3])) * float(self.rng.uniform(0.7, 1.2))
+            z = self._passing(self._moment(0.0, 1.0), float(self.rng.uniform(5, 26)), pace)
+            self._person(x, z, swing=0.28 if pace else 0.0)
+
+    def _crossing_people(self) -> None:
+        """People who walk across the street, some of them into view after the clip has begun."""
+        for _ in range(max(1, round(self._crowd * float(self.rng.uniform(0.8, 2.2))))):
+            pace = float(self.rng.choice([-1.0, 1.0])) * float(self.rng.uniform(1.0, 1.9))
+            times, frame = self.config.times, self._moment()
+            x = float(self.rng.uniform(-4, 4)) + self.camera.x[frame] + pace * (times - times[frame])
+            z = self._still(float(self.camera.z[frame] + self.rng.uniform(6, 18)))
+            self._person(x, z, swing=0.5)
+
+    def _person(self, x: Float64Array, z: Float64Array, swing: float) -> None:
+        """Upper body and two legs that swing about the hip."""
+        parts = self._design("person", textures.person_parts, 10)
+        if not isinstance(parts, tuple):
+            raise TypeError("a person needs a body and a leg")
+        body, leg = parts
+        scale = float(self.rng.uniform(0.85, 1.1))
+        instance = self._instance("person")
+        angle = swing * np.sin(self.config.times * self.rng.uniform(6, 9) + self.rng.uniform(0, 2 * np.pi))
+        for direction in (-1.0, 1.0):
+            poses = _swinging(x, z, 0.9 * scale, (0.22 * scale, 0.92 * scale), direction * angle, direction * 0.08)
+            self._add(leg, "person", poses, z, instance=instance)
+        poses = upright(x, 1.78 * scale, z, 0.66 * scale, 1.0 * scale)
+        self._add(body, "person", poses, z, instance=instance, part=1, footprint=(0.7, 0.5))
+
+
+def _swinging(
+    x: Float64Array, z: Float64Array, hip: float, size: tuple[float, float], angle: Float64Array, shift: float
+) -> Float64Array:
+    """Poses of a limb hanging from the hip, turned in the image plane by an angle per frame."""
+    width, length = size
+    zero = np.zeros_like(x)
+    right = np.stack([width * np.cos(angle), width * np.sin(angle), zero], axis=-1)
+    down = np.stack([length * np.sin(angle), -length * np.cos(angle), zero], axis=-1)
+    corner = np.stack([x + shift, np.full_like(x, hip), z], axis=-1) - right / 2
+    return np.stack([right, down, corner], axis=-1)

@@ -1,0 +1,379 @@
+"""Draws synthetic scenes frame by frame, with exact labels and exact optical flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
+from thriftseg.datasets.synthetic_population import VIEW_DISTANCE
+from thriftseg.datasets.synthetic_scene import BACKDROP, Float64Array, Ground, Scene
+from thriftseg.taxonomies import CITYSCAPES
+from thriftseg.types import IGNORE_INDEX
+
+SKY, GROUND, FIRST_SURFACE = 0, 1, 2
+"""Values of a layer map: the sky, the ground plane, and then the surfaces in the order of the scene."""
+
+_NEAR = 0.4  # metres in front of the camera below which nothing is drawn
+_TEXELS_PER_METRE = 14.0
+_ROAD, _SIDEWALK = (CITYSCAPES.class_names.index(name) for name in ("road", "sidewalk"))
+_SKY_ID = CITYSCAPES.class_names.index("sky")
+_UNIT_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float64)
+
+
+@dataclass
+class Drawing:
+    """One drawn frame.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        label: (H, W) uint8 Cityscapes train ids, 255 = clutter without a class.
+        instances: (H, W) int32, `train_id * 1000 + k`, 0 = none.
+        layers: (H, W) int64: which part of the scene each pixel shows.
+        order: (S + 2,) rank of every part in painting order; what has a higher rank hides what has a lower one.
+    """
+
+    image: UInt8Array
+    label: UInt8Array
+    instances: Int32Array
+    layers: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
+
+
+class Renderer:
+    """Draws the frames of one scene, in any order.
+
+    Args:
+        scene: What to draw.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        config, camera = scene.config, scene.camera
+        self.height, self.width = config.height, config.width
+        surfaces = scene.surfaces
+        poses = (
+            np.stack([surface.poses for surface in surfaces], axis=1)
+            if surfaces
+            else np.zeros((len(camera.z), 0, 3, 3))
+        )
+        self._homographies = np.concatenate([self._endless_planes(), camera.homographies(poses)], axis=1)
+        self._train_ids = np.array([_SKY_ID, IGNORE_INDEX, *(s.train_id for s in surfaces)], dtype=np.uint8)
+        self._instance_ids = np.array([0, 0, *(s.instance for s in surfaces)], dtype=np.int32)
+        self._ranks = np.stack([self._rank(t) for t in range(config.num_frames)])
+        self._plane_x = (
+            np.stack([s.poses[:, 0, 2] for s in surfaces], axis=1) if surfaces else np.zeros((len(camera.z), 0))
+        )
+        self._facing = np.array([s.facing for s in surfaces], dtype=np.int64)
+        self._columns = np.arange(self.width, dtype=np.float32)[None]
+        self._rows = np.arange(self.height, dtype=np.float32)[:, None]
+        seed = np.random.default_rng([config.seed, 0x4015E])
+        noise = seed.standard_normal((self.height + 64, self.width + 64, 3), dtype=np.float32) * scene.light.noise_sigma
+        self._noise = np.round(noise).astype(np.int16)
+
+    def _endless_planes(self) -> Float64Array:
+        """Homographies of the sky, which only follows the pan, and of the ground (x, z)."""
+        camera = self.scene.camera
+        frames = len(camera.z)
+        sky = np.tile(np.eye(3), (frames, 1, 1))
+        sky[:, :2, 2] = camera.principal
+        ground = np.tile(np.array([[1.0, 0, 0], [0, 0, 0], [0, 1.0, 0]]), (frames, 1, 1))
+        return np.stack([sky, camera.homographies(ground[:, None])[:, 0]], axis=1)
+
+    def _rank(self, t: int) -> npt.NDArray[np.int64]:
+        """Painting order: skyline, sky behind it, ground in front of it, then layer by layer from far to near."""
+        surfaces = self.scene.surfaces
+        layers = np.array([s.layer[t] for s in surfaces], dtype=np.int64)
+        depths = np.array([s.depth[t] for s in surfaces], dtype=np.float64)
+        parts = np.array([s.part for s in surfaces], dtype=np.int64)
+        order = np.lexsort((parts, -depths, layers))
+        ranks = np.empty(len(surfaces), dtype=np.int64)
+        ranks[order] = np.arange(len(surfaces))
+        distant = layers == BACKDROP
+        ground = int(distant.sum()) + 1
+        return np.concatenate([[0, ground], np.where(distant, ranks + 1, ranks + 2)]).astype(np.int64)
+
+    # --- drawing ---
+
+    def draw(self, t: int) -> Drawing:
+        """Draw frame `t`.
+
+        Args:
+            t: Position in the clip, from 0.
+        """
+        canvas = self._draw_sky(t)
+        layers = np.zeros((self.height, self.width), dtype=np.int64)
+        quads, visible = self._project(t)
+        order = np.argsort(self._ranks[t][FIRST_SURFACE:])
+        order = order[visible[order]]
+        distant = np.array([self.scene.surfaces[k].layer[t] == BACKDROP for k in order], dtype=bool)
+        for k in order[distant]:
+            self._paint(canvas, layers, t, int(k), quads[k])
+        ground_top, ground_label = self._draw_ground(canvas, layers, t, order[~distant])
+        for k in order[~distant]:
+            self._paint(canvas, layers, t, int(k), quads[k])
+        label = self._train_ids[layers]
+        lower = layers[ground_top:] == GROUND
+        label[ground_top:][lower] = ground_label[lower]
+        return Drawing(self._expose(canvas, t), label, self._instance_ids[layers], layers, self._ranks[t])
+
+    def _project(self, t: int) -> tuple[Float64Array, BoolArray]:
+        """Image corners (S, 4, 2) of all surfaces, cut at the near plane, and which of them can be seen."""
+        matrices = self._homographies[t, FIRST_SURFACE:]
+        depth_left, depth_change = matrices[:, 2, 2], matrices[:, 2, 0]
+        depth_right = depth_left + depth_change
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cut = np.clip(np.nan_to_num((_NEAR - depth_left) / depth_change), 0, 1)
+        left = np.where(depth_left < _NEAR, cut, 0.0)
+        right = np.where(depth_right < _NEAR, cut, 1.0)
+        corners = np.broadcast_to(_UNIT_CORNERS, (len(matrices), 4, 2)).copy()
+        corners[:, :, 0] = np.where(corners[:, :, 0] == 0, left[:, None], right[:, None])
+        homogeneous = np.concatenate([corners, np.ones((len(matrices), 4, 1))], axis=2)
+        projected = homogeneous @ matrices.transpose(0, 2, 1)
+        points = projected[..., :2] / np.maximum(projected[..., 2:], 1e-6)
+        nearest = np.minimum(depth_left, depth_right)
+        farthest = np.maximum(depth_left, depth_right)
+        limit = (
+            4 * VIEW_DISTANCE
+            if not len(matrices)
+            else np.array([np.inf if s.layer[t] == BACKDROP else VIEW_DISTANCE for s in self.scene.surfaces])
+        )
+        inside = (points.max(axis=1) > -0.5).all(axis=1) & (points.min(axis=1) < (self.width, self.height)).all(axis=1)
+        side = self._facing * (self.scene.camera.x[t] - self._plane_x[t])
+        seen = (self._facing == 0) | (side > 1e-3)
+        return points, (farthest > _NEAR) & (nearest < limit) & inside & seen
+
+    def _paint(self, canvas: UInt8Array, layers: npt.NDArray[np.int64], t: int, k: int, quad: Float64Array) -> None:
+        """Draw one surface into the canvas (H, W, 4) and its number into the layer map."""
+        low = np.floor(np.maximum(quad.min(axis=0), 0)).astype(int)
+        high = np.ceil(np.minimum(quad.max(axis=0), (self.width - 1, self.height - 1))).astype(int) + 1
+        if (high <= low).any():
+            return
+        extent = np.ptp(quad, axis=0)
+        texture = self.scene.surfaces[k].texture.level_for(float(extent[0]), float(extent[1]))
+        rows, columns = texture.shape[0] - 2, texture.shape[1] - 2
+        texel = np.array([[1 / columns, 0, -0.5 / columns], [0, 1 / rows, -0.5 / rows], [0, 0, 1]])
+        shift = np.array([[1.0, 0, low[0]], [0, 1.0, low[1]], [0, 0, 1]])
+        inverse = np.linalg.inv(self._homographies[t, k + FIRST_SURFACE] @ texel) @ shift
+        inverse /= inverse[2, 2]
+        size = (int(high[0] - low[0]), int(high[1] - low[1]))
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        if np.abs(inverse[2, :2]).max() < 1e-12:
+            patch = cv2.warpAffine(texture, inverse[:2], size, flags=flags)
+        else:
+            patch = cv2.warpPerspective(texture, inverse, size, flags=flags)
+        mask = patch[..., 3] > 127
+        window = (slice(low[1], high[1]), slice(low[0], high[0]))
+        np.copyto(canvas[window], patch, where=mask[..., None])
+        layers[window][mask] = k + FIRST_SURFACE
+
+    def _draw_sky(self, t: int) -> UInt8Array:
+        texture = self.scene.sky.rgba
+        offset = (np.array(texture.shape[1::-1]) - (self.width, self.height * 0.75)) / 2
+        pan = self.scene.camera.principal[t] - self.scene.camera.principal.mean(axis=0)
+        matrix = np.array([[1.0, 0, offset[0] - pan[0]], [0, 1.0, offset[1] - pan[1]]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (self.width, self.height)
+        return np.asarray(cv2.warpAffine(texture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+    def _draw_ground(
+        self, canvas: UInt8Array, layers: npt.NDArray[np.int64], t: int, standing: npt.NDArray[np.int64]
+    ) -> tuple[int, UInt8Array]:
+        """Draw the ground below the horizon.
+
+        Returns:
+            The first row of the ground and the classes from that row on, (rows, W).
+        """
+        camera, ground = self.scene.camera, self.scene.ground
+        column, horizon = camera.principal[t]
+        top = max(0, int(np.floor(horizon)) + 1)
+        depth = (camera.focal * camera.height / (self._rows[top:] - horizon)).astype(np.float32)
+        x = (self._columns - np.float32(column)) * (depth / np.float32(camera.focal)) + np.float32(camera.x[t])
+        z = depth + np.float32(camera.z[t])
+        stripe = _stripes(ground, x, z)
+        label = np.array(ground.classes, dtype=np.uint8)[stripe]
+        colors, grain = _ground_tables(ground)
+        noise = _ground_noise(ground, x, z, depth, camera.focal * camera.height)
+        brightness = 1 + grain[stripe] * noise
+        brightness *= self._ground_shadows(x, z, t, standing, top)
+        painted = colors[stripe]
+        _paint_markings(ground, painted, label, x, z, depth)
+        np.multiply(painted, brightness[..., None], out=painted)
+        canvas[top:, :, :3] = np.clip(painted, 0, 255)
+        layers[top:] = GROUND
+        return top, label
+
+    def _ground_shadows(
+        self, x: Float32Array, z: Float32Array, t: int, standing: npt.NDArray[np.int64], top: int
+    ) -> Float32Array:
+        """Factor on the brightness of the ground: large soft patches, and a dark spot under every object."""
+        ground = self.scene.ground
+        scale = np.float32(6.0)
+        patches = _sample(ground.shade, x * scale, np.broadcast_to(z * scale, x.shape))
+        light = 1 - np.float32(ground.shade_strength) * np.clip(0.5 + 0.8 * patches, 0, 1)
+        spots = np.zeros((self.height, self.width), dtype=np.uint8)
+        matrix = self._homographies[t, GROUND]
+        for k in standing:
+            surface = self.scene.surfaces[k]
+            if surface.footprint is not None:
+                _fill_footprint(spots, matrix, surface.poses[t], surface.footprint)
+        spots = np.asarray(cv2.GaussianBlur(spots[top:], (0, 0), 0.004 * self.width), dtype=np.uint8)
+        return np.asarray(light * (1 - spots * np.float32(0.55 / 255)), dtype=np.float32)
+
+    def _expose(self, canvas: UInt8Array, t: int) -> UInt8Array:
+        """Apply lens blur, illumination and sensor noise."""
+        light = self.scene.light
+        image = cv2.GaussianBlur(np.ascontiguousarray(canvas[..., :3]), (3, 3), light.blur)
+        position = self._columns[0] / self.width + np.zeros(1, dtype=np.float32)
+        distance = (position - light.shadow_phase[t] + 0.5) % 2 - 0.5
+        band = 1 - light.shadow_depth * np.exp(-0.5 * ((distance - 0.5) / light.shadow_width) ** 2)
+        factor = (band[:, None] * light.gain[t]).astype(np.float32)
+        rng = np.random.default_rng([self.scene.config.seed, 0x9A1, t])
+        dy, dx = rng.integers(0, 64, 2)
+        bright = image * factor[None]
+        bright += self._noise[dy : dy + self.height, dx : dx + self.width]
+        return np.clip(bright, 0, 255).astype(np.uint8)
+
+    # --- motion ---
+
+    def flow(self, source: Drawing, a: int, b: int) -> Float32Array:
+        """Exact flow from frame `a` to frame `b`, seen from `a`.
+
+        Args:
+            source: Frame `a` as drawn.
+            a: Position of the first frame.
+            b: Position of the second frame.
+
+        Returns:
+            (2, H, W) float32 (dx, dy): what is at p in frame `a` is at p + flow in frame `b`, visible there or not.
+        """
+        present = np.flatnonzero(np.bincount(source.layers.ravel(), minlength=len(self._train_ids)))
+        table = np.zeros((len(self._train_ids), 9))
+        table[:, [0, 4, 8]] = 1
+        maps = self._homographies[b, present] @ np.linalg.inv(self._homographies[a, present])
+        table[present] = maps.reshape(-1, 9)
+        coefficients = np.ascontiguousarray(_increments(table, self.width / 2, self.height / 2).T.astype(np.float32))
+        x, y = self._columns - self.width / 2, self._rows - self.height / 2
+        c = [np.take(row, source.layers) for row in coefficients]
+        depth_ratio = np.maximum(c[6] * x + c[7] * y + c[8], np.float32(0.02))
+        dx = (c[0] * x + c[1] * y + c[2]) / depth_ratio
+        dy = (c[3] * x + c[4] * y + c[5]) / depth_ratio
+        dx -= x * (1 - 1 / depth_ratio)
+        dy -= y * (1 - 1 / depth_ratio)
+        limit = 4.0 * self.width
+        return np.clip(np.stack([dx, dy]), -limit, limit).astype(np.float32)
+
+    def occluded(self, flow: Float32Array, source: Drawing, target: Drawing) -> BoolArray:
+        """Pixels of the source that cannot be seen in the target.
+
+        Args:
+            flow: (2, H, W) exact flow from source to target.
+            source: Frame the flow is defined on.
+            target: Frame the flow points to.
+
+        Returns:
+            (H, W) bool: True where the flow leaves the image or something nearer covers the point.
+        """
+        columns = np.rint(self._columns + flow[0]).astype(np.int64)
+        rows = np.rint(self._rows + flow[1]).astype(np.int64)
+        outside = (columns < 0) | (columns >= self.width) | (rows < 0) | (rows >= self.height)
+        np.clip(columns, 0, self.width - 1, out=columns)
+        np.clip(rows, 0, self.height - 1, out=rows)
+        there = target.layers.ravel()[rows * self.width + columns]
+        covered = target.order[there] > target.order[source.layers]
+        return np.asarray(outside | covered)
+
+
+def _increments(table: Float64Array, center_x: float, center_y: float) -> Float64Array:
+    """Homographies (n, 9) as acting on coordinates relative to a centre, less x and y.
+
+    Single precision would lose the small difference of two large coordinates.
+    """
+    forth = np.array([[1, 0, center_x], [0, 1, center_y], [0, 0, 1]])
+    back = np.array([[1, 0, -center_x], [0, 1, -center_y], [0, 0, 1]])
+    moved = back @ table.reshape(-1, 3, 3) @ forth
+    moved[:, 0, 0] -= 1
+    moved[:, 1, 1] -= 1
+    return np.asarray(moved.reshape(-1, 9))
+
+
+def _stripes(ground: Ground, x: Float32Array, z: Float32Array) -> npt.NDArray[np.int64]:
+    """Index of the stripe of every ground point; side streets count as road."""
+    stripe = np.zeros(x.shape, dtype=np.uint8)
+    for edge in ground.edges:
+        stripe += x >= edge
+    road = ground.classes.index(_ROAD)
+    for start, end in ground.crossings:
+        stripe[((z >= start) & (z < end)).ravel()] = road
+    return stripe.astype(np.int64)
+
+
+def _ground_tables(ground: Ground) -> tuple[Float32Array, Float32Array]:
+    colors = np.array([ground.colors[train_id] for train_id in ground.classes], dtype=np.float32)
+    grain = np.array([ground.grain[train_id] for train_id in ground.classes], dtype=np.float32)
+    return colors, grain
+
+
+def _ground_noise(ground: Ground, x: Float32Array, z: Float32Array, depth: Float32Array, scale: float) -> Float32Array:
+    """Texture of the ground, sampled more coarsely with distance so that it does not flicker."""
+    footprint = (depth**2 / scale).ravel()
+    levels = np.floor(np.log2(np.maximum(footprint * _TEXELS_PER_METRE * 0.5, 1.0))).astype(int)
+    levels = np.clip(levels, 0, len(ground.noise) - 1)
+    noise = np.empty_like(x)
+    for level in np.unique(levels):
+        rows = np.flatnonzero(levels == level)
+        block = slice(rows[0], rows[-1] + 1)
+        scale_level = np.float32(_TEXELS_PER_METRE / 2**level)
+        noise[block] = _sample(
+            ground.noise[level], x[block] * scale_level, np.broadcast_to(z[block] * scale_level, x[block].shape)
+        )
+    return noise
+
+
+def _sample(tile: Float32Array, u: Float32Array, v: Float32Array) -> Float32Array:
+    """Look a seamless tile up at any coordinates."""
+    size = len(tile)
+    sampled = cv2.remap(tile, np.mod(u, size), np.mod(v, size), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(sampled, dtype=np.float32)
+
+
+def _paint_markings(
+    ground: Ground, painted: Float32Array, label: UInt8Array, x: Float32Array, z: Float32Array, depth: Float32Array
+) -> None:
+    """Paint lane lines, rails, zebra crossings and slab joints into the colours (rows, W, 3)."""
+    near = int(np.searchsorted(-depth.ravel(), -45.0))  # rows are ordered from far to near
+    x, z, label, painted = x[near:], z[near:], label[near:], painted[near:]
+    road = label == _ROAD
+    zebra = np.zeros(len(x), dtype=bool)
+    free = np.ones(len(x), dtype=bool)
+    for start, end in ground.crossings:
+        zebra |= ((z > start - 2.6) & (z < start - 0.4)).ravel()
+        free &= ~((z > start - 3) & (z < end)).ravel()
+    for position, dash in ground.lines:
+        drawn = free & ((z % dash < 0.5 * dash).ravel() if dash else True)
+        painted[(np.abs(x - position) < 0.08) & road & drawn[:, None]] = 215
+    for position in ground.rails:
+        painted[np.abs(x - position) < 0.06] = 70
+    painted[zebra[:, None] & (x % 1.0 < 0.5) & road] = 205
+    slabs = ((x % ground.slab < 0.06) | (z % ground.slab < 0.08)) & (label == _SIDEWALK)
+    painted[slabs] *= 0.82
+
+
+def _fill_footprint(
+    spots: UInt8Array, ground: Float64Array, pose: Float64Array, footprint: tuple[float, float]
+) -> None:
+    """Mark the shadow that an object leaves on the ground around its foot."""
+    center_x, front = pose[0, 2] + pose[0, 0] / 2, pose[2, 2] + pose[2, 0] / 2
+    width, length = footprint
+    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    points = np.stack(
+        [center_x + 0.6 * width * np.cos(angles), front + length / 2 + 0.6 * length * np.sin(angles), np.ones(16)]
+    )
+    projected = ground @ points
+    if projected[2].min() <= _NEAR:
+        return
+    pixels = np.clip(projected[:2] / projected[2], -4000, 4000).T
+    cv2.fillConvexPoly(spots, np.round(pixels).astype(np.int32), 255)
