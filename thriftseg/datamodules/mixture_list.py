@@ -1,0 +1,131 @@
+"""The outcome of drawing a mixture: samples, where their labels come from, and what those cost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from thriftseg.costs import AnnotationCost
+from thriftseg.types import LabelKind, Sample
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One line of the source/cost table.
+
+    Attributes:
+        source: "manual", "coarse", a source of the label store, or "total".
+        kind: Kinds of its labels.
+        samples: Number of samples.
+        clips: Number of annotated frames they were drawn from.
+        hours: Human work its labels descend from and no line above does, so that the lines add up.
+        clicks: Clicks in that work.
+    """
+
+    source: str
+    kind: str
+    samples: int
+    clips: int
+    hours: float
+    clicks: int
+
+
+@dataclass(frozen=True)
+class MixtureList:
+    """A drawn mixture. Printing it shows the source/cost table.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: Its split.
+        cost_model: Name of the model that priced the actions.
+        samples: The samples, ordered by clip and offset.
+        actions: Cost of every human action the samples descend from, by identifier.
+    """
+
+    dataset: str
+    split: str
+    cost_model: str
+    samples: Sequence[Sample]
+    actions: Mapping[str, AnnotationCost]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def cost(self) -> AnnotationCost:
+        """Sum over the distinct human actions: a mask that feeds several samples is paid once."""
+        return sum(self.actions.values(), AnnotationCost())
+
+    def table(self) -> list[SourceRow]:
+        """Samples and cost per source, the labels of the data set first, and the total last."""
+        rows, paid = [], set[str]()
+        for source in self._sources():
+            samples = [sample for sample in self.samples if sample.source == source]
+            new = {action for sample in samples for action in sample.actions} - paid
+            paid |= new
+            rows.append(_summarise(source, samples, sum((self.actions[a] for a in sorted(new)), AnnotationCost())))
+        return [*rows, _summarise("total", self.samples, self.cost())]
+
+    def as_rows(self) -> list[dict[str, str | int | float]]:
+        """One printable row per sample."""
+        return [
+            {
+                "id": sample.id,
+                "offset": sample.offset,
+                "annotated": sample.annotated,
+                "source": sample.source,
+                "kind": sample.kind.label,
+                "weight": sample.weight,
+                "label": str(sample.label) if sample.label is not None else f"{len(sample.points or ())} clicks",
+            }
+            for sample in self.samples
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint: table, cost, and a digest that tells lists apart."""
+        return {
+            "dataset": self.dataset,
+            "split": self.split,
+            "cost_model": self.cost_model,
+            "table": [asdict(row) for row in self.table()],
+            "cost": asdict(self.cost()),
+            "digest": self.digest(),
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of which frame gets which label at which weight; independent of where files lie."""
+        lines = [f"{s.id} {s.annotated} {s.source} {s.kind.label} {s.weight!r}" for s in self.samples]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        head = ("source", "kind", "samples", "clips", "hours", "clicks")
+        cells = [
+            (row.source, row.kind, str(row.samples), str(row.clips), f"{row.hours:.2f}", str(row.clicks))
+            for row in self.table()
+        ]
+        widths = [max(len(line[column]) for line in [head, *cells]) for column in range(len(head))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in [head, *cells]
+        ]
+        return "\n".join([f"labels of {self.dataset}/{self.split} (cost model: {self.cost_model})", *lines])
+
+    def _sources(self) -> list[str]:
+        names = dict.fromkeys(sample.source for sample in self.samples)
+        return sorted(names, key=lambda name: (name != "manual", name != "coarse", name))
+
+
+def _summarise(source: str, samples: Sequence[Sample], cost: AnnotationCost) -> SourceRow:
+    kinds: set[LabelKind] = {sample.kind for sample in samples}
+    return SourceRow(
+        source=source,
+        kind="+".join(kind.label for kind in sorted(kinds)) if source != "total" else "",
+        samples=len(samples),
+        clips=len({(sample.clip.video, sample.annotated) for sample in samples}),
+        hours=cost.hours,
+        clicks=cost.clicks,
+    )
