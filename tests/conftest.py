@@ -56,3 +56,28 @@ def idd_root(synthesize_layout: Callable[[str], Path]) -> Path:
 @pytest.fixture(scope="session")
 def veis_root(synthesize_layout: Callable[[str], Path]) -> Path:
     return synthesize_layout("veis")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a small network with random weights for the classes of CamVid."""
+    import torch
+    from lightning.pytorch import Trainer
+
+    from thriftseg.lightning_modules import SemanticSegmentation
+    from thriftseg.taxonomies import CAMVID
+    from thriftseg.zoo import create_model
+
+    torch.manual_seed(0)
+    network = create_model("deeplabv3plus_mobilenetv2", CAMVID.num_classes, decoder_channels=8)
+    for _ in range(20):
+        network.train()(torch.randn(2, 3, 32, 32))  # running statistics that fit the weights
+    module = SemanticSegmentation(network, class_names=CAMVID.class_names)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(module)
+    path = tmp_path_factory.mktemp("weights") / "tiny.ckpt"
+    trainer.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["thriftseg"]["taxonomy"] = CAMVID.name  # comes from the data module of a true run
+    torch.save(checkpoint, path)
+    return path

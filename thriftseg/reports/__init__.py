@@ -8,7 +8,7 @@ from thriftseg.reports.cost_quality import CostQualityPoint
 
 if TYPE_CHECKING:
     from thriftseg.reports.cost_quality import plot_cost_quality
-    from thriftseg.reports.predict import predict
+    from thriftseg.reports.prediction import predict
     from thriftseg.reports.tables import class_table, cost_quality_table
 
 __all__ = ["CostQualityPoint", "class_table", "cost_quality_table", "plot_cost_quality", "predict"]
@@ -17,7 +17,7 @@ _HOMES = {
     "class_table": "tables",
     "cost_quality_table": "tables",
     "plot_cost_quality": "cost_quality",
-    "predict": "predict",
+    "predict": "prediction",
 }
 
 
