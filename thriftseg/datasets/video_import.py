@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.atomic import write_bytes
+from thriftseg.datasets.atomic import PARTIAL_SUFFIX, write_bytes
 from thriftseg.datasets.folder import CLASS_FILE
 from thriftseg.datasets.leakage import NEAR_STEPS
 from thriftseg.errors import ConfigError, DatasetError
@@ -41,22 +43,14 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class ImportSettings:
-    """How videos are cut.
+class _Settings:
+    """How videos are cut; see `import_videos`."""
 
-    Attributes:
-        every: Seconds between frames to be labelled.
-        shares: Parts of each video, in playing order, that become train, val and test; 0 leaves a split out.
-        gap: Seconds left out between splits.
-        fps: Frames to keep per second; `None` keeps all.
-        format: Format of the frame files.
-    """
-
-    every: float = 1.0
-    shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    gap: float = 1.0
-    fps: float | None = None
-    format: Literal["jpg", "png"] = "jpg"
+    every: float
+    shares: tuple[float, ...]
+    gap: float
+    fps: float | None
+    format: str
 
     def __post_init__(self) -> None:
         if self.every <= 0:
@@ -107,9 +101,13 @@ class _ClipPlan:
 def import_videos(
     videos: Sequence[str | Path],
     out: str | Path,
-    classes: str | Path | None = None,
-    settings: ImportSettings | None = None,
+    classes_yaml: str | Path | None = None,
+    every: float = 1.0,
     *,
+    shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    gap: float = 1.0,
+    fps: float | None = None,
+    frame_format: Literal["jpg", "png"] = "jpg",
     progress: bool = False,
 ) -> ImportSummary:
     """Cut videos into the layout that `Folder` reads, ready for labels.
@@ -127,8 +125,12 @@ def import_videos(
     Args:
         videos: Video files.
         out: Folder to write; becomes the root of the data set.
-        classes: Class table to copy to `out/classes.yaml`.
-        settings: How to cut.
+        classes_yaml: Class table to copy to `out/classes.yaml`.
+        every: Seconds between frames to be labelled.
+        shares: Parts of each video, in playing order, that become train, val and test; 0 leaves a split out.
+        gap: Seconds left out between splits; never less than `thriftseg data check` takes for leakage.
+        fps: Frames to keep per second; `None` keeps all.
+        frame_format: Format of the frame files, `jpg` or `png`.
         progress: Show a progress bar on stderr.
 
     Returns:
@@ -139,22 +141,23 @@ def import_videos(
             same name; the class table is wrong; or a video was imported before with other settings.
         ConfigError: The settings contradict themselves.
     """
-    settings, out = settings or ImportSettings(), Path(out)
+    settings, out = _Settings(every, tuple(shares), gap, fps, frame_format), Path(out)
     named = _named(videos)
-    if classes is not None:
-        Taxonomy.from_yaml(classes)
+    if classes_yaml is not None:
+        Taxonomy.from_yaml(classes_yaml)
     plans = {path: _plan(path, name, settings) for name, path in named.items()}
     _record(out, named, settings)
-    _write_class_file(out, classes)
+    _write_class_file(out, classes_yaml)
     skipped = 0
     with Progress(console=Console(stderr=True), disable=not progress, transient=True) as bar:
         for path, clips in plans.items():
             pending = [clip for clip in clips if not (out / clip.folder).is_dir()]
             skipped += len(clips) - len(pending)
-            shown = bar.add_task(f"cutting {path.name}", total=sum(len(clip.numbers) for clip in pending))
+            frames = _frames(path, [number for clip in pending for number in clip.numbers])
+            total = sum(len(clip.numbers) for clip in pending)
+            shown = bar.track(frames, total, description=f"cutting {path.name}")
             for clip in pending:
-                _cut(path, clip, out, settings.format)
-                bar.advance(shown, len(clip.numbers))
+                _write_clip(out / clip.folder, islice(shown, len(clip.numbers)), frame_format)
     planned = [clip for clips in plans.values() for clip in clips]
     to_label = [f"{clip.folder}/labels/{number:06d}.png" for clip in planned for number in clip.to_label]
     _list_labels(out, to_label)
@@ -193,11 +196,11 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         capture.release()
 
 
-def _plan(path: Path, name: str, settings: ImportSettings) -> list[_ClipPlan]:
+def _plan(path: Path, name: str, settings: _Settings) -> list[_ClipPlan]:
     """Lay the clips of a video over its frames."""
     rate, count = _rate_and_count(path)
     stride = 1 if settings.fps is None else max(1, round(rate / settings.fps))
-    gap = max(round(settings.gap * rate), (NEAR_STEPS + 1) * stride) if settings.gap else 0
+    gap = max(round(settings.gap * rate), (NEAR_STEPS + 1) * stride)
     shares = {split: share for split, share in zip(SPLITS, settings.shares, strict=True) if share}
     usable = count - gap * (len(shares) - 1)
     clips, start = [], 0.0
@@ -210,7 +213,7 @@ def _plan(path: Path, name: str, settings: ImportSettings) -> list[_ClipPlan]:
                 path=path,
                 expected=f"two frames after gaps of {gap} frames are left out",
                 found=f"{count} frames at {rate:g} per second",
-                fix="lower the gap, or leave a split out with other shares",
+                fix="lower the gap, or leave a split out by a share of 0",
             )
         period = max(1, round(settings.every * rate / stride))
         clips.append(_ClipPlan(split, f"{name}__{numbers[0]:06d}", numbers, _middles(numbers, period)))
@@ -241,30 +244,26 @@ def _middles(numbers: tuple[int, ...], period: int) -> tuple[int, ...]:
     return tuple(numbers[start + period // 2] for start in range(0, len(numbers) - period + 1, period))
 
 
-def _cut(path: Path, clip: _ClipPlan, out: Path, suffix: str) -> None:
-    """Write the frames of a clip into a hidden folder and give it its name when it is complete."""
-    final = out / clip.folder
-    partial = final.with_name(f".{final.name}.partial")
+def _write_clip(folder: Path, frames: Iterable[tuple[int, UInt8Array]], suffix: str) -> None:
+    """Write the frames of a clip into a hidden folder that gets its name when it is complete."""
+    partial = folder.with_name(f".{folder.name}{PARTIAL_SUFFIX}")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "frames").mkdir(parents=True)
     (partial / "labels").mkdir()
-    for number, frame in _frames(path, clip.numbers):
+    for number, frame in frames:
         _write_frame(partial / "frames" / f"{number:06d}.{suffix}", frame)
-    partial.replace(final)
+    partial.replace(folder)
 
 
-def _frames(path: Path, numbers: tuple[int, ...]) -> Iterator[tuple[int, UInt8Array]]:
-    """Decode frames in playing order; seeking is not exact in all formats, so everything before is read too."""
-    wanted, last = set(numbers), numbers[-1]
+def _frames(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, UInt8Array]]:
+    """Decode frames in playing order; seeking is not exact in all formats, so those in between are decoded too."""
+    wanted = set(numbers)
     with _opened(path) as capture:
-        for number in range(last + 1):
-            decoded, frame = capture.grab(), None
-            if decoded and number in wanted:
-                decoded, frame = capture.retrieve()
-            if not decoded:
+        for number in range(max(wanted, default=-1) + 1):
+            if not capture.grab():
                 raise DatasetError(f"cannot decode frame {number}", path=path, fix="convert the video again")
-            if frame is not None:
-                yield number, frame
+            if number in wanted:
+                yield number, np.asarray(capture.retrieve()[1], dtype=np.uint8)
 
 
 def _write_frame(path: Path, frame: UInt8Array) -> None:
@@ -275,7 +274,7 @@ def _write_frame(path: Path, frame: UInt8Array) -> None:
     path.write_bytes(content.tobytes())
 
 
-def _record(out: Path, named: Mapping[str, Path], settings: ImportSettings) -> None:
+def _record(out: Path, named: Mapping[str, Path], settings: _Settings) -> None:
     """Remember the settings of each video before it is cut; refuse others for a video that is there already."""
     path = out / RECORD_FILE
     record: dict[str, Any] = {}
