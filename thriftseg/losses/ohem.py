@@ -47,12 +47,12 @@ class OHEMCrossEntropy(LabelMapLoss):
     image) instead of their share.
 
     [0] Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining, CVPR 2016.
-    [1] https://github.com/feinanshan/TDNet, `Training/ptsemseg/loss/loss.py`.
+    [1] https://github.com/feinanshan/TDNet, `OhemCELoss2D` in `Training/ptsemseg/loss`.
     [2] https://github.com/open-mmlab/mmsegmentation, `OHEMPixelSampler`.
 
     Args:
         threshold: Probability of the labelled class below which a pixel is hard.
-        min_kept: Least share of the labelled pixels of a batch that is kept; one sixteenth is customary.
+        min_kept: Least share of the labelled pixels of a batch that is kept; one sixteenth in [1].
         reduction: "pixel" or "image" over the kept pixels; see `LabelMapLoss`.
         ignore_index: Label of the pixels to leave out.
 

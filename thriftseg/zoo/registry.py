@@ -118,7 +118,7 @@ def _resolve(record: Mapping[str, Any]) -> type[Network]:
     except (ImportError, AttributeError, ValueError) as error:
         raise CheckpointError(
             "the recorded network class cannot be imported",
-            found=path,
+            found=path or "no class_path",
             fix="install the package that defines it, or use the version that wrote the checkpoint",
         ) from error
     # A checkpoint may come from anywhere: call nothing but networks.
