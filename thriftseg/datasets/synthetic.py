@@ -1,8 +1,8 @@
 """Procedural street video with exact labels, instances, boxes and optical flow.
 
-A clip shows a street from a driving camera: houses with windows, trees, fences and walls on both sides, poles, signs and
-lights, parked and moving vehicles, riders and people who enter late, hide each other and leave, under changing light.
-Colours are drawn anew for every clip and object, so that classes are told apart by shape, texture and place.
+A clip shows a street from a driving camera: houses with windows, trees, fences and walls on both sides, poles, signs
+and lights, parked and moving vehicles, riders and people who enter late, hide each other and leave, under changing
+light. Colours are drawn anew for every clip and object, so that classes are told apart by shape, texture and place.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RenderedFrame:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         label: (H, W) uint8 Cityscapes train ids, 255 = clutter without a class.
-        instances: (H, W) int32, `train_id * 1000 + k`, 0 = none.
+        instances: (H, W) int32, `train_id * 1000 + k` with k from 1, 0 = none.
         boxes: One box per visible object, by instance id.
         flow_backward: (2, H, W) float32: what is at p in this frame is at p + flow in the previous one.
         flow_forward: (2, H, W) float32: what is at p in the previous frame is at p + flow in this one.
@@ -140,7 +140,7 @@ def boxes_of(instances: Int32Array) -> list[ObjectBox]:
     """Boxes around the visible pixels of every object.
 
     Args:
-        instances: (H, W), `train_id * 1000 + k`, 0 = none.
+        instances: (H, W), `train_id * 1000 + k` with k from 1, 0 = none.
 
     Returns:
         One half-open box per id, in increasing order of id.

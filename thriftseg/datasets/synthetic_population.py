@@ -23,6 +23,7 @@ from thriftseg.datasets.synthetic_scene import (
     SceneConfig,
     Surface,
     along_street,
+    assemble,
     upright,
 )
 from thriftseg.datasets.synthetic_textures import Texture
@@ -209,7 +210,7 @@ class _Population:
         train_id = TRAIN_ID[name]
         number = self._instances.get(train_id, 0)
         self._instances[train_id] = number + 1
-        return train_id * INSTANCES_PER_CLASS + number % INSTANCES_PER_CLASS
+        return train_id * INSTANCES_PER_CLASS + number % (INSTANCES_PER_CLASS - 1) + 1
 
     def _design(self, name: str, draw: Callable[[np.random.Generator], object], count: int = DESIGNS) -> object:
         """One of a few drawings of a kind, so that long clips do not draw a texture per object."""
@@ -507,4 +508,4 @@ def _swinging(
     right = np.stack([width * np.cos(angle), width * np.sin(angle), zero], axis=-1)
     down = np.stack([length * np.sin(angle), -length * np.cos(angle), zero], axis=-1)
     corner = np.stack([x + shift, np.full_like(x, hip), z], axis=-1) - right / 2
-    return np.stack([right, down, corner], axis=-1)
+    return assemble(right, down, corner)

@@ -31,7 +31,7 @@ class Drawing:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         label: (H, W) uint8 Cityscapes train ids, 255 = clutter without a class.
-        instances: (H, W) int32, `train_id * 1000 + k`, 0 = none.
+        instances: (H, W) int32, `train_id * 1000 + k` with k from 1, 0 = none.
         layers: (H, W) int64: which part of the scene each pixel shows.
         order: (S + 2,) rank of every part in painting order; what has a higher rank hides what has a lower one.
     """
@@ -235,7 +235,7 @@ class Renderer:
         dy, dx = rng.integers(0, 64, 2)
         bright = image * factor[None]
         bright += self._noise[dy : dy + self.height, dx : dx + self.width]
-        return np.clip(bright, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(bright, 0, 255), dtype=np.uint8)
 
     # --- motion ---
 
@@ -264,7 +264,7 @@ class Renderer:
         dx -= x * (1 - 1 / depth_ratio)
         dy -= y * (1 - 1 / depth_ratio)
         limit = 4.0 * self.width
-        return np.clip(np.stack([dx, dy]), -limit, limit).astype(np.float32)
+        return np.asarray(np.clip(np.stack([dx, dy]), -limit, limit), dtype=np.float32)
 
     def occluded(self, flow: Float32Array, source: Drawing, target: Drawing) -> BoolArray:
         """Pixels of the source that cannot be seen in the target.

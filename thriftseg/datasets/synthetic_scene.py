@@ -59,7 +59,7 @@ class SceneConfig:
     @property
     def times(self) -> Float64Array:
         """Seconds since the first frame, (T,)."""
-        return np.arange(self.num_frames) * self.frame_interval
+        return np.arange(self.num_frames, dtype=np.float64) * self.frame_interval
 
     @property
     def duration(self) -> float:
@@ -111,7 +111,7 @@ class Surface:
     Attributes:
         texture: Colours and silhouette.
         train_id: Cityscapes train id, 255 for clutter.
-        instance: `train_id * 1000 + k`, 0 for what has no instances.
+        instance: `train_id * 1000 + k` with k from 1, 0 for what has no instances.
         poses: (T, 3, 3): columns right edge, down edge and upper left corner in world coordinates.
         depth: (T,) position along the street; farther ones are painted first.
         layer: (T,) `BACKDROP`, `OUTER` or `STREET`.

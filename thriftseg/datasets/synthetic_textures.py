@@ -477,8 +477,8 @@ def rider(rng: np.random.Generator) -> Texture:
 def pole(rng: np.random.Generator) -> Texture:
     """Upright rod, shaded from left to right."""
     color = random_color(rng, (0.0, 1.0), (0.0, 0.2), (0.2, 0.75))
-    rgb = np.full((128, 8, 3), color, dtype=np.float32) * np.linspace(1.2, 0.65, 8, dtype=np.float32)[None, :, None]
-    rgb *= 1 + 0.07 * octaves(rng, 128, 8, (2, 4))[..., None]
+    shade = np.linspace(1.2, 0.65, 8)[None] * (1 + 0.07 * octaves(rng, 128, 8, (2, 4)))
+    rgb = np.array(color) * shade[..., None]
     return _opaque(np.clip(rgb, 0, 255))
 
 
