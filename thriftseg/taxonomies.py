@@ -210,11 +210,18 @@ class Taxonomy:
                 "no list of classes", path=path, expected="classes: [{name: ..., color: [r, g, b]}, ...]"
             )
         rows = [_row_of(entry, position, path) for position, entry in enumerate(entries)]
-        taken = {row.id for row in rows}
-        void = [int(value) for value in content.get("ignore", [IGNORE_INDEX])]
-        rows += [LabelClass(value, "ignored", IGNORE_INDEX, (0, 0, 0)) for value in void if value not in taken]
+        names = [row.name for row in rows]
+        if len(set(names)) != len(names):
+            raise DatasetError("names a class twice", path=path, found=max(names, key=names.count))
+        unlabelled = [IGNORE_INDEX] if IGNORE_INDEX not in {row.id for row in rows} else []
         try:
-            return cls(str(content.get("name", path.parent.name)), int(content.get("version", 1)), tuple(rows))
+            void = [int(value) for value in content.get("ignore", unlabelled)]
+            version = int(content.get("version", 1))
+        except (TypeError, ValueError) as error:
+            raise DatasetError("version is a number, ignore a list of numbers", path=path, found=str(error)) from None
+        rows += [LabelClass(value, "ignored", IGNORE_INDEX, (0, 0, 0)) for value in void]
+        try:
+            return cls(str(content.get("name", path.parent.name)), version, tuple(rows))
         except DatasetError as error:
             raise DatasetError(error.problem, path=path, expected=error.expected, found=error.found) from None
 
