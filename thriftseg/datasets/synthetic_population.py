@@ -5,33 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from thriftseg.arrays import Float32Array
+from thriftseg.datasets import synthetic_sprites as sprites
 from thriftseg.datasets import synthetic_textures as textures
 from thriftseg.datasets.synthetic_scene import (
     BACKDROP,
     INSTANCES_PER_CLASS,
     OUTER,
     STREET,
+    TRAIN_ID,
+    VIEW_DISTANCE,
     Camera,
     Float64Array,
-    Ground,
-    Light,
-    Scene,
     SceneConfig,
+    StreetPlan,
     Surface,
     along_street,
     assemble,
     upright,
 )
 from thriftseg.datasets.synthetic_textures import Texture
-from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.types import IGNORE_INDEX
 
-TRAIN_ID = {entry.name: entry.train_id for entry in CITYSCAPES.table if entry.train_id not in (-1, IGNORE_INDEX)}
-VIEW_DISTANCE = 110.0
 BEHIND = 12.0
 DESIGNS = 6
 
@@ -47,135 +43,13 @@ class VehicleKind:
     draw: Callable[[np.random.Generator], Faces]
 
 
-CAR = VehicleKind("car", (1.8, 1.5, 4.2), textures.car_faces)
-TRUCK = VehicleKind("truck", (2.4, 3.1, 7.5), textures.truck_faces)
-BUS = VehicleKind("bus", (2.5, 3.1, 11.0), textures.bus_faces)
-TRAM = VehicleKind("train", (2.4, 3.6, 20.0), textures.tram_faces)
+CAR = VehicleKind("car", (1.8, 1.5, 4.2), sprites.car_faces)
+TRUCK = VehicleKind("truck", (2.4, 3.1, 7.5), sprites.truck_faces)
+BUS = VehicleKind("bus", (2.5, 3.1, 11.0), sprites.bus_faces)
+TRAM = VehicleKind("train", (2.4, 3.6, 20.0), sprites.tram_faces)
 
 
-@dataclass(frozen=True)
-class StreetPlan:
-    """Widths in metres; pairs are (left, right)."""
-
-    road: float
-    sidewalk: tuple[float, float]
-    verge: tuple[float, float]
-    crossings: list[tuple[float, float]]
-
-    def line(self, side: int) -> float:
-        """Signed x of the building line on a side (-1 left, +1 right)."""
-        index = (side + 1) // 2
-        return side * (self.road / 2 + self.sidewalk[index] + self.verge[index])
-
-    def pavement(self, side: int) -> tuple[float, float]:
-        """Signed x of the inner and outer edge of the sidewalk on a side."""
-        inner = self.road / 2
-        return side * inner, side * (inner + self.sidewalk[(side + 1) // 2])
-
-
-def build_scene(config: SceneConfig) -> Scene:
-    """Invent a street, its traffic and its light from the seed of a configuration."""
-    rng = np.random.default_rng([config.seed, 0x57EE7])
-    road = float(rng.uniform(6.5, 11.0))
-    camera = _camera(rng, config, road)
-    end = float(camera.z[-1]) + VIEW_DISTANCE
-    plan = StreetPlan(
-        road=road,
-        sidewalk=(float(rng.uniform(1.8, 3.8)), float(rng.uniform(1.8, 3.8))),
-        verge=(_verge(rng), _verge(rng)),
-        crossings=_crossings(rng, end),
-    )
-    population = _Population(rng, config, camera, plan, end)
-    population.fill()
-    return Scene(
-        config=config,
-        camera=camera,
-        ground=_ground(rng, plan, population.rails),
-        sky=textures.sky(rng, int(config.height * 0.75), int(config.width * 1.3)),
-        light=_light(rng, config),
-        surfaces=population.surfaces,
-    )
-
-
-def _camera(rng: np.random.Generator, config: SceneConfig, road: float) -> Camera:
-    times = config.times
-    speed = rng.uniform(0.3, 1.5) if rng.random() < 0.2 else rng.uniform(2.0, 6.5)
-    phases = rng.uniform(0, 2 * np.pi, 4)
-    sway = rng.uniform(0.05, 0.35) * np.sin(times * rng.uniform(0.5, 1.5) + phases[0])
-    pan = rng.uniform(0.0, 0.05) * np.sin(times * rng.uniform(0.8, 2.0) + phases[1])
-    nod = rng.uniform(0.001, 0.006) * np.sin(times * rng.uniform(5.0, 11.0) + phases[2])
-    principal = np.stack([(0.5 + pan) * (config.width - 1), (0.42 + nod) * (config.height - 1)], axis=-1)
-    return Camera(
-        focal=0.9 * config.width,
-        height=float(rng.uniform(1.3, 1.8)),
-        x=road / 4 + sway,
-        z=speed * (times + 0.25 * np.sin(0.8 * times + phases[3]) - 0.25 * np.sin(phases[3])),
-        principal=principal,
-    )
-
-
-def _verge(rng: np.random.Generator) -> float:
-    return 0.0 if rng.random() < 0.2 else float(rng.uniform(1.0, 5.0))
-
-
-def _crossings(rng: np.random.Generator, end: float) -> list[tuple[float, float]]:
-    crossings = []
-    start = float(rng.uniform(14, 45))
-    while start < end:
-        crossings.append((start, start + float(rng.uniform(6, 9))))
-        start += float(rng.uniform(40, 80))
-    return crossings
-
-
-def _light(rng: np.random.Generator, config: SceneConfig) -> Light:
-    times = config.times
-    drift = 1 + rng.uniform(0.03, 0.14) * np.sin(times * rng.uniform(1.0, 3.5) + rng.uniform(0, 2 * np.pi))
-    tint = 1 + rng.uniform(-0.05, 0.05, 3)
-    return Light(
-        gain=rng.uniform(0.9, 1.3) * drift[:, None] * tint[None],
-        shadow_phase=rng.uniform(0, 2) + times * rng.uniform(-0.4, 0.4),
-        shadow_depth=float(rng.uniform(0.0, 0.4)),
-        shadow_width=float(rng.uniform(0.15, 0.5)),
-        noise_sigma=float(rng.uniform(2.0, 5.0)),
-        blur=float(rng.uniform(0.4, 0.75)),
-    )
-
-
-def _ground(rng: np.random.Generator, plan: StreetPlan, rails: list[float]) -> Ground:
-    left, right = plan.pavement(-1)[1], plan.pavement(1)[1]
-    half = plan.road / 2
-    terrain, sidewalk, road = TRAIN_ID["terrain"], TRAIN_ID["sidewalk"], TRAIN_ID["road"]
-    grey = textures.random_color(rng, (0.0, 1.0), (0.0, 0.12), (0.25, 0.6))
-    dash = float(rng.uniform(5, 9))
-    lines = [(0.0, dash), (-half + 0.35, 0.0), (half - 0.35, 0.0)]
-    return Ground(
-        edges=[left, -half, half, right],
-        classes=[terrain, sidewalk, road, sidewalk, terrain],
-        crossings=plan.crossings,
-        colors={
-            road: grey,
-            sidewalk: textures.random_color(rng, (0.0, 1.0), (0.0, 0.25), (0.3, 0.8)),
-            terrain: textures.random_color(rng, (0.08, 0.36), (0.15, 0.55), (0.25, 0.6)),
-        },
-        grain={road: 0.07, sidewalk: 0.09, terrain: 0.22},
-        noise=_pyramid(textures.noise_tile(rng, 512, (20, 60, 170))),
-        shade=textures.noise_tile(rng, 256, (3, 7)),
-        shade_strength=float(rng.uniform(0.0, 0.5)),
-        lines=[line for line in lines if rng.random() < 0.75],
-        rails=rails,
-        slab=float(rng.uniform(0.5, 1.2)),
-    )
-
-
-def _pyramid(tile: Float32Array) -> list[Float32Array]:
-    levels = [tile]
-    while len(levels[-1]) > 8:
-        size = len(levels[-1]) // 2
-        levels.append(np.asarray(cv2.resize(levels[-1], (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32))
-    return levels
-
-
-class _Population:
+class Population:
     """Places surfaces; one instance per scene."""
 
     def __init__(
@@ -268,8 +142,7 @@ class _Population:
     # --- what stands still ---
 
     def _skyline(self) -> None:
-        far = self.camera.z + 0.0 + VIEW_DISTANCE * 1.6
-        still = self._still(float(far[-1]))
+        still = self._still(float(self.camera.z[-1]) + VIEW_DISTANCE * 1.6)
         self._add(textures.skyline(self.rng), "building", upright(self._still(0), 22, still, 420, 24), still, BACKDROP)
         green = textures.hedge(self.rng, self._foliage[0], 1024)
         height = float(self.rng.uniform(6, 16))
@@ -344,24 +217,24 @@ class _Population:
 
     def _lamp(self, near_road: float, _outer: float, z: float) -> None:
         height = float(self.rng.uniform(4.5, 7.5))
-        self._billboard(self._texture("pole", textures.pole), "pole", near_road, z, (0.2, height))
+        self._billboard(self._texture("pole", sprites.pole), "pole", near_road, z, (0.2, height))
 
     def _light_pole(self, x: float, z: float) -> None:
-        self._billboard(self._texture("pole", textures.pole), "pole", x, z, (0.18, 3.4))
-        light = self._texture("light", textures.traffic_light)
+        self._billboard(self._texture("pole", sprites.pole), "pole", x, z, (0.18, 3.4))
+        light = self._texture("light", sprites.traffic_light)
         self._billboard(light, "traffic light", x, z, (0.45, 1.1), top=3.5, part=1, shadow=False)
 
     def _sign_pole(self, near_road: float, _outer: float, z: float) -> None:
-        self._billboard(self._texture("pole", textures.pole), "pole", near_road, z, (0.14, 2.6))
+        self._billboard(self._texture("pole", sprites.pole), "pole", near_road, z, (0.14, 2.6))
         size = float(self.rng.uniform(0.65, 1.0))
-        sign = self._texture("sign", textures.traffic_sign)
+        sign = self._texture("sign", sprites.traffic_sign)
         self._billboard(sign, "traffic sign", near_road, z, (size, size), top=2.75, part=1, shadow=False)
 
     def _sidewalk_tree(self, near_road: float, outer: float, z: float) -> None:
         self._tree(0.5 * (near_road + outer), z, float(self.rng.uniform(3.5, 6.5)), STREET)
 
     def _clutter(self, near_road: float, _outer: float, z: float) -> None:
-        self._billboard(self._texture("bin", textures.bin_or_box), None, near_road, z, (0.6, 0.95))
+        self._billboard(self._texture("bin", sprites.bin_or_box), None, near_road, z, (0.6, 0.95))
 
     def _bush(self, _near_road: float, outer: float, z: float) -> None:
         hedge = self._texture("bush", lambda rng: textures.hedge(rng, self._foliage[2], 128))
@@ -390,7 +263,7 @@ class _Population:
     def _passing(self, frame: int, depth: float, speed: float) -> Float64Array:
         """Positions along the street of something `depth` metres ahead of the camera at a frame."""
         times = self.config.times
-        return self.camera.z[frame] + depth + speed * (times - times[frame])
+        return np.asarray(self.camera.z[frame] + depth + speed * (times - times[frame]), dtype=np.float64)
 
     def _camera_speed(self) -> float:
         return float(self.camera.z[-1]) / max(float(self.config.times[-1]), 1e-6)
@@ -457,13 +330,13 @@ class _Population:
                 self._two_wheeler(name, self._still(side), z, yaw, ridden=True)
 
     def _two_wheeler(self, name: str, x: Float64Array, z: Float64Array, yaw: float, *, ridden: bool) -> None:
-        draw, size = (textures.bicycle, (1.75, 1.05)) if name == "bicycle" else (textures.motorcycle, (2.1, 1.15))
+        draw, size = (sprites.bicycle, (1.75, 1.05)) if name == "bicycle" else (sprites.motorcycle, (2.1, 1.15))
         poses = upright(x, size[1], z, size[0], size[1], yaw)
         self._add(self._texture(name, draw), name, poses, z, instance=self._instance(name), footprint=(0.9, 0.9))
         if ridden:
             poses = upright(x - 0.12 * np.cos(yaw), 1.8, z, 1.05, 1.35, yaw)
             self._add(
-                self._texture("rider", textures.rider), "rider", poses, z, instance=self._instance("rider"), part=1
+                self._texture("rider", sprites.rider), "rider", poses, z, instance=self._instance("rider"), part=1
             )
 
     def _walkers(self, side: int) -> None:
@@ -485,7 +358,7 @@ class _Population:
 
     def _person(self, x: Float64Array, z: Float64Array, swing: float) -> None:
         """Upper body and two legs that swing about the hip."""
-        parts = self._design("person", textures.person_parts, 10)
+        parts = self._design("person", sprites.person_parts, 10)
         if not isinstance(parts, tuple):
             raise TypeError("a person needs a body and a leg")
         body, leg = parts

@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
-from thriftseg.datasets.synthetic_population import VIEW_DISTANCE
-from thriftseg.datasets.synthetic_scene import BACKDROP, Float64Array, Ground, Scene
-from thriftseg.taxonomies import CITYSCAPES
+from thriftseg.datasets.synthetic_scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Float64Array, Ground, Scene
 from thriftseg.types import IGNORE_INDEX
+
+LayerMap = npt.NDArray[np.int64]
 
 SKY, GROUND, FIRST_SURFACE = 0, 1, 2
 """Values of a layer map: the sky, the ground plane, and then the surfaces in the order of the scene."""
 
 _NEAR = 0.4  # metres in front of the camera below which nothing is drawn
 _TEXELS_PER_METRE = 14.0
-_ROAD, _SIDEWALK = (CITYSCAPES.class_names.index(name) for name in ("road", "sidewalk"))
-_SKY_ID = CITYSCAPES.class_names.index("sky")
+_ROAD, _SIDEWALK, _SKY = TRAIN_ID["road"], TRAIN_ID["sidewalk"], TRAIN_ID["sky"]
+_CIRCLE = np.stack([np.cos(np.arange(16) * np.pi / 8), np.sin(np.arange(16) * np.pi / 8), np.ones(16)])
 _UNIT_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float64)
 
 
@@ -39,8 +39,8 @@ class Drawing:
     image: UInt8Array
     label: UInt8Array
     instances: Int32Array
-    layers: npt.NDArray[np.int64]
-    order: npt.NDArray[np.int64]
+    layers: LayerMap
+    order: LayerMap
 
 
 class Renderer:
@@ -61,7 +61,7 @@ class Renderer:
             else np.zeros((len(camera.z), 0, 3, 3))
         )
         self._homographies = np.concatenate([self._endless_planes(), camera.homographies(poses)], axis=1)
-        self._train_ids = np.array([_SKY_ID, IGNORE_INDEX, *(s.train_id for s in surfaces)], dtype=np.uint8)
+        self._train_ids = np.array([_SKY, IGNORE_INDEX, *(s.train_id for s in surfaces)], dtype=np.uint8)
         self._instance_ids = np.array([0, 0, *(s.instance for s in surfaces)], dtype=np.int32)
         self._ranks = np.stack([self._rank(t) for t in range(config.num_frames)])
         self._plane_x = (
@@ -83,7 +83,7 @@ class Renderer:
         ground = np.tile(np.array([[1.0, 0, 0], [0, 0, 0], [0, 1.0, 0]]), (frames, 1, 1))
         return np.stack([sky, camera.homographies(ground[:, None])[:, 0]], axis=1)
 
-    def _rank(self, t: int) -> npt.NDArray[np.int64]:
+    def _rank(self, t: int) -> LayerMap:
         """Painting order: skyline, sky behind it, ground in front of it, then layer by layer from far to near."""
         surfaces = self.scene.surfaces
         layers = np.array([s.layer[t] for s in surfaces], dtype=np.int64)
@@ -110,11 +110,9 @@ class Renderer:
         order = np.argsort(self._ranks[t][FIRST_SURFACE:])
         order = order[visible[order]]
         distant = np.array([self.scene.surfaces[k].layer[t] == BACKDROP for k in order], dtype=bool)
-        for k in order[distant]:
-            self._paint(canvas, layers, t, int(k), quads[k])
+        self._paint_all(canvas, layers, t, order[distant], quads)
         ground_top, ground_label = self._draw_ground(canvas, layers, t, order[~distant])
-        for k in order[~distant]:
-            self._paint(canvas, layers, t, int(k), quads[k])
+        self._paint_all(canvas, layers, t, order[~distant], quads)
         label = self._train_ids[layers]
         lower = layers[ground_top:] == GROUND
         label[ground_top:][lower] = ground_label[lower]
@@ -146,29 +144,20 @@ class Renderer:
         seen = (self._facing == 0) | (side > 1e-3)
         return points, (farthest > _NEAR) & (nearest < limit) & inside & seen
 
-    def _paint(self, canvas: UInt8Array, layers: npt.NDArray[np.int64], t: int, k: int, quad: Float64Array) -> None:
-        """Draw one surface into the canvas (H, W, 4) and its number into the layer map."""
-        low = np.floor(np.maximum(quad.min(axis=0), 0)).astype(int)
-        high = np.ceil(np.minimum(quad.max(axis=0), (self.width - 1, self.height - 1))).astype(int) + 1
-        if (high <= low).any():
-            return
-        extent = np.ptp(quad, axis=0)
-        texture = self.scene.surfaces[k].texture.level_for(float(extent[0]), float(extent[1]))
-        rows, columns = texture.shape[0] - 2, texture.shape[1] - 2
-        texel = np.array([[1 / columns, 0, -0.5 / columns], [0, 1 / rows, -0.5 / rows], [0, 0, 1]])
-        shift = np.array([[1.0, 0, low[0]], [0, 1.0, low[1]], [0, 0, 1]])
-        inverse = np.linalg.inv(self._homographies[t, k + FIRST_SURFACE] @ texel) @ shift
-        inverse /= inverse[2, 2]
-        size = (int(high[0] - low[0]), int(high[1] - low[1]))
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        if np.abs(inverse[2, :2]).max() < 1e-12:
-            patch = cv2.warpAffine(texture, inverse[:2], size, flags=flags)
-        else:
-            patch = cv2.warpPerspective(texture, inverse, size, flags=flags)
-        mask = patch[..., 3] > 127
-        window = (slice(low[1], high[1]), slice(low[0], high[0]))
-        np.copyto(canvas[window], patch, where=mask[..., None])
-        layers[window][mask] = k + FIRST_SURFACE
+    def _paint_all(self, canvas: UInt8Array, layers: LayerMap, t: int, order: LayerMap, quads: Float64Array) -> None:
+        """Draw surfaces in order into the canvas (H, W, 4) and their numbers into the layer map."""
+        inverses = np.linalg.inv(self._homographies[t, order + FIRST_SURFACE])
+        low = np.floor(np.maximum(quads[order].min(axis=1), 0)).astype(int).tolist()
+        edge = (self.width - 1, self.height - 1)
+        high = (np.ceil(np.minimum(quads[order].max(axis=1), edge)).astype(int) + 1).tolist()
+        extents = np.ptp(quads[order], axis=1).tolist()
+        for k, inverse, (x0, y0), (x1, y1), extent in zip(order.tolist(), inverses, low, high, extents, strict=True):
+            if x1 <= x0 or y1 <= y0:
+                continue
+            patch = _warped(self.scene.surfaces[k].texture.level_for(*extent), inverse, (x0, y0), (x1 - x0, y1 - y0))
+            mask = patch[..., 3] > 127
+            np.copyto(canvas[y0:y1, x0:x1], patch, where=mask[..., None])
+            np.copyto(layers[y0:y1, x0:x1], k + FIRST_SURFACE, where=mask)
 
     def _draw_sky(self, t: int) -> UInt8Array:
         texture = self.scene.sky.rgba
@@ -179,9 +168,7 @@ class Renderer:
         size = (self.width, self.height)
         return np.asarray(cv2.warpAffine(texture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
-    def _draw_ground(
-        self, canvas: UInt8Array, layers: npt.NDArray[np.int64], t: int, standing: npt.NDArray[np.int64]
-    ) -> tuple[int, UInt8Array]:
+    def _draw_ground(self, canvas: UInt8Array, layers: LayerMap, t: int, standing: LayerMap) -> tuple[int, UInt8Array]:
         """Draw the ground below the horizon.
 
         Returns:
@@ -206,9 +193,7 @@ class Renderer:
         layers[top:] = GROUND
         return top, label
 
-    def _ground_shadows(
-        self, x: Float32Array, z: Float32Array, t: int, standing: npt.NDArray[np.int64], top: int
-    ) -> Float32Array:
+    def _ground_shadows(self, x: Float32Array, z: Float32Array, t: int, standing: LayerMap, top: int) -> Float32Array:
         """Factor on the brightness of the ground: large soft patches, and a dark spot under every object."""
         ground = self.scene.ground
         scale = np.float32(6.0)
@@ -287,6 +272,27 @@ class Renderer:
         return np.asarray(outside | covered)
 
 
+def _warped(texture: UInt8Array, inverse: Float64Array, corner: tuple[int, int], size: tuple[int, int]) -> UInt8Array:
+    """The part of a projected texture that lies in a window of the image.
+
+    Args:
+        texture: (h + 2, w + 2, 4) with a transparent border.
+        inverse: Map from the image to texture coordinates in [0, 1].
+        corner: Column and row of the window.
+        size: Width and height of the window.
+    """
+    rows, columns = texture.shape[0] - 2, texture.shape[1] - 2
+    matrix = inverse.copy()
+    matrix[:, 2] += matrix[:, 0] * corner[0] + matrix[:, 1] * corner[1]
+    matrix[0] = matrix[0] * columns + 0.5 * matrix[2]
+    matrix[1] = matrix[1] * rows + 0.5 * matrix[2]
+    matrix /= matrix[2, 2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    if abs(matrix[2, 0]) + abs(matrix[2, 1]) < 1e-12:
+        return np.asarray(cv2.warpAffine(texture, matrix[:2], size, flags=flags), dtype=np.uint8)
+    return np.asarray(cv2.warpPerspective(texture, matrix, size, flags=flags), dtype=np.uint8)
+
+
 def _increments(table: Float64Array, center_x: float, center_y: float) -> Float64Array:
     """Homographies (n, 9) as acting on coordinates relative to a centre, less x and y.
 
@@ -300,7 +306,7 @@ def _increments(table: Float64Array, center_x: float, center_y: float) -> Float6
     return np.asarray(moved.reshape(-1, 9))
 
 
-def _stripes(ground: Ground, x: Float32Array, z: Float32Array) -> npt.NDArray[np.int64]:
+def _stripes(ground: Ground, x: Float32Array, z: Float32Array) -> LayerMap:
     """Index of the stripe of every ground point; side streets count as road."""
     stripe = np.zeros(x.shape, dtype=np.uint8)
     for edge in ground.edges:
@@ -336,8 +342,13 @@ def _ground_noise(ground: Ground, x: Float32Array, z: Float32Array, depth: Float
 def _sample(tile: Float32Array, u: Float32Array, v: Float32Array) -> Float32Array:
     """Look a seamless tile up at any coordinates."""
     size = len(tile)
-    sampled = cv2.remap(tile, np.mod(u, size), np.mod(v, size), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    sampled = cv2.remap(tile, _modulo(u, size), _modulo(v, size), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(sampled, dtype=np.float32)
+
+
+def _modulo(values: Float32Array, divisor: float) -> Float32Array:
+    """Remainder of a division; a few times as fast as `np.mod`."""
+    return np.asarray(values - np.float32(divisor) * np.floor(values * np.float32(1 / divisor)), dtype=np.float32)
 
 
 def _paint_markings(
@@ -352,14 +363,16 @@ def _paint_markings(
     for start, end in ground.crossings:
         zebra |= ((z > start - 2.6) & (z < start - 0.4)).ravel()
         free &= ~((z > start - 3) & (z < end)).ravel()
+    bright = np.zeros(x.shape, dtype=np.bool_)
     for position, dash in ground.lines:
-        drawn = free & ((z % dash < 0.5 * dash).ravel() if dash else True)
-        painted[(np.abs(x - position) < 0.08) & road & drawn[:, None]] = 215
+        drawn = free & ((_modulo(z, dash) < 0.5 * dash).ravel() if dash else True)
+        bright |= (np.abs(x - np.float32(position)) < 0.08) & drawn[:, None]
+    bright[zebra] |= _modulo(x[zebra], 1.0) < 0.5
+    painted[bright & road] = 210
     for position in ground.rails:
-        painted[np.abs(x - position) < 0.06] = 70
-    painted[zebra[:, None] & (x % 1.0 < 0.5) & road] = 205
-    slabs = ((x % ground.slab < 0.06) | (z % ground.slab < 0.08)) & (label == _SIDEWALK)
-    painted[slabs] *= 0.82
+        painted[np.abs(x - np.float32(position)) < 0.06] = 70
+    joints = (_modulo(x, ground.slab) < 0.06) | (_modulo(z, ground.slab) < 0.08)
+    painted[joints & (label == _SIDEWALK)] *= 0.82
 
 
 def _fill_footprint(
@@ -368,10 +381,8 @@ def _fill_footprint(
     """Mark the shadow that an object leaves on the ground around its foot."""
     center_x, front = pose[0, 2] + pose[0, 0] / 2, pose[2, 2] + pose[2, 0] / 2
     width, length = footprint
-    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    points = np.stack(
-        [center_x + 0.6 * width * np.cos(angles), front + length / 2 + 0.6 * length * np.sin(angles), np.ones(16)]
-    )
+    size = np.array([[0.6 * width], [0.6 * length], [1.0]])
+    points = _CIRCLE * size + np.array([[center_x], [front + length / 2], [0.0]])
     projected = ground @ points
     if projected[2].min() <= _NEAR:
         return

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from thriftseg.arrays import Float32Array
 from thriftseg.datasets.synthetic_textures import Color, Texture
 from thriftseg.errors import ConfigError
+from thriftseg.taxonomies import CITYSCAPES
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -22,6 +23,12 @@ BACKDROP, OUTER, STREET = 0, 1, 2
 """Layers painted in this order: the skyline, what lies beyond the building line, what stands on the street."""
 
 INSTANCES_PER_CLASS = 1000
+
+VIEW_DISTANCE = 110.0
+"""Metres ahead of the camera up to which objects are placed and drawn."""
+
+TRAIN_ID = {name: train_id for train_id, name in enumerate(CITYSCAPES.class_names)}
+"""Train ids by class name."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,26 @@ class SceneConfig:
     def duration(self) -> float:
         """Seconds that the clip spans."""
         return self.num_frames * self.frame_interval
+
+
+@dataclass(frozen=True)
+class StreetPlan:
+    """Widths in metres; pairs are (left, right)."""
+
+    road: float
+    sidewalk: tuple[float, float]
+    verge: tuple[float, float]
+    crossings: list[tuple[float, float]]
+
+    def line(self, side: int) -> float:
+        """Signed x of the building line on a side (-1 left, +1 right)."""
+        index = (side + 1) // 2
+        return side * (self.road / 2 + self.sidewalk[index] + self.verge[index])
+
+    def pavement(self, side: int) -> tuple[float, float]:
+        """Signed x of the inner and outer edge of the sidewalk on a side."""
+        inner = self.road / 2
+        return side * inner, side * (inner + self.sidewalk[(side + 1) // 2])
 
 
 @dataclass(frozen=True)
