@@ -28,6 +28,11 @@ def test_unknown_backbone(network_class: type[SemanticNetwork]):
         network_class(3, backbone="resnet19")
 
 
+def test_backbone_without_imagenet_weights():
+    with pytest.raises(ConfigError, match="no ImageNet weights of resnext101_32x16d; fix: set pretrained to false"):
+        PSPNet(3, backbone="resnext101_32x16d", pretrained=True)
+
+
 @pytest.mark.parametrize("network_class", [DeepLabV3Plus, PSPNet])
 def test_wrong_output_stride(network_class: type[SemanticNetwork]):
     with pytest.raises(ConfigError, match="wrong output stride; expected 8 or 16; found 32"):

@@ -34,24 +34,29 @@ def create_encoder(backbone: str, output_stride: OutputStride, pretrained: bool)
     """
     from segmentation_models_pytorch.encoders import get_encoder
 
-    check_backbone(backbone, output_stride)
+    check_backbone(backbone, output_stride, pretrained)
     with fetching_weights(backbone, weights_url(backbone), pretrained):
         return get_encoder(backbone, weights="imagenet" if pretrained else None, output_stride=output_stride)
 
 
-def check_backbone(backbone: str, output_stride: int) -> None:
-    """Raise a `ConfigError` unless the encoder exists and the output stride is 8 or 16."""
+def check_backbone(backbone: str, output_stride: int, pretrained: bool) -> None:
+    """Raise a `ConfigError` unless the encoder, its weights if wanted, and the output stride (8 or 16) exist."""
     from segmentation_models_pytorch.encoders import encoders
 
     if backbone not in encoders:
         raise ConfigError(f"unknown backbone {backbone!r}", expected="resnet18, resnet34, resnet101, mobilenet_v2, ...")
+    if pretrained and "imagenet" not in encoders[backbone]["pretrained_settings"]:
+        raise ConfigError(f"there are no ImageNet weights of {backbone}", fix="set pretrained to false")
     if output_stride not in (8, 16):
         raise ConfigError("wrong output stride", expected="8 or 16", found=output_stride)
 
 
 def weights_url(backbone: str) -> str:
     """Where segmentation_models_pytorch fetches the ImageNet weights of an encoder."""
-    return f"https://huggingface.co/smp-hub/{backbone}.imagenet"
+    from segmentation_models_pytorch.encoders import encoders
+
+    settings = encoders[backbone]["pretrained_settings"].get("imagenet", {})
+    return f"https://huggingface.co/{settings.get('repo_id', '')}"
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class DeepLabV3Plus(SemanticNetwork):
         super().__init__(num_classes)
         from segmentation_models_pytorch import DeepLabV3Plus as Model
 
-        check_backbone(backbone, output_stride)
+        check_backbone(backbone, output_stride, pretrained)
         with fetching_weights(backbone, weights_url(backbone), pretrained):
             model = Model(
                 encoder_name=backbone,
