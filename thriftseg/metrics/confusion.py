@@ -45,12 +45,10 @@ def unknown_target(ids: list[int], num_classes: int, ignore_index: int) -> Value
 
 def _matrix_from_histogram(histogram: Tensor, num_classes: int, ignore_index: int) -> Tensor:
     """Cut the confusion matrix out of the counts of all pairs of 8-bit ids."""
-    unlabelled = list(range(num_classes, 256))
-    if num_classes <= ignore_index < 256:
-        unlabelled.remove(ignore_index)
-    surplus = histogram[unlabelled].sum(dim=1)
-    if surplus.any():
-        raise unknown_target([unlabelled[i] for i in surplus.nonzero().flatten().tolist()], num_classes, ignore_index)
+    occurs = histogram[num_classes:].any(dim=1)
+    unknown = [id_ for id_ in (occurs.nonzero().flatten() + num_classes).tolist() if id_ != ignore_index]
+    if unknown:
+        raise unknown_target(unknown, num_classes, ignore_index)
     rows = histogram[:num_classes]
     matrix = torch.cat([rows[:, :num_classes], rows[:, num_classes:].sum(dim=1, keepdim=True)], dim=1)
     if 0 <= ignore_index < num_classes:
