@@ -95,7 +95,8 @@ def _create_branches(variant: str, pretrained: bool) -> Any:
     """The network up to its last stage, without the modules that widen the branches for classification."""
     import timm
 
-    url = f"https://huggingface.co/{timm.get_pretrained_cfg(variant).hf_hub_id}"
+    source = timm.get_pretrained_cfg(variant)
+    url = f"https://huggingface.co/{source.hf_hub_id if source else variant}"
     with fetching_weights(variant, url, pretrained):
         return timm.create_model(
             variant, pretrained=pretrained, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
