@@ -1,0 +1,107 @@
+"""Running one job over many tasks, in this process or in several, with a progress bar."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+import cv2
+
+from thriftseg.errors import ConfigError, LabelStoreError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run_tasks(
+    job: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    workers: int = 1,
+    description: str = "",
+    progress: bool = True,
+) -> Iterator[Result]:
+    """Yield `job(task)` for every task, in the order of completion.
+
+    OpenCV runs on one thread meanwhile: its DIS flow depends on the number of threads, and results must not.
+
+    Args:
+        job: Called with each task; with several workers it is sent to each of them once.
+        tasks: The work.
+        workers: Number of processes; 1 works in this one.
+        description: Shown in front of the progress bar.
+        progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        ConfigError: `workers` is below 1.
+        LabelStoreError: A worker process died.
+    """
+    if workers < 1:
+        raise ConfigError("number of label workers", expected="at least 1", found=workers)
+    from rich.console import Console
+    from rich.progress import track
+
+    results = _in_processes(job, tasks, workers) if workers > 1 and len(tasks) > 1 else map(job, tasks)
+    with _one_opencv_thread():
+        yield from track(
+            results, description, total=len(tasks), console=Console(stderr=True), disable=not (progress and tasks)
+        )
+
+
+def _in_processes(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
+    with ProcessPoolExecutor(
+        max_workers=min(workers, len(tasks)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(job,),
+    ) as pool:
+        futures: list[Future[Result]] = [pool.submit(_run_job, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise LabelStoreError(
+                "a worker process died",
+                found=str(error),
+                fix="run the command again, it goes on where it stopped; use fewer workers if memory was short",
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+_worker_job: list[Callable[..., object]] = []
+
+
+def _start_worker(job: Callable[[Task], Result]) -> None:
+    cv2.setNumThreads(1)
+    _worker_job[:] = [job]
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _run_job(task: object) -> Any:
+    return _worker_job[0](task)
+
+
+def _exit_with_parent() -> None:
+    """End this worker when its parent was killed; it would wait for tasks for ever otherwise."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,101 @@
+"""Which annotated frame labels which of its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from thriftseg.datasets.offsets import describe_reach, parse_offsets, target_number
+from thriftseg.errors import ConfigError
+from thriftseg.types import Clip
+
+
+@dataclass(frozen=True)
+class AnchorTask:
+    """The frames one annotated frame is propagated to.
+
+    Attributes:
+        clip: The clip.
+        annotated: Native number of the annotated frame.
+        targets: Native numbers of the frames to label.
+    """
+
+    clip: Clip
+    annotated: int
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PropagationPlan:
+    """Which annotated frame labels which frames.
+
+    Attributes:
+        tasks: One task per annotated frame that has targets.
+        superseded: Pairs of annotated frame and target that lost to a nearer annotated frame.
+        absent: Pairs of annotated frame and offset for which the clip has no frame.
+    """
+
+    tasks: tuple[AnchorTask, ...]
+    superseded: int
+    absent: int
+
+
+def plan_propagation(
+    clips: Sequence[Clip],
+    offsets: str | int | Iterable[int],
+    *,
+    include_annotated: bool = False,
+    on_missing: Literal["error", "skip"] = "error",
+) -> PropagationPlan:
+    """Decide which annotated frame labels which frames.
+
+    Where several annotated frames reach one target, the nearest wins, of two equally near ones the earlier.
+
+    Args:
+        clips: The clips.
+        offsets: Offsets from the annotated frames.
+        include_annotated: Whether offset 0 is a target too; its label is a copy of the manual one.
+        on_missing: What to do where a clip has no frame at an offset.
+
+    Raises:
+        ConfigError: A clip has no frame at an offset, or no offset is left.
+    """
+    if on_missing not in {"error", "skip"}:
+        raise ConfigError("on_missing", expected="error or skip", found=repr(on_missing))
+    wanted = [offset for offset in parse_offsets(offsets) if offset != 0 or include_annotated]
+    if not wanted:
+        raise ConfigError("no offset to propagate to", found=offsets, fix="give offsets other than 0")
+    tasks: list[AnchorTask] = []
+    superseded = absent = 0
+    for clip in clips:
+        reached = [(annotated, offset) for annotated in clip.annotated for offset in wanted]
+        existing = [pair for pair in reached if target_number(clip, *pair) is not None]
+        if len(existing) < len(reached) and on_missing == "error":
+            raise _no_frame(clip, next(pair for pair in reached if pair not in existing))
+        winners = _nearest(clip, existing)
+        absent += len(reached) - len(existing)
+        superseded += len(existing) - len(winners)
+        for annotated in clip.annotated:
+            targets = tuple(sorted(target for target, winner in winners.items() if winner == annotated))
+            tasks += [AnchorTask(clip, annotated, targets)] if targets else []
+    return PropagationPlan(tuple(tasks), superseded, absent)
+
+
+def _nearest(clip: Clip, reached: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Target to annotated frame."""
+    best: dict[int, tuple[int, int]] = {}
+    for annotated, offset in reached:
+        target = clip.number_at(annotated, offset)
+        candidate = (abs(offset), annotated)
+        best[target] = min(best.get(target, candidate), candidate)
+    return {target: annotated for target, (_, annotated) in best.items()}
+
+
+def _no_frame(clip: Clip, pair: tuple[int, int]) -> ConfigError:
+    annotated, offset = pair
+    return ConfigError(
+        f"clip {clip.video!r} has no frame at offset {offset} of annotated frame {annotated}",
+        expected=f"offsets within {describe_reach(clip, annotated)}",
+        fix="give shorter offsets, or on_missing=skip to leave such frames out",
+    )
