@@ -1,0 +1,390 @@
+"""The whole job in minutes on two CPU cores: three label sources, three students, what each cost and how good it is."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress, track
+
+from thriftseg import __version__
+from thriftseg.arrays import UInt8Array
+from thriftseg.datamodules.mixture import Mixture, MixturePart
+from thriftseg.datasets.atomic import write_bytes
+from thriftseg.datasets.cityscapes import Cityscapes
+from thriftseg.drawing import VideoWriter, blend, contact_sheet, error_map, legend
+from thriftseg.errors import ConfigError
+from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
+from thriftseg.reports.tables import cost_quality_table
+from thriftseg.resources import config_path
+from thriftseg.taxonomies import CITYSCAPES
+
+if TYPE_CHECKING:
+    from thriftseg.lightning_modules import SemanticSegmentation
+
+DEMO_SEED = 1_000_003  # a street that no split contains
+DEMO_WIDTH = 512  # pixels of one panel of the video
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """A student and the labels it learns from.
+
+    Attributes:
+        key: Name of its folder.
+        name: Name in table and plot.
+        pattern: Mixture pattern of its labels, see `Mixture`.
+        parts: Mixture parts of its labels, in place of a pattern.
+    """
+
+    key: str
+    name: str
+    pattern: str | None = None
+    parts: list[MixturePart] | None = None
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """Everything the quickstart can be told; `configs/quickstart.yaml` holds the values in use.
+
+    Attributes:
+        train_clips: Clips to train on, each with one annotated frame.
+        val_clips: Clips to score on, each with one annotated frame.
+        frames: Frames per clip.
+        height: Height of the frames in pixels.
+        width: Width of the frames in pixels.
+        flow_offsets: Offsets from the annotated frame that labels are propagated to.
+        network: Name of the student's network, see `thriftseg.zoo.list_models`.
+        network_options: Further arguments of the network.
+        crop: Height and width of training crops.
+        scale: Range of random scales.
+        batch_size: Samples per step.
+        epochs: Passes over the training list.
+        learning_rate: Peak learning rate of AdamW.
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Weight decay of AdamW.
+        demo_frames: Frames of the video of the best student.
+        students: The students, each trained from the same initial weights.
+    """
+
+    train_clips: int
+    val_clips: int
+    frames: int
+    height: int
+    width: int
+    flow_offsets: list[int]
+    network: str
+    crop: tuple[int, int]
+    scale: tuple[float, float]
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    demo_frames: int
+    students: list[StudentConfig]
+    network_options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> QuickstartConfig:
+        """Read and check a YAML file; the shipped one by default.
+
+        Raises:
+            ConfigError: The file is missing, or a value is missing, unknown or of the wrong type.
+        """
+        from jsonargparse import ArgumentError, ArgumentParser
+
+        path = Path(path) if path is not None else config_path("quickstart.yaml")
+        if not path.is_file():
+            raise ConfigError("no such config", path=path, fix="leave --config out to use the shipped one")
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls)
+        try:
+            values = parser.instantiate_classes(parser.parse_path(str(path)))
+        except ArgumentError as error:
+            raise ConfigError("not a quickstart config", path=path, found=" ".join(str(error).split())) from error
+        return cls(**vars(values))
+
+
+@dataclass(frozen=True)
+class QuickstartResult:
+    """What the quickstart made.
+
+    Attributes:
+        folder: The output folder.
+        points: Cost and quality of each student, in the order of the config.
+        best: Key of the student with the highest mIoU.
+    """
+
+    folder: Path
+    points: list[CostQualityPoint]
+    best: str
+
+
+def quickstart(
+    out: str | Path = "quickstart",
+    seed: int = 0,
+    *,
+    config: QuickstartConfig | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> QuickstartResult:
+    """Synthesise street video, label it in three ways, train a student on each, and compare cost and quality.
+
+    Runs on the CPU, needs no network, and gives the same table every time on the same machine. Interrupted and called
+    again with the same arguments it goes on after the last finished student. Writes into `out`:
+
+        data/                        synthetic street video in the layout of Cityscapes
+        labels/                      label store: flow-propagated labels and clicks
+        students/<key>/student.ckpt  the trained students, for `thriftseg predict`
+        cost_quality.png             quality against annotation hours
+        best_student.mp4             the best student next to the truth on a street it never saw
+        results.json                 the table as numbers
+
+    Args:
+        out: Folder for everything.
+        seed: Seed of streets, clicks, mixtures and initial weights.
+        config: Sizes and training settings; those of `configs/quickstart.yaml` by default.
+        overwrite: Delete what an earlier quickstart with other settings left in `out`.
+        progress: Show what is going on.
+
+    Returns:
+        Folder, cost and quality of every student, and which one is best.
+
+    Raises:
+        ConfigError: `out` holds something else, or the config contradicts itself.
+    """
+    start = time.perf_counter()
+    config = config or QuickstartConfig.load()
+    folder = Path(out).resolve()
+    console = Console(quiet=not progress)
+    _claim(folder, config, seed, overwrite)
+    steps = len(config.students) + 3
+    with _quiet_libraries():
+        console.print(f"[bold]1/{steps}[/] Drawing synthetic street video")
+        dataset = _dataset(folder, config, seed, progress)
+        console.print(f"[bold]2/{steps}[/] Labelling: flow propagation and clicks")
+        _make_labels(dataset, folder, config, seed, progress)
+        points = []
+        for position, student in enumerate(config.students, start=3):
+            console.print(f"[bold]{position}/{steps}[/] Training on [bold]{student.name}[/]")
+            points.append(_student_point(student, dataset, folder, config, seed, progress))
+        best = config.students[max(range(len(points)), key=lambda i: points[i].miou)]
+        console.print(f"[bold]{steps}/{steps}[/] Drawing the picture and the video of [bold]{best.name}[/]")
+        _write_reports(points, best, folder, config, seed, progress)
+    console.print()
+    console.print(cost_quality_table(points, "What the labels cost and how good the student is"))
+    console.print(f"\n{time.perf_counter() - start:.0f} s. Everything is in {folder}")
+    return QuickstartResult(folder, points, best.key)
+
+
+def _claim(folder: Path, config: QuickstartConfig, seed: int, overwrite: bool) -> None:
+    """Make sure that what is in the folder was made by these very settings."""
+    settings = {"version": __version__, "seed": seed, "config": _plain(config)}
+    marker = folder / "quickstart.json"
+    if marker.is_file():
+        if json.loads(marker.read_text()) == settings and not overwrite:
+            return
+        if not overwrite:
+            raise ConfigError(
+                "holds a quickstart with other settings", path=folder, fix="pass --overwrite or another --out"
+            )
+        shutil.rmtree(folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError("is not a quickstart folder", path=folder, fix="pass another --out")
+    write_bytes(marker, _json(settings))
+
+
+def _dataset(folder: Path, config: QuickstartConfig, seed: int, progress: bool) -> Cityscapes:
+    from thriftseg.datasets.synthetic_writer import synthesize
+
+    root, unfinished = folder / "data", folder / "data.partial"
+    if root.is_dir():
+        return Cityscapes(root)
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("clips", total=None)
+        synthesize(
+            unfinished,
+            layout="cityscapes",
+            train_clips=config.train_clips,
+            val_clips=config.val_clips,
+            frames=config.frames,
+            height=config.height,
+            width=config.width,
+            seed=seed,
+            jobs=1,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    unfinished.rename(root)
+    return Cityscapes(root)
+
+
+def _make_labels(dataset: Cityscapes, folder: Path, config: QuickstartConfig, seed: int, progress: bool) -> None:
+    from thriftseg.labels import label_clicks, label_propagate
+
+    store = folder / "labels"
+    label_propagate(dataset, "train", offsets=config.flow_offsets, store=store, progress=progress)
+    label_clicks(dataset, "train", store=store, seed=seed, progress=progress)
+
+
+def _student_point(
+    student: StudentConfig, dataset: Cityscapes, folder: Path, config: QuickstartConfig, seed: int, progress: bool
+) -> CostQualityPoint:
+    """Train a student, or read the result of an earlier call."""
+    result = folder / "students" / student.key / "result.json"
+    if not result.is_file():
+        point = _train(student, dataset, folder, config, seed, progress)
+        write_bytes(result, _json(asdict(point)))
+    return CostQualityPoint(**json.loads(result.read_text()))
+
+
+def _train(
+    student: StudentConfig, dataset: Cityscapes, folder: Path, config: QuickstartConfig, seed: int, progress: bool
+) -> CostQualityPoint:
+    import torch
+    from lightning.pytorch import Trainer
+
+    from thriftseg.datamodules import SemanticDataModule
+    from thriftseg.lightning_modules import default_progress_bar
+
+    mixture = Mixture(pattern=student.pattern, parts=student.parts, seed=seed, store=folder / "labels")
+    data = SemanticDataModule(
+        dataset,
+        mixture,
+        crop=config.crop,
+        scale=config.scale,
+        batch_size=config.batch_size,
+        eval_batch_size=config.batch_size,
+        num_workers=0,
+        cache="ram",
+        seed=seed,
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=config.epochs,
+        check_val_every_n_epoch=config.epochs,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        callbacks=[default_progress_bar()] if progress else None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trainer.fit(_module(config, data), datamodule=data)
+    trainer.save_checkpoint(folder / "students" / student.key / "student.ckpt")
+    scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    cost = data.annotation_cost
+    return CostQualityPoint(
+        name=student.name,
+        hours=cost.hours,
+        clicks=cost.clicks,
+        miou=scores["val/miou"],
+        boundary_iou=scores["val/boundary_iou"],
+        tc=scores["val/tc"],
+    )
+
+
+def _module(config: QuickstartConfig, data: Any) -> SemanticSegmentation:
+    import torch
+
+    from thriftseg.lightning_modules import PolyLR, SemanticSegmentation
+    from thriftseg.losses import CrossEntropy
+    from thriftseg.zoo import create_model
+
+    return SemanticSegmentation(
+        network=create_model(config.network, data.num_classes, **config.network_options),
+        loss=CrossEntropy(reduction="image"),
+        optimizer=functools.partial(torch.optim.AdamW, lr=config.learning_rate, weight_decay=config.weight_decay),
+        lr_scheduler=functools.partial(PolyLR, warmup_steps=config.warmup_steps),
+        class_names=data.class_names,
+    )
+
+
+def _write_reports(
+    points: list[CostQualityPoint],
+    best: StudentConfig,
+    folder: Path,
+    config: QuickstartConfig,
+    seed: int,
+    progress: bool,
+) -> None:
+    plot_cost_quality(points, folder / "cost_quality.png", title="Synthetic street video")
+    _write_video(folder / "best_student.mp4", folder / "students" / best.key / "student.ckpt", config, seed, progress)
+    write_bytes(folder / "results.json", _json({"best": best.key, "students": [asdict(point) for point in points]}))
+
+
+def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int, progress: bool) -> None:
+    """Show frame, truth, prediction and errors on a street that is in no split."""
+    import torch
+
+    from thriftseg.datasets.synthetic import SceneConfig, render_clip
+    from thriftseg.lightning_modules import load_network
+
+    network = load_network(weights).network
+    scene = SceneConfig(config.height, config.width, config.demo_frames, DEMO_SEED + seed)
+    state = network.start()
+    with VideoWriter(path, fps=1 / scene.frame_interval) as video, torch.inference_mode():
+        frames = track(render_clip(scene), "video", total=scene.num_frames, disable=not progress)
+        for frame in frames:
+            batch = torch.from_numpy(frame.image).permute(2, 0, 1)[None].float() / 255
+            logits, state = network.step(network.preprocessing(batch), state)
+            prediction = logits.argmax(1)[0].to(torch.uint8).numpy()
+            video.write(_demo_picture(frame.image, frame.label, prediction))
+
+
+def _demo_picture(image: UInt8Array, truth: UInt8Array, prediction: UInt8Array) -> UInt8Array:
+    size = (DEMO_WIDTH, round(image.shape[0] * DEMO_WIDTH / image.shape[1]))
+    image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    truth, prediction = (
+        np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+        for label in (truth, prediction)
+    )
+    palette = CITYSCAPES.palette
+    pictures = [
+        image,
+        error_map(prediction, truth),
+        blend(image, truth, palette, 0.6),
+        blend(image, prediction, palette, 0.6),
+    ]
+    sheet = contact_sheet(pictures, ["frame", "errors in red", "truth", "student"], columns=2)
+    return np.concatenate([sheet, legend(CITYSCAPES.class_names, palette, sheet.shape[1])])
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep the trainer from talking about hardware and data loaders."""
+    chatty = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [each.level for each in chatty]
+    for each in chatty:
+        each.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        try:
+            yield
+        finally:
+            for each, level in zip(chatty, levels, strict=True):
+                each.setLevel(level)
+
+
+def _plain(config: QuickstartConfig) -> Any:
+    return json.loads(json.dumps(asdict(config)))
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
