@@ -13,6 +13,7 @@ from typing import TypedDict
 
 import cv2
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from thriftseg.arrays import Float32Array
@@ -60,8 +61,14 @@ def match_frames(candidates: Mapping[Path, Mapping[int, Path]], root: Path) -> d
     if pending:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             matches = pool.map(lambda image: _match(image, candidates[image], signatures[image]), pending)
-            for image, match in zip(track(pending, "Locating annotated frames"), matches, strict=True):
-                known[keys[image]] = match
+            shown = track(
+                matches,
+                "locating annotated frames",
+                total=len(pending),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            known.update(zip((keys[image] for image in pending), shown, strict=True))
         _save(cache, known)
     _warn_of_doubtful([(image, known[keys[image]]["difference"]) for image in candidates])
     return {image: known[keys[image]]["number"] for image in candidates}
