@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from thriftseg.datamodules.mixture import Mixture, MixtureList
+    from thriftseg.datamodules.mixture import Mixture, MixturePart
+    from thriftseg.datamodules.mixture_list import MixtureList
     from thriftseg.datamodules.neighbours import NeighbourPolicy
     from thriftseg.datamodules.photometric import PhotometricConfig
     from thriftseg.datamodules.semantic import SemanticDataModule
 
-__all__ = ["Mixture", "MixtureList", "NeighbourPolicy", "PhotometricConfig", "SemanticDataModule"]
+__all__ = ["Mixture", "MixtureList", "MixturePart", "NeighbourPolicy", "PhotometricConfig", "SemanticDataModule"]
 
 _HOMES = {
     "Mixture": "mixture",
-    "MixtureList": "mixture",
+    "MixtureList": "mixture_list",
+    "MixturePart": "mixture",
     "NeighbourPolicy": "neighbours",
     "PhotometricConfig": "photometric",
     "SemanticDataModule": "semantic",

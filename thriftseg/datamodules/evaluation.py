@@ -19,7 +19,6 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules.reading import ClipReader
 from thriftseg.datamodules.transforms import Size, planar, resize_frame, resize_label
 from thriftseg.datasets.sharding import shard
-from thriftseg.errors import ConfigError
 from thriftseg.flow import DIS
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample
 
@@ -59,8 +58,6 @@ def build_stream(clips: Sequence[Clip], pairs: Pairs = "labelled") -> list[Strea
         pairs: Which pairs of adjacent frames count for temporal consistency: those that end at a labelled frame, all,
             or none. Frames that neither carry a label nor belong to a counted pair are left out.
     """
-    if pairs not in ("labelled", "all", "off"):
-        raise ConfigError("unknown choice of frame pairs", expected="labelled, all or off", found=pairs)
     return [item for clip in clips for item in _stream_of(clip, pairs)]
 
 

@@ -39,7 +39,8 @@ class PhotometricConfig:
     def draw(self, rng: np.random.Generator) -> Float32Array:
         """Factors of brightness, contrast, saturation (1 = unchanged) and shift of hue (0 = unchanged), (4,)."""
         reach = np.array([self.brightness, self.contrast, self.saturation, self.hue])
-        return (rng.uniform(-1, 1, size=4) * reach + [1, 1, 1, 0]).astype(np.float32)
+        factors = rng.uniform(-1, 1, size=4) * reach + np.array([1, 1, 1, 0])
+        return np.asarray(factors, dtype=np.float32)
 
     @torch.no_grad()
     def apply(self, frames: Tensor, factors: Tensor) -> Tensor:

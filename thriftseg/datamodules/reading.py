@@ -38,27 +38,13 @@ class ClipReader:
             self._labels.update(zip(unread, pool.map(lambda key: self._read_label(labelled[key]), unread), strict=True))
 
     def frame(self, clip: Clip, number: int) -> UInt8Array:
-        """Frame (H, W, 3), RGB."""
+        """Frame (H, W, 3), RGB; the data set checks that a clip's frames have one size."""
         cached = self._frames.get((clip.video, number))
         return self.dataset.read_frame(clip, number) if cached is None else cached
 
     def frames(self, clip: Clip, numbers: Sequence[int]) -> list[UInt8Array]:
-        """Frames of one clip; a repeated number is decoded once.
-
-        Raises:
-            DatasetError: The frames differ in size.
-        """
+        """Frames of one clip; a repeated number is decoded once."""
         decoded = {number: self.frame(clip, number) for number in dict.fromkeys(numbers)}
-        reference = numbers[-1]
-        for number, image in decoded.items():
-            if image.shape != decoded[reference].shape:
-                raise DatasetError(
-                    "frame sizes differ inside a clip",
-                    path=clip.frames[number],
-                    expected=f"{_size(decoded[reference])} as {clip.frames[reference].name}",
-                    found=_size(image),
-                    fix="convert the frames of a clip to one size or split it where the size changes",
-                )
         return [decoded[number] for number in numbers]
 
     def label(self, sample: Sample, frame: UInt8Array) -> UInt8Array:

@@ -23,12 +23,12 @@ class Draw(NamedTuple):
     Attributes:
         epoch: The epoch; sent along because persistent workers never see a changed attribute.
         position: Place in the epoch's order over all ranks; seeds the augmentation.
-        index: The sample.
+        sample: Index of the sample.
     """
 
     epoch: int
     position: int
-    index: int
+    sample: int
 
 
 def seeded_generator(*words: int) -> torch.Generator:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch.utils.data import DataLoader, default_collate
 
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules.evaluation import PairFlow, StreamFrames, build_stream, shard_stream
-from thriftseg.datamodules.mixture import Mixture, MixtureList
+from thriftseg.datamodules.mixture import Mixture
+from thriftseg.datamodules.mixture_list import MixtureList
 from thriftseg.datamodules.neighbours import NeighbourPolicy
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.reading import ClipReader
@@ -94,8 +94,8 @@ class SemanticDataModule(LightningDataModule):
         super().__init__()
         _check_counts(batch_size=(batch_size, 1), eval_batch_size=(eval_batch_size, 1))
         _check_counts(past_frames=(past_frames, 0), num_workers=(num_workers, 0), seed=(seed, 0))
-        if cache not in ("none", "ram"):
-            raise ConfigError("unknown cache", expected="none or ram", found=cache)
+        _check_choice("cache", cache, ("none", "ram"))
+        _check_choice("tc", tc, ("labelled", "all", "off"))
         self.dataset = dataset
         self.mixture = mixture if mixture is not None else Mixture()
         self.transform = RandomScaleCrop(tuple(crop), tuple(scale), flip, tuple(resize) if resize else None)  # type: ignore[arg-type]
@@ -130,11 +130,9 @@ class SemanticDataModule(LightningDataModule):
         return list(self.taxonomy.class_names)
 
     @property
-    def annotation_cost(self) -> AnnotationCost:
-        """What the labels of the training list cost; needs `setup("fit")`."""
-        if self.mixture_list is None:
-            raise ConfigError("the training list is not drawn yet", fix='call setup("fit") first')
-        return self.mixture_list.cost()
+    def annotation_cost(self) -> AnnotationCost | None:
+        """What the labels of the training list cost; `None` until `setup("fit")` draws that list."""
+        return self.mixture_list.cost() if self.mixture_list is not None else None
 
     def setup(self, stage: str | None = None) -> None:
         """Draw the training list and lay out the evaluation streams that a stage needs.
@@ -209,14 +207,12 @@ class SemanticDataModule(LightningDataModule):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What the training labels were and cost, in plain types and without paths."""
+        """Class table, mixture table and cost of the training labels, in plain types and without paths."""
         if self.mixture_list is None:
             return {}
         return {
-            "dataset": self.dataset.name,
             "taxonomy": {"name": self.taxonomy.name, "version": self.taxonomy.version, "classes": self.class_names},
-            "mixture": self.mixture_list.table(),
-            "cost": asdict(self.annotation_cost),
+            "mixture": self.mixture_list.state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -303,16 +299,31 @@ class SemanticDataModule(LightningDataModule):
         """Bring a new sampler to where an interrupted run stopped; the Trainer sets the epoch only after this."""
         if self.trainer is None:
             return
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        batches = len(sampler) // self.batch_size
-        sampler.resume(self.trainer.current_epoch, done if done < batches else 0)
+        loop = self.trainer.fit_loop
+        epoch, begun = loop.epoch_progress.current.processed, loop.epoch_progress.current.ready
+        done = loop.epoch_loop.batch_progress.current.ready if begun > epoch else 0
+        limit, batches = self.trainer.limit_train_batches, len(sampler) // self.batch_size
+        if done >= (min(limit, batches) if isinstance(limit, int) else int(batches * (limit or 1.0))):
+            epoch, done = begun, 0
+        sampler.resume(epoch, done)
 
     @rank_zero_only
     def _announce(self, drawn: MixtureList) -> None:
-        from rich import print as rich_print
+        from rich.console import Console
+        from rich.table import Table
 
-        rich_print(f"{self.dataset.name}: {self.dataset.root} (from {self.dataset.root_origin})")
-        rich_print(drawn.as_rows())
+        table = Table(title=f"{drawn.dataset}/{drawn.split}, cost model {drawn.cost_model}", title_justify="left")
+        for name in ("source", "kind"):
+            table.add_column(name)
+        for name in ("samples", "annotated frames", "hours", "clicks"):
+            table.add_column(name, justify="right")
+        for row in drawn.table():
+            if row.source == "total":
+                table.add_section()
+            table.add_row(*map(str, (row.source, row.kind, row.samples, row.clips, f"{row.hours:.3f}", row.clicks)))
+        console = Console(soft_wrap=True)
+        console.print(f"{self.dataset.name}: reading {self.dataset.root} (from {self.dataset.root_origin})")
+        console.print(table)
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -341,3 +352,8 @@ def _check_counts(**limits: tuple[int, int]) -> None:
     for name, (value, least) in limits.items():
         if value < least:
             raise ConfigError(f"{name} must be at least {least}", found=value)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"no such choice of {name}", expected=", ".join(choices), found=repr(value))

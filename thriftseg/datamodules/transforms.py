@@ -121,8 +121,9 @@ class Geometry:
         """
         rows, columns = self.shown
         window = np.moveaxis(self._cut(np.moveaxis(flow, 0, -1)), -1, 0)
-        shown = np.stack([cv2.resize(np.ascontiguousarray(part), (columns, rows)) for part in window])
-        shown *= np.array([columns / self.width, rows / self.height], dtype=np.float32)[:, None, None]
+        factors = np.array([columns / self.width, rows / self.height], dtype=np.float32)
+        resized = np.stack([cv2.resize(np.ascontiguousarray(part), (columns, rows)) for part in window])
+        shown = resized.astype(np.float32) * factors[:, None, None]
         if self.flip:
             shown = shown[:, :, ::-1] * np.array([-1, 1], dtype=np.float32)[:, None, None]
         y, x = np.mgrid[:rows, :columns] + shown[::-1]
