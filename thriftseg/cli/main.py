@@ -16,6 +16,14 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
+_SCAFFOLD = re.compile(
+    r"""[\s-]*(Parser\ key\ "[^"]+":$|Does\ not\ validate|Subtypes:|Errors:|Given\ value
+    |Problem\ with\ given\ class_path|Expected\ a\ <class\ 'NoneType'>)""",
+    re.VERBOSE,
+)
+"""Lines of the argument parser's reports that only lead to the reason."""
+
+
 @dataclass(frozen=True)
 class Command:
     """One entry of `thriftseg --help`.
@@ -82,7 +90,9 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(link, ThriftsegError):
             return _unwrap_worker(str(link))
     for link in _chain(error):
-        if isinstance(link, argparse.ArgumentError) or type(link).__name__ == "MisconfigurationException":
+        if isinstance(link, argparse.ArgumentError):
+            return _innermost(str(link))
+        if type(link).__name__ == "MisconfigurationException":
             return _one_line(str(link))
     return None
 
@@ -134,6 +144,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _unwrap_worker(message: str) -> str:
     """Cut away the traceback that a data loader puts in front of an exception of its worker."""
     return re.split(r"^thriftseg\.errors\.\w+: ", message, flags=re.MULTILINE)[-1].rstrip() or message
+
+
+def _innermost(message: str) -> str:
+    """The setting and the reason at the bottom of the parser's nested report."""
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    reasons = [line for line in message.splitlines() if line.strip() and not _SCAFFOLD.match(line)]
+    if not keys or not reasons:
+        return _one_line(message)
+    deepest = max(reasons, key=lambda line: len(line) - len(line.lstrip()))
+    return f"{'.'.join(keys)}: {_one_line(deepest.strip(' -'))}"
 
 
 def _one_line(message: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,9 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from thriftseg.errors import CheckpointError
+from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.lightning_modules import default_progress_bar, read_checkpoint
 
 RUNS = "runs"
@@ -89,7 +93,8 @@ class TrainingCLI(LightningCLI):
                 callback.dirpath = str(self.run_folder / CHECKPOINTS)
         if options.enable_progress_bar is not False and not _has(callbacks, ProgressBar):
             callbacks.append(default_progress_bar())
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        with _device_errors(options.accelerator):
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     @property
     def _options(self) -> Any:
@@ -108,6 +113,7 @@ def main(argv: list[str]) -> int:
     Args:
         argv: `fit`, `validate` or `test`, and its options.
     """
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     TrainingCLI(argv)
     return 0
 
@@ -145,6 +151,23 @@ def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
             )
     elif path is not None and path not in KEYWORDS and not str(path).startswith("registry"):
         read_checkpoint(path)
+
+
+@contextmanager
+def _device_errors(accelerator: Any) -> Iterator[None]:
+    """Say how to go on when the chosen accelerator is absent."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        if "backend found" not in str(error) and "accelerator is not available" not in str(error):
+            raise
+        raise ConfigError(
+            f"accelerator {accelerator!r} is not available on this machine", fix="pass --trainer.accelerator cpu"
+        ) from error
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless cloud" not in record.getMessage()
 
 
 def _as_list(value: Any) -> list[Any]:

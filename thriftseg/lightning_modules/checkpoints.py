@@ -203,8 +203,10 @@ def _import_path(target: Any) -> str:
 def _arguments_of(value: object) -> dict[str, Any]:
     arguments = {}
     for name, parameter in inspect.signature(type(value)).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
         if hasattr(value, name):
             arguments[name] = getattr(value, name)
-        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+        elif parameter.default is parameter.empty:
             raise Unrecordable(f"{type(value).__name__} does not keep its argument {name!r}")
     return arguments

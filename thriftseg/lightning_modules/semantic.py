@@ -228,10 +228,10 @@ class SemanticSegmentation(LightningModule):
         paired = batch["paired"].nonzero().flatten().tolist()
         if not paired:
             return
-        before = [prediction[i - 1] if i else self._previous for i in paired]
-        previous = torch.stack([frame for frame in before if frame is not None])
-        if len(previous) != len(paired):
+        if paired[0] == 0 and self._previous is None:
             raise RuntimeError(f"{batch['id'][0]} is paired with a frame that was not evaluated before it")
+        before = [self._previous if i == 0 else prediction[i - 1] for i in paired]
+        previous = torch.stack([frame for frame in before if frame is not None])
         self.consistency.update(
             prediction[paired], previous, batch["flow_backward"][paired], batch["flow_forward"][paired]
         )
