@@ -1,0 +1,186 @@
+"""`thriftseg data check | synthesize | import | mixture`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from thriftseg.datamodules.mixture import Mixture
+    from thriftseg.datamodules.mixture_list import MixtureList
+    from thriftseg.datasets import VideoDataset
+
+LAYOUTS = ("cityscapes", "camvid", "idd", "veis")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the sub-commands and their options."""
+    from jsonargparse import ArgumentParser
+
+    commands = parser.add_subcommands(dest="action")
+    for name, (declare, _, summary) in ACTIONS.items():
+        sub = ArgumentParser(description=summary, exit_on_error=False)
+        declare(sub)
+        commands.add_subcommand(name, sub, help=summary)
+
+
+def run(args: Namespace) -> int:
+    """Run the chosen sub-command."""
+    action: str = args.action
+    return int(ACTIONS[action][1](args[action]))
+
+
+def _declare_check(parser: ArgumentParser) -> None:
+    add_reader_arguments(parser)
+    parser.add_argument("--strict", action="store_true", help="leakage inside an official split is a fault, too")
+    parser.add_argument("--every_frame", type=bool, default=True, help="decode frames without a label as well")
+    parser.add_argument("--jobs", type=int | None, help="threads; one per core if unset")
+
+
+def _check(args: Namespace) -> int:
+    from thriftseg.datasets.check import check, print_report
+
+    report = check(reader_of(args), args.strict, every_frame=args.every_frame, jobs=args.jobs, progress=True)
+    print_report(report)
+    return report.exit_code
+
+
+def _declare_synthesize(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="root of the data set to write")
+    parser.add_argument("--layout", choices=LAYOUTS, default="cityscapes", help="folder layout")
+    parser.add_argument("--train_clips", type=int, default=8, help="clips to train on")
+    parser.add_argument("--val_clips", type=int, default=4, help="clips to validate on")
+    parser.add_argument("--test_clips", type=int | None, help="clips to test on; if unset what the layout needs")
+    parser.add_argument("--frames", type=int, default=30, help="frames per clip")
+    parser.add_argument("--height", type=int, default=256, help="rows of a frame")
+    parser.add_argument("--width", type=int, default=512, help="columns of a frame")
+    parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
+    parser.add_argument("--jobs", type=int | None, help="processes; one per core if unset")
+    parser.add_argument("--image_format", choices=["png", "jpg"], default="png", help="format of the frames")
+
+
+def _synthesize(args: Namespace) -> int:
+    from rich.progress import Progress
+
+    from thriftseg.datasets.synthetic_writer import synthesize
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("rendering clips", total=None)
+        summary = synthesize(
+            **args.as_dict(), progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    print(summary)
+    return 0
+
+
+def _declare_import(parser: ArgumentParser) -> None:
+    parser.add_argument("videos", type=str, nargs="+", metavar="VIDEO", help="video files")
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="root of the data set to write")
+    parser.add_argument(
+        "--classes", type=str | None, metavar="YAML", help="class table; a template is written if unset"
+    )
+    parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between frames to label")
+    parser.add_argument(
+        "--shares", type=tuple[float, float, float], default=(0.7, 0.15, 0.15), help="train, val and test by time"
+    )
+    parser.add_argument("--gap", type=float, default=1.0, help="seconds left out between splits")
+    parser.add_argument("--fps", type=float | None, help="frames to keep per second; all if unset")
+    parser.add_argument("--frame_format", choices=["jpg", "png"], default="jpg", help="format of the frames")
+
+
+def _import(args: Namespace) -> int:
+    from thriftseg.datasets.video_import import import_videos
+
+    summary = import_videos(
+        args.videos,
+        args.out,
+        args.classes,
+        args.every,
+        shares=args.shares,
+        gap=args.gap,
+        fps=args.fps,
+        frame_format=args.frame_format,
+        progress=True,
+    )
+    print(summary)
+    return 0
+
+
+def _declare_mixture(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", type=str, required=True, metavar="YAML", help="config of `thriftseg fit`")
+    parser.add_argument("--root", type=str | None, metavar="DIR", help="folder of the data")
+    parser.add_argument("--split", type=str, default="train", help="split to draw from")
+    parser.add_argument("--planned", type=bool, default=False, help="price labels that are still to be generated")
+    parser.add_argument("--list", type=bool, default=True, help="print every sample, not only the table")
+
+
+def _mixture(args: Namespace) -> int:
+    dataset, mixture = read_mixture(args.config, args.root)
+    drawn = (mixture.plan if args.planned else mixture.draw)(dataset, args.split)
+    if args.list:
+        print_samples(drawn)
+    print(drawn)
+    return 0
+
+
+def print_samples(drawn: MixtureList) -> None:
+    """Print one tab-separated line per sample, ready for other programs."""
+    for position, row in enumerate(drawn.as_rows()):
+        if position == 0:
+            print("\t".join(row))
+        print("\t".join(str(value) for value in row.values()))
+
+
+def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDataset, Mixture]:
+    """Build the data set and the mixture that a training config names, and nothing else of it.
+
+    Args:
+        path: Config of `thriftseg fit`.
+        root: Folder of the data, in place of the one in the config.
+
+    Raises:
+        ConfigError: The file is missing or has no such section, or a setting is wrong.
+    """
+    import yaml
+    from jsonargparse import ArgumentParser
+
+    from thriftseg.datamodules.mixture import Mixture
+    from thriftseg.datasets import VideoDataset
+
+    settings = _data_section(Path(path), yaml.safe_load)
+    wanted: dict[str, Any] = {"dataset": settings["dataset"]}
+    if isinstance(wanted["dataset"], str):
+        wanted["dataset"] = {"class_path": wanted["dataset"]}
+    if root is not None:
+        wanted["dataset"].setdefault("init_args", {})["root"] = root
+    if settings.get("mixture"):
+        wanted["mixture"] = settings["mixture"]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--dataset", type=VideoDataset)
+    parser.add_argument("--mixture", type=Mixture | None)
+    built = parser.instantiate_classes(parser.parse_object(wanted))
+    return built.dataset, built.mixture or Mixture()
+
+
+def _data_section(path: Path, load: Any) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError("no such config", path=path, fix="pass a config of `thriftseg fit`")
+    config = load(path.read_text()) or {}
+    section = config.get("data", {}) if isinstance(config, dict) else {}
+    settings = section.get("init_args", {}) if isinstance(section, dict) else {}
+    if "dataset" not in settings:
+        raise ConfigError("the config names no data set", path=path, expected="data.init_args.dataset")
+    return dict(settings)
+
+
+ACTIONS = {
+    "check": (_declare_check, _check, "read every file of a data set; exit code 2 on any fault"),
+    "synthesize": (_declare_synthesize, _synthesize, "write synthetic street video in the layout of a data set"),
+    "import": (_declare_import, _import, "cut your own videos into clips and list the frames to label"),
+    "mixture": (_declare_mixture, _mixture, "print the training list of a config and what its labels cost"),
+}

@@ -1,0 +1,99 @@
+"""`thriftseg label clicks | propagate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thriftseg.cli.reader import add_reader_arguments, reader_of
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the sub-commands and their options."""
+    from jsonargparse import ArgumentParser
+
+    commands = parser.add_subcommands(dest="action")
+    for name, (declare, _, summary) in ACTIONS.items():
+        sub = ArgumentParser(description=summary, exit_on_error=False)
+        add_reader_arguments(sub)
+        sub.add_argument("--split", type=str, default="train", help="split to label")
+        sub.add_argument("--store", type=str | None, metavar="DIR", help="label store; labels/<dataset> if unset")
+        sub.add_argument("--source", type=str | None, help="name of the labels in the store; the method's if unset")
+        sub.add_argument("--workers", type=int, default=1, help="processes")
+        declare(sub)
+        commands.add_subcommand(name, sub, help=summary)
+
+
+def run(args: Namespace) -> int:
+    """Run the chosen sub-command."""
+    action: str = args.action
+    return int(ACTIONS[action][1](args[action]))
+
+
+def _declare_clicks(parser: ArgumentParser) -> None:
+    parser.add_argument("--min_component", type=int | None, help="least pixels of a component; scaled to the frame")
+    parser.add_argument("--seed", type=int, default=0, help="seed of clicks whose object does not hold its centre")
+    parser.add_argument("--cost_model", choices=["polygon", "published"], default="polygon", help="prices the clicks")
+    parser.add_argument("--import_file", type=str | None, metavar="JSON", help="read clicks from a file instead")
+
+
+def _clicks(args: Namespace) -> int:
+    from thriftseg.labels import import_clicks, label_clicks
+
+    dataset, source = reader_of(args), args.source or "clicks"
+    if args.import_file:
+        summary = import_clicks(
+            dataset, args.split, args.import_file, store=args.store, source=source, cost_model=args.cost_model
+        )
+    else:
+        summary = label_clicks(
+            dataset,
+            args.split,
+            store=args.store,
+            source=source,
+            min_component=args.min_component,
+            seed=args.seed,
+            cost_model=args.cost_model,
+            workers=args.workers,
+        )
+    print(summary)
+    return 0
+
+
+def _declare_propagate(parser: ArgumentParser) -> None:
+    parser.add_argument("--offsets", type=str, required=True, help="frames to label, such as =-10..10 or =-2,2")
+    parser.add_argument("--method", choices=["flow"], default="flow", help="what carries the labels")
+    parser.add_argument(
+        "--on_missing", choices=["error", "skip"], default="error", help="what to do where a clip has no frame"
+    )
+    parser.add_argument("--include_annotated", type=bool, default=False, help="copy the manual labels along")
+    parser.add_argument("--rank", type=int, default=0, help="this machine, of --world")
+    parser.add_argument("--world", type=int, default=1, help="machines that write to the same store")
+
+
+def _propagate(args: Namespace) -> int:
+    from thriftseg.labels import label_propagate
+
+    summary = label_propagate(
+        reader_of(args),
+        args.split,
+        args.offsets,
+        method=args.method,
+        store=args.store,
+        source=args.source,
+        include_annotated=args.include_annotated,
+        on_missing=args.on_missing,
+        workers=args.workers,
+        rank=args.rank,
+        world=args.world,
+    )
+    print(summary)
+    return 0
+
+
+ACTIONS = {
+    "clicks": (_declare_clicks, _clicks, "one click per object or region, made from label maps or read from a file"),
+    "propagate": (_declare_propagate, _propagate, "carry manual labels to neighbouring frames"),
+}

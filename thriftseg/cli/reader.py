@@ -1,0 +1,32 @@
+"""Options that choose a data set, shared by the commands that read one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from thriftseg.datasets import DATASETS, VideoDataset, create
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def add_reader_arguments(parser: ArgumentParser) -> None:
+    """Declare `--dataset`, `--root` and `--reader`."""
+    parser.add_argument("--dataset", type=str, required=True, help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--root", type=str | None, metavar="DIR", help="folder of the data; else the environment")
+    parser.add_argument(
+        "--reader",
+        type=dict[str, Any],
+        default={},
+        metavar="JSON",
+        help='further settings of the reader, such as \'{"view": "cityscapes"}\' for idd',
+    )
+
+
+def reader_of(args: Namespace) -> VideoDataset:
+    """The reader that the options name.
+
+    Raises:
+        ConfigError: There is no data set of this name.
+    """
+    return create(args.dataset, args.root, **args.reader)
