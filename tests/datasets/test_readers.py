@@ -135,11 +135,25 @@ class TestCityscapes:
         for name in ("troisdorf_000000_000073", "troisdorf_000000_000074"):
             write_image(tmp_path / f"leftImg8bit/train_extra/troisdorf/{name}_leftImg8bit.png")
             write_ids(tmp_path / f"gtCoarse/train_extra/troisdorf/{name}_gtCoarse_labelIds.png", 21)
-        dataset = Cityscapes(tmp_path, coarse_source="train_extra")
+        dataset = Cityscapes(tmp_path)
         (clip,) = dataset.clips("train_extra")
         assert clip.video == "troisdorf_000000_000074"
         assert not clip.labels
         assert np.unique(dataset.read_coarse(clip, 74)).tolist() == [8]
+
+    def test_coarse_labels_of_single_frames_join_train(self, root: Path):
+        write_ids(root / "gtCoarse/train/aachen/aachen_000000_000019_gtCoarse_labelIds.png", 21)
+        write_image(root / "leftImg8bit/train_extra/ulm/ulm_000001_000019_leftImg8bit.png")
+        write_ids(root / "gtCoarse/train_extra/ulm/ulm_000001_000019_gtCoarse_labelIds.png", 21)
+        own = Cityscapes(root).clips("train")
+        assert [(list(clip.labels), list(clip.coarse)) for clip in own] == [([19], [19])]
+        dataset = Cityscapes(root, coarse_source="train_extra")
+        aachen, ulm = dataset.clips("train")
+        assert (list(aachen.labels), list(aachen.coarse)) == ([19], [])
+        assert (list(ulm.labels), list(ulm.coarse), ulm.past(19, 2)) == ([], [19], [19, 19])
+        assert "train_extra" not in dataset.splits
+        with pytest.raises(ConfigError, match="expected train or train_extra"):
+            Cityscapes(root, coarse_source="extra")
 
     def test_coarse_polygons_are_drawn(self, root: Path):
         write_polygons(
@@ -170,11 +184,6 @@ class TestCityscapes:
         assert instances.dtype == np.int32
         assert instances[:5, 0].tolist() == [13001, 13002, 0, 0, 0]
         assert dataset.read_instances(dataset.clips("val")[0], 294) is None
-
-    def test_click_keys(self, root: Path):
-        clip = Cityscapes(root).clips("val")[0]
-        assert Cityscapes.click_key(clip, 294) == "frankfurt_000000_000294" == clip.video
-        assert Cityscapes.click_key(clip, 280) == "frankfurt_000000_000280"
 
     def test_customary_variable(self, root: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("CITYSCAPES_DATASET", str(root))

@@ -45,6 +45,7 @@ def test_splits_lie_apart_in_time(video: Path, tmp_path: Path):
     ranges = [(min(clip.frames), max(clip.frames)) for split in dataset.splits for clip in dataset.clips(split)]
     assert ranges == [(0, 59), (70, 89), (100, 119)]
     assert summary.frames == 100
+    assert str(summary).startswith(f"3 clips with 100 frames in {tmp_path}\nnext: 1. name your classes")
     assert {clip.drive for split in dataset.splits for clip in dataset.clips(split)} == {"my-street"}
     assert check(dataset).exit_code == 0
 

@@ -79,7 +79,7 @@ class VideoDataset(ABC):
     """
 
     name: ClassVar[str]
-    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    splits: tuple[str, ...] = ("train", "val", "test")
     layout: ClassVar[str]
     how_to_get: ClassVar[str]
     customary_variable: ClassVar[str | None] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import keep_preferred, list_files, list_folders
 from thriftseg.datasets.images import FRAME_SUFFIXES, read_label_png
 from thriftseg.datasets.polygons import draw_instances, draw_labels, read_polygons
+from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import CITYSCAPES, Taxonomy
 from thriftseg.types import IGNORE_INDEX, Clip
 
@@ -57,8 +58,8 @@ class Cityscapes(VideoDataset):
 
     Args:
         root: Folder that holds the packages above.
-        coarse_source: Split whose coarse labels a mixture draws: those of the `train` snippets (which have video) or
-            the single frames of `train_extra`.
+        coarse_source: Where the coarse labels of `train` come from: the `train` snippets, which have video, or
+            `train_extra`, whose frames then join the split `train` as clips of one frame.
 
     Example:
         >>> dataset = Cityscapes("data/cityscapes")
@@ -67,7 +68,7 @@ class Cityscapes(VideoDataset):
     """
 
     name: ClassVar[str] = "cityscapes"
-    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "train_extra")
+    splits: tuple[str, ...] = ("train", "val", "test", "train_extra")
     customary_variable: ClassVar[str | None] = "CITYSCAPES_DATASET"
     layout: ClassVar[str] = (
         "  leftImg8bit/{split}/{city}/{name}_leftImg8bit.png|jpg                and/or\n"
@@ -86,22 +87,16 @@ class Cityscapes(VideoDataset):
         self, root: str | Path | None = None, coarse_source: Literal["train", "train_extra"] = "train"
     ) -> None:
         super().__init__(root)
+        if coarse_source not in ("train", "train_extra"):
+            raise ConfigError("coarse_source of Cityscapes", expected="train or train_extra", found=coarse_source)
         self.coarse_source = coarse_source
+        if coarse_source == "train_extra":
+            self.splits = ("train", "val", "test")
 
     @property
     def taxonomy(self) -> Taxonomy:
         """The 19 classes of the benchmark."""
         return CITYSCAPES
-
-    @staticmethod
-    def click_key(clip: Clip, number: int) -> str:
-        """Key of a frame in the public click files: its name without the ending.
-
-        Example:
-            >>> Cityscapes.click_key(Clip("aachen_000000_000019", {}, drive="aachen_000000"), 19)
-            'aachen_000000_000019'
-        """
-        return f"{clip.drive}_{number:06d}"
 
     def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
         """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k` with k from 1, 0 = none.
@@ -129,6 +124,12 @@ class Cityscapes(VideoDataset):
         return np.where(single & (train_ids != IGNORE_INDEX), train_ids.astype(np.int32) * 1000 + raw % 1000 + 1, 0)
 
     def _scan(self, split: str) -> list[Clip]:
+        if split == "train" and self.coarse_source == "train_extra":
+            snippets = [replace(clip, coarse={}) for clip in self._snippets("train")]
+            return snippets + self._snippets("train_extra")
+        return self._snippets(split)
+
+    def _snippets(self, split: str) -> list[Clip]:
         images = self._walk("leftImg8bit", split).get("leftImg8bit", {})
         sequences = self._walk("leftImg8bit_sequence", split).get("leftImg8bit", {})
         if not images and not sequences:

@@ -83,6 +83,15 @@ class ImportSummary:
     to_label: tuple[str, ...]
     skipped: int
 
+    def __str__(self) -> str:
+        finished = f" ({self.skipped} were there already)" if self.skipped else ""
+        return (
+            f"{len(self.clips)} clips with {self.frames} frames in {self.root}{finished}\n"
+            f"next: 1. name your classes in {self.root / CLASS_FILE}\n"
+            f"      2. make the {len(self.to_label)} label PNGs listed in {self.root / TO_LABEL_FILE}\n"
+            f"      3. thriftseg data check --dataset folder --root {self.root}"
+        )
+
 
 @dataclass(frozen=True)
 class _ClipPlan:
