@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.distributed import gloo_pool  # noqa: F401 - a fixture
+
 REFERENCE_VARIABLE = "THRIFTSEG_REFERENCE"
 
 
