@@ -66,6 +66,7 @@ class QuickstartConfig:
         height: Height of the frames in pixels.
         width: Width of the frames in pixels.
         flow_offsets: Offsets from the annotated frame that labels are propagated to.
+        click_min_component: Pixels of the smallest region without instances that gets a click.
         network: Name of the student's network, see `thriftseg.zoo.list_models`.
         network_options: Further arguments of the network.
         crop: Height and width of training crops.
@@ -85,6 +86,7 @@ class QuickstartConfig:
     height: int
     width: int
     flow_offsets: list[int]
+    click_min_component: int
     network: str
     crop: tuple[int, int]
     scale: tuple[float, float]
@@ -236,7 +238,9 @@ def _make_labels(dataset: Cityscapes, folder: Path, config: QuickstartConfig, se
 
     store = folder / "labels"
     label_propagate(dataset, "train", offsets=config.flow_offsets, store=store, progress=progress)
-    label_clicks(dataset, "train", store=store, seed=seed, progress=progress)
+    label_clicks(
+        dataset, "train", store=store, min_component=config.click_min_component, seed=seed, progress=progress
+    )
 
 
 def _student_point(
