@@ -158,8 +158,8 @@ class CityscapesLayout(Layout):
 
     def _write_coarse(self, stem: Path, drawing: Drawing) -> None:
         height, width = drawing.label.shape
-        margin, min_area = max(1, round(0.012 * height)), max(12, round(4e-4 * height * width))
-        regions = trace_coarse_regions(drawing.label, drawing.instances, margin, 0.016 * height, min_area)
+        margin, min_area = max(1, round(0.016 * height)), max(12, round(4e-4 * height * width))
+        regions = trace_coarse_regions(drawing.label, drawing.instances, margin, 0.05 * height, min_area)
         names = {**_CITYSCAPES_NAMES, IGNORE_INDEX: "unlabeled"}
         write_json(_suffixed(stem, "_polygons.json"), polygon_json(regions, names, height, width))
         drawn = fill_regions(regions, height, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +43,9 @@ def trace_regions(label: UInt8Array, instances: Int32Array) -> list[TracedRegion
     """
     found: list[tuple[float, TracedRegion]] = []
     for train_id, window, mask in _parts(label, instances):
-        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        for contour in contours:
-            points = _corners(contour, window)
+        for corner, component in _components(mask):
+            (contour,), _ = cv2.findContours(component, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+            points = _corners(contour, (window[0] + corner[0], window[1] + corner[1]))
             found.append((_filled_area(contour), TracedRegion(train_id, points)))
     return [region for _, region in sorted(found, key=_by_area)]
 
@@ -106,7 +107,7 @@ def polygon_json(regions: list[TracedRegion], names: dict[int, str], height: int
     return {"imgHeight": height, "imgWidth": width, "objects": objects}
 
 
-def _parts(label: UInt8Array, instances: Int32Array) -> list[tuple[int, tuple[int, int], npt.NDArray[np.uint8]]]:
+def _parts(label: UInt8Array, instances: Int32Array) -> list[tuple[int, tuple[int, int], UInt8Array]]:
     """Every class or object with the upper left corner (column, row) of its window and its mask therein."""
     combined = label.astype(np.int64) << 32 | instances.astype(np.int64)
     values, inverse = np.unique(combined, return_inverse=True)
@@ -117,6 +118,17 @@ def _parts(label: UInt8Array, instances: Int32Array) -> list[tuple[int, tuple[in
         x, y, width, height = cv2.boundingRect(mask)
         parts.append((int(value >> 32), (x, y), np.ascontiguousarray(mask[y : y + height, x : x + width])))
     return parts
+
+
+def _components(mask: UInt8Array) -> Iterator[tuple[tuple[int, int], UInt8Array]]:
+    """Connected pieces of a mask with the upper left corner (column, row) of their windows.
+
+    Pieces that touch at a corner only are two: otherwise two classes could cross there, and no drawing order would do.
+    """
+    count, pieces, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    for piece in range(1, count):
+        x, y, width, height = (int(value) for value in boxes[piece][:4])
+        yield (x, y), (pieces[y : y + height, x : x + width] == piece).astype(np.uint8)
 
 
 def _corners(contour: npt.NDArray[Any], window: tuple[int, int]) -> Int32Array:

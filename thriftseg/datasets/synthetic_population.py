@@ -280,11 +280,27 @@ class Population:
             depth = float(self.rng.uniform(7, 32))
             speed = -float(self.rng.uniform(3, 9))
             self._vehicle(kind, self._still(opposite - 0.3), self._passing(self._moment(), depth, speed), heading=-1)
-        if self.rng.random() < 0.5:  # overtakes the camera and so enters late
-            z = self._passing(self._moment(0.3, 0.7), 0.5, pace + float(self.rng.uniform(2.5, 5)))
-            self._vehicle(CAR, self._still(own - 2.6), z, heading=1)
-        if self.rng.random() < 0.45:
+        self._latecomer(own, pace)
+        if self.rng.random() < 0.55:
             self._tram(pace)
+
+    def _latecomer(self, own: float, pace: float) -> None:
+        """Somebody who enters the image in the middle of the clip: overtaking a moving camera, or from the side."""
+        frame = self._moment(0.3, 0.6)
+        if pace < 1.6:
+            side = float(self.rng.choice([-1.0, 1.0]))
+            depth = float(self.rng.uniform(6, 13))
+            edge = side * (0.57 * depth + 0.3)
+            walked = side * float(self.rng.uniform(1.6, 2.3)) * (self.config.times - self.config.times[frame])
+            here = self._still(float(self.camera.z[frame]) + depth)
+            self._person(self.camera.x[frame] + edge - walked, here, swing=0.5)
+        elif self.rng.random() < 0.4:
+            z = self._passing(frame, 4.0, pace + float(self.rng.uniform(2.5, 5)))
+            self._vehicle(CAR, self._still(own - 2.7), z, heading=1)
+        else:
+            side = float(self.rng.choice([-1.7, 1.5]))
+            z = self._passing(frame, 1.55 * abs(side), pace + float(self.rng.uniform(2, 4)))
+            self._two_wheeler("motorcycle", self._still(own + side), z, float(self.rng.uniform(0.7, 1.2)), ridden=True)
 
     def _shuffled_queue(self) -> list[VehicleKind]:
         count = max(1, round(self._crowd * float(self.rng.uniform(0.7, 1.6))))
@@ -318,14 +334,14 @@ class Population:
         self._add(end_face, kind.name, poses, z, instance=instance, part=1, footprint=(width * 1.15, length))
 
     def _two_wheelers(self) -> None:
-        for name, share in (("bicycle", 0.75), ("motorcycle", 0.6)):
-            for _ in range(max(1, round(self._crowd * 0.8))):
+        for name, share in (("bicycle", 0.8), ("motorcycle", 0.7)):
+            for _ in range(round(self._crowd * 2)):
                 if self.rng.random() > share:
                     continue
                 heading = 1 if self.rng.random() < 0.6 else -1
                 speed = heading * float(self.rng.uniform(2.5, 6.5))
                 side = heading * (self.plan.road / 2 - float(self.rng.uniform(0.6, 2.0)))
-                z = self._passing(self._moment(), float(self.rng.uniform(6, 20)), speed)
+                z = self._passing(self._moment(0.3, 0.95), float(self.rng.uniform(5, 15)), speed)
                 yaw = float(self.rng.uniform(0.7, 1.25)) * (1 if heading > 0 else -1)
                 self._two_wheeler(name, self._still(side), z, yaw, ridden=True)
 
