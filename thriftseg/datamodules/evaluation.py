@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules.reading import ClipReader
-from thriftseg.datamodules.transforms import Size, planar, resize_frame, resize_label
+from thriftseg.datamodules.transforms import Size, resize_frame, resize_label, write_planar
 from thriftseg.datasets.sharding import shard
 from thriftseg.flow import DIS
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample
@@ -133,7 +133,7 @@ class StreamFrames(Dataset[dict[str, Any]]):
         resized = [resize_frame(image, self.size) if self.size else image for image in images]
         backward, forward = self._flows(item, resized)
         return {
-            "frames": torch.from_numpy(np.stack([planar(image) for image in resized[len(before) :]])),
+            "frames": _stack(resized[len(before) :]),
             "label": torch.from_numpy(self._label(item, images[-1], resized[-1])),
             "scored": item.scored,
             "labelled": item.labelled,
@@ -228,6 +228,13 @@ def _store(entry: Path, backward: Float16Array, forward: Float16Array) -> None:
     with temporary.open("wb") as stream:
         np.savez(stream, backward=backward, forward=forward)
     temporary.replace(entry)
+
+
+def _stack(images: Sequence[UInt8Array]) -> torch.Tensor:
+    frames = torch.empty((len(images), 3, *images[0].shape[:2]), dtype=torch.uint8)
+    for image, out in zip(images, frames.numpy(), strict=True):
+        write_planar(image, out)
+    return frames
 
 
 def _manual(item: StreamItem) -> Sample:

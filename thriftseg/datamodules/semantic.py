@@ -9,6 +9,7 @@ import cv2
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from thriftseg.costs import AnnotationCost
@@ -185,7 +186,7 @@ class SemanticDataModule(LightningDataModule):
             dataloader_idx: Unused; every loader yields batches that say what they need.
 
         Returns:
-            A new batch: frames in [0, 1], int64 labels, float32 flow; in training also `frames_raw` (and
+            A new batch: frames in [0, 1], int64 labels, float32 flow; in training also `valid`, and `frames_raw` (and
             `neighbours_raw`), the frames before colour changes.
         """
         if not isinstance(batch, dict) or "frames" not in batch or batch["frames"].dtype != torch.uint8:
@@ -199,7 +200,8 @@ class SemanticDataModule(LightningDataModule):
         images = [key for key in ("frames", "neighbours") if key in batch]
         for key in images:
             batch[key] = batch[key].float().div_(255)
-        if "kind" in batch:
+        if "shown" in batch:
+            batch["valid"] = _shown_mask(batch.pop("shown"), batch["label"].shape[1:])
             batch |= {f"{key}_raw": batch[key] for key in images}
         if factors is not None and self.photometric is not None:
             changed = self.photometric.apply(torch.cat([batch[key] for key in images], dim=1), factors)
@@ -300,7 +302,8 @@ class SemanticDataModule(LightningDataModule):
         if self.trainer is None:
             return
         loop = self.trainer.fit_loop
-        epoch, begun = loop.epoch_progress.current.processed, loop.epoch_progress.current.ready
+        progress: Any = loop.epoch_progress.current
+        epoch, begun = progress.processed, progress.ready
         done = loop.epoch_loop.batch_progress.current.ready if begun > epoch else 0
         limit, batches = self.trainer.limit_train_batches, len(sampler) // self.batch_size
         if done >= (min(limit, batches) if isinstance(limit, int) else int(batches * (limit or 1.0))):
@@ -341,6 +344,12 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         )
     batch: dict[str, Any] = default_collate(items)
     return batch
+
+
+def _shown_mask(shown: Tensor, crop: torch.Size) -> Tensor:
+    """True inside the upper left (height, width) = `shown` (B, 2) of each crop, (B, H, W)."""
+    rows, columns = (torch.arange(size, device=shown.device) for size in crop)
+    return (rows < shown[:, :1])[:, :, None] & (columns < shown[:, 1:])[:, None, :]
 
 
 def _start_worker(worker_id: int) -> None:

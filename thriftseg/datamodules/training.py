@@ -60,13 +60,15 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         beside = self._neighbours_of(sample, rng)
         images = self.reader.frames(sample.clip, [*beside, *past])
         geometry = self.transform.draw(rng, *images[-1].shape[:2])
-        frames = torch.from_numpy(np.stack([geometry.frame(image) for image in images]))
+        frames = torch.zeros((len(images), 3, *geometry.crop), dtype=torch.uint8)
+        for image, out in zip(images, frames.numpy(), strict=True):
+            geometry.frame(image, out)
         item: dict[str, Any] = {
             "frames": frames[len(beside) :],
             "label": torch.from_numpy(self._label(sample, geometry, images[-1])),
             "kind": int(sample.kind),
             "weight": torch.tensor(sample.weight, dtype=torch.float32),
-            "valid": torch.from_numpy(geometry.valid()),
+            "shown": torch.tensor(geometry.shown),
             "id": sample.id,
         }
         if beside:

@@ -42,15 +42,10 @@ def resize_label(label: UInt8Array, size: Size) -> UInt8Array:
     return np.asarray(cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
 
 
-def planar(image: UInt8Array, size: Size | None = None) -> UInt8Array:
-    """Turn (h, w, 3) into contiguous (3, H, W), zero on the right and bottom where `size` is larger."""
+def write_planar(image: UInt8Array, out: UInt8Array) -> None:
+    """Write a frame (h, w, 3) into the upper left of `out` (3, H, W), without a copy in between."""
     height, width = image.shape[:2]
-    target = size or (height, width)
-    fill = np.empty if target == (height, width) else np.zeros
-    planes = fill((3, *target), dtype=np.uint8)
-    for plane, channel in zip(planes, cv2.split(image), strict=True):
-        plane[:height, :width] = channel
-    return planes
+    cv2.split(image, [plane[:height, :width] for plane in out])
 
 
 @dataclass(frozen=True)
@@ -78,10 +73,14 @@ class Geometry:
     crop: Size
     flip: bool = False
 
-    def frame(self, image: UInt8Array) -> UInt8Array:
-        """Frame (H, W, 3) to (3, *crop); padding is black."""
-        window = resize_frame(self._cut(image), self.shown)
-        return planar(self._mirror(window), self.crop)
+    def frame(self, image: UInt8Array, out: UInt8Array) -> None:
+        """Write the augmented frame into `out`.
+
+        Args:
+            image: Frame (H, W, 3).
+            out: Zeros (3, *crop); what stays zero is padding.
+        """
+        write_planar(self._mirror(resize_frame(self._cut(image), self.shown)), out)
 
     def label(self, label: UInt8Array) -> UInt8Array:
         """Label map (H, W) to (*crop); padding is ignored."""
@@ -106,12 +105,6 @@ class Geometry:
         for column, row, train_id in self.points(points):
             drawn[row, column] = train_id
         return drawn
-
-    def valid(self) -> BoolArray:
-        """True where the crop shows the frame, False on padding."""
-        inside = np.zeros(self.crop, dtype=np.bool_)
-        inside[: self.shown[0], : self.shown[1]] = True
-        return inside
 
     def flow(self, flow: Float32Array) -> tuple[Float32Array, BoolArray]:
         """Flow (2, H, W) between two frames of the sample, as it is between the augmented frames.
