@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from thriftseg.costs import CostModel
+from thriftseg.datamodules.mixture import Mixture, MixturePart
+from thriftseg.datasets import CamVid, Cityscapes
+from thriftseg.datasets.label_store import LabelStore, rows_equal
+from thriftseg.errors import LabelStoreError
+from thriftseg.labels.clicks import generate_clicks, import_clicks, label_clicks, scaled_min_component
+from thriftseg.types import LabelKind
+
+THING = 13
+
+
+def empty(height: int = 64, width: int = 96) -> np.ndarray:
+    return np.full((height, width), 255, np.uint8)
+
+
+class TestGenerate:
+    def test_square_is_clicked_in_its_centre(self):
+        label = empty()
+        label[10:41, 20:51] = 2
+        assert generate_clicks(label) == [(35, 25, 2)]
+
+    def test_even_square_rounds_half_up(self):
+        label = empty()
+        label[0:30, 0:30] = 2
+        assert generate_clicks(label) == [(15, 15, 2)]
+
+    def test_ring_is_clicked_on_the_ring(self):
+        label = empty()
+        label[5:45, 5:45] = 2
+        label[15:35, 15:35] = 255
+        ((column, row, train_id),) = generate_clicks(label, seed=1)
+        assert train_id == label[row, column] == 2
+        assert generate_clicks(label, seed=1) == [(column, row, 2)]
+        assert len({tuple(generate_clicks(label, seed=seed)) for seed in range(8)}) > 4
+
+    @pytest.mark.parametrize(("size", "clicks"), [(511, 0), (512, 1)])
+    def test_small_components_are_dropped(self, size, clicks):
+        label = empty()
+        label.ravel()[: 96 * 5] = 4
+        label[5, : size - 96 * 5] = 4
+        assert np.count_nonzero(label == 4) == size
+        assert len(generate_clicks(label)) == clicks
+
+    def test_diagonal_pixels_are_one_component(self):
+        label = empty()
+        np.fill_diagonal(label, 3)
+        assert len(generate_clicks(label, min_component=64)) == 1
+
+    def test_every_component_gets_a_click(self):
+        label = empty()
+        label[0:20, 0:30] = label[40:60, 0:30] = label[40:60, 50:90] = 1
+        assert [(c, r) for c, r, _ in generate_clicks(label)] == [(15, 10), (15, 50), (70, 50)]
+
+    def test_instances_are_never_dropped_and_never_merged(self):
+        label, instances = empty(), np.zeros((64, 96), np.int32)
+        label[10, 10:15] = THING
+        instances[10, 10:15] = THING * 1000
+        label[10:40, 15:45] = THING
+        instances[10:40, 15:45] = THING * 1000 + 1
+        assert generate_clicks(label, instances, {THING}) == [(12, 10, THING), (30, 25, THING)]
+
+    def test_instance_in_two_pieces_is_one_object(self):
+        label, instances = empty(), np.zeros((64, 96), np.int32)
+        for columns in (slice(0, 10), slice(80, 90)):
+            label[10:20, columns] = THING
+            instances[10:20, columns] = THING * 1000 + 7
+        ((column, row, _),) = generate_clicks(label, instances, {THING})
+        assert instances[row, column] == THING * 1000 + 7
+
+    def test_groups_are_treated_like_regions(self):
+        label, instances = empty(), np.zeros((64, 96), np.int32)
+        label[0:30, 0:30] = THING  # a group: no instance
+        label[40:45, 40:45] = THING  # too small a group
+        assert generate_clicks(label, instances, {THING}) == [(15, 15, THING)]
+
+    def test_instances_of_other_classes_are_no_objects(self):
+        label = empty()
+        label[0:30, 0:30] = 2
+        instances = np.where(label == 2, THING * 1000, 0).astype(np.int32)
+        assert generate_clicks(label, instances, {THING}) == [(15, 15, 2)]
+
+    def test_void_gets_no_click(self):
+        assert generate_clicks(empty()) == []
+
+    def test_clicks_lie_on_their_class(self):
+        rng = np.random.default_rng(0)
+        label = np.kron(rng.integers(0, 5, (8, 12)), np.ones((8, 8))).astype(np.uint8)
+        clicks = generate_clicks(label, min_component=64)
+        assert clicks
+        assert all(label[row, column] == train_id for column, row, train_id in clicks)
+
+    def test_minimum_scales_with_area(self):
+        assert scaled_min_component(1024, 2048) == 512
+        assert scaled_min_component(360, 480) == 42
+        assert scaled_min_component(2, 2) == 1
+
+
+class TestCommand:
+    def test_clicks_of_a_split(self, cityscapes_root, tmp_path):
+        dataset = Cityscapes(cityscapes_root)
+        summary = label_clicks(dataset, "train", store=tmp_path, progress=False)
+        assert (summary.images, summary.kept) == (3, 0)
+        assert summary.cost == CostModel.named("published").clicks(summary.clicks)
+        store = LabelStore(tmp_path, "clicks", dataset.taxonomy)
+        assert store.verify() == []
+        raw = json.loads(store.click_path.read_text())
+        for clip in dataset.clips("train"):
+            (number,) = clip.annotated
+            label = dataset.read_label(clip, number)
+            clicks = store.points(clip.video, number)
+            assert clicks
+            assert all(label[row, column] == train_id for column, row, train_id in clicks)
+            assert len(raw[clip.video]) == len(clicks)
+        assert f"{summary.clicks} clicks on 3 frames" in str(summary)
+
+    def test_same_seed_gives_the_same_file(self, cityscapes_root, tmp_path):
+        dataset = Cityscapes(cityscapes_root)
+        for name, workers in (("a", 1), ("b", 2)):
+            label_clicks(dataset, "train", store=tmp_path / name, workers=workers, progress=False)
+        first, second = (LabelStore(tmp_path / name, "clicks", dataset.taxonomy) for name in "ab")
+        assert rows_equal(first, second)
+        assert first.click_path.read_bytes() == second.click_path.read_bytes()
+        assert first.manifest_path.read_bytes() == second.manifest_path.read_bytes()
+
+    def test_second_run_keeps_everything(self, camvid_root, tmp_path):
+        dataset = CamVid(camvid_root)
+        first = label_clicks(dataset, "train", store=tmp_path, progress=False)
+        content = (tmp_path / "clicks/clicks.json").read_bytes()
+        again = label_clicks(dataset, "train", store=tmp_path, progress=False)
+        assert (again.images, again.kept, again.clicks) == (0, first.images, first.clicks)
+        assert (tmp_path / "clicks/clicks.json").read_bytes() == content
+        with pytest.raises(LabelStoreError, match="made in another way"):
+            label_clicks(dataset, "train", store=tmp_path, seed=1, progress=False)
+
+    def test_unreadable_label_is_listed_and_the_others_are_made(self, camvid_copy, tmp_path):
+        dataset = CamVid(camvid_copy)
+        clip = dataset.clips("train")[0]
+        broken = clip.labels[clip.annotated[0]]
+        whole = broken.read_bytes()
+        broken.write_bytes(b"no image")
+        frames = sum(len(clip.annotated) for clip in dataset.clips("train"))
+        with pytest.raises(LabelStoreError, match=rf"1 of {frames} frames got no clicks[\s\S]*{broken.name}"):
+            label_clicks(dataset, "train", store=tmp_path / "s", progress=False)
+        assert len(LabelStore(tmp_path / "s", "clicks", dataset.taxonomy).labels) == frames - 1
+        broken.write_bytes(whole)
+        assert label_clicks(dataset, "train", store=tmp_path / "s", progress=False).images == 1
+
+    def test_clicks_enter_a_mixture_as_points(self, cityscapes_root, tmp_path):
+        dataset = Cityscapes(cityscapes_root)
+        summary = label_clicks(dataset, "train", store=tmp_path, progress=False)
+        drawn = Mixture(parts=[MixturePart("clicks")], store=tmp_path).draw(dataset, "train")
+        assert {sample.kind for sample in drawn.samples} == {LabelKind.CLICKS}
+        assert sum(len(sample.points) for sample in drawn.samples) == summary.clicks
+        assert drawn.cost() == summary.cost
+
+
+class TestImport:
+    @pytest.fixture
+    def public(self, cityscapes_root, tmp_path):
+        content = {
+            clip.video: [{"cls": 7, "x": 3.7, "y": 2}, {"cls": 4, "x": 1, "y": 1}]
+            for clip in Cityscapes(cityscapes_root).clips("train")
+        }
+        path = tmp_path / "public.json"
+        path.write_text(json.dumps(content | {"elsewhere_000000_000019": []}))
+        return path
+
+    def test_public_file(self, cityscapes_root, public, tmp_path):
+        dataset = Cityscapes(cityscapes_root)
+        summary = import_clicks(dataset, "train", public, store=tmp_path)
+        assert (summary.images, summary.clicks, summary.cost.seconds) == (3, 3, 7.5)
+        store = LabelStore(tmp_path, "clicks", dataset.taxonomy)
+        assert {store.points(*frame) for frame in store.labels} == {((3, 2, 0),)}
+        assert import_clicks(dataset, "train", public, store=tmp_path).kept == 3
+
+    def test_missing_frame(self, cityscapes_root, public, tmp_path):
+        content = json.loads(public.read_text())
+        video = Cityscapes(cityscapes_root).clips("train")[1].video
+        del content[video]
+        public.write_text(json.dumps(content))
+        with pytest.raises(LabelStoreError, match=f"lacks 1 of 3 frames of split 'train'; expected a key '{video}'"):
+            import_clicks(Cityscapes(cityscapes_root), "train", public, store=tmp_path)
+
+    def test_click_outside_the_frame(self, cityscapes_root, public, tmp_path):
+        public.write_text(public.read_text().replace('"x": 3.7', '"x": 128'))
+        with pytest.raises(LabelStoreError, match="outside the frame; expected x < 128, y < 64; found x 128, y 2"):
+            import_clicks(Cityscapes(cityscapes_root), "train", public, store=tmp_path)
