@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from tests.distributed import GlooPool
+from tests.metrics import reference
+from thriftseg.errors import ConfigError
+from thriftseg.metrics import ConfusionScores
+from thriftseg.metrics.confusion import confusion_matrix
+
+SCALARS = ("miou", "macc", "pixel_accuracy", "fwiou")
+
+
+def tensors(*arrays: np.ndarray, dtype: torch.dtype = torch.uint8) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.ascontiguousarray(array)).to(dtype)[None] for array in arrays]
+
+
+class TestByHand:
+    def test_two_classes(self) -> None:
+        metric = ConfusionScores(2)
+        metric.update(torch.tensor([[[0, 0, 1], [1, 1, 0]]]), torch.tensor([[[0, 0, 0], [1, 255, 1]]]))
+        result = metric.compute()
+        assert result["confusion"].tolist() == [[2, 1, 0], [1, 1, 0]]
+        assert result["iou"].tolist() == [2 / 4, 1 / 3]
+        assert result["accuracy"].tolist() == [2 / 3, 1 / 2]
+        assert result["miou"].item() == pytest.approx(5 / 12, abs=1e-15)
+        assert result["macc"].item() == pytest.approx(7 / 12, abs=1e-15)
+        assert result["pixel_accuracy"].item() == 3 / 5
+        assert result["fwiou"].item() == pytest.approx(3 / 5 * 1 / 2 + 2 / 5 * 1 / 3, abs=1e-15)
+
+    def test_an_ignored_prediction_is_a_miss_and_nobodys_false_positive(self) -> None:
+        metric = ConfusionScores(2)
+        metric.update(torch.tensor([[[255, 0, 1, 7]]]), torch.tensor([[[0, 0, 1, 1]]]))
+        assert metric.compute()["iou"].tolist() == [1 / 2, 1 / 2]
+        assert metric.compute()["pixel_accuracy"].item() == 1 / 2
+
+    def test_absent_and_only_predicted_classes(self) -> None:
+        metric = ConfusionScores(4)
+        metric.update(torch.tensor([[[0, 0, 2, 1]]]), torch.tensor([[[0, 0, 0, 1]]]))
+        result = metric.compute()
+        np.testing.assert_array_equal(result["iou"], [2 / 3, 1, 0, np.nan])
+        np.testing.assert_array_equal(result["accuracy"], [2 / 3, 1, np.nan, np.nan])
+        assert result["miou"].item() == pytest.approx((2 / 3 + 1 + 0) / 3)  # the class only predicted counts
+        assert result["macc"].item() == pytest.approx((2 / 3 + 1) / 2)  # and here it does not
+
+    @pytest.mark.filterwarnings("ignore:The ``compute`` method")
+    def test_nothing_labelled(self) -> None:
+        metric = ConfusionScores(3)
+        assert all(metric.compute()[name].isnan() for name in SCALARS)
+        metric.update(torch.zeros(1, 4, 4, dtype=torch.int64), torch.full((1, 4, 4), 255))
+        assert metric.confusion.sum() == 0
+        assert all(metric.compute()[name].isnan() for name in SCALARS)
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+    def test_the_ignored_id_may_lie_among_the_classes(self, dtype: torch.dtype) -> None:
+        pred = torch.tensor([0, 1, 2, 0, 1], dtype=dtype)
+        target = torch.tensor([0, 0, 1, 1, 2], dtype=dtype)
+        expected = [[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 0, 0]]
+        assert confusion_matrix(pred, target, 3, ignore_index=0).tolist() == expected
+
+    def test_a_negative_ignored_id(self) -> None:
+        matrix = confusion_matrix(torch.tensor([0, 1, -100]), torch.tensor([-100, 1, 0]), 2, ignore_index=-100)
+        assert matrix.tolist() == [[0, 0, 1], [0, 1, 0]]
+
+
+class TestAgainstPlainLoops:
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+    @pytest.mark.parametrize("seed", [3, 4])
+    def test_every_type(self, seed: int, dtype: torch.dtype) -> None:
+        scene = reference.scene(seed)
+        matrix = confusion_matrix(*tensors(scene.pred, scene.target, dtype=dtype), scene.num_classes)
+        assert matrix.dtype == torch.int64
+        np.testing.assert_array_equal(matrix, reference.confusion(scene.pred, scene.target, scene.num_classes))
+
+    def test_ids_beyond_eight_bits_take_the_general_way(self) -> None:
+        scene = reference.scene(5)
+        pred, target = tensors(scene.pred, scene.target, dtype=torch.int64)
+        expected = reference.confusion(scene.pred, scene.target, scene.num_classes)
+        for other in (-1, 256, 70_000):  # 256 would become 0 if it were cut to eight bits
+            moved = pred.masked_fill(pred == 255, other)
+            np.testing.assert_array_equal(confusion_matrix(moved, target, scene.num_classes), expected)
+        wide = confusion_matrix(pred, target.masked_fill(target == 255, -1), 300, ignore_index=-1)
+        np.testing.assert_array_equal(wide[:6, :6], expected[:, :6])
+        np.testing.assert_array_equal(wide[:6, 255], expected[:, 6])
+
+    @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 1003, (1 << 17) - 1, (1 << 17) + 2, (1 << 18) + 7])
+    def test_any_number_of_pixels(self, size: int) -> None:
+        rng = np.random.default_rng(size)
+        for noise in (1.0, 0.001):
+            changes = rng.random((2, size)) < noise
+            target, pred = (rng.integers(0, 5, size)[np.cumsum(flags) - 1] for flags in changes)
+            expected = np.zeros((5, 6), np.int64)
+            np.add.at(expected, (target, pred), 1)
+            matrix = confusion_matrix(torch.from_numpy(pred), torch.from_numpy(target), 5)
+            np.testing.assert_array_equal(matrix, expected)
+
+    def test_views_and_odd_strides(self) -> None:
+        scene = reference.scene(6)
+        pred, target = tensors(scene.pred, scene.target)
+        expected = confusion_matrix(pred[:, ::2, ::3].contiguous(), target[:, ::2, ::3].contiguous(), 6)
+        assert torch.equal(confusion_matrix(pred[:, ::2, ::3], target[:, ::2, ::3], 6), expected)
+
+    def test_committed_values(self, golden_cases: list[dict[str, Any]]) -> None:
+        for case in golden_cases:
+            scene = reference.scene(case["seed"])
+            assert scene.digest == case["sha256"], "the random generator gives other scenes than those on record"
+            metric = ConfusionScores(scene.num_classes)
+            metric.update(*tensors(scene.pred, scene.target))
+            result = metric.compute()
+            assert result["confusion"].tolist() == case["confusion"]
+            np.testing.assert_allclose(result["iou"], np.array(case["iou"], float), atol=1e-9)
+            for name, value in case["scores"].items():
+                assert result[name].item() == pytest.approx(value, abs=1e-9)
+
+    def test_torchmetrics_agrees_where_every_prediction_is_a_class(self) -> None:
+        scene = reference.scene(7)
+        pred, target = tensors(np.where(scene.pred == 255, 0, scene.pred), scene.target, dtype=torch.int64)
+        ours, theirs = ConfusionScores(6), MulticlassJaccardIndex(6, ignore_index=255, average="none")
+        ours.update(pred, target)
+        theirs.update(pred, target)
+        np.testing.assert_allclose(ours.compute()["iou"].nan_to_num(0), theirs.compute(), atol=1e-6)
+
+
+class TestState:
+    def test_batches_pool(self) -> None:
+        scenes = [reference.scene(seed) for seed in range(4)]
+        once, stepwise = ConfusionScores(6), ConfusionScores(6)
+        pred, target = np.stack([s.pred for s in scenes]), np.stack([s.target for s in scenes])
+        once.update(torch.from_numpy(pred), torch.from_numpy(target))
+        for one in scenes:
+            stepwise.update(*tensors(one.pred, one.target, dtype=torch.int64))
+        assert torch.equal(once.confusion, stepwise.confusion)
+        assert once.compute()["miou"] == stepwise.compute()["miou"]
+
+    def test_clone_pickle_reset_and_half(self) -> None:
+        scene = reference.scene(0)
+        metric = ConfusionScores(6)
+        metric.update(*tensors(scene.pred, scene.target))
+        for copy in (metric.clone(), pickle.loads(pickle.dumps(metric)), metric.clone().half()):  # noqa: S301
+            assert torch.equal(copy.confusion, metric.confusion)
+            assert copy.compute()["miou"] == metric.compute()["miou"]
+        metric.reset()
+        assert metric.confusion.sum() == 0
+        assert metric.confusion.dtype == torch.int64
+
+    def test_two_processes(self, gloo_pool: GlooPool) -> None:
+        together = ConfusionScores(6)
+        for seed in range(3):  # an odd number: the processes see unequal shares
+            scene = reference.scene(seed)
+            together.update(*tensors(scene.pred, scene.target))
+        expected = together.compute()
+        for result in gloo_pool.run(share_of_scenes):
+            for name in (*SCALARS, "iou", "accuracy"):
+                np.testing.assert_allclose(result[name], expected[name], atol=1e-6)
+            assert torch.equal(result["confusion"], expected["confusion"])
+
+
+def share_of_scenes(rank: int, world: int) -> dict[str, torch.Tensor]:
+    metric = ConfusionScores(6)
+    for seed in range(rank, 3, world):
+        scene = reference.scene(seed)
+        metric.update(*tensors(scene.pred, scene.target))
+    return metric.compute()
+
+
+class TestFaults:
+    def test_unknown_true_id(self) -> None:
+        for target in (torch.tensor([0, 7]), torch.tensor([0, 7], dtype=torch.uint8), torch.tensor([0, -3])):
+            with pytest.raises(ValueError, match=r"target holds ids \[(7|-3)\]; expected 0..2 or ignore_index = 255"):
+                confusion_matrix(torch.zeros_like(target), target, 3)
+
+    def test_shapes_and_types(self) -> None:
+        with pytest.raises(ValueError, match=r"same shape, found \(1, 2\), \(2, 1\)"):
+            confusion_matrix(torch.zeros(1, 2).long(), torch.zeros(2, 1).long(), 3)
+        with pytest.raises(ValueError, match=r"integer ids, found torch.float32"):
+            confusion_matrix(torch.zeros(2), torch.zeros(2).long(), 3)
+
+    def test_class_count(self) -> None:
+        with pytest.raises(ConfigError, match="num_classes is out of range; expected at least 1; found 0"):
+            ConfusionScores(0)
+
+
+EVALUATED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+NAMES = (
+    "road,sidewalk,building,wall,fence,pole,traffic light,traffic sign,vegetation,terrain,sky,person,rider,car,truck,"
+    "bus,train,motorcycle,bicycle"
+).split(",")
+TO_CITYSCAPES = (23, 11, 17, 7, 8, 21, 20, 13, 26, 24, 33, 0)
+WITH_IGNORED = (23, 11, 17, 7, 8, 21, 20, 14, 26, 24, 25, 4)
+PREDICTED_WITH_IGNORED = (23, 11, 17, 7, 8, 21, 20, 14, 26, 24, 33, 0)
+
+
+def spoil(ids: np.ndarray) -> np.ndarray:
+    ids = ids.copy()
+    ids[50:81, 60:121], ids[200:241, 100:301], ids[300:331] = 27, 4, 29
+    return ids
+
+
+class TestCityscapes:
+    """The values of the official script."""
+
+    @pytest.mark.parametrize(
+        ("case", "kind", "truth_ids", "pred_ids"),
+        [
+            ("shift", "shift", TO_CITYSCAPES, TO_CITYSCAPES),
+            ("noise", "noise", TO_CITYSCAPES, TO_CITYSCAPES),
+            ("noise_with_unseen_and_ignored_ids", "noise", TO_CITYSCAPES, TO_CITYSCAPES),
+            ("ignored_gt_classes", "minfilter", WITH_IGNORED, PREDICTED_WITH_IGNORED),
+        ],
+    )
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+    def test_official_values(
+        self,
+        published: Path,
+        camvid_pairs: dict[str, Any],
+        case: str,
+        kind: str,
+        truth_ids: tuple[int, ...],
+        pred_ids: tuple[int, ...],
+        dtype: torch.dtype,
+    ) -> None:
+        cases = json.loads((published / "cityscapes_miou.json").read_text())["cases"]
+        expected = next(entry for entry in cases if entry["id"] == case)
+        train_ids = np.full(256, 255, np.uint8)
+        train_ids[list(EVALUATED)] = np.arange(19)
+        metric = ConfusionScores(19)
+        for target, pred in camvid_pairs[kind].values():
+            pred = np.array(pred_ids, np.uint8)[pred]
+            pred = spoil(pred) if "unseen" in case else pred
+            metric.update(*tensors(train_ids[pred], train_ids[np.array(truth_ids)[target]], dtype=dtype))
+        result = metric.compute()
+        iou = {name: value for name, value in zip(NAMES, result["iou"].tolist(), strict=True) if value == value}
+        assert iou == pytest.approx(expected["class_iou"], abs=1e-9)
+        assert result["miou"].item() == pytest.approx(expected["mIoU"], abs=1e-9)
+        derived = expected["derived_from_official_matrix"]
+        assert result["macc"].item() == pytest.approx(derived["mAcc"], abs=1e-9)
+        assert result["pixel_accuracy"].item() == pytest.approx(derived["pixel_accuracy"], abs=1e-9)
+
+
+@pytest.mark.gpu
+def test_gpu_gives_the_same_counts() -> None:
+    scene = reference.scene(8)
+    metric = ConfusionScores(6).cuda()
+    metric.update(*(tensor.cuda() for tensor in tensors(scene.pred, scene.target)))
+    np.testing.assert_array_equal(metric.confusion.cpu(), reference.confusion(scene.pred, scene.target, 6))
