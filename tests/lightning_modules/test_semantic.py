@@ -104,7 +104,7 @@ def test_a_loss_without_terms(build_module, build_data, build_trainer) -> None:
 def test_logs_every_name(build_module, build_data, build_trainer) -> None:
     data = build_data()
     module = build_module(class_names=data.class_names)
-    trainer = build_trainer(max_steps=1)
+    trainer = build_trainer(limit_train_batches=1)
     trainer.fit(module, data)
     fitted_names = set(trainer.callback_metrics)
     scores = {"miou", "macc", "pixel_accuracy", "boundary_iou", "tc"} | {f"iou/{name}" for name in data.class_names}

@@ -153,7 +153,8 @@ def _innermost(message: str) -> str:
     if not keys or not reasons:
         return _one_line(message)
     deepest = max(reasons, key=lambda line: len(line) - len(line.lstrip()))
-    return f"{'.'.join(keys)}: {_one_line(deepest.strip(' -'))}"
+    reason = re.sub(r'^Parser key "[^"]+": ', "", deepest.strip(" -"))
+    return f"{'.'.join(keys)}: {_one_line(reason)}"
 
 
 def _one_line(message: str) -> str:

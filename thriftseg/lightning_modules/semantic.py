@@ -43,7 +43,8 @@ class SemanticSegmentation(LightningModule):
     In evaluation, frames arrive in playing order; the prediction of the previous frame is kept, across batches
     too, for the temporal consistency. Logged are `val/miou`, `val/macc`, `val/pixel_accuracy`,
     `val/boundary_iou`, `val/tc`, `val/iou/<class>` (the same with `test/`), and `cost/hours` and `cost/clicks`
-    of the labels when the datamodule knows them. A class that does not occur has no score (NaN).
+    of the labels when the datamodule knows them. A class that does not occur has no score (NaN); without any pair
+    of adjacent frames there is no `val/tc`.
 
     Checkpoints name the network, the loss and the other objects in plain values, whether the module was built by
     the command line or in Python, and reload by path alone with `weights_only=True`.
@@ -176,12 +177,13 @@ class SemanticSegmentation(LightningModule):
         self._log_scores("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a reader of the network needs: class names, taxonomy, cost of the labels, version."""
+        """Add what a reader of the network needs: names, taxonomy, inference, cost of the labels."""
         checkpoint[METADATA_KEY] = {
             "version": __version__,
             "class_names": self.class_names,
             "taxonomy": self._taxonomy_name(),
             "cost": self._cost,
+            "inference": to_record(self.inference),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -242,10 +244,13 @@ class SemanticSegmentation(LightningModule):
             metric.reset()
 
     def _log_scores(self, stage: str) -> None:
-        scores = self.confusion.compute()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*called before the ``update`` method")  # a part without pairs
+            scores, boundary, consistency = (m.compute() for m in (self.confusion, self.boundary, self.consistency))
         values = {f"{stage}/{name}": scores[name] for name in ("miou", "macc", "pixel_accuracy")}
-        values[f"{stage}/boundary_iou"] = self.boundary.compute()["boundary_iou"]
-        values[f"{stage}/tc"] = self.consistency.compute()["tc"]
+        values[f"{stage}/boundary_iou"] = boundary["boundary_iou"]
+        if not consistency["tc"].isnan():
+            values[f"{stage}/tc"] = consistency["tc"]
         values |= {f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores["iou"], strict=True)}
         # Already equal in all processes; `sync_dist` only keeps the trainer from warning.
         self.log_dict(
