@@ -97,11 +97,11 @@ def test_frames_labels_and_flow_of_a_stream(squares):
     assert every[3]["label"].unique().tolist() == [0, 1]
     assert (items[7]["label"] == 255).all()
     assert not items[7]["labelled"]
-    assert not every[0]["flow_backward"].any()
+    assert not every[0]["flow"].any()
     # The ground moves 3 px to the left per frame, so frame t shows at x what frame t-1 showed at x + 3.
     ground = np.s_[30:44, 12:52]
-    assert np.median(every[3]["flow_backward"][0][ground]) == pytest.approx(3, abs=0.3)
-    assert np.median(every[3]["flow_forward"][0][ground]) == pytest.approx(-3, abs=0.3)
+    assert np.median(every[3]["flow"][0, 0][ground]) == pytest.approx(3, abs=0.3)
+    assert np.median(every[3]["flow"][1, 0][ground]) == pytest.approx(-3, abs=0.3)
 
 
 def test_evaluation_size(squares):
@@ -110,8 +110,8 @@ def test_evaluation_size(squares):
     assert item["frames"].shape == (1, 3, 24, 32)
     assert item["label"].shape == (24, 32)
     assert set(item["label"].unique().tolist()) == {0, 1}
-    assert item["flow_backward"].shape == (2, 24, 32)
-    assert np.median(item["flow_backward"][0][15:22, 6:26]) == pytest.approx(1.5, abs=0.3)
+    assert item["flow"].shape == (2, 2, 24, 32)
+    assert np.median(item["flow"][0, 0][15:22, 6:26]) == pytest.approx(1.5, abs=0.3)
 
 
 class CountingDIS(DIS):
@@ -129,11 +129,10 @@ def test_flow_is_cached_by_content(squares, tmp_path):
     cached = StreamFrames(ClipReader(squares), stream, flow=PairFlow(tmp_path, CountingDIS()))
     first, second = cached[3], cached[3]
     assert CountingDIS.calls == 2
-    for key in ("flow_backward", "flow_forward"):
-        assert (first[key] == second[key]).all()
-        assert (first[key] == plain[key]).all()
+    assert (first["flow"] == second["flow"]).all()
+    assert (first["flow"] == plain["flow"]).all()
     other_size = StreamFrames(ClipReader(squares), stream, size=(24, 32), flow=PairFlow(tmp_path, CountingDIS()))
-    assert other_size[3]["flow_backward"].shape == (2, 24, 32)
+    assert other_size[3]["flow"].shape == (2, 2, 24, 32)
     assert CountingDIS.calls == 4
     assert len(list(tmp_path.iterdir())) == 2
     assert not list(tmp_path.glob("*.tmp"))

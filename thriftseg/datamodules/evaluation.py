@@ -124,22 +124,20 @@ class StreamFrames(Dataset[dict[str, Any]]):
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Item of a batch: uint8 frames and label, float16 flow."""
+        """Item of a batch: uint8 frames and label, float16 `flow` (2, 2, H, W) backward and forward."""
         item = self.items[index]
         clip, number = item.clip, item.number
         numbers = [*clip.past(number, self.past_frames), number]
         before = [number - clip.frame_step] if item.paired else []
         images = self.reader.frames(clip, before + numbers)
         resized = [resize_frame(image, self.size) if self.size else image for image in images]
-        backward, forward = self._flows(item, resized)
         return {
             "frames": _stack(resized[len(before) :]),
             "label": torch.from_numpy(self._label(item, images[-1], resized[-1])),
             "scored": item.scored,
             "labelled": item.labelled,
             "paired": item.paired,
-            "flow_backward": torch.from_numpy(backward),
-            "flow_forward": torch.from_numpy(forward),
+            "flow": torch.from_numpy(self._flow(item, resized)),
             "video": clip.video,
             "number": number,
             "id": f"{clip.video}/{number:06d}",
@@ -162,10 +160,9 @@ class StreamFrames(Dataset[dict[str, Any]]):
             return np.full(size, IGNORE_INDEX, dtype=np.uint8)
         return resize_label(self.reader.label(_manual(item), image), (size[0], size[1]))
 
-    def _flows(self, item: StreamItem, resized: Sequence[UInt8Array]) -> tuple[Float16Array, Float16Array]:
+    def _flow(self, item: StreamItem, resized: Sequence[UInt8Array]) -> Float16Array:
         if not item.paired:
-            nothing = np.zeros((2, *resized[-1].shape[:2]), dtype=np.float16)
-            return nothing, nothing.copy()
+            return np.zeros((2, 2, *resized[-1].shape[:2]), dtype=np.float16)
         frames = item.clip.frames
         previous = item.number - item.clip.frame_step
         return self.flow.both(frames[previous], frames[item.number], resized[0], resized[-1])
@@ -185,9 +182,7 @@ class PairFlow:
     def __init__(self, folder: Path | None = None, estimator: DIS | None = None) -> None:
         self.folder, self.estimator = folder, estimator or DIS()
 
-    def both(
-        self, previous_file: Path, file: Path, previous: UInt8Array, frame: UInt8Array
-    ) -> tuple[Float16Array, Float16Array]:
+    def both(self, previous_file: Path, file: Path, previous: UInt8Array, frame: UInt8Array) -> Float16Array:
         """Flow from a frame to the previous one and back.
 
         Args:
@@ -197,22 +192,22 @@ class PairFlow:
             frame: Frame (H, W, 3) at that size.
 
         Returns:
-            Backward flow (frame to previous) and forward flow (previous to frame), (2, H, W) each.
+            Backward flow (frame to previous) and forward flow (previous to frame), (2, 2, H, W).
         """
         if self.folder is None:
             return self._estimate(previous, frame)
-        entry = self.folder / f"{self._key(previous_file, file, frame)}.npz"
+        entry = self.folder / f"{self._key(previous_file, file, frame)}.npy"
         if entry.is_file():
-            with np.load(entry) as stored:
-                return stored["backward"], stored["forward"]
-        flows = self._estimate(previous, frame)
-        _store(entry, *flows)
-        return flows
+            stored: Float16Array = np.load(entry)
+            return stored
+        flow = self._estimate(previous, frame)
+        _store(entry, flow)
+        return flow
 
-    def _estimate(self, previous: UInt8Array, frame: UInt8Array) -> tuple[Float16Array, Float16Array]:
+    def _estimate(self, previous: UInt8Array, frame: UInt8Array) -> Float16Array:
         backward = self.estimator.estimate(frame, previous)
         forward = self.estimator.estimate(previous, frame)
-        return backward.astype(np.float16), forward.astype(np.float16)
+        return np.stack([backward, forward]).astype(np.float16)
 
     def _key(self, previous_file: Path, file: Path, frame: UInt8Array) -> str:
         digest = hashlib.blake2b(f"{self.estimator} {cv2.__version__} {frame.shape}".encode(), digest_size=20)
@@ -221,12 +216,12 @@ class PairFlow:
         return digest.hexdigest()
 
 
-def _store(entry: Path, backward: Float16Array, forward: Float16Array) -> None:
+def _store(entry: Path, flow: Float16Array) -> None:
     """Write a cache entry under a temporary name first, so that a killed run leaves no half file."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     temporary = entry.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as stream:
-        np.savez(stream, backward=backward, forward=forward)
+        np.save(stream, flow)
     temporary.replace(entry)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -191,12 +192,13 @@ class SemanticDataModule(LightningDataModule):
         """
         if not isinstance(batch, dict) or "frames" not in batch or batch["frames"].dtype != torch.uint8:
             return batch
-        batch = dict(batch)
+        device = batch["frames"].device
+        numbers = {key: torch.from_numpy(value) for key, value in batch.items() if isinstance(value, np.ndarray)}
+        batch = batch | {key: value.to(device) for key, value in numbers.items()}
         factors = batch.pop("photometric", None)
         batch["label"] = batch["label"].long()
-        for key in ("flow_backward", "flow_forward"):
-            if key in batch:
-                batch[key] = batch[key].float()
+        if "flow" in batch:
+            batch["flow_backward"], batch["flow_forward"] = batch.pop("flow").float().unbind(1)
         images = [key for key in ("frames", "neighbours") if key in batch]
         for key in images:
             batch[key] = batch[key].float().div_(255)
@@ -330,7 +332,9 @@ class SemanticDataModule(LightningDataModule):
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack items into a batch.
+    """Stack items into a batch: tensors of images, arrays of numbers, lists of text.
+
+    Every tensor that leaves a worker costs a shared memory file, so numbers travel as arrays inside the message.
 
     Raises:
         ConfigError: The items differ in size.
@@ -342,8 +346,14 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             found=", ".join(f"{height}x{width}" for height, width in sorted(sizes)),
             fix="set eval_size, or eval_batch_size to 1",
         )
-    batch: dict[str, Any] = default_collate(items)
-    return batch
+    columns = {key: [item[key] for item in items] for key in items[0]}
+    return {key: _stack(values) for key, values in columns.items()}
+
+
+def _stack(values: list[Any]) -> Any:
+    if isinstance(values[0], Tensor):
+        return default_collate(values)
+    return values if isinstance(values[0], str) else np.array(values)
 
 
 def _shown_mask(shown: Tensor, crop: torch.Size) -> Tensor:

@@ -48,7 +48,7 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         return len(self.samples)
 
     def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
-        """Item of a batch, still uint8.
+        """Item of a batch: images and label as uint8 tensors, everything small as numbers.
 
         Args:
             draw: What the sampler drew; a plain index stands for epoch 0.
@@ -60,21 +60,23 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         beside = self._neighbours_of(sample, rng)
         images = self.reader.frames(sample.clip, [*beside, *past])
         geometry = self.transform.draw(rng, *images[-1].shape[:2])
-        frames = torch.zeros((len(images), 3, *geometry.crop), dtype=torch.uint8)
+        frames = torch.empty((len(images), 3, *geometry.crop), dtype=torch.uint8)
+        if geometry.padded:
+            frames.zero_()
         for image, out in zip(images, frames.numpy(), strict=True):
             geometry.frame(image, out)
         item: dict[str, Any] = {
             "frames": frames[len(beside) :],
             "label": torch.from_numpy(self._label(sample, geometry, images[-1])),
             "kind": int(sample.kind),
-            "weight": torch.tensor(sample.weight, dtype=torch.float32),
-            "shown": torch.tensor(geometry.shown),
+            "weight": np.float32(sample.weight),
+            "shown": np.array(geometry.shown),
             "id": sample.id,
         }
         if beside:
             item["neighbours"] = frames[: len(beside)]
         if self.photometric is not None:
-            item["photometric"] = torch.from_numpy(self.photometric.draw(rng))
+            item["photometric"] = self.photometric.draw(rng)
         return item
 
     def needed_frames(self) -> Iterator[tuple[Clip, int]]:

@@ -73,12 +73,17 @@ class Geometry:
     crop: Size
     flip: bool = False
 
+    @property
+    def padded(self) -> bool:
+        """Whether a part of the crop is padding."""
+        return self.shown != self.crop
+
     def frame(self, image: UInt8Array, out: UInt8Array) -> None:
         """Write the augmented frame into `out`.
 
         Args:
             image: Frame (H, W, 3).
-            out: Zeros (3, *crop); what stays zero is padding.
+            out: Array (3, *crop); padding is left as it is.
         """
         write_planar(self._mirror(resize_frame(self._cut(image), self.shown)), out)
 
