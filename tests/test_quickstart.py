@@ -122,6 +122,20 @@ def test_a_foreign_folder_is_refused_even_to_overwrite(tmp_path, tiny_yaml):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+def test_overwriting_deletes_only_what_a_quickstart_makes(tmp_path, tiny_yaml):
+    config = QuickstartConfig.load(tiny_yaml)
+    stale = tmp_path / "students/manual/result.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("{}")
+    (tmp_path / "quickstart.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("mine")
+    broken = replace(config, network="no_such_network")
+    with pytest.raises(ConfigError, match="no_such_network"):
+        quickstart(tmp_path, config=broken, overwrite=True, progress=False)
+    assert not stale.exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_shipped_config_compares_manual_with_thrifty_labels():
     config = QuickstartConfig.load()
     assert [student.key for student in config.students] == ["manual", "mixed", "clicks"]

@@ -34,7 +34,7 @@ from thriftseg.taxonomies import CITYSCAPES
 if TYPE_CHECKING:
     from thriftseg.lightning_modules import SemanticSegmentation
 
-DEMO_SEED = 1_000_003  # a street that no split contains
+DEMO_SEED = 10**12  # a street that no split contains
 DEMO_WIDTH = 512  # pixels of one panel of the video
 
 
@@ -189,6 +189,9 @@ def quickstart(
     console.print()
     console.print(cost_quality_table(points, "What the labels cost and how good the student is"))
     console.print(f"\n{time.perf_counter() - start:.0f} s. Everything is in {folder}")
+    console.print(
+        f"Next: thriftseg predict --weights {folder}/students/{best.key}/student.ckpt --input VIDEO", soft_wrap=True
+    )
     return QuickstartResult(folder, points, best.key)
 
 
@@ -203,10 +206,18 @@ def _claim(folder: Path, config: QuickstartConfig, seed: int, overwrite: bool) -
             raise ConfigError(
                 "holds a quickstart with other settings", path=folder, fix="pass --overwrite or another --out"
             )
-        shutil.rmtree(folder)
+        _clear(folder)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("is not a quickstart folder", path=folder, fix="pass another --out")
     write_bytes(marker, _json(settings))
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a quickstart makes and nothing else."""
+    for name in ("data", "data.partial", "labels", "students"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("cost_quality.png", "best_student.mp4", "results.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _dataset(folder: Path, config: QuickstartConfig, seed: int, progress: bool) -> Cityscapes:
@@ -238,9 +249,7 @@ def _make_labels(dataset: Cityscapes, folder: Path, config: QuickstartConfig, se
 
     store = folder / "labels"
     label_propagate(dataset, "train", offsets=config.flow_offsets, store=store, progress=progress)
-    label_clicks(
-        dataset, "train", store=store, min_component=config.click_min_component, seed=seed, progress=progress
-    )
+    label_clicks(dataset, "train", store=store, min_component=config.click_min_component, seed=seed, progress=progress)
 
 
 def _student_point(
@@ -292,11 +301,10 @@ def _train(
         trainer.fit(_module(config, data), datamodule=data)
     trainer.save_checkpoint(folder / "students" / student.key / "student.ckpt")
     scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    cost = data.annotation_cost
     return CostQualityPoint(
         name=student.name,
-        hours=cost.hours,
-        clicks=cost.clicks,
+        hours=scores["cost/hours"],
+        clicks=round(scores["cost/clicks"]),
         miou=scores["val/miou"],
         boundary_iou=scores["val/boundary_iou"],
         tc=scores["val/tc"],
