@@ -244,7 +244,7 @@ def test_contradicting_settings(settings, message):
 def test_unknown_weight_and_empty_split():
     with pytest.raises(MixtureError, match="not in the mixture; expected manual, flow; found refined"):
         Mixture(pattern="B3", weights={"refined": 2.0}).select(CITYSCAPES_CLIPS)
-    with pytest.raises(MixtureError, match="expected a split with labels"):
+    with pytest.raises(MixtureError, match="no frame of the split is annotated"):
         Mixture(total=1).select([Clip("v", {1: Path("1.png")})])
 
 

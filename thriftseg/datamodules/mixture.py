@@ -204,10 +204,15 @@ class Mixture:
             if not any((clip.video, annotated, offset) in taken for offset in offsets)
         ]
         wanted = part.count(len(pool))
-        if not pool or wanted > len(free):
+        if not pool:
+            raise MixtureError(
+                f"no frame of the split is annotated, which part {part.labels!r} needs",
+                fix="put the label files in place (`thriftseg data check` lists what is there) or choose another split",
+            )
+        if wanted > len(free):
             raise MixtureError(
                 f"part {part.labels!r} asks for more annotated frames than there are",
-                expected=f"at most {len(free)}" if pool else "a split with labels",
+                expected=f"at most {len(free)}",
                 found=wanted,
                 fix="lower clips, share or total",
             )
