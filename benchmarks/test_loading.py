@@ -1,0 +1,111 @@
+"""Clip loading against decoding the same files with the same workers.
+
+The floor is a loader whose items decode a frame and its label and return nothing. Blocks of both alternate, so that a
+change in the machine's load hits both, and the median of the ratios of adjacent blocks counts.
+
+Run: `pytest benchmarks/test_loading.py -m slow -s`
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from thriftseg.datamodules import SemanticDataModule
+from thriftseg.datamodules.semantic import _start_worker
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.images import write_label_png
+from thriftseg.taxonomies import CITYSCAPES, LabelClass, Taxonomy
+from thriftseg.types import Clip
+
+FRAMES = 32
+BLOCKS = 7
+WORKERS = 2
+BATCH = 4
+
+
+class Pictures(VideoDataset):
+    """Single frames with labels, in one folder."""
+
+    name = "pictures"
+    layout = "ROOT/{number}.png|jpg and ROOT/label_{number}.png"
+    how_to_get = "the benchmark writes it"
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Train ids as raw ids."""
+        return Taxonomy(
+            "train ids", 1, tuple(LabelClass(k, c.name, k, c.color) for k, c in enumerate(CITYSCAPES.classes))
+        )
+
+    def _scan(self, split: str) -> list[Clip]:
+        frames = {int(f.stem): f for f in self.root.glob("[0-9]*")}
+        labels = {int(f.stem.split("_")[1]): f for f in self.root.glob("label_*")}
+        return [Clip("pictures", frames, labels)]
+
+
+def write_pictures(root: Path, suffix: str) -> None:
+    """1024x2048 frames with the grain of a camera (4.8 MB as PNG, 1.3 MB as JPEG) and street-like label maps."""
+    rng = np.random.default_rng(0)
+    root.mkdir()
+    for number in range(FRAMES):
+        coarse = rng.integers(0, 255, (128, 256, 3), dtype=np.uint8)
+        scene = cv2.resize(coarse, (2048, 1024), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+        grain = rng.integers(-12, 13, scene.shape, dtype=np.int16)
+        cv2.imwrite(str(root / f"{number:03d}{suffix}"), np.clip(scene + grain, 0, 255).astype(np.uint8))
+        regions = cv2.resize(
+            rng.integers(0, 19, (32, 64), dtype=np.uint8), (2048, 1024), interpolation=cv2.INTER_NEAREST
+        )
+        write_label_png(root / f"label_{number:03d}.png", regions, CITYSCAPES.flat_palette())
+
+
+class Decoding:
+    """Decodes a frame and its label and throws both away."""
+
+    def __init__(self, dataset: VideoDataset) -> None:
+        self.dataset = dataset
+        (self.clip,) = dataset.clips("train")
+
+    def __len__(self) -> int:
+        return FRAMES
+
+    def __getitem__(self, number: int) -> int:
+        self.dataset.read_frame(self.clip, number)
+        self.dataset.read_label(self.clip, number)
+        return number
+
+
+def frames_per_second(batches: Iterable[object]) -> float:
+    start = time.perf_counter()
+    for _ in batches:
+        pass
+    return FRAMES / (time.perf_counter() - start)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("suffix", "least"), [(".png", 0.9), (".jpg", 0.8)])
+def test_loading_against_decoding(tmp_path: Path, suffix: str, least: float):
+    write_pictures(tmp_path / "data", suffix)
+    dataset = Pictures(tmp_path / "data")
+    module = SemanticDataModule(dataset, crop=(768, 768), batch_size=BATCH, num_workers=WORKERS)
+    module.setup("fit")
+    loading = module.train_dataloader()
+    decoding = DataLoader(
+        Decoding(dataset), BATCH, num_workers=WORKERS, persistent_workers=True, worker_init_fn=_start_worker
+    )
+    pairs = []
+    for block in range(BLOCKS + 1):
+        loading.sampler.set_epoch(block)
+        pairs.append((frames_per_second(loading), frames_per_second(decoding)))
+    del pairs[0]  # starts the workers
+    ratio = statistics.median(loaded / decoded for loaded, decoded in pairs)
+    loaded, decoded = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    print(f"\n{suffix}: loading {loaded:.1f}/s, decoding {decoded:.1f}/s, ratio {ratio:.3f} (median of {BLOCKS} pairs)")
+    assert ratio >= least
