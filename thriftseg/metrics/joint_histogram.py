@@ -2,7 +2,7 @@
 
 Label maps are piecewise constant. Two uint8 maps interleave into one 16-bit code per pixel without arithmetic, four
 pixels are looked at as one 64-bit word, and only where the word changes are its four codes put into bins, weighted by
-the number of words that follow unchanged.
+the number of words that follow unchanged. Stretches that change too often are binned pixel by pixel.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from thriftseg.arrays import Int64Array, UInt8Array
 
-UInt16Array = npt.NDArray[np.uint16]
-
 _CHUNK = 1 << 17  # pixels handled at a time: all passes over them find them in the cache
 _WORD = 4  # pixels whose codes fill 64 bits
+_DENSE = 0.4  # share of words that begin a run beyond which binning every pixel is quicker
 
 
 def as_uint8(ids: Tensor) -> UInt8Array | None:
@@ -38,22 +37,17 @@ def as_uint8(ids: Tensor) -> UInt8Array | None:
     return narrow
 
 
-def _runs_of_words(a: UInt8Array, b: UInt8Array) -> tuple[UInt16Array, Int64Array]:
-    """Runs of equal words in two flat maps: the codes `256 * a + b` of each word, (n, 4), and the lengths (n,)."""
-    pairs = np.empty((1, min(_CHUNK, a.size), 2), np.uint8)
-    begins = np.empty(pairs.shape[1] // _WORD, np.bool_)
-    words, starts = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for first in range(0, a.size, _CHUNK):
-        window = slice(first, min(first + _CHUNK, a.size))
-        size = window.stop - first
-        chunk = cv2.merge([b[None, window], a[None, window]], pairs[:, :size]).reshape(-1).view(np.uint64)
-        begins[0] = True
-        np.not_equal(chunk[1:], chunk[:-1], out=begins[1 : chunk.size])
-        positions = np.flatnonzero(begins[: chunk.size])
-        words.append(chunk[positions])
-        starts.append(positions + first // _WORD)
-    lengths = np.diff(np.concatenate(starts), append=a.size // _WORD)
-    return np.concatenate(words).view("<u2").reshape(-1, _WORD), np.asarray(lengths, np.int64)
+def _count_pixels(a: UInt8Array, b: UInt8Array, rows: int) -> Int64Array:
+    """Counts of the codes `256 * a + b` of a chunk; it holds few enough pixels for float32 counts to be exact."""
+    counts = cv2.calcHist([a, b], [0, 1], None, [rows, 256], [0, rows, 0, 256])
+    return np.asarray(counts, np.int64).reshape(-1)
+
+
+def _count_words(words: npt.NDArray[np.uint64], lengths: npt.NDArray[np.float64], rows: int) -> Int64Array:
+    """Counts of the codes in runs of words; exact, for float64 holds every pixel count."""
+    codes = words.view("<u2").reshape(-1, _WORD)
+    counts = [np.bincount(codes[:, pixel], weights=lengths, minlength=rows * 256) for pixel in range(_WORD)]
+    return np.asarray(sum(counts), np.int64)
 
 
 def joint_histogram(a: UInt8Array, b: UInt8Array, rows: int = 256) -> Int64Array:
@@ -72,12 +66,23 @@ def joint_histogram(a: UInt8Array, b: UInt8Array, rows: int = 256) -> Int64Array
         >>> int(counts[0, 2]), int(counts[1, 2]), int(counts.sum())
         (2, 1, 3)
     """
-    a, b = a.reshape(-1), b.reshape(-1)
+    a, b = a.reshape(1, -1), b.reshape(1, -1)
     whole = a.size // _WORD * _WORD
-    codes, lengths = _runs_of_words(a[:whole], b[:whole])
-    rest = a[whole:].astype(np.uint16) * 256 + b[whole:]
+    rest = a[0, whole:].astype(np.uint16) * 256 + b[0, whole:]
     counts = np.bincount(rest, minlength=rows * 256)
-    weights = lengths.astype(np.float64)  # exact up to 2**53 pixels
-    for pixel in range(_WORD):
-        counts = counts + np.bincount(codes[:, pixel], weights=weights, minlength=rows * 256)
-    return counts.astype(np.int64).reshape(rows, 256)
+    words, lengths = [], []
+    pairs = np.empty((1, min(_CHUNK, whole), 2), np.uint8)
+    for first in range(0, whole, _CHUNK):
+        window = slice(first, min(first + _CHUNK, whole))
+        part_a, part_b = a[:, window], b[:, window]
+        codes = cv2.merge([part_b, part_a], pairs[:, : part_a.size]).reshape(-1).view(np.uint64)
+        begins = np.concatenate([[True], codes[1:] != codes[:-1]])
+        if np.count_nonzero(begins) > _DENSE * codes.size:
+            counts += _count_pixels(part_a, part_b, rows)
+        else:
+            starts = np.flatnonzero(begins)
+            words.append(codes[starts])
+            lengths.append(np.diff(starts, append=codes.size).astype(np.float64))
+    if words:
+        counts += _count_words(np.concatenate(words), np.concatenate(lengths), rows)
+    return counts.reshape(rows, 256)
