@@ -64,6 +64,16 @@ def test_runs(config: Path, tiny: Path, request: pytest.FixtureRequest) -> None:
     assert main(["fit", *arguments]) == 0
 
 
+@pytest.mark.parametrize("form", [["--config={}"], ["--config", "{}"], ["-c", "{}"]], ids=str)
+def test_a_shipped_config_is_found_from_any_folder(
+    form: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [part.format(f"supervised/{CONFIGS[0].name}") for part in form]
+    assert main(["fit", *arguments, "--print_config"]) == 0
+    assert "thriftseg.datasets" in capsys.readouterr().out
+
+
 def assert_contains(parsed: object, written: object) -> None:
     """Every setting of the file arrived in the parsed config."""
     if isinstance(written, dict):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.lightning_modules import default_progress_bar, read_checkpoint
+from thriftseg.resources import config_path
 
 RUNS = "runs"
 CHECKPOINTS = "checkpoints"
@@ -111,10 +112,11 @@ def main(argv: list[str]) -> int:
     """Run a trainer command.
 
     Args:
-        argv: `fit`, `validate` or `test`, and its options.
+        argv: `fit`, `validate` or `test`, and its options. `--config` takes a file, or the name of a config that
+            ships with the package, such as `supervised/camvid_pspnet_resnet18.yaml`.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
-    TrainingCLI(argv)
+    TrainingCLI([*_with_shipped_configs(argv)])
     return 0
 
 
@@ -164,6 +166,18 @@ def _device_errors(accelerator: Any) -> Iterator[None]:
         raise ConfigError(
             f"accelerator {accelerator!r} is not available on this machine", fix="pass --trainer.accelerator cpu"
         ) from error
+
+
+def _with_shipped_configs(argv: list[str]) -> Iterator[str]:
+    """Arguments, with the names of shipped configs replaced by their paths."""
+    previous = ""
+    for argument in argv:
+        flag, _, value = argument.rpartition("=") if argument.startswith("--config=") else ("", "", argument)
+        if (flag or previous in ("-c", "--config")) and not Path(value).is_file():
+            with suppress(ConfigError):
+                value = str(config_path(value))
+        previous = argument
+        yield f"{flag}={value}" if flag else value
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

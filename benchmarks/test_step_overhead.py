@@ -1,0 +1,125 @@
+"""Time of a training step by the trainer, as a ratio to the same step in a bare loop.
+
+Both sides train the same network on the same frames, decoded once and kept in memory, with one compute thread and
+one worker process each. Blocks of steps alternate within one run and the median of the blocks' ratios is compared,
+so that other load on the machine meets both sides alike.
+
+Run: `pytest benchmarks/test_step_overhead.py -m slow -s`
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+
+from thriftseg.datamodules import SemanticDataModule
+from thriftseg.datasets import CamVid
+from thriftseg.datasets.synthetic_writer import synthesize
+from thriftseg.lightning_modules import SemanticSegmentation, default_progress_bar
+from thriftseg.losses import CrossEntropy
+from thriftseg.zoo import PSPNet
+
+STEPS_PER_BLOCK = 6
+BLOCKS = 11
+WARM_UP_BLOCKS = 2
+LIMIT = 1.05
+
+
+class BareLoop:
+    """What one would write by hand: fetch, augment colours, normalise, forward, loss, backward, step."""
+
+    def __init__(self, data: SemanticDataModule) -> None:
+        data.setup("fit")
+        self.data = data
+        self.network = network(data.num_classes)
+        self.loss = CrossEntropy()
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
+        self.schedule = torch.optim.lr_scheduler.PolynomialLR(self.optimizer, total_iters=10_000, power=0.9)
+        self.batches = self._endless()
+
+    def steps(self, count: int) -> float:
+        """Seconds for a number of steps."""
+        start = time.perf_counter()
+        for _ in range(count):
+            batch = self.data.on_after_batch_transfer(next(self.batches))
+            frames = self.network.preprocessing(batch["frames"])
+            loss = self.loss(self.network(frames), batch["label"], batch["weight"])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+        return time.perf_counter() - start
+
+    def _endless(self) -> Iterator[dict[str, Any]]:
+        loader = self.data.train_dataloader()
+        while True:
+            yield from loader
+
+
+class Alternate(Callback):
+    """After each block of the trainer's steps, runs and times as many bare ones."""
+
+    def __init__(self, bare: BareLoop) -> None:
+        self.bare = bare
+        self.ratios: list[float] = []
+        self.start = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the first block."""
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        """Close a block of the trainer, run a bare one, and start the next."""
+        if trainer.global_step % STEPS_PER_BLOCK:
+            return
+        trained = time.perf_counter() - self.start
+        self.ratios.append(trained / self.bare.steps(STEPS_PER_BLOCK))
+        self.start = time.perf_counter()
+
+
+def network(num_classes: int) -> PSPNet:
+    torch.manual_seed(0)
+    return PSPNet(num_classes)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_step_overhead(tmp_path: Path, one_thread: None) -> None:
+    synthesize(
+        tmp_path / "camvid", layout="camvid", train_clips=6, val_clips=1, frames=16, height=96, width=128, jobs=1
+    )
+
+    def data() -> SemanticDataModule:
+        return SemanticDataModule(
+            CamVid(tmp_path / "camvid"), crop=(64, 96), batch_size=4, num_workers=1, cache="ram", scale=(1.0, 1.5)
+        )
+
+    alternate = Alternate(BareLoop(data()))
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=STEPS_PER_BLOCK * (BLOCKS + WARM_UP_BLOCKS),
+        limit_val_batches=0,
+        callbacks=[alternate, default_progress_bar()],
+        logger=CSVLogger(tmp_path),
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(SemanticSegmentation(network(11)), data())
+    ratio = statistics.median(alternate.ratios[WARM_UP_BLOCKS:])
+    print(f"\nstep of the trainer / bare step: {ratio:.3f} (median of {BLOCKS} blocks; limit {LIMIT})")
+    assert ratio <= LIMIT
