@@ -72,7 +72,9 @@ def trainer_with(world: int, *callbacks: Callback) -> Trainer:
 
 def module_with(num_classes: int, **settings: Any) -> SemanticSegmentation:
     torch.manual_seed(0)
-    return SemanticSegmentation(PSPNet(num_classes, decoder_channels=8, dropout=0.0), **settings)
+    return SemanticSegmentation(
+        PSPNet(num_classes, backbone="mobilenet_v2", decoder_channels=8, dropout=0.0), **settings
+    )
 
 
 def gradient(rank: int, world: int, reduction: str, empty_rank: int | None) -> tuple[torch.Tensor, float]:

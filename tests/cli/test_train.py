@@ -23,7 +23,12 @@ CONFIG = {
     },
     "model": {
         "class_path": "thriftseg.lightning_modules.SemanticSegmentation",
-        "init_args": {"network": {"class_path": "thriftseg.zoo.PSPNet", "init_args": {"decoder_channels": 8}}},
+        "init_args": {
+            "network": {
+                "class_path": "thriftseg.zoo.PSPNet",
+                "init_args": {"backbone": "mobilenet_v2", "decoder_channels": 8},
+            }
+        },
     },
     "data": {
         "class_path": "thriftseg.datamodules.SemanticDataModule",

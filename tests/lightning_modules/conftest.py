@@ -31,7 +31,9 @@ def build_data(camvid_root: Path) -> Callable[..., SemanticDataModule]:
 def build_module() -> Callable[..., SemanticSegmentation]:
     def build(seed: int = 0, **settings: Any) -> SemanticSegmentation:
         torch.manual_seed(seed)
-        return SemanticSegmentation(PSPNet(NUM_CLASSES, decoder_channels=8, dropout=0.0), **settings)
+        return SemanticSegmentation(
+            PSPNet(NUM_CLASSES, backbone="mobilenet_v2", decoder_channels=8, dropout=0.0), **settings
+        )
 
     return build
 

@@ -47,7 +47,7 @@ def test_hyper_parameters_are_plain(trained) -> None:
     hyper_parameters = torch.load(path, weights_only=True)["hyper_parameters"]
     assert hyper_parameters["network"] == {
         "class_path": "thriftseg.zoo.PSPNet",
-        "init_args": PSPNet(11, decoder_channels=8, dropout=0.0).init_args,
+        "init_args": PSPNet(11, backbone="mobilenet_v2", decoder_channels=8, dropout=0.0).init_args,
     }
     assert hyper_parameters["loss"]["init_args"] == {
         "class_weights": [0.5] * 11,
@@ -191,14 +191,14 @@ def test_only_networks_are_built(trained, tmp_path: Path, class_path: str) -> No
 
 
 def test_weights_of_another_network(trained, tmp_path: Path) -> None:
-    record = PSPNet(7, decoder_channels=8).record
+    record = PSPNet(7, backbone="mobilenet_v2", decoder_channels=8).record
     path = save_changed(trained[1], tmp_path / "wrong.ckpt", hyper_parameters={"network": record})
     with pytest.raises(CheckpointError, match=r"another network than PSPNet; found 0 missing, 0 unknown, 2 of another"):
         load_network(path)
 
 
 def test_resuming_with_another_network_is_refused(trained, build_data, build_trainer) -> None:
-    other = SemanticSegmentation(PSPNet(11, decoder_channels=4))
+    other = SemanticSegmentation(PSPNet(11, backbone="mobilenet_v2", decoder_channels=4))
     with pytest.raises(CheckpointError, match="belong to another network"):
         build_trainer(max_steps=2).fit(other, build_data(), ckpt_path=trained[1])
 

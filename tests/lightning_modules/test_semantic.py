@@ -82,7 +82,7 @@ def test_pooled_mean_of_one_process() -> None:
 
 def test_auxiliary_loss_is_weighted_and_logged() -> None:
     torch.manual_seed(0)
-    network = PSPNet(11, decoder_channels=8, dropout=0.0, auxiliary=True)
+    network = PSPNet(11, backbone="mobilenet_v2", decoder_channels=8, dropout=0.0, auxiliary=True)
     logged: dict[str, float] = {}
     module = SemanticSegmentation(network, auxiliary_weight=0.4)
     module.log = lambda name, value, **kwargs: logged.update({name: float(value)})
@@ -271,16 +271,16 @@ def test_compiled_training(build_module, build_data, build_trainer) -> None:
 
 def test_class_names_must_fit() -> None:
     with pytest.raises(ConfigError, match="expected 11 names; found 2"):
-        SemanticSegmentation(PSPNet(11, decoder_channels=8), class_names=["a", "b"])
+        SemanticSegmentation(PSPNet(11, backbone="mobilenet_v2", decoder_channels=8), class_names=["a", "b"])
 
 
 def test_negative_auxiliary_weight() -> None:
     with pytest.raises(ConfigError, match="auxiliary_weight is out of range"):
-        SemanticSegmentation(PSPNet(11, decoder_channels=8), auxiliary_weight=-1)
+        SemanticSegmentation(PSPNet(11, backbone="mobilenet_v2", decoder_channels=8), auxiliary_weight=-1)
 
 
 def test_boundary_ratio_replaces_the_width() -> None:
-    module = SemanticSegmentation(PSPNet(11, decoder_channels=8), boundary_ratio=0.1)
+    module = SemanticSegmentation(PSPNet(11, backbone="mobilenet_v2", decoder_channels=8), boundary_ratio=0.1)
     label = torch.from_numpy(np.repeat(np.arange(2), 20)[None].repeat(40, 0)[None])
     module.boundary.update(label, label)
     assert module.boundary.compute()["boundary_iou"].item() == 1.0
