@@ -15,6 +15,7 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
 
+_STRIPE = 32  # rows handled at a time: all passes over them find them in the cache
 _NO_MAP = np.empty(0, np.int16)  # whole-number positions need no table of fractions
 
 
@@ -24,11 +25,11 @@ def _check_flow(flow: Float32Array, size: tuple[int, ...], name: str = "flow") -
     return flow.astype(np.float32, copy=False)
 
 
-def _end_points(flow: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Columns and rows that the pixels of a (2, H, W) flow point to, each (H, W)."""
+def _end_points(flow: Float32Array, first_row: int = 0) -> tuple[Float32Array, Float32Array]:
+    """Columns and rows that the pixels of a (2, H, W) flow, or of a stripe of one, point to, each (H, W)."""
     _, height, width = flow.shape
     columns = np.arange(width, dtype=np.float32)
-    rows = np.arange(height, dtype=np.float32)[:, None]
+    rows = np.arange(first_row, first_row + height, dtype=np.float32)[:, None]
     return columns + flow[0], rows + flow[1]
 
 
@@ -57,14 +58,13 @@ def _sample_bilinear(flow: Float32Array, columns: Float32Array, rows: Float32Arr
     columns, rows = _clamp(columns, 0, width - 1), _clamp(rows, 0, height - 1)
     left, top = np.floor(columns), np.floor(rows)
     across, down = columns - left, rows - top
-    corner = _pixel_map(left, top)
-    channels_last = np.ascontiguousarray(flow.transpose(1, 2, 0))
     sampled = np.zeros((2, *columns.shape), np.float32)
-    for step_right, step_down in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        position = corner + np.array([step_right, step_down], np.int16)
-        values = cv2.remap(channels_last, position, _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        weight = (across if step_right else 1 - across) * (down if step_down else 1 - down)
-        sampled += weight * values.transpose(2, 0, 1)
+    for right, below in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        positions = _pixel_map(left + np.float32(right), top + np.float32(below))
+        weight = (across if right else 1 - across) * (down if below else 1 - down)
+        for total, channel in zip(sampled, flow, strict=True):
+            values = cv2.remap(channel, positions, _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            total += weight * values
     return sampled
 
 
@@ -97,6 +97,20 @@ def warp_labels(label: UInt8Array, flow: Float32Array, fill: int = 255) -> UInt8
     return np.asarray(warped, np.uint8)
 
 
+def _passes_check(
+    backward: Float32Array, forward: Float32Array, first_row: int, alpha: float, beta: float
+) -> BoolArray:
+    """The check on a stripe of the backward flow, (2, H', W), against all of the forward flow, (2, H, W)."""
+    _, height, width = forward.shape
+    columns, rows = _end_points(backward, first_row)
+    returned = _sample_bilinear(forward, columns, rows)
+    gap = np.square(backward + returned).sum(axis=0)
+    lengths = np.square(backward).sum(axis=0) + np.square(returned).sum(axis=0)
+    column, row = _nearest(columns), _nearest(rows)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return np.asarray(inside & (gap <= np.float32(alpha) * lengths + np.float32(beta)), np.bool_)
+
+
 def consistency_mask_np(
     flow_backward: Float32Array, flow_forward: Float32Array, alpha: float = 0.01, beta: float = 0.5
 ) -> BoolArray:
@@ -116,14 +130,12 @@ def consistency_mask_np(
     """
     flow_backward = _check_flow(flow_backward, flow_backward.shape[1:], "flow_backward")
     flow_forward = _check_flow(flow_forward, flow_backward.shape[1:], "flow_forward")
-    _, height, width = flow_backward.shape
-    columns, rows = _end_points(flow_backward)
-    returned = _sample_bilinear(flow_forward, columns, rows)
-    gap = np.square(flow_backward + returned).sum(axis=0)
-    lengths = np.square(flow_backward).sum(axis=0) + np.square(returned).sum(axis=0)
-    column, row = _nearest(columns), _nearest(rows)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return np.asarray(inside & (gap <= np.float32(alpha) * lengths + np.float32(beta)), np.bool_)
+    forward = np.ascontiguousarray(flow_forward)
+    mask = np.empty(flow_backward.shape[1:], np.bool_)
+    for first_row in range(0, len(mask), _STRIPE):
+        stripe = slice(first_row, first_row + _STRIPE)
+        mask[stripe] = _passes_check(flow_backward[:, stripe], forward, first_row, alpha, beta)
+    return mask
 
 
 def compose(flow_ab: Float32Array, flow_bc: Float32Array) -> Float32Array:
@@ -141,7 +153,7 @@ def compose(flow_ab: Float32Array, flow_bc: Float32Array) -> Float32Array:
     """
     flow_ab = _check_flow(flow_ab, flow_ab.shape[1:], "flow_ab")
     flow_bc = _check_flow(flow_bc, flow_ab.shape[1:], "flow_bc")
-    return np.asarray(flow_ab + _sample_bilinear(flow_bc, *_end_points(flow_ab)), np.float32)
+    return np.asarray(flow_ab + _sample_bilinear(np.ascontiguousarray(flow_bc), *_end_points(flow_ab)), np.float32)
 
 
 class DIS:
