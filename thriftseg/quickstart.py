@@ -14,17 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress, track
 
 from thriftseg import __version__
-from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules.mixture import Mixture, MixturePart
 from thriftseg.datasets.atomic import write_bytes
 from thriftseg.datasets.cityscapes import Cityscapes
-from thriftseg.drawing import VideoWriter, blend, contact_sheet, error_map, legend
+from thriftseg.drawing import VideoWriter, compare
 from thriftseg.errors import ConfigError
 from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
 from thriftseg.reports.tables import cost_quality_table
@@ -356,25 +353,8 @@ def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int,
             batch = torch.from_numpy(frame.image).permute(2, 0, 1)[None].float() / 255
             logits, state = network.step(network.preprocessing(batch), state)
             prediction = logits.argmax(1)[0].to(torch.uint8).numpy()
-            video.write(_demo_picture(frame.image, frame.label, prediction))
-
-
-def _demo_picture(image: UInt8Array, truth: UInt8Array, prediction: UInt8Array) -> UInt8Array:
-    size = (DEMO_WIDTH, round(image.shape[0] * DEMO_WIDTH / image.shape[1]))
-    image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    truth, prediction = (
-        np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-        for label in (truth, prediction)
-    )
-    palette = CITYSCAPES.palette
-    pictures = [
-        image,
-        error_map(prediction, truth),
-        blend(image, truth, palette, 0.6),
-        blend(image, prediction, palette, 0.6),
-    ]
-    sheet = contact_sheet(pictures, ["frame", "errors in red", "truth", "student"], columns=2)
-    return np.concatenate([sheet, legend(CITYSCAPES.class_names, palette, sheet.shape[1])])
+            names, palette = CITYSCAPES.class_names, CITYSCAPES.palette
+            video.write(compare(frame.image, frame.label, prediction, names, palette, width=DEMO_WIDTH))
 
 
 @contextmanager
@@ -385,8 +365,7 @@ def _quiet_libraries() -> Iterator[None]:
     for each in chatty:
         each.setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", module="lightning")
         try:
             yield
         finally:

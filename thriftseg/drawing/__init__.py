@@ -11,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+from thriftseg.drawing.comparison import compare
 from thriftseg.drawing.overlay import (
     CORRECT_COLOR,
     IGNORED_COLOR,
@@ -33,6 +34,7 @@ __all__ = [
     "VideoWriter",
     "blend",
     "colorize",
+    "compare",
     "contact_sheet",
     "error_map",
     "legend",
