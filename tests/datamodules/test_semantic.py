@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import Mixture, MixturePart, NeighbourPolicy, SemanticDataModule
+from thriftseg.datasets import create
 from thriftseg.datasets.images import write_label_png
 from thriftseg.datasets.label_rows import action_id
 from thriftseg.datasets.label_store import LabelStore
@@ -302,6 +303,21 @@ def test_interrupted_run_goes_on_with_the_batches_it_had_ahead(squares, tmp_path
     rest = train(squares, tmp_path / "rest", workers, resume=tmp_path / "whole" / checkpoint)
     assert rest.seen["train"] == whole.seen["train"][steps:]
     assert rest.seen["sums"] == whole.seen["sums"][steps:]
+
+
+@pytest.mark.parametrize("layout", ["cityscapes", "camvid"])
+def test_true_folder_layouts(synthesize_layout, layout):
+    dataset = create(layout, synthesize_layout(layout))
+    module = make(dataset, crop=(48, 64), past_frames=1, num_workers=1)
+    batch = batches(module)[0]
+    assert batch["frames"].shape == (2, 2, 3, 48, 64)
+    known = batch["label"][batch["label"] != 255]
+    assert 0 < known.numel()
+    assert known.max() < module.num_classes
+    stream = [module.on_after_batch_transfer(batch, 0) for batch in module.val_dataloader()]
+    labels = sum(len(clip.labels) for clip in dataset.clips("val"))
+    assert sum(int(batch["scored"].sum()) for batch in stream) == labels > 0
+    assert sum(int(batch["paired"].sum()) for batch in stream) > 0
 
 
 def read_everything(module: SemanticDataModule) -> None:

@@ -55,7 +55,7 @@ class SemanticDataModule(LightningDataModule):
         eval_size: Height and width to evaluate at, if not the working size. Labels are resized along.
         tc: Which pairs of adjacent frames are evaluated for temporal consistency: those that end at a labelled frame,
             all, or none.
-        flow_cache: Folder that keeps the optical flow of evaluated pairs between epochs and runs. It takes 16 bytes
+        flow_cache: Folder that keeps the optical flow of evaluated pairs between epochs and runs. It takes 8 bytes
             per pixel and pair.
         num_workers: Worker processes per loader; 0 loads in the main process.
         cache: "ram" decodes every needed frame once, at set-up, and shares the arrays with forked workers.
