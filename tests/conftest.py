@@ -83,3 +83,28 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoint["thriftseg"]["taxonomy"] = CAMVID.name  # comes from the data module of a true run
     torch.save(checkpoint, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def folder_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own clips: three classes, every second frame labelled."""
+    import cv2
+    import numpy as np
+
+    from thriftseg.datasets.images import write_label_png
+    from thriftseg.datasets.synthetic import SceneConfig, render_clip
+
+    root = tmp_path_factory.mktemp("own")
+    ground, vehicle, other = 0, 1, 2
+    (root / "classes.yaml").write_text("classes: [{name: ground}, {name: vehicle}, {name: other}]\n")
+    to_three = np.full(256, other, np.uint8)
+    to_three[[0, 1, 9]], to_three[13:19], to_three[255] = ground, vehicle, 255
+    for split, seed in (("train", 1), ("train", 2), ("val", 3)):
+        clip = root / split / f"street{seed}"
+        for folder in ("frames", "labels"):
+            (clip / folder).mkdir(parents=True)
+        for number, frame in enumerate(render_clip(SceneConfig(height=64, width=128, num_frames=6, seed=seed))):
+            cv2.imwrite(str(clip / "frames" / f"{number:06d}.png"), frame.image[..., ::-1])
+            if number % 2:
+                write_label_png(clip / "labels" / f"{number:06d}.png", to_three[frame.label])
+    return root

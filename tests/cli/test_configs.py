@@ -40,7 +40,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_promised_configs_exist() -> None:
-    assert {path.stem.split("_")[0] for path in CONFIGS} == {"camvid", "cityscapes", "idd", "veis"}
+    assert {path.stem.split("_")[0] for path in CONFIGS} == {"camvid", "cityscapes", "folder", "idd", "veis"}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=by_stem)
