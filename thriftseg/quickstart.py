@@ -218,7 +218,7 @@ def _clear(folder: Path) -> None:
 
 
 def _dataset(folder: Path, config: QuickstartConfig, seed: int, progress: bool) -> Cityscapes:
-    from thriftseg.datasets.synthetic_writer import synthesize
+    from thriftseg.datasets.synthetic import synthesize
 
     root, unfinished = folder / "data", folder / "data.partial"
     if root.is_dir():
@@ -296,7 +296,7 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trainer.fit(_module(config, data), datamodule=data)
-    trainer.save_checkpoint(folder / "students" / student.key / "student.ckpt")
+    trainer.save_checkpoint(folder / "students" / student.key / "student.ckpt", weights_only=True)
     scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return CostQualityPoint(
         name=student.name,
