@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
-from thriftseg.datasets.synthetic_writer import synthesize
+from thriftseg.datasets.synthetic import synthesize
 from thriftseg.lightning_modules import SemanticSegmentation, default_progress_bar
 from thriftseg.losses import CrossEntropy
 from thriftseg.zoo import PSPNet

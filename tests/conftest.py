@@ -25,7 +25,7 @@ def reference_dir() -> Path:
 @pytest.fixture(scope="session")
 def synthesize_layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function that writes a small data set in a layout, once per session."""
-    from thriftseg.datasets.synthetic_writer import synthesize
+    from thriftseg.datasets.synthetic import synthesize
 
     made: dict[str, Path] = {}
 

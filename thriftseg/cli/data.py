@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from thriftseg.datamodules.mixture_list import MixtureList
     from thriftseg.datasets import VideoDataset
 
-LAYOUTS = ("cityscapes", "camvid", "idd", "veis")
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the sub-commands and their options."""
@@ -51,8 +49,10 @@ def _check(args: Namespace) -> int:
 
 
 def _declare_synthesize(parser: ArgumentParser) -> None:
+    from thriftseg.datasets.synthetic import LAYOUTS
+
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="root of the data set to write")
-    parser.add_argument("--layout", choices=LAYOUTS, default="cityscapes", help="folder layout")
+    parser.add_argument("--layout", choices=list(LAYOUTS), default="cityscapes", help="folder layout")
     parser.add_argument("--train_clips", type=int, default=8, help="clips to train on")
     parser.add_argument("--val_clips", type=int, default=4, help="clips to validate on")
     parser.add_argument("--test_clips", type=int | None, help="clips to test on; if unset what the layout needs")
@@ -67,7 +67,7 @@ def _declare_synthesize(parser: ArgumentParser) -> None:
 def _synthesize(args: Namespace) -> int:
     from rich.progress import Progress
 
-    from thriftseg.datasets.synthetic_writer import synthesize
+    from thriftseg.datasets.synthetic import synthesize
 
     with Progress(transient=True) as bar:
         task = bar.add_task("rendering clips", total=None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thriftseg.datasets.synthetic_textures import (
+from thriftseg.datasets.synthetic.textures import (
     DARK,
     GLASS,
     Color,

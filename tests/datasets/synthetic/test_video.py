@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from thriftseg.datasets.synthetic import RenderedFrame, SceneConfig, StreetVideo, boxes_of, render_clip
-from thriftseg.datasets.synthetic_polygons import fill_regions, trace_coarse_regions, trace_regions
-from thriftseg.datasets.synthetic_render import FIRST_SURFACE, GROUND, SKY, Renderer
-from thriftseg.datasets.synthetic_scene import STREET, Surface, upright
-from thriftseg.datasets.synthetic_street import build_scene
-from thriftseg.datasets.synthetic_textures import Texture
+from thriftseg.datasets.synthetic.render import FIRST_SURFACE, GROUND, SKY, Renderer
+from thriftseg.datasets.synthetic.scene import STREET, Surface, upright
+from thriftseg.datasets.synthetic.street import build_scene
+from thriftseg.datasets.synthetic.textures import Texture
+from thriftseg.datasets.synthetic.tracing import fill_regions, trace_coarse_regions, trace_regions
 from thriftseg.errors import ConfigError
 from thriftseg.flow import warp_labels
 from thriftseg.taxonomies import CITYSCAPES

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import Float32Array
-from thriftseg.datasets.synthetic_textures import Color, Texture
+from thriftseg.datasets.synthetic.textures import Color, Texture
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import CITYSCAPES
 

@@ -15,9 +15,8 @@ from thriftseg.datasets.cityscapes import Cityscapes
 from thriftseg.datasets.idd import IDD
 from thriftseg.datasets.images import read_label_png
 from thriftseg.datasets.polygons import draw_labels, read_polygons
-from thriftseg.datasets.synthetic import SceneConfig, StreetVideo
-from thriftseg.datasets.synthetic_layouts import LAYOUTS, CityscapesLayout
-from thriftseg.datasets.synthetic_writer import synthesize
+from thriftseg.datasets.synthetic import LAYOUTS, SceneConfig, StreetVideo, synthesize
+from thriftseg.datasets.synthetic.layouts import CityscapesLayout
 from thriftseg.datasets.veis import VEIS
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import CAMVID, CITYSCAPES

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thriftseg.datasets import synthetic_sprites as sprites
-from thriftseg.datasets import synthetic_textures as textures
-from thriftseg.datasets.synthetic_scene import (
+from thriftseg.datasets.synthetic import sprites, textures
+from thriftseg.datasets.synthetic.scene import (
     BACKDROP,
     INSTANCES_PER_CLASS,
     OUTER,
@@ -25,7 +24,7 @@ from thriftseg.datasets.synthetic_scene import (
     assemble,
     upright,
 )
-from thriftseg.datasets.synthetic_textures import Texture
+from thriftseg.datasets.synthetic.textures import Texture
 from thriftseg.types import IGNORE_INDEX
 
 BEHIND = 12.0

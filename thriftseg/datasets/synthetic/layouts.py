@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import Int32Array, UInt8Array
-from thriftseg.datasets.synthetic_polygons import fill_regions, polygon_json, trace_coarse_regions, trace_regions
-from thriftseg.datasets.synthetic_render import Drawing
-from thriftseg.datasets.synthetic_scene import INSTANCES_PER_CLASS
+from thriftseg.datasets.synthetic.render import Drawing
+from thriftseg.datasets.synthetic.scene import INSTANCES_PER_CLASS
+from thriftseg.datasets.synthetic.tracing import fill_regions, polygon_json, trace_coarse_regions, trace_regions
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD_TABLE
 from thriftseg.types import IGNORE_INDEX
 

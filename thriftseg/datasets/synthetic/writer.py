@@ -18,9 +18,10 @@ import numpy as np
 from thriftseg import __version__
 from thriftseg.arrays import Int64Array, UInt8Array
 from thriftseg.datasets.atomic import write_bytes
-from thriftseg.datasets.synthetic import SceneConfig, StreetVideo
-from thriftseg.datasets.synthetic_layouts import LAYOUTS, ClipName, ImageFormat, annotated_position
-from thriftseg.datasets.synthetic_render import Drawing
+from thriftseg.datasets.synthetic.layouts import LAYOUTS, ClipName, ImageFormat, annotated_position
+from thriftseg.datasets.synthetic.render import Drawing
+from thriftseg.datasets.synthetic.scene import SceneConfig
+from thriftseg.datasets.synthetic.video import StreetVideo
 from thriftseg.errors import ConfigError
 from thriftseg.flow import DIS, warp_labels
 from thriftseg.taxonomies import CITYSCAPES

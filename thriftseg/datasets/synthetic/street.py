@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import Float32Array
-from thriftseg.datasets import synthetic_textures as textures
-from thriftseg.datasets.synthetic_population import Population
-from thriftseg.datasets.synthetic_scene import (
+from thriftseg.datasets.synthetic import textures
+from thriftseg.datasets.synthetic.population import Population
+from thriftseg.datasets.synthetic.scene import (
     TRAIN_ID,
     VIEW_DISTANCE,
     Camera,

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
-from thriftseg.datasets.synthetic_render import Drawing, Renderer
-from thriftseg.datasets.synthetic_scene import INSTANCES_PER_CLASS, SceneConfig
-from thriftseg.datasets.synthetic_street import build_scene
-
-__all__ = ["ObjectBox", "RenderedFrame", "SceneConfig", "StreetVideo", "render_clip"]
+from thriftseg.datasets.synthetic.render import Drawing, Renderer
+from thriftseg.datasets.synthetic.scene import INSTANCES_PER_CLASS, SceneConfig
+from thriftseg.datasets.synthetic.street import build_scene
 
 
 @dataclass(frozen=True)
