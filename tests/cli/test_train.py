@@ -9,6 +9,7 @@ import yaml
 
 from thriftseg.cli.main import main
 from thriftseg.lightning_modules import SemanticSegmentation, load_network
+from thriftseg.taxonomies import CAMVID
 from thriftseg.zoo import SlidingWindow
 
 CONFIG = {
@@ -107,10 +108,13 @@ def test_settings_of_the_command_line_win_over_the_checkpoint(thriftseg, folder:
     assert thriftseg("fit", "--trainer.limit_val_batches=1", "--name=first") == 0
     checkpoint = folder / "runs" / "first" / "checkpoints" / "last.ckpt"
     sliding = ["--model.inference=thriftseg.zoo.SlidingWindow", "--model.inference.crop=[32,32]"]
-    arguments = [*sliding, f"--ckpt_path={checkpoint}", "--trainer.limit_train_batches=1", "--trainer.max_epochs=2"]
+    fewer = ["--trainer.limit_train_batches=1", "--trainer.max_epochs=2", "--data.resize=[32,64]"]
+    arguments = [*sliding, f"--ckpt_path={checkpoint}", *fewer]
     assert thriftseg("fit", "--name=second", *arguments) == 0
     last = folder / "runs/second/checkpoints/last.ckpt"
-    assert load_network(last).metadata["inference"]["init_args"]["crop"] == [32, 32]
+    loaded = load_network(last)
+    assert (loaded.inference, loaded.eval_size) == (SlidingWindow((32, 32)), (32, 64))
+    assert loaded.palette == tuple(CAMVID.palette)
     assert SemanticSegmentation.load_from_checkpoint(last, weights_only=True).inference == SlidingWindow((32, 32))
 
 

@@ -97,6 +97,22 @@ def test_earlier_results_are_kept_unless_told_otherwise(tmp_path, tiny_weights, 
     assert [path.name for path in (tmp_path / "labels").iterdir()] == ["10.png"]
 
 
+def test_working_size_window_and_colours_are_those_of_the_training_run(tmp_path, tiny_weights, frames_dir):
+    checkpoint = torch.load(tiny_weights, weights_only=True)
+    window = {"class_path": "thriftseg.zoo.inference.SlidingWindow", "init_args": {"crop": [16, 24], "stride": None}}
+    palette = [[index, 7, 9] for index in range(CAMVID.num_classes)]
+    checkpoint["thriftseg"] |= {"eval_size": [24, 32], "taxonomy": "mine", "palette": palette, "inference": window}
+    torch.save(checkpoint, tmp_path / "run.ckpt")
+    frame = frames_dir / "1.png"
+    own = predict(tmp_path / "run.ckpt", frame, tmp_path / "own", device="cpu", progress=False)
+    settings = {"resize": (24, 32), "inference": SlidingWindow((16, 24))}
+    told = predict(tiny_weights, frame, tmp_path / "told", device="cpu", progress=False, **settings)
+    untold = predict(tiny_weights, frame, tmp_path / "untold", device="cpu", progress=False)
+    assert own.share == told.share != untold.share
+    assert (own.resized, told.resized, untold.resized) == ((24, 32), (24, 32), None)
+    assert Image.open(tmp_path / "own/labels/1.png").getpalette()[3:6] == [1, 7, 9]
+
+
 def test_own_classes_give_names_and_colours(tmp_path, tiny_weights, frames_dir):
     table = tmp_path / "classes.yaml"
     lines = [f"  - {{name: thing {i}, color: [{i}, 2, 3]}}" for i in range(CAMVID.num_classes)]

@@ -17,10 +17,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--weights", required=True, metavar="PATH", help="checkpoint written by `thriftseg fit`")
     parser.add_argument("--input", required=True, metavar="FILE|DIR", help="video file, or folder of frames")
     parser.add_argument("--out", default="predictions", metavar="DIR", help="folder for the results")
-    parser.add_argument("--inference", choices=["whole", "sliding"], default="whole", help="how a frame is segmented")
+    parser.add_argument("--inference", choices=["whole", "sliding"], help="as in training's evaluation if unset")
     parser.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="window of sliding inference")
     parser.add_argument("--stride", type=int, nargs=2, metavar=("H", "W"), help="step between windows")
-    parser.add_argument("--resize", type=int, nargs=2, metavar=("H", "W"), help="size the network works at")
+    parser.add_argument(
+        "--resize", type=int, nargs=2, metavar=("H", "W"), help="size to work at; as in training's evaluation if unset"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--fps", type=float, help="frames per second of the overlay video")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the colours in the overlay, 0 to 1")
@@ -49,20 +51,21 @@ def run(args: Namespace) -> int:
     )
     console = Console()
     console.print(class_table(summary.class_names, {"share": list(summary.share.values())}))
+    size = f" at {summary.resized[0]}x{summary.resized[1]}" if summary.resized else ""
     console.print(
-        f"{summary.frames} frames, {1000 * summary.seconds_per_frame:.0f} ms each on {summary.device}\n"
+        f"{summary.frames} frames{size}, {1000 * summary.seconds_per_frame:.0f} ms each on {summary.device}\n"
         f"labels {summary.labels}\nvideo  {summary.video}"
     )
     return 0
 
 
-def _inference(args: Namespace) -> WholeImage | SlidingWindow:
+def _inference(args: Namespace) -> WholeImage | SlidingWindow | None:
     from thriftseg.zoo.inference import SlidingWindow, WholeImage
 
-    if args.inference == "whole":
+    if args.inference != "sliding":
         if args.crop or args.stride:
             raise ConfigError("--crop and --stride belong to sliding inference", fix="add --inference sliding")
-        return WholeImage()
+        return WholeImage() if args.inference else None
     if not args.crop:
         raise ConfigError("sliding inference needs a window", fix="add --crop H W, such as the training crop")
     return SlidingWindow(tuple(args.crop), tuple(args.stride) if args.stride else None)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from thriftseg.errors import CheckpointError
-from thriftseg.zoo import Network, SemanticNetwork, rebuild
+from thriftseg.zoo import Network, SemanticNetwork, SlidingWindow, WholeImage, rebuild
 
 METADATA_KEY = "thriftseg"
 
@@ -28,6 +28,9 @@ class LoadedNetwork:
         network: The network with its weights, in evaluation mode.
         class_names: Class names in train order; empty when the checkpoint does not know them.
         taxonomy: Name of the class table the network was trained on.
+        palette: RGB colour of every class; empty when the checkpoint does not know them.
+        eval_size: Height and width that frames were resized to in evaluation; `None` keeps their own.
+        inference: How frames were segmented in evaluation.
         metadata: Everything else the checkpoint records: version, epoch, step, hyper-parameters, state of the
             datamodule (mixture table and annotation cost).
     """
@@ -35,6 +38,9 @@ class LoadedNetwork:
     network: SemanticNetwork
     class_names: tuple[str, ...] = ()
     taxonomy: str | None = None
+    palette: tuple[tuple[int, int, int], ...] = ()
+    eval_size: tuple[int, int] | None = None
+    inference: WholeImage | SlidingWindow = field(default_factory=WholeImage)
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -139,6 +145,9 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
         network=network.to(map_location).eval(),
         class_names=tuple(notes.get("class_names") or ()),
         taxonomy=notes.get("taxonomy"),
+        palette=tuple((red, green, blue) for red, green, blue in notes.get("palette") or ()),
+        eval_size=_pair(notes.get("eval_size")),
+        inference=_inference(notes.get("inference") or {}),
         metadata={**_metadata(checkpoint), **notes},
     )
 
@@ -178,6 +187,18 @@ def _rebuild(record: Mapping[str, Any], path: str | Path) -> SemanticNetwork:
     if not isinstance(network, SemanticNetwork):
         raise CheckpointError("does not hold a semantic network", path=path, found=record["class_path"])
     return network
+
+
+def _pair(size: Sequence[int] | None) -> tuple[int, int] | None:
+    return (size[0], size[1]) if size else None
+
+
+def _inference(record: Mapping[str, Any]) -> WholeImage | SlidingWindow:
+    """The recorded protocol; one of a user's own is not built, since that would run code that the file names."""
+    if record.get("class_path") != _import_path(SlidingWindow):
+        return WholeImage()
+    height, width = record["init_args"]["crop"]
+    return SlidingWindow((height, width), _pair(record["init_args"].get("stride")))
 
 
 def _metadata(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -177,11 +177,11 @@ class SemanticSegmentation(LightningModule):
         self._log_scores("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a reader of the network needs: names, taxonomy, inference, cost of the labels."""
+        """Add what a user of the network needs: names, colours, working size, inference, cost of the labels."""
         checkpoint[METADATA_KEY] = {
             "version": __version__,
             "class_names": self.class_names,
-            "taxonomy": self._taxonomy_name(),
+            **self._data_settings(),
             "cost": self._cost,
             "inference": to_record(self.inference),
         }
@@ -261,9 +261,15 @@ class SemanticSegmentation(LightningModule):
     def _datamodule(self) -> Any:
         return getattr(self._trainer, "datamodule", None)
 
-    def _taxonomy_name(self) -> str | None:
-        name = getattr(getattr(self._datamodule(), "taxonomy", None), "name", None)
-        return str(name) if name is not None else None
+    def _data_settings(self) -> dict[str, Any]:
+        """Class table and working size of the data in plain values; `None` where the datamodule has none."""
+        taxonomy = getattr(self._datamodule(), "taxonomy", None)
+        size = getattr(self._datamodule(), "eval_size", None)
+        return {
+            "taxonomy": str(taxonomy.name) if taxonomy is not None else None,
+            "palette": [list(color) for color in taxonomy.palette] if taxonomy is not None else None,
+            "eval_size": list(size) if size is not None else None,
+        }
 
     def _run_length(self) -> int:
         steps = self.trainer.estimated_stepping_batches

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import write_bytes
 from thriftseg.datamodules.transforms import resize_frame
-from thriftseg.datasets.atomic import write_bytes
 from thriftseg.datasets.images import write_label_png
 from thriftseg.drawing import VideoWriter, blend
 from thriftseg.errors import ConfigError
@@ -44,6 +44,7 @@ class PredictionSummary:
         frames: Number of frames.
         height: Height of the frames in pixels.
         width: Width of the frames in pixels.
+        resized: Height and width that the network worked at, if not those of the frames.
         seconds_per_frame: Mean time of resizing, network and argmax; the first frame is left out where there are more.
         class_names: Names in train id order.
         share: Share of all pixels per class.
@@ -57,6 +58,7 @@ class PredictionSummary:
     frames: int
     height: int
     width: int
+    resized: tuple[int, int] | None
     seconds_per_frame: float
     class_names: list[str]
     share: dict[str, float]
@@ -88,8 +90,8 @@ def predict(
         weights: Checkpoint of `SemanticSegmentation`.
         input: Video file, folder of PNG or JPEG frames of any name, or one picture.
         out: Folder for the results.
-        inference: Whole image (default) or sliding window.
-        resize: Height and width the network works at; the frame's own size by default.
+        inference: Whole image or sliding window; by default as in the evaluation of the training run.
+        resize: Height and width the network works at; by default as in that evaluation.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         fps: Frames per second of the overlay; by default that of the video, and 15 for pictures.
         alpha: Weight of the colours in the overlay, 0 to 1.
@@ -111,7 +113,8 @@ def predict(
     taxonomy = _taxonomy(loaded, classes)
     out = Path(out)
     _clear(out, overwrite)
-    segment = _Segmenter(loaded.network, inference or WholeImage(), target, resize)
+    resize = resize or loaded.eval_size
+    segment = _Segmenter(loaded.network, inference or loaded.inference, target, resize)
     counts, shape = _run(source, segment, taxonomy, out, fps or source.fps or DEFAULT_FPS, alpha, progress)
     summary = PredictionSummary(
         weights=str(weights),
@@ -122,6 +125,7 @@ def predict(
         frames=segment.count,
         height=shape[0],
         width=shape[1],
+        resized=resize if resize != shape else None,
         seconds_per_frame=segment.seconds_per_frame,
         class_names=taxonomy.class_names,
         share={name: float(share) for name, share in zip(taxonomy.class_names, counts / counts.sum(), strict=True)},
@@ -228,7 +232,7 @@ def _clear(out: Path, overwrite: bool) -> None:
 
 
 def _taxonomy(loaded: LoadedNetwork, classes: str | Path | None) -> Taxonomy:
-    """Names and colours: from the user's table, else the table the network was trained on, else made up."""
+    """Names and colours: from the user's table, else those the network was trained on, else made up."""
     num_classes = loaded.network.num_classes
     if classes is not None:
         taxonomy = Taxonomy.from_yaml(classes)
@@ -244,5 +248,6 @@ def _taxonomy(loaded: LoadedNetwork, classes: str | Path | None) -> Taxonomy:
     if known is not None and known.num_classes == num_classes:
         return known
     names = loaded.class_names or [f"class {index}" for index in range(num_classes)]
-    rows = (LabelClass(index, name, index, distinct_color(index)) for index, name in enumerate(names))
+    colors = loaded.palette or tuple(distinct_color(index) for index in range(num_classes))
+    rows = (LabelClass(index, name, index, colors[index]) for index, name in enumerate(names))
     return Taxonomy(loaded.taxonomy or "unknown", 1, tuple(rows))
