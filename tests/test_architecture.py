@@ -15,6 +15,7 @@ ROWS = {
     "errors": 0,
     "types": 0,
     "arrays": 0,
+    "atomic": 0,
     "taxonomies": 0,
     "costs": 0,
     "resources": 0,

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import Progress, track
 
 from thriftseg import __version__
+from thriftseg.atomic import write_bytes
 from thriftseg.datamodules.mixture import Mixture, MixturePart
-from thriftseg.datasets.atomic import write_bytes
 from thriftseg.datasets.cityscapes import Cityscapes
 from thriftseg.drawing import VideoWriter, compare
 from thriftseg.errors import ConfigError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import write_bytes
 from thriftseg.datamodules.reading import ClipReader
 from thriftseg.datamodules.transforms import Size, resize_frame, resize_label, write_planar
 from thriftseg.datasets.sharding import shard
@@ -201,7 +202,9 @@ class PairFlow:
             stored: Float16Array = np.load(entry)
             return stored
         flow = self._estimate(previous, frame)
-        _store(entry, flow)
+        stream = io.BytesIO()
+        np.save(stream, flow)
+        write_bytes(entry, stream.getvalue())
         return flow
 
     def _estimate(self, previous: UInt8Array, frame: UInt8Array) -> Float16Array:
@@ -214,15 +217,6 @@ class PairFlow:
         for path in (previous_file, file):
             digest.update(hashlib.blake2b(path.read_bytes()).digest())
         return digest.hexdigest()
-
-
-def _store(entry: Path, flow: Float16Array) -> None:
-    """Write a cache entry under a temporary name first, so that a killed run leaves no half file."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    temporary = entry.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        np.save(stream, flow)
-    temporary.replace(entry)
 
 
 def _stack(images: Sequence[UInt8Array]) -> torch.Tensor:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from thriftseg.arrays import Float32Array
-from thriftseg.datasets.atomic import write_bytes
+from thriftseg.atomic import write_bytes
 from thriftseg.datasets.images import read_grey
 
 DOUBTFUL_DIFFERENCE = 8.0

@@ -1,4 +1,4 @@
-"""Reading frames and label maps from files.
+"""Reading frames and label maps from files, and encoding them.
 
 Frames are read with OpenCV (fast), label maps with Pillow, which keeps the indices of palette files.
 """
@@ -13,11 +13,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from thriftseg.arrays import Int32Array, UInt8Array
-from thriftseg.datasets.atomic import write_bytes
+from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 """File name endings of frames, best first where several exist."""
+
+_JPEG_QUALITY, _PNG_COMPRESSION = 95, 3
 
 _INDEX_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
 
@@ -85,12 +87,32 @@ def write_label_png(path: str | Path, ids: UInt8Array, palette: bytes | None = N
     """
     if ids.ndim != 2 or ids.dtype != np.uint8:
         raise DatasetError("not a label map", path=path, expected="(H, W) uint8", found=f"{ids.shape} {ids.dtype}")
+    write_bytes(Path(path), encode_label_png(ids, palette))
+
+
+def encode_label_png(ids: UInt8Array, palette: bytes | None = None) -> bytes:
+    """Content of the file that `write_label_png` writes."""
     image = Image.fromarray(np.ascontiguousarray(ids))
     if palette is not None:
         image.putpalette(palette)  # turns mode L into P and keeps the values as indices
     stream = io.BytesIO()
     image.save(stream, format="PNG")
-    write_bytes(Path(path), stream.getvalue())
+    return stream.getvalue()
+
+
+def encode_frame(image: UInt8Array, suffix: str) -> bytes:
+    """Content of an image file.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        suffix: `.png`, `.jpg` or `.jpeg`.
+    """
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    options = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION] if suffix == ".png" else jpeg
+    encoded, content = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not encoded:
+        raise DatasetError("cannot encode the frame", found=f"{image.shape} as {suffix}")
+    return content.tobytes()
 
 
 def probe_size(path: str | Path) -> tuple[int, int]:

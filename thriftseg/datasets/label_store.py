@@ -11,20 +11,18 @@ killed run goes on where it stopped. Rows carry no time, so two stores are equal
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets.atomic import sweep_partial, write_bytes
 from thriftseg.datasets.click_file import Click, click_key, digest_of, encode_click_file, read_click_file
-from thriftseg.datasets.images import read_label_png
+from thriftseg.datasets.images import encode_label_png, read_label_png
 from thriftseg.datasets.label_rows import POINTS, ActionRow, LabelRow, action_id, parse_row
 from thriftseg.datasets.manifest import Manifest, canonical
 from thriftseg.errors import LabelStoreError
@@ -150,7 +148,7 @@ class LabelStore:
         """
         path = self.path_of(video, number)
         self._check_label(label, space, path)
-        content = _encode_png(label, self.taxonomy.flat_palette())
+        content = encode_label_png(label, self.taxonomy.flat_palette())
         write_bytes(path, content)
         row = LabelRow(
             video=video,
@@ -364,11 +362,3 @@ class LabelStore:
 def rows_equal(first: LabelStore, second: LabelStore) -> bool:
     """Whether two stores hold the same labels from the same actions, in whatever order they were written."""
     return {canonical(row) for row in first.rows()} == {canonical(row) for row in second.rows()}
-
-
-def _encode_png(label: UInt8Array, palette: bytes) -> bytes:
-    image = Image.fromarray(np.ascontiguousarray(label))
-    image.putpalette(palette)  # turns mode L into P and keeps the values as indices
-    stream = io.BytesIO()
-    image.save(stream, format="PNG")
-    return stream.getvalue()

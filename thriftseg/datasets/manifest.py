@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thriftseg.datasets.atomic import write_bytes
+from thriftseg.atomic import write_bytes
 from thriftseg.errors import LabelStoreError
 
 Row = dict[str, Any]

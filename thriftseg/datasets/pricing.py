@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.atomic import write_bytes
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.label_rows import action_id
 from thriftseg.types import Clip

@@ -18,16 +18,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.atomic import PARTIAL_SUFFIX, write_bytes
+from thriftseg.atomic import PARTIAL_SUFFIX, write_bytes
 from thriftseg.datasets.folder import CLASS_FILE
+from thriftseg.datasets.images import encode_frame
 from thriftseg.datasets.leakage import NEAR_STEPS
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import Taxonomy
 
 RECORD_FILE, TO_LABEL_FILE = "import.json", "to_label.txt"
 """What was imported with which settings, and the label files that wait to be made."""
-
-JPEG_QUALITY = 95
 
 CLASS_TEMPLATE = """\
 # The classes, in the order of the network's outputs. `id` is the value in the label PNGs (by default the position),
@@ -272,15 +271,11 @@ def _frames(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, UInt8Arra
             if not capture.grab():
                 raise DatasetError(f"cannot decode frame {number}", path=path, fix="convert the video again")
             if number in wanted:
-                yield number, np.asarray(capture.retrieve()[1], dtype=np.uint8)
+                yield number, np.asarray(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _write_frame(path: Path, frame: UInt8Array) -> None:
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
-    encoded, content = cv2.imencode(path.suffix, frame, options)
-    if not encoded:
-        raise DatasetError("cannot encode the frame", path=path)
-    path.write_bytes(content.tobytes())
+    path.write_bytes(encode_frame(frame, path.suffix))
 
 
 def _record(out: Path, named: Mapping[str, Path], settings: _Settings) -> None:

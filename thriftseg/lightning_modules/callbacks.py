@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
-from PIL import Image
 from torch import Tensor
 
 from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import write_bytes
+from thriftseg.datasets.images import encode_frame
 from thriftseg.drawing import Palette, blend, colorize, error_map, side_by_side
 from thriftseg.errors import ConfigError
+from thriftseg.taxonomies import distinct_color
 from thriftseg.types import StreamBatch
 
 REFRESH_RATE = 10
@@ -94,10 +95,7 @@ def _palette(trainer: Trainer, pl_module: LightningModule) -> Palette:
     if taxonomy is not None:
         palette: Palette = taxonomy.palette
         return palette
-    count = len(getattr(pl_module, "class_names", ())) or 255
-    hues = np.linspace(0, 255, count, endpoint=False, dtype=np.uint8)
-    colors = Image.fromarray(np.stack([hues, np.full_like(hues, 180), np.full_like(hues, 230)], -1)[None], "HSV")
-    return [tuple(color) for color in np.asarray(colors.convert("RGB"))[0].tolist()]
+    return [distinct_color(index) for index in range(len(getattr(pl_module, "class_names", ())) or 255)]
 
 
 def _send(trainer: Trainer, name: str, picture: UInt8Array) -> None:
@@ -109,13 +107,9 @@ def _send(trainer: Trainer, name: str, picture: UInt8Array) -> None:
         elif experiment is not None and hasattr(experiment, "add_image"):
             experiment.add_image(name, picture, step, dataformats="HWC")
         else:
-            _write(_folder(logger, trainer) / name.removeprefix("val/prediction/") / f"{step:07d}.png", picture)
+            path = _folder(logger, trainer) / name.removeprefix("val/prediction/") / f"{step:07d}.png"
+            write_bytes(path, encode_frame(picture, ".png"))
 
 
 def _folder(logger: Logger, trainer: Trainer) -> Path:
     return Path(logger.log_dir or logger.save_dir or trainer.default_root_dir) / "predictions"
-
-
-def _write(path: Path, picture: UInt8Array) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)

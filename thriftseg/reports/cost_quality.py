@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -178,13 +179,9 @@ def _place(axes: Axes, labels: list[tuple[float, float, str, str]]) -> None:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        figure.savefig(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    stream = io.BytesIO()
+    figure.savefig(stream, format=path.suffix.removeprefix(".") or None)
+    write_bytes(path, stream.getvalue())
     return path
 
 

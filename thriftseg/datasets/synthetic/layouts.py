@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.datasets.images import encode_frame
 from thriftseg.datasets.synthetic.render import Drawing
 from thriftseg.datasets.synthetic.scene import INSTANCES_PER_CLASS
 from thriftseg.datasets.synthetic.tracing import fill_regions, polygon_json, trace_coarse_regions, trace_regions
@@ -288,32 +289,24 @@ LAYOUTS: dict[str, type[Layout]] = {
 
 def write_image(path: Path, image: UInt8Array) -> None:
     """Write an (H, W, 3) RGB image as PNG or JPEG, by the ending of the path."""
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _encode(path, bgr, [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_PNG_COMPRESSION, 3])
+    _write(path, encode_frame(image, path.suffix))
 
 
 def write_map(path: Path, ids: npt.NDArray[Any]) -> None:
     """Write an (H, W) map of ids as an 8- or 16-bit PNG with one channel."""
-    _encode(path, ids, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    _, content = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    _write(path, content.tobytes())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    _write(path, json.dumps(content).encode())
 
 
-def _encode(path: Path, pixels: npt.NDArray[Any], options: list[int]) -> None:
-    keep = (cv2.IMWRITE_PNG_COMPRESSION,) if path.suffix == ".png" else (cv2.IMWRITE_JPEG_QUALITY,)
-    chosen = [
-        value
-        for key, setting in zip(options[::2], options[1::2], strict=True)
-        if key in keep
-        for value in (key, setting)
-    ]
-    _, content = cv2.imencode(path.suffix, pixels, chosen)
+def _write(path: Path, content: bytes) -> None:
+    # Not by way of a temporary name: a clip is written into a folder that is moved into place when it is complete.
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.tobytes())
+    path.write_bytes(content)
 
 
 def _suffixed(stem: Path, ending: str) -> Path:

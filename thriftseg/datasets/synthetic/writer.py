@@ -17,7 +17,7 @@ import numpy as np
 
 from thriftseg import __version__
 from thriftseg.arrays import Int64Array, UInt8Array
-from thriftseg.datasets.atomic import write_bytes
+from thriftseg.atomic import write_bytes
 from thriftseg.datasets.synthetic.layouts import LAYOUTS, ClipName, ImageFormat, annotated_position
 from thriftseg.datasets.synthetic.render import Drawing
 from thriftseg.datasets.synthetic.scene import SceneConfig
