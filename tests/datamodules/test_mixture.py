@@ -315,6 +315,16 @@ class TestStoredLabels:
         with pytest.raises(LabelStoreError, match="another class table; expected cityscapes version 1; found camvid"):
             Mixture(parts=[MixturePart("other", clips=1)], store=tmp_path).draw(dataset, "train")
 
+    def test_object_ids_are_no_classes(self, flow_store, tmp_path):
+        dataset, _ = flow_store
+        video, objects = dataset.clips("train")[0].video, LabelStore(tmp_path, "objects", CITYSCAPES)
+        label = np.full((4, 4), 3, np.uint8)
+        objects.write(video, 20, label, kind=LabelKind.PROPAGATED, generator="test", space="object_id")
+        part = MixturePart("objects", offsets=1, clips=1)
+        only = FakeDataset([clip for clip in dataset.clips("train") if clip.video == video])
+        with pytest.raises(MixtureError, match="'objects' holds object ids, not classes; expected space train_id"):
+            Mixture(parts=[part], store=tmp_path).draw(only, "train")
+
     def test_unrecorded_action(self, flow_store, tmp_path):
         dataset, _ = flow_store
         stray = LabelStore(tmp_path, "stray", CITYSCAPES)

@@ -105,6 +105,14 @@ class LabelLookup:
         row = store.labels.get((pick.clip.video, number))
         if row is None or not store.has(pick.clip.video, number):
             raise self._no_label(pick, number, store, row)
+        if row.space != "train_id":
+            raise MixtureError(
+                f"source {pick.source!r} holds object ids, not classes",
+                path=store.manifest_path,
+                expected="space train_id",
+                found=f"space {row.space}",
+                fix="take a source of class labels",
+            )
         if row.label_kind == LabelKind.CLICKS:
             points = store.points(pick.clip.video, number)
             return _sample(pick, number, LabelKind.CLICKS, points=points, actions=row.parents)

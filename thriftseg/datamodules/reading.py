@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from thriftseg.arrays import UInt8Array
+import numpy as np
+
+from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import DatasetError
-from thriftseg.types import Clip, LabelKind, Sample
+from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample
 
 
 class ClipReader:
@@ -75,7 +78,21 @@ class ClipReader:
                 f"sample {sample.id} of source {sample.source!r} has neither a label file nor points",
                 fix="generate the labels of this source again",
             )
-        return read_label_png(sample.label).astype("uint8")
+        return self._checked(read_label_png(sample.label), sample.label)
+
+    def _checked(self, label: UInt8Array | Int32Array, path: Path) -> UInt8Array:
+        """The train ids of a stored label, which other programs may have written over."""
+        taxonomy = self.dataset.taxonomy
+        wrong = label[(label >= taxonomy.num_classes) & (label != IGNORE_INDEX)]
+        if wrong.size:
+            raise DatasetError(
+                f"train ids outside the class table {taxonomy.name!r}",
+                path=path,
+                expected=f"0..{taxonomy.num_classes - 1} or {IGNORE_INDEX}",
+                found=int(wrong[0]),
+                fix="generate the labels of this source again",
+            )
+        return label.astype(np.uint8, copy=False)
 
 
 def _size(image: UInt8Array) -> str:
