@@ -43,6 +43,7 @@ def test_labels_are_made_and_mixed(cityscapes_root: Path, tmp_path: Path, capsys
     where = ["--dataset", "cityscapes", "--root", str(cityscapes_root), "--store", str(store)]
     assert main(["label", "clicks", *where]) == 0
     assert main(["label", "propagate", *where, "--offsets=-1,1"]) == 0
+    assert capsys.readouterr().out.count(f"cityscapes: reading {cityscapes_root} (from --root)\n") == 2
     flow = LabelStore(store, "flow", Cityscapes(cityscapes_root).taxonomy)
     assert len(flow.labels) == 3 * 2
     assert not flow.verify()

@@ -169,6 +169,8 @@ def test_set_up_announces_root_and_cost(squares, squares_root, capsys):
     assert "total" in printed
     assert isinstance(module.annotation_cost, AnnotationCost)
     assert module.annotation_cost.masks == 4
+    module.setup("validate")
+    assert capsys.readouterr().out == f"squares: reading {squares_root} (from --root)\n"
 
 
 def test_state_is_plain_and_names_no_path(squares, squares_root):
@@ -223,6 +225,17 @@ def test_clicks_stay_points_and_propagated_labels_are_read(squares, tmp_path):
             assert label[valid].unique().tolist() == [1]
     assert 2 <= seen <= 6
     assert module.annotation_cost.clicks > 6
+
+
+def test_ids_outside_the_table_in_a_stored_label(squares, tmp_path):
+    fill_stores(tmp_path, squares)
+    for path in (tmp_path / "flow").rglob("*.png"):
+        write_label_png(path, np.full((48, 64), 77, np.uint8))
+    module = make(squares, Mixture(parts=[MixturePart("flow", offsets=1)], store=tmp_path))
+    with pytest.raises(
+        DatasetError, match=r"000107\.png: train ids outside .*'squares'; expected 0..1 or 255; found 77"
+    ):
+        batches(module)
 
 
 def test_source_ratios(squares, tmp_path):

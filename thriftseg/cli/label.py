@@ -9,6 +9,8 @@ from thriftseg.cli.reader import add_reader_arguments, reader_of
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from thriftseg.datasets import VideoDataset
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the sub-commands and their options."""
@@ -42,7 +44,7 @@ def _declare_clicks(parser: ArgumentParser) -> None:
 def _clicks(args: Namespace) -> int:
     from thriftseg.labels import import_clicks, label_clicks
 
-    dataset, source = reader_of(args), args.source or "clicks"
+    dataset, source = _announced_reader(args), args.source or "clicks"
     if args.import_file:
         summary = import_clicks(
             dataset, args.split, args.import_file, store=args.store, source=source, cost_model=args.cost_model
@@ -77,7 +79,7 @@ def _propagate(args: Namespace) -> int:
     from thriftseg.labels import label_propagate
 
     summary = label_propagate(
-        reader_of(args),
+        _announced_reader(args),
         args.split,
         args.offsets,
         method=args.method,
@@ -91,6 +93,12 @@ def _propagate(args: Namespace) -> int:
     )
     print(summary)
     return 0
+
+
+def _announced_reader(args: Namespace) -> VideoDataset:
+    dataset = reader_of(args)
+    print(f"{dataset.name}: reading {dataset.root} (from {dataset.root_origin})")
+    return dataset
 
 
 ACTIONS = {

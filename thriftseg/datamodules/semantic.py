@@ -147,6 +147,8 @@ class SemanticDataModule(LightningDataModule):
             MixtureError: The mixture asks for labels that do not exist.
             ConfigError: The crop is larger than the padded image, or a neighbour does not exist.
         """
+        if stage != "predict":
+            self._announce_root()
         if stage in ("fit", None):
             self._setup_training()
         if stage in ("fit", "validate", None):
@@ -313,6 +315,10 @@ class SemanticDataModule(LightningDataModule):
         sampler.resume(epoch, done)
 
     @rank_zero_only
+    def _announce_root(self) -> None:
+        print(f"{self.dataset.name}: reading {self.dataset.root} (from {self.dataset.root_origin})")
+
+    @rank_zero_only
     def _announce(self, drawn: MixtureList) -> None:
         from rich.console import Console
         from rich.table import Table
@@ -326,9 +332,7 @@ class SemanticDataModule(LightningDataModule):
             if row.source == "total":
                 table.add_section()
             table.add_row(*map(str, (row.source, row.kind, row.samples, row.clips, f"{row.hours:.3f}", row.clicks)))
-        console = Console(soft_wrap=True)
-        console.print(f"{self.dataset.name}: reading {self.dataset.root} (from {self.dataset.root_origin})")
-        console.print(table)
+        Console(soft_wrap=True).print(table)
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
