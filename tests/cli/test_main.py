@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import subprocess
 import sys
 import time
@@ -114,3 +115,13 @@ def test_the_reason_at_the_bottom_of_a_parser_report() -> None:
 
 def test_other_exceptions_are_no_fault_of_the_user() -> None:
     assert user_message(RuntimeError("shape mismatch")) is None
+
+
+def test_what_the_file_system_refuses_is_told_in_one_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = ["synthesize", "--out", str(tmp_path / "file" / "data"), "--frames=2", "--jobs=1"]
+    assert main(["data", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"thriftseg: error: {tmp_path / 'file'}")
+    assert "not a directory; fix: use a place with room to write to" in message
+    assert user_message(OSError(errno.EIO, "Input/output error", "x.png")) is None

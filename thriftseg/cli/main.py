@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import re
 import sys
@@ -15,6 +16,9 @@ from thriftseg.errors import ThriftsegError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
+
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
+"""What the file system refuses for reasons that only the user can change."""
 
 _SCAFFOLD = re.compile(
     r"""[\s-]*(Parser\ key\ "[^"]+":$|Does\ not\ validate|Subtypes:|Errors:|Given\ value
@@ -94,6 +98,9 @@ def user_message(error: BaseException) -> str | None:
             return _innermost(str(link))
         if type(link).__name__ == "MisconfigurationException":
             return _one_line(str(link))
+        if isinstance(link, OSError) and link.errno in _DENIED:
+            place = f"{link.filename}: " if link.filename else ""
+            return f"{place}{(link.strerror or type(link).__name__).lower()}; fix: use a place with room to write to"
     return None
 
 
