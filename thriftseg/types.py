@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 IGNORE_INDEX = 255
 """Train id of pixels without a label: no loss, not scored."""
 
+INSTANCES_PER_CLASS = 1000
+"""Instance maps hold `train_id * INSTANCES_PER_CLASS + k` with k from 1; 0 = no object."""
+
 
 class LabelKind(IntEnum):
     """Where a label came from; travels through batches as an integer."""

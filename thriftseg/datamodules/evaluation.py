@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from thriftseg.arrays import UInt8Array
+from thriftseg.arrays import Float16Array, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.datamodules.reading import ClipReader
 from thriftseg.datamodules.transforms import Size, resize_frame, resize_label, write_planar
@@ -24,7 +23,6 @@ from thriftseg.flow import DIS
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample
 
 Pairs = Literal["labelled", "all", "off"]
-Float16Array = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from thriftseg.datamodules.label_lookup import ActionPricer, LabelLookup, Pick
 from thriftseg.datamodules.mixture_list import MixtureList
 from thriftseg.datamodules.patterns import offsets_of
 from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.label_store import store_root
 from thriftseg.datasets.offsets import parse_offsets
 from thriftseg.errors import MixtureError
 from thriftseg.types import Clip
@@ -174,7 +175,7 @@ class Mixture:
 
     def store_root(self, dataset: VideoDataset) -> Path:
         """Folder of the label store for a data set."""
-        return Path(self.store) if self.store is not None else Path("labels") / dataset.name
+        return store_root(self.store, dataset.name)
 
     def _parts(self, clips: Sequence[Clip]) -> list[MixturePart]:
         if self.parts is not None:

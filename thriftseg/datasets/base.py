@@ -9,10 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.arrays import AnyArray, Int32Array, UInt8Array
 from thriftseg.datasets.images import probe_size, read_frame, read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import Taxonomy
@@ -159,7 +156,7 @@ class VideoDataset(ABC):
             found=f"none (nearest: frame {nearest})" if files else f"no {kind}s at all",
         )
 
-    def _check_size(self, clip: Clip, image: npt.NDArray[np.generic], path: Path) -> None:
+    def _check_size(self, clip: Clip, image: AnyArray, path: Path) -> None:
         found, first = image.shape[:2], self.clip_size(clip)
         if found != first:
             raise DatasetError(

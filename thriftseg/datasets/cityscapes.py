@@ -8,16 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
-import numpy as np
-
-from thriftseg.arrays import Int32Array, UInt8Array
-from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import keep_preferred, list_files, list_folders
-from thriftseg.datasets.images import FRAME_SUFFIXES, read_label_png
-from thriftseg.datasets.polygons import draw_instances, draw_labels, read_polygons
+from thriftseg.datasets.images import FRAME_SUFFIXES
+from thriftseg.datasets.polygons import PolygonDataset
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import CITYSCAPES, Taxonomy
-from thriftseg.types import IGNORE_INDEX, Clip
+from thriftseg.types import Clip
 
 _FRAMES_BEFORE, _FRAMES_AFTER = 19, 10
 """A snippet has 30 frames, and the annotated one is its 20th."""
@@ -39,7 +35,7 @@ class _Recording(NamedTuple):
 _Files = dict[_Recording, dict[int, Path]]
 
 
-class Cityscapes(VideoDataset):
+class Cityscapes(PolygonDataset):
     """Reader of Cityscapes: 2975 / 500 / 1525 snippets of 2048x1024, and 19 998 coarsely labelled single frames.
 
         root/leftImg8bit/{train,val,test,train_extra}/{city}/{city}_{sequence}_{frame}_leftImg8bit.png
@@ -97,31 +93,6 @@ class Cityscapes(VideoDataset):
     def taxonomy(self) -> Taxonomy:
         """The 19 classes of the benchmark."""
         return CITYSCAPES
-
-    def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
-        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k` with k from 1, 0 = none.
-
-        Groups and objects of ignored classes count as none.
-        """
-        path = clip.instances.get(number)
-        if path is None:
-            return None
-        instances = self._decode_instances(path)
-        self._check_size(clip, instances, path)
-        return instances
-
-    def _decode_label(self, path: Path) -> UInt8Array:
-        if path.suffix == ".json":
-            return draw_labels(read_polygons(path), self.taxonomy)
-        return super()._decode_label(path)
-
-    def _decode_instances(self, path: Path) -> Int32Array:
-        if path.suffix == ".json":
-            return draw_instances(read_polygons(path), self.taxonomy)
-        raw = read_label_png(path).astype(np.int32)
-        single = raw >= 1000
-        train_ids = self.taxonomy.to_train_ids(np.where(single, raw // 1000, 0), path)
-        return np.where(single & (train_ids != IGNORE_INDEX), train_ids.astype(np.int32) * 1000 + raw % 1000 + 1, 0)
 
     def _scan(self, split: str) -> list[Clip]:
         if split == "train" and self.coarse_source == "train_extra":

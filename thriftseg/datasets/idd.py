@@ -7,17 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
-import numpy as np
-
-from thriftseg.arrays import Int32Array, UInt8Array
-from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import frame_number, list_files, list_folders, usual_step
 from thriftseg.datasets.frame_matching import match_frames
-from thriftseg.datasets.images import read_label_png
-from thriftseg.datasets.polygons import draw_instances, draw_labels, read_polygons
+from thriftseg.datasets.polygons import PolygonDataset
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import IDD19, IDD26, Taxonomy
-from thriftseg.types import IGNORE_INDEX, Clip
+from thriftseg.types import Clip
 
 _FRAME, _LABEL, _POLYGONS = "_leftImg8bit", "_gtFine_", "polygons"
 _TEMPORAL = re.compile(r"idd_temporal_(?P<split>train|val|test)_\w+$")
@@ -46,7 +41,7 @@ class _Image(NamedTuple):
         return _drive_key(self.drive), self.name
 
 
-class IDD(VideoDataset):
+class IDD(PolygonDataset):
     """Reader of IDD, parts I (`IDD_Segmentation`) and II (`idd20kII`), which may be unpacked into one folder.
 
         root/leftImg8bit/{train,val,test}/{drive}/{image}_leftImg8bit.{png|jpg}
@@ -94,29 +89,6 @@ class IDD(VideoDataset):
     def taxonomy(self) -> Taxonomy:
         """The classes of the chosen view."""
         return _VIEWS[self.view].taxonomy
-
-    def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
-        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k` with k from 1, 0 = none."""
-        path = clip.instances.get(number)
-        if path is None:
-            return None
-        if path.suffix == ".json":
-            instances = draw_instances(read_polygons(path), self.taxonomy)
-        else:
-            instances = self._decode_instances(path)
-        self._check_size(clip, instances, path)
-        return instances
-
-    def _decode_label(self, path: Path) -> UInt8Array:
-        if path.suffix == ".json":
-            return draw_labels(read_polygons(path), self.taxonomy)
-        return super()._decode_label(path)
-
-    def _decode_instances(self, path: Path) -> Int32Array:
-        raw = read_label_png(path).astype(np.int32)
-        single = (raw >= 1000) & (raw < IGNORE_INDEX * 1000)
-        train_ids = self.taxonomy.to_train_ids(np.where(single, raw // 1000, IGNORE_INDEX), path)
-        return np.where(single, train_ids.astype(np.int32) * 1000 + raw % 1000 + 1, 0).astype(np.int32)
 
     def _scan(self, split: str) -> list[Clip]:
         images = list(self._images(split))

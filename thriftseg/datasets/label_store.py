@@ -35,6 +35,11 @@ Frame = tuple[str, int]
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
+def store_root(store: str | Path | None, dataset: str) -> Path:
+    """Folder of a label store: the given one, by default `labels/<dataset>`."""
+    return Path(store) if store is not None else Path("labels") / dataset
+
+
 class LabelStore:
     """The labels of one source.
 

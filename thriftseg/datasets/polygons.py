@@ -1,4 +1,4 @@
-"""Label maps drawn from polygon files, as Cityscapes and IDD ship them."""
+"""Label maps drawn from polygon files, as Cityscapes and IDD ship them, and what their readers share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import Taxonomy
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,44 @@ def draw_instances(file: PolygonFile, taxonomy: Taxonomy) -> Int32Array:
         value = 0
         if train_id in things and not group:
             counts[train_id] = counts.get(train_id, 0) + 1
-            value = train_id * 1000 + counts[train_id]
+            value = train_id * INSTANCES_PER_CLASS + counts[train_id]
         cv2.fillPoly(instances, [polygon.points], value)
     return instances
+
+
+class PolygonDataset(VideoDataset):
+    """A data set whose label and instance maps are PNGs of raw ids, or are drawn from polygons where there are none.
+
+    Instance PNGs hold `raw id * 1000 + k` with k from 0 for single objects, and smaller numbers elsewhere.
+    """
+
+    def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
+        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k` with k from 1, 0 = none.
+
+        Groups and objects of ignored classes count as none.
+        """
+        path = clip.instances.get(number)
+        if path is None:
+            return None
+        instances = self._decode_instances(path)
+        self._check_size(clip, instances, path)
+        return instances
+
+    def _decode_label(self, path: Path) -> UInt8Array:
+        if path.suffix == ".json":
+            return draw_labels(read_polygons(path), self.taxonomy)
+        return super()._decode_label(path)
+
+    def _decode_instances(self, path: Path) -> Int32Array:
+        if path.suffix == ".json":
+            return draw_instances(read_polygons(path), self.taxonomy)
+        raw = read_label_png(path).astype(np.int32)
+        raw_class, index = np.divmod(raw, INSTANCES_PER_CLASS)
+        single = (raw_class > 0) & (raw_class < IGNORE_INDEX)
+        ignored = next(row.id for row in self.taxonomy.table if row.ignored)
+        train_ids = self.taxonomy.to_train_ids(np.where(single, raw_class, ignored), path)
+        ids = train_ids.astype(np.int32) * INSTANCES_PER_CLASS + index + 1
+        return np.where(single & (train_ids != IGNORE_INDEX), ids, 0)
 
 
 def _drawn(file: PolygonFile, taxonomy: Taxonomy) -> Iterator[tuple[Polygon, int, bool]]:

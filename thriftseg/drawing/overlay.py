@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.errors import ConfigError
+from thriftseg.taxonomies import Color
 from thriftseg.types import IGNORE_INDEX
 
-Color = tuple[int, int, int]
 Palette = Sequence[Color]
 
 CORRECT_COLOR: Color = (88, 164, 108)

@@ -21,16 +21,15 @@ from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.click_file import Click, click_key, read_click_file
 from thriftseg.datasets.images import probe_size
-from thriftseg.datasets.label_store import Frame, LabelStore
+from thriftseg.datasets.label_store import Frame, LabelStore, store_root
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.pool import run_tasks
-from thriftseg.types import IGNORE_INDEX, Clip
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip
 
 REFERENCE_MIN_COMPONENT = 512
 """Smallest region that gets a click, in pixels of a 2048 x 1024 label map [0]."""
 
 _REFERENCE_AREA = 2048 * 1024
-_INSTANCE_BASE = 1000
 _FLUSH_EVERY = 256
 
 
@@ -78,7 +77,7 @@ def generate_clicks(
     for train_id in np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE_INDEX]).tolist():
         region = label == train_id
         if instances is not None and train_id in thing_ids:
-            own = np.where(region & (instances // _INSTANCE_BASE == train_id), instances, 0)
+            own = np.where(region & (instances // INSTANCES_PER_CLASS == train_id), instances, 0)
             clicks += [(*point, train_id) for point in _click_instances(own, draw)]
             region &= own == 0
         clicks += [(*point, train_id) for point in _click_components(region, min_component, draw)]
@@ -321,7 +320,7 @@ class _ClickWriter:
 
 
 def _open_store(dataset: VideoDataset, root: str | Path | None, source: str) -> LabelStore:
-    return LabelStore(root if root is not None else Path("labels") / dataset.name, source, dataset.taxonomy)
+    return LabelStore(store_root(root, dataset.name), source, dataset.taxonomy)
 
 
 def _annotated(dataset: VideoDataset, split: str) -> list[tuple[Clip, int]]:

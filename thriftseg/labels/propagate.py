@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.label_rows import action_id
-from thriftseg.datasets.label_store import LabelStore
+from thriftseg.datasets.label_store import LabelStore, store_root
 from thriftseg.datasets.sharding import shard
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError, ThriftsegError
 from thriftseg.flow import DIS, compose, consistency_mask_np, warp_labels
@@ -178,7 +178,7 @@ def label_propagate(
             others are stored).
     """
     propagator = _propagator_of(method)
-    root = Path(store) if store is not None else Path("labels") / dataset.name
+    root = store_root(store, dataset.name)
     target = LabelStore(root, source or propagator.name, dataset.taxonomy)
     clips = shard(dataset.clips(split), rank, world)
     plan = plan_propagation(clips, offsets, include_annotated=include_annotated, on_missing=on_missing)

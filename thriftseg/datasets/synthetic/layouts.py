@@ -19,10 +19,9 @@ import numpy.typing as npt
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datasets.images import encode_frame
 from thriftseg.datasets.synthetic.render import Drawing
-from thriftseg.datasets.synthetic.scene import INSTANCES_PER_CLASS
 from thriftseg.datasets.synthetic.tracing import fill_regions, polygon_json, trace_coarse_regions, trace_regions
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD_TABLE
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
 ImageFormat = Literal["png", "jpg"]
 

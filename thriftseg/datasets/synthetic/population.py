@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thriftseg.arrays import Float64Array
 from thriftseg.datasets.synthetic import sprites, textures
 from thriftseg.datasets.synthetic.scene import (
     BACKDROP,
-    INSTANCES_PER_CLASS,
     OUTER,
     STREET,
     TRAIN_ID,
     VIEW_DISTANCE,
     Camera,
-    Float64Array,
     SceneConfig,
     StreetPlan,
     Surface,
@@ -25,7 +24,7 @@ from thriftseg.datasets.synthetic.scene import (
     upright,
 )
 from thriftseg.datasets.synthetic.textures import Texture
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
 BEHIND = 12.0
 DESIGNS = 6

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
-from thriftseg.datasets.synthetic.scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Float64Array, Ground, Scene
+from thriftseg.arrays import BoolArray, Float32Array, Float64Array, Int32Array, UInt8Array
+from thriftseg.datasets.synthetic.scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Ground, Scene
 from thriftseg.types import IGNORE_INDEX
 
 LayerMap = npt.NDArray[np.int64]

@@ -12,17 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from thriftseg.arrays import Float32Array
-from thriftseg.datasets.synthetic.textures import Color, Texture
+from thriftseg.arrays import Float32Array, Float64Array
+from thriftseg.datasets.synthetic.textures import Texture
 from thriftseg.errors import ConfigError
-from thriftseg.taxonomies import CITYSCAPES
-
-Float64Array = npt.NDArray[np.float64]
+from thriftseg.taxonomies import CITYSCAPES, Color
 
 BACKDROP, OUTER, STREET = 0, 1, 2
 """Layers painted in this order: the skyline, what lies beyond the building line, what stands on the street."""
-
-INSTANCES_PER_CLASS = 1000
 
 VIEW_DISTANCE = 110.0
 """Metres ahead of the camera up to which objects are placed and drawn."""

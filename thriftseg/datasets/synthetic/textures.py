@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import Float32Array, UInt8Array
+from thriftseg.taxonomies import Color
 
-Color = tuple[int, int, int]
 Point = tuple[float, float]
 
 DARK: Color = (28, 30, 34)

@@ -14,8 +14,9 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
 from thriftseg.datasets.synthetic.render import Drawing, Renderer
-from thriftseg.datasets.synthetic.scene import INSTANCES_PER_CLASS, SceneConfig
+from thriftseg.datasets.synthetic.scene import SceneConfig
 from thriftseg.datasets.synthetic.street import build_scene
+from thriftseg.types import INSTANCES_PER_CLASS
 
 
 @dataclass(frozen=True)
