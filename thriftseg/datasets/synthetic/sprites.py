@@ -10,7 +10,6 @@ import numpy as np
 from thriftseg.datasets.synthetic.textures import (
     DARK,
     GLASS,
-    Color,
     Point,
     Sprite,
     Texture,
@@ -20,6 +19,7 @@ from thriftseg.datasets.synthetic.textures import (
     random_color,
     scaled_color,
 )
+from thriftseg.taxonomies import Color
 
 
 def car_faces(rng: np.random.Generator) -> tuple[Texture, Texture, Texture]:
