@@ -79,13 +79,19 @@ def test_offsets_outside_the_clip(cityscapes_root: Path, tmp_path: Path, capsys)
     [
         (["data", "check", "--dataset", "camvid", "--root", "no/such/folder"], "no/such/folder: no such folder"),
         (["data", "check", "--dataset", "kitti"], "no data set 'kitti'"),
+        (["data", "check", "--dataset", "idd", "--reader", '{"views": 1}'], "has no setting 'views'; expected view"),
         (["data", "mixture", "--config", "nowhere.yaml"], "nowhere.yaml: no such config"),
+        (["data", "mixture", "--config", "broken.yaml"], "broken.yaml: not YAML"),
+        (["data", "mixture", "--config", "supervised/camvid_pspnet_resnet18.yaml"], "no root given for camvid"),
         (["data"], "check,synthesize,import,mixture"),
         (["data", "import", "missing.mp4", "--out", "x"], "missing.mp4"),
     ],
 )
 def test_faults_end_in_one_line(arguments: list[str], message: str, capsys, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for variable in ("THRIFTSEG_DATA", "THRIFTSEG_DATA_CAMVID"):
+        monkeypatch.delenv(variable, raising=False)
+    Path("broken.yaml").write_text("data: [never closed")
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert message in error

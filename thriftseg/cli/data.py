@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from thriftseg.cli.reader import add_reader_arguments, reader_of
 from thriftseg.errors import ConfigError
+from thriftseg.resources import config_path
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -65,11 +66,10 @@ def _declare_synthesize(parser: ArgumentParser) -> None:
 
 
 def _synthesize(args: Namespace) -> int:
-    from rich.progress import Progress
-
     from thriftseg.datasets.synthetic import synthesize
+    from thriftseg.progress import progress_bar
 
-    with Progress(transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("rendering clips", total=None)
         summary = synthesize(
             **args.as_dict(), progress=lambda done, total: bar.update(task, completed=done, total=total)
@@ -140,19 +140,18 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
     """Build the data set and the mixture that a training config names, and nothing else of it.
 
     Args:
-        path: Config of `thriftseg fit`.
+        path: Config of `thriftseg fit`: a file, or the name of one that ships with the package.
         root: Folder of the data, in place of the one in the config.
 
     Raises:
         ConfigError: The file is missing or has no such section, or a setting is wrong.
     """
-    import yaml
     from jsonargparse import ArgumentParser
 
     from thriftseg.datamodules.mixture import Mixture
     from thriftseg.datasets import VideoDataset
 
-    settings = _data_section(Path(path), yaml.safe_load)
+    settings = _data_section(Path(path))
     wanted: dict[str, Any] = {"dataset": settings["dataset"]}
     if isinstance(wanted["dataset"], str):
         wanted["dataset"] = {"class_path": wanted["dataset"]}
@@ -167,15 +166,27 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
     return built.dataset, built.mixture or Mixture()
 
 
-def _data_section(path: Path, load: Any) -> dict[str, Any]:
+def _data_section(path: Path) -> dict[str, Any]:
+    import yaml
+
     if not path.is_file():
-        raise ConfigError("no such config", path=path, fix="pass a config of `thriftseg fit`")
-    config = load(path.read_text()) or {}
+        path = _shipped(path)
+    try:
+        config = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError("not YAML", path=path, found=" ".join(str(error).split())) from error
     section = config.get("data", {}) if isinstance(config, dict) else {}
     settings = section.get("init_args", {}) if isinstance(section, dict) else {}
     if "dataset" not in settings:
         raise ConfigError("the config names no data set", path=path, expected="data.init_args.dataset")
     return dict(settings)
+
+
+def _shipped(name: Path) -> Path:
+    try:
+        return config_path(name.as_posix())
+    except ConfigError as error:
+        raise ConfigError("no such config", path=name, fix="pass a config of `thriftseg fit`") from error
 
 
 ACTIONS = {

@@ -5,6 +5,7 @@ Each reader yields `Clip`s; see `VideoDataset` for what they share. Nothing here
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def create(name: str, root: str | Path | None = None, **settings: Any) -> VideoD
         settings: Further arguments of the reader.
 
     Raises:
-        ConfigError: There is no such reader.
+        ConfigError: There is no such reader, or it does not take one of the settings.
 
     Example:
         >>> create("CamVid", "data/camvid").name
@@ -50,4 +51,10 @@ def create(name: str, root: str | Path | None = None, **settings: Any) -> VideoD
     """
     if name.lower() not in DATASETS:
         raise ConfigError(f"no data set {name!r}", expected=", ".join(DATASETS))
-    return DATASETS[name.lower()](root, **settings)
+    reader = DATASETS[name.lower()]
+    known = [setting for setting in inspect.signature(reader).parameters if setting != "root"]
+    for setting in settings:
+        if setting not in known:
+            expected = ", ".join(known) or "no settings"
+            raise ConfigError(f"the reader of {reader.name} has no setting {setting!r}", expected=expected)
+    return reader(root, **settings)
