@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -192,3 +195,38 @@ class TestImport:
         public.write_text(public.read_text().replace('"x": 3.7', '"x": 128'))
         with pytest.raises(LabelStoreError, match="outside the frame; expected x < 128, y < 64; found x 128, y 2"):
             import_clicks(Cityscapes(cityscapes_root), "train", public, store=tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from thriftseg.datasets import CamVid
+from thriftseg.datasets.manifest import Manifest, canonical
+from thriftseg.labels import clicks
+
+clicks._FLUSH_EVERY, calls, append = 5, 0, Manifest.append
+
+def killed_append(self, rows):
+    global calls
+    calls += 1
+    if calls == 2:  # the click file has the second batch; one and a half rows reach the manifest
+        line = "".join(canonical(row) + "\\n" for row in rows)
+        with self._own.open("a") as stream:
+            stream.write(line[: line.index("\\n") + 40])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return append(self, rows)
+
+Manifest.append = killed_append
+clicks.label_clicks(CamVid(sys.argv[1]), "train", store=sys.argv[2], progress=False)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_files(camvid_root, tmp_path):
+    command = [sys.executable, "-c", KILLED, str(camvid_root), str(tmp_path / "killed")]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+    dataset = CamVid(camvid_root)
+    resumed = label_clicks(dataset, "train", store=tmp_path / "killed", progress=False)
+    whole = label_clicks(dataset, "train", store=tmp_path / "whole", progress=False)
+    assert (resumed.kept, resumed.images) == (5, whole.images - 5)
+    assert (resumed.clicks, resumed.cost) == (whole.clicks, whole.cost)
+    for name in ("clicks.json", "manifest.jsonl"):
+        assert (tmp_path / "killed/clicks" / name).read_bytes() == (tmp_path / "whole/clicks" / name).read_bytes()
