@@ -18,6 +18,7 @@ ROWS = {
     "atomic": 0,
     "taxonomies": 0,
     "costs": 0,
+    "progress": 0,
     "resources": 0,
     "flow": 1,
     "losses": 1,

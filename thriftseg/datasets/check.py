@@ -11,7 +11,6 @@ from itertools import combinations
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from thriftseg.arrays import Int64Array
@@ -19,6 +18,7 @@ from thriftseg.datasets.base import EmptySplitError, VideoDataset
 from thriftseg.datasets.images import probe_size
 from thriftseg.datasets.leakage import find_leaks
 from thriftseg.errors import DatasetError
+from thriftseg.progress import progress_bar
 from thriftseg.types import Clip
 
 SHOWN_FINDINGS = 20
@@ -197,7 +197,7 @@ def _read_everything(
     ]
     findings: list[Finding] = []
     with (
-        Progress(console=Console(stderr=True), disable=not progress, transient=True) as bar,
+        progress_bar(progress) as bar,
         ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
     ):
         shown = bar.add_task(f"reading {dataset.name}", total=len(tasks))

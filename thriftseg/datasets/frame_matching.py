@@ -13,12 +13,11 @@ from typing import TypedDict
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from thriftseg.arrays import Float32Array
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets.images import read_grey
+from thriftseg.progress import progress_bar
 
 DOUBTFUL_DIFFERENCE = 8.0
 """Mean absolute grey difference (of 255) above which the best frame is probably another one."""
@@ -59,16 +58,10 @@ def match_frames(candidates: Mapping[Path, Mapping[int, Path]], root: Path) -> d
         if keys[image] not in known or known[keys[image]]["signature"] != signatures[image]
     ]
     if pending:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with progress_bar() as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
             matches = pool.map(lambda image: _match(image, candidates[image], signatures[image]), pending)
-            shown = track(
-                matches,
-                "locating annotated frames",
-                total=len(pending),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            known.update(zip((keys[image] for image in pending), shown, strict=True))
+            located = bar.track(matches, total=len(pending), description="locating annotated frames")
+            known.update(zip((keys[image] for image in pending), located, strict=True))
         _save(cache, known)
     _warn_of_doubtful([(image, known[keys[image]]["difference"]) for image in candidates])
     return {image: known[keys[image]]["number"] for image in candidates}

@@ -14,6 +14,7 @@ from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.label_rows import action_id
+from thriftseg.progress import progress_bar
 from thriftseg.types import Clip
 
 _SCHEMA = 1
@@ -81,21 +82,12 @@ def _price(dataset: VideoDataset, label: GivenLabel, model: CostModel) -> Annota
 def _price_all(dataset: VideoDataset, labels: Mapping[str, GivenLabel], model: CostModel) -> dict[str, AnnotationCost]:
     if not labels:
         return {}
-    from rich.console import Console
-    from rich.progress import track
-
+    shown = len(labels) >= _SHOW_PROGRESS_FROM
     # Decoding and contour search release the interpreter lock, so threads are enough.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with progress_bar(shown) as bar, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         costs = pool.map(lambda label: _price(dataset, label, model), labels.values())
-        shown = track(
-            costs,
-            "counting polygon clicks",
-            total=len(labels),
-            console=Console(stderr=True),
-            transient=True,
-            disable=len(labels) < _SHOW_PROGRESS_FROM,
-        )
-        return dict(zip(labels, shown, strict=True))
+        counted = bar.track(costs, total=len(labels), description="counting polygon clicks")
+        return dict(zip(labels, counted, strict=True))
 
 
 class _PriceCache:

@@ -14,8 +14,6 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import PARTIAL_SUFFIX, write_bytes
@@ -23,6 +21,7 @@ from thriftseg.datasets.folder import CLASS_FILE
 from thriftseg.datasets.images import encode_frame
 from thriftseg.datasets.leakage import NEAR_STEPS
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.progress import progress_bar
 from thriftseg.taxonomies import Taxonomy
 
 RECORD_FILE, TO_LABEL_FILE = "import.json", "to_label.txt"
@@ -157,7 +156,7 @@ def import_videos(
     _record(out, named, settings)
     _write_class_file(out, classes_yaml)
     skipped = 0
-    with Progress(console=Console(stderr=True), disable=not progress, transient=True) as bar:
+    with progress_bar(progress) as bar:
         for path, clips in plans.items():
             pending = [clip for clip in clips if not (out / clip.folder).is_dir()]
             skipped += len(clips) - len(pending)

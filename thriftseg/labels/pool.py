@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import cv2
 
 from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.progress import progress_bar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -45,14 +46,9 @@ def run_tasks(
     """
     if workers < 1:
         raise ConfigError("number of label workers", expected="at least 1", found=workers)
-    from rich.console import Console
-    from rich.progress import track
-
     results = _in_processes(job, tasks, workers) if workers > 1 and len(tasks) > 1 else map(job, tasks)
-    with _one_opencv_thread():
-        yield from track(
-            results, description, total=len(tasks), console=Console(stderr=True), disable=not (progress and tasks)
-        )
+    with _one_opencv_thread(), progress_bar(progress and bool(tasks)) as bar:
+        yield from bar.track(results, total=len(tasks), description=description)
 
 
 def _in_processes(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:

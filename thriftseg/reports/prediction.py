@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
@@ -21,6 +20,7 @@ from thriftseg.datasets.images import write_label_png
 from thriftseg.drawing import VideoWriter, blend
 from thriftseg.errors import ConfigError
 from thriftseg.lightning_modules.checkpoints import LoadedNetwork, load_network
+from thriftseg.progress import progress_bar
 from thriftseg.reports.frames import FrameSource
 from thriftseg.taxonomies import TAXONOMIES, LabelClass, Taxonomy, distinct_color
 from thriftseg.zoo.inference import SlidingWindow, WholeImage
@@ -188,7 +188,7 @@ def _run(
     counts = np.zeros(taxonomy.num_classes, dtype=np.int64)
     shape = (0, 0)
     palette = taxonomy.flat_palette()
-    with _progress_bar(progress) as bar, VideoWriter(out / "overlay.mp4", fps) as video:
+    with progress_bar(progress) as bar, VideoWriter(out / "overlay.mp4", fps) as video:
         task = bar.add_task("segmenting", total=source.count)
         for name, frame in source:
             label = segment(frame)
@@ -198,11 +198,6 @@ def _run(
             shape = (label.shape[0], label.shape[1])
             bar.advance(task)
     return counts, shape
-
-
-def _progress_bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, disable=not shown)
 
 
 def _device(name: str) -> torch.device:

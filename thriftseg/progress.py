@@ -1,0 +1,25 @@
+"""The progress bar of everything that takes long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def progress_bar(shown: bool = True) -> Progress:
+    """A bar on stderr that leaves nothing behind, so that output can be piped.
+
+    Args:
+        shown: Whether to show it.
+
+    Example:
+        >>> with progress_bar(shown=False) as bar:
+        ...     sum(bar.track([1, 2, 3], description="adding"))
+        6
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), disable=not shown, transient=True)
