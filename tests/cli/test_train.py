@@ -104,6 +104,15 @@ def test_fit_resume_validate_and_test(thriftseg, folder: Path, capsys: pytest.Ca
     assert "cost/hours" in out
 
 
+def test_last_is_the_end_of_training_with_or_without_a_better_score(thriftseg, folder: Path) -> None:
+    assert thriftseg("fit", "--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2") == 0
+    checkpoints = folder / "runs" / "small" / "checkpoints"
+    assert [path.name[:8] for path in sorted(checkpoints.iterdir())] == ["epoch001", "last.ckp"]
+    assert load_network(checkpoints / "last.ckpt").metadata["global_step"] == 6
+    assert thriftseg("fit", "--ckpt_path=last", "--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=2") == 0
+    assert load_network(checkpoints / "last.ckpt").metadata["global_step"] == 8
+
+
 def test_settings_of_the_command_line_win_over_the_checkpoint(thriftseg, folder: Path) -> None:
     assert thriftseg("fit", "--trainer.limit_val_batches=1", "--name=first") == 0
     checkpoint = folder / "runs" / "first" / "checkpoints" / "last.ckpt"

@@ -88,7 +88,7 @@ class TrainingCLI(LightningCLI):
         if options.logger in (None, True):
             kwargs.setdefault("logger", CSVLogger(folder, name=""))
         if options.enable_checkpointing is not False and not _has(callbacks, ModelCheckpoint):
-            callbacks.append(default_checkpoints())
+            callbacks.extend(default_checkpoints())
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run_folder / CHECKPOINTS)
@@ -120,15 +120,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def default_checkpoints() -> ModelCheckpoint:
-    """Keep the best checkpoint by `val/miou` and the last one."""
-    return ModelCheckpoint(
-        filename="epoch{epoch:03d}-miou{val/miou:.4f}",
-        auto_insert_metric_name=False,
-        monitor="val/miou",
-        mode="max",
-        save_last=True,
+def default_checkpoints() -> list[ModelCheckpoint]:
+    """Keep the best checkpoint by `val/miou`, and the state after the last epoch as `last.ckpt`.
+
+    `save_last` would write `last.ckpt` only together with a better checkpoint, so that a resumed run would begin at
+    the best epoch and the end of training could be lost.
+    """
+    best = ModelCheckpoint(
+        filename="epoch{epoch:03d}-miou{val/miou:.4f}", auto_insert_metric_name=False, monitor="val/miou", mode="max"
     )
+    last = ModelCheckpoint(filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
+    return [best, last]
 
 
 def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
