@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def progress_bar(shown: bool = True) -> Progress:
-    """A bar on stderr that leaves nothing behind, so that output can be piped.
+    """A bar on stderr that leaves nothing behind; none where stderr is no terminal.
 
     Args:
         shown: Whether to show it.
@@ -22,4 +22,5 @@ def progress_bar(shown: bool = True) -> Progress:
     from rich.console import Console
     from rich.progress import Progress
 
-    return Progress(console=Console(stderr=True), disable=not shown, transient=True)
+    console = Console(stderr=True)
+    return Progress(console=console, disable=not (shown and console.is_terminal), transient=True)
