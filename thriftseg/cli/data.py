@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.cli.reader import add_reader_arguments, reader_of
 from thriftseg.errors import ConfigError
 from thriftseg.resources import config_path
@@ -19,19 +20,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the sub-commands and their options."""
-    from jsonargparse import ArgumentParser
-
-    commands = parser.add_subcommands(dest="action")
-    for name, (declare, _, summary) in ACTIONS.items():
-        sub = ArgumentParser(description=summary, exit_on_error=False)
-        declare(sub)
-        commands.add_subcommand(name, sub, help=summary)
+    add_actions(parser, ACTIONS)
 
 
 def run(args: Namespace) -> int:
     """Run the chosen sub-command."""
-    action: str = args.action
-    return int(ACTIONS[action][1](args[action]))
+    return run_action(ACTIONS, args)
 
 
 def _declare_check(parser: ArgumentParser) -> None:
@@ -190,8 +184,8 @@ def _shipped(name: Path) -> Path:
 
 
 ACTIONS = {
-    "check": (_declare_check, _check, "read every file of a data set; exit code 2 on any fault"),
-    "synthesize": (_declare_synthesize, _synthesize, "write synthetic street video in the layout of a data set"),
-    "import": (_declare_import, _import, "cut your own videos into clips and list the frames to label"),
-    "mixture": (_declare_mixture, _mixture, "print the training list of a config and what its labels cost"),
+    "check": Action(_declare_check, _check, "read every file of a data set; exit code 2 on any fault"),
+    "synthesize": Action(_declare_synthesize, _synthesize, "write synthetic street video in the layout of a data set"),
+    "import": Action(_declare_import, _import, "cut your own videos into clips and list the frames to label"),
+    "mixture": Action(_declare_mixture, _mixture, "print the training list of a config and what its labels cost"),
 }

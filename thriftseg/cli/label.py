@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.cli.reader import add_reader_arguments, reader_of
 
 if TYPE_CHECKING:
@@ -14,27 +15,24 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the sub-commands and their options."""
-    from jsonargparse import ArgumentParser
-
-    commands = parser.add_subcommands(dest="action")
-    for name, (declare, _, summary) in ACTIONS.items():
-        sub = ArgumentParser(description=summary, exit_on_error=False)
-        add_reader_arguments(sub)
-        sub.add_argument("--split", type=str, default="train", help="split to label")
-        sub.add_argument("--store", type=str | None, metavar="DIR", help="label store; labels/<dataset> if unset")
-        sub.add_argument("--source", type=str | None, help="name of the labels in the store; the method's if unset")
-        sub.add_argument("--workers", type=int, default=1, help="processes")
-        declare(sub)
-        commands.add_subcommand(name, sub, help=summary)
+    add_actions(parser, ACTIONS)
 
 
 def run(args: Namespace) -> int:
     """Run the chosen sub-command."""
-    action: str = args.action
-    return int(ACTIONS[action][1](args[action]))
+    return run_action(ACTIONS, args)
+
+
+def _declare_shared(parser: ArgumentParser) -> None:
+    add_reader_arguments(parser)
+    parser.add_argument("--split", type=str, default="train", help="split to label")
+    parser.add_argument("--store", type=str | None, metavar="DIR", help="label store; labels/<dataset> if unset")
+    parser.add_argument("--source", type=str | None, help="name of the labels in the store; the method's if unset")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
 
 
 def _declare_clicks(parser: ArgumentParser) -> None:
+    _declare_shared(parser)
     parser.add_argument("--min_component", type=int | None, help="least pixels of a component; scaled to the frame")
     parser.add_argument("--seed", type=int, default=0, help="seed of clicks whose object does not hold its centre")
     parser.add_argument("--cost_model", choices=["polygon", "published"], default="polygon", help="prices the clicks")
@@ -65,6 +63,7 @@ def _clicks(args: Namespace) -> int:
 
 
 def _declare_propagate(parser: ArgumentParser) -> None:
+    _declare_shared(parser)
     parser.add_argument("--offsets", type=str, required=True, help="frames to label, such as =-10..10 or =-2,2")
     parser.add_argument("--method", choices=["flow"], default="flow", help="what carries the labels")
     parser.add_argument(
@@ -97,11 +96,11 @@ def _propagate(args: Namespace) -> int:
 
 def _announced_reader(args: Namespace) -> VideoDataset:
     dataset = reader_of(args)
-    print(f"{dataset.name}: reading {dataset.root} (from {dataset.root_origin})")
+    print(dataset.describe_root())
     return dataset
 
 
 ACTIONS = {
-    "clicks": (_declare_clicks, _clicks, "one click per object or region, made from label maps or read from a file"),
-    "propagate": (_declare_propagate, _propagate, "carry manual labels to neighbouring frames"),
+    "clicks": Action(_declare_clicks, _clicks, "one click per object or region, from label maps or a file"),
+    "propagate": Action(_declare_propagate, _propagate, "carry manual labels to neighbouring frames"),
 }

@@ -316,7 +316,7 @@ class SemanticDataModule(LightningDataModule):
 
     @rank_zero_only
     def _announce_root(self) -> None:
-        print(f"{self.dataset.name}: reading {self.dataset.root} (from {self.dataset.root_origin})")
+        print(self.dataset.describe_root())
 
     @rank_zero_only
     def _announce(self, drawn: MixtureList) -> None:

@@ -180,6 +180,10 @@ class VideoDataset(ABC):
         """Where the name of the folder came from: `--root` or an environment variable."""
         return self._resolved[1]
 
+    def describe_root(self) -> str:
+        """One line that says which folder is read and where its name came from."""
+        return f"{self.name}: reading {self.root} (from {self.root_origin})"
+
     def clips(self, split: str) -> list[Clip]:
         """The clips of a split, sorted by video and therefore independent of directory order.
 
