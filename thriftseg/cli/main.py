@@ -88,11 +88,11 @@ def user_message(error: BaseException) -> str | None:
     """What to tell the user about an exception, or `None` when it is a defect of the program.
 
     Looks through the exceptions that caused this one, so a fault is found behind the wrappers of the
-    argument parser, the trainer and the worker processes of a data loader.
+    argument parser and the trainer.
     """
     for link in _chain(error):
         if isinstance(link, ThriftsegError):
-            return _unwrap_worker(str(link))
+            return str(link)
     for link in _chain(error):
         if isinstance(link, argparse.ArgumentError):
             return _innermost(str(link))
@@ -146,11 +146,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         link = link.__cause__ or link.__context__
-
-
-def _unwrap_worker(message: str) -> str:
-    """Cut away the traceback that a data loader puts in front of an exception of its worker."""
-    return re.split(r"^thriftseg\.errors\.\w+: ", message, flags=re.MULTILINE)[-1].rstrip() or message
 
 
 def _innermost(message: str) -> str:
