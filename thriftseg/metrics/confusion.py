@@ -140,7 +140,32 @@ def confusion_scores(confusion: Tensor) -> dict[str, Tensor]:
     }
 
 
-class ConfusionScores(Metric):
+class ConfusionMetric(Metric):
+    """A metric whose only state is a pooled confusion matrix, (C, C + 1) as from `confusion_matrix`.
+
+    Args:
+        num_classes: Number of classes C.
+        ignore_index: Id of pixels that are not scored.
+
+    Raises:
+        ConfigError: `num_classes` is below 1.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    confusion: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        super().__init__()
+        check_num_classes(num_classes)
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        zeros = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
+        self.add_state("confusion", zeros, dist_reduce_fx="sum")
+
+
+class ConfusionScores(ConfusionMetric):
     """Pooled mIoU, mean accuracy, pixel accuracy and frequency weighted IoU, also per class.
 
     Args:
@@ -157,19 +182,6 @@ class ConfusionScores(Metric):
         >>> round(result["miou"].item(), 4), result["iou"].tolist()
         (0.3333, [0.6666666666666666, 0.0, nan])
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    confusion: Tensor
-
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        super().__init__()
-        check_num_classes(num_classes)
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
-        zeros = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
-        self.add_state("confusion", zeros, dist_reduce_fx="sum")
 
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Count a batch.

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from thriftseg.flow import consistency_mask, consistency_mask_np, warp, warp_labels
-from thriftseg.metrics.confusion import check_num_classes, check_same_shape, class_iou, confusion_matrix
+from thriftseg.metrics.confusion import ConfusionMetric, check_same_shape, class_iou, confusion_matrix
 from thriftseg.metrics.joint_histogram import as_uint8
 
 
@@ -63,7 +62,7 @@ def warp_previous(
     return warped.masked_fill((warped < 0) | (warped >= num_classes), ignore_index)
 
 
-class TemporalConsistency(Metric):
+class TemporalConsistency(ConfusionMetric):
     """Mean IoU between predictions and the flow-warped predictions of the frames before.
 
     Args:
@@ -80,19 +79,6 @@ class TemporalConsistency(Metric):
         >>> consistency.compute()["per_class"].tolist()
         [0.6666666666666666, 0.5]
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    confusion: Tensor
-
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        super().__init__()
-        check_num_classes(num_classes)
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
-        zeros = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
-        self.add_state("confusion", zeros, dist_reduce_fx="sum")
 
     def update(self, pred: Tensor, previous: Tensor, flow_backward: Tensor, flow_forward: Tensor) -> None:
         """Count the pairs of a batch.
