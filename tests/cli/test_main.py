@@ -123,5 +123,5 @@ def test_what_the_file_system_refuses_is_told_in_one_line(tmp_path, capsys: pyte
     assert main(["data", *arguments]) == 2
     message = capsys.readouterr().err
     assert message.startswith(f"thriftseg: error: {tmp_path / 'file'}")
-    assert "not a directory; fix: use a place with room to write to" in message
+    assert "not a directory; fix: check permissions and free space" in message
     assert user_message(OSError(errno.EIO, "Input/output error", "x.png")) is None

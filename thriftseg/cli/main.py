@@ -100,7 +100,7 @@ def user_message(error: BaseException) -> str | None:
             return _one_line(str(link))
         if isinstance(link, OSError) and link.errno in _DENIED:
             place = f"{link.filename}: " if link.filename else ""
-            return f"{place}{(link.strerror or type(link).__name__).lower()}; fix: use a place with room to write to"
+            return f"{place}{(link.strerror or type(link).__name__).lower()}; fix: check permissions and free space"
     return None
 
 
