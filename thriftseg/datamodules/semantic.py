@@ -320,19 +320,7 @@ class SemanticDataModule(LightningDataModule):
 
     @rank_zero_only
     def _announce(self, drawn: MixtureList) -> None:
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=f"{drawn.dataset}/{drawn.split}, cost model {drawn.cost_model}", title_justify="left")
-        for name in ("source", "kind"):
-            table.add_column(name)
-        for name in ("samples", "annotated frames", "hours", "clicks"):
-            table.add_column(name, justify="right")
-        for row in drawn.table():
-            if row.source == "total":
-                table.add_section()
-            table.add_row(*map(str, (row.source, row.kind, row.samples, row.clips, f"{row.hours:.3f}", row.clicks)))
-        Console(soft_wrap=True).print(table)
+        print(drawn)
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
