@@ -198,7 +198,7 @@ class Mixture:
     ) -> list[tuple[Clip, int]]:
         pool = self._pool(part.labels, clips)
         seed = self.seed if part.seed is None else part.seed
-        order = sorted(pool, key=lambda anchor: _rank(seed, anchor[0].video, anchor[1]))
+        order = sorted(pool, key=lambda frame: _rank(seed, frame[0].video, frame[1]))
         free = [
             (clip, annotated)
             for clip, annotated in order

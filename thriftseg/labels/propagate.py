@@ -24,7 +24,7 @@ from thriftseg.datasets.sharding import shard
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError, ThriftsegError
 from thriftseg.flow import DIS, compose, consistency_mask_np, warp_labels
 from thriftseg.labels.pool import run_tasks
-from thriftseg.labels.propagation_plan import AnchorTask, PropagationPlan, plan_propagation
+from thriftseg.labels.propagation_plan import PropagationPlan, PropagationTask, plan_propagation
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
 
 
@@ -210,7 +210,7 @@ class _PropagationJob:
     def generator(self) -> str:
         return f"propagate/{self._propagator.name}"
 
-    def __call__(self, task: AnchorTask) -> list[str]:
+    def __call__(self, task: PropagationTask) -> list[str]:
         try:
             label = self._dataset.read_label(task.clip, task.annotated)
         except ThriftsegError as error:
@@ -219,7 +219,7 @@ class _PropagationJob:
             self._write(task, task.annotated, Propagated(label, 1.0), LabelKind.MANUAL)
         return [failure for direction in (1, -1) for failure in self._walk(task, label, direction)]
 
-    def _walk(self, task: AnchorTask, label: UInt8Array, direction: int) -> list[str]:
+    def _walk(self, task: PropagationTask, label: UInt8Array, direction: int) -> list[str]:
         targets = [n for n in task.targets if (n - task.annotated) * direction > 0]
         if not targets:
             return []
@@ -249,7 +249,7 @@ class _PropagationJob:
                 )
             yield frame
 
-    def _write(self, task: AnchorTask, number: int, step: Propagated, kind: LabelKind) -> None:
+    def _write(self, task: PropagationTask, number: int, step: Propagated, kind: LabelKind) -> None:
         if self._store is None:
             self._store = LabelStore(self._root, self._source, self._dataset.taxonomy, writer=_writer_name(self._rank))
         self._store.write(
@@ -279,12 +279,12 @@ def _propagator_of(method: Literal["flow"] | Propagator) -> Propagator:
     return FlowPropagator()
 
 
-def _without_done(task: AnchorTask, store: LabelStore) -> AnchorTask:
+def _without_done(task: PropagationTask, store: LabelStore) -> PropagationTask:
     left = tuple(target for target in task.targets if not store.has(task.clip.video, target))
-    return AnchorTask(task.clip, task.annotated, left)
+    return PropagationTask(task.clip, task.annotated, left)
 
 
-def _failure(task: AnchorTask, target: int, error: ThriftsegError) -> str:
+def _failure(task: PropagationTask, target: int, error: ThriftsegError) -> str:
     return f"{task.clip.video}/{target:06d} (from frame {task.annotated}): {error.headline}"
 
 

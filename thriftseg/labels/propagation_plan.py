@@ -12,7 +12,7 @@ from thriftseg.types import Clip
 
 
 @dataclass(frozen=True)
-class AnchorTask:
+class PropagationTask:
     """The frames one annotated frame is propagated to.
 
     Attributes:
@@ -36,7 +36,7 @@ class PropagationPlan:
         absent: Pairs of annotated frame and offset for which the clip has no frame.
     """
 
-    tasks: tuple[AnchorTask, ...]
+    tasks: tuple[PropagationTask, ...]
     superseded: int
     absent: int
 
@@ -66,7 +66,7 @@ def plan_propagation(
     wanted = [offset for offset in parse_offsets(offsets) if offset != 0 or include_annotated]
     if not wanted:
         raise ConfigError("no offset to propagate to", found=offsets, fix="give offsets other than 0")
-    tasks: list[AnchorTask] = []
+    tasks: list[PropagationTask] = []
     superseded = absent = 0
     for clip in clips:
         reached = [(annotated, offset) for annotated in clip.annotated for offset in wanted]
@@ -78,7 +78,7 @@ def plan_propagation(
         superseded += len(existing) - len(winners)
         for annotated in clip.annotated:
             targets = tuple(sorted(target for target, winner in winners.items() if winner == annotated))
-            tasks += [AnchorTask(clip, annotated, targets)] if targets else []
+            tasks += [PropagationTask(clip, annotated, targets)] if targets else []
     return PropagationPlan(tuple(tasks), superseded, absent)
 
 
