@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.metrics.reference import GOLDEN
@@ -21,6 +22,10 @@ def golden_cases() -> list[dict[str, Any]]:
 def published(reference_dir: Path) -> Path:
     """Values of published implementations on real masks, with the masks."""
     return reference_dir / "golden" / "metrics"
+
+
+def tensors(*arrays: np.ndarray, dtype: torch.dtype = torch.uint8) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.ascontiguousarray(array)).to(dtype)[None] for array in arrays]
 
 
 def read_ids(path: Path) -> np.ndarray:

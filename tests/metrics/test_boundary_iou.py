@@ -11,14 +11,10 @@ import torch
 
 from tests.distributed import GlooPool
 from tests.metrics import reference
-from tests.metrics.conftest import read_ids
+from tests.metrics.conftest import read_ids, tensors
 from thriftseg.errors import ConfigError
 from thriftseg.metrics import BoundaryIoU
 from thriftseg.metrics.boundary_iou import boundary_counts, boundary_iou, boundary_map, boundary_width
-
-
-def tensors(*arrays: np.ndarray, dtype: torch.dtype = torch.uint8) -> list[torch.Tensor]:
-    return [torch.from_numpy(np.ascontiguousarray(array)).to(dtype)[None] for array in arrays]
 
 
 class TestByHand:

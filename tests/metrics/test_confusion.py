@@ -12,15 +12,12 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from tests.distributed import GlooPool
 from tests.metrics import reference
+from tests.metrics.conftest import tensors
 from thriftseg.errors import ConfigError
 from thriftseg.metrics import ConfusionScores
 from thriftseg.metrics.confusion import confusion_matrix
 
 SCALARS = ("miou", "macc", "pixel_accuracy", "fwiou")
-
-
-def tensors(*arrays: np.ndarray, dtype: torch.dtype = torch.uint8) -> list[torch.Tensor]:
-    return [torch.from_numpy(np.ascontiguousarray(array)).to(dtype)[None] for array in arrays]
 
 
 class TestByHand:
