@@ -161,6 +161,15 @@ def test_class_table_is_known_before_setup(open_squares):
     assert module.class_names == ["ground", "square"]
 
 
+def test_seed_of_the_run_is_the_default(squares, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    unset, seven, eight = (batches(make(squares, seed=seed)) for seed in (None, 7, 8))
+    assert all(map(same, unset, seven))
+    assert not all(map(same, unset, eight))
+    monkeypatch.delenv("PL_GLOBAL_SEED")
+    assert make(squares).seed == 0
+
+
 def test_set_up_announces_root_and_cost(squares, squares_root, capsys):
     module = make(squares)
     printed = capsys.readouterr().out

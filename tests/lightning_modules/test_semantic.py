@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import ReduceLROnPlateau
 
+from thriftseg.datamodules import Mixture, MixturePart
+from thriftseg.datasets import CamVid
 from thriftseg.errors import ConfigError
+from thriftseg.labels import label_clicks
 from thriftseg.lightning_modules import PolyLR, SemanticSegmentation
 from thriftseg.lightning_modules.semantic import pooled_mean
 from thriftseg.losses import CrossEntropy, LossTerms
@@ -284,3 +288,18 @@ def test_boundary_ratio_replaces_the_width() -> None:
     label = torch.from_numpy(np.repeat(np.arange(2), 20)[None].repeat(40, 0)[None])
     module.boundary.update(label, label)
     assert module.boundary.compute()["boundary_iou"].item() == 1.0
+
+
+@pytest.mark.parametrize(("reduction", "warns"), [("pixel", True), ("image", False)])
+def test_clicks_pooled_with_masks_are_warned_about(
+    build_data, build_module, build_trainer, camvid_root, tmp_path, reduction, warns
+):
+    label_clicks(CamVid(camvid_root), "train", store=tmp_path, min_component=4, progress=False)
+    parts = [MixturePart("manual", clips=4), MixturePart("clicks", clips=4)]
+    data = build_data(mixture=Mixture(parts=parts, store=tmp_path))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build_trainer(max_steps=1, limit_val_batches=0).fit(
+            build_module(loss=CrossEntropy(reduction=reduction)), datamodule=data
+        )
+    assert any("clicks hardly count" in str(each.message) for each in caught) == warns

@@ -29,8 +29,9 @@ class MixturePart:
     """Samples of one source. Exactly one of `clips` and `share` may be given; without both, all are taken.
 
     Parts of equal seed walk the same order of annotated frames. Where an earlier part already labels the same offset
-    of an annotated frame, a part goes on to the next one: parts never label a frame twice, and parts at different
-    offsets stand on the same annotated frames.
+    of an annotated frame, a part goes on to the next one: no two parts label the same offset of an annotated frame, and
+    parts at different offsets stand on the same annotated frames. Where annotated frames lie so close that their
+    offsets meet, a frame is drawn once for each of them.
 
     Attributes:
         labels: "manual", "coarse" (of the data set) or a source of the label store.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import probe_size
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import Taxonomy
+from thriftseg.types import LabelKind
 
 
 class SemanticDataModule(LightningDataModule):
@@ -59,7 +61,7 @@ class SemanticDataModule(LightningDataModule):
             per pixel and pair.
         num_workers: Worker processes per loader; 0 loads in the main process.
         cache: "ram" decodes every needed frame once, at set-up, and shares the arrays with forked workers.
-        seed: Non-negative seed of order, augmentation and neighbours.
+        seed: Non-negative seed of order, augmentation and neighbours; by default that of `seed_everything`, else 0.
         train_split: Split to train on.
         val_split: Split to validate on.
         test_split: Split to test on.
@@ -88,12 +90,14 @@ class SemanticDataModule(LightningDataModule):
         flow_cache: Path | None = None,
         num_workers: int = 2,
         cache: Literal["none", "ram"] = "none",
-        seed: int = 0,
+        seed: int | None = None,
         train_split: str = "train",
         val_split: str = "val",
         test_split: str = "test",
     ) -> None:
         super().__init__()
+        if seed is None:
+            seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning's seed_everything leaves it
         _check_counts(batch_size=(batch_size, 1), eval_batch_size=(eval_batch_size, 1))
         _check_counts(past_frames=(past_frames, 0), num_workers=(num_workers, 0), seed=(seed, 0))
         _check_choice("cache", cache, ("none", "ram"))
@@ -135,6 +139,11 @@ class SemanticDataModule(LightningDataModule):
     def annotation_cost(self) -> AnnotationCost | None:
         """What the labels of the training list cost; `None` until `setup("fit")` draws that list."""
         return self.mixture_list.cost() if self.mixture_list is not None else None
+
+    @property
+    def label_kinds(self) -> frozenset[LabelKind]:
+        """Kinds of the labels in the training list; empty until `setup("fit")` draws that list."""
+        return frozenset(sample.kind for sample in self.mixture_list.samples) if self.mixture_list else frozenset()
 
     def setup(self, stage: str | None = None) -> None:
         """Draw the training list and lay out the evaluation streams that a stage needs.

@@ -18,7 +18,7 @@ from thriftseg.lightning_modules.checkpoints import METADATA_KEY, Unrecordable, 
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms
 from thriftseg.metrics import BoundaryIoU, ConfusionScores, TemporalConsistency
-from thriftseg.types import IGNORE_INDEX, SemanticBatch, StreamBatch
+from thriftseg.types import IGNORE_INDEX, LabelKind, SemanticBatch, StreamBatch
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
@@ -143,10 +143,16 @@ class SemanticSegmentation(LightningModule):
         return loss
 
     def on_fit_start(self) -> None:
-        """Ask the datamodule what the training labels cost."""
+        """Ask the datamodule what the training labels cost, and whether the loss suits a mixture with clicks."""
         cost = getattr(self._datamodule(), "annotation_cost", None)
         if cost is not None:
             self._cost = {"hours": float(cost.hours), "clicks": float(cost.clicks)}
+        kinds: frozenset[LabelKind] = getattr(self._datamodule(), "label_kinds", frozenset())
+        if len(kinds) > 1 and LabelKind.CLICKS in kinds and getattr(self.loss, "reduction", None) == "pixel":
+            rank_zero_warn(
+                "The mixture has clicks and label maps, but the loss pools pixels, so the clicks hardly count: "
+                "set its `reduction` to image."
+            )
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scores and the last frame of an earlier pass."""
