@@ -5,8 +5,9 @@ Names are resolved when they are used, because Lightning takes seconds to import
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from thriftseg.datamodules.mixture import Mixture, MixturePart
@@ -17,17 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Mixture", "MixtureList", "MixturePart", "NeighbourPolicy", "PhotometricConfig", "SemanticDataModule"]
 
-_HOMES = {
-    "Mixture": "mixture",
-    "MixtureList": "mixture_list",
-    "MixturePart": "mixture",
-    "NeighbourPolicy": "neighbours",
-    "PhotometricConfig": "photometric",
-    "SemanticDataModule": "semantic",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Mixture": "mixture",
+        "MixtureList": "mixture_list",
+        "MixturePart": "mixture",
+        "NeighbourPolicy": "neighbours",
+        "PhotometricConfig": "photometric",
+        "SemanticDataModule": "semantic",
+    },
+)

@@ -10,20 +10,14 @@ The functions on arrays (`warp_labels`, `consistency_mask_np`, `compose`, `DIS`)
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from thriftseg.flow.dense import DIS, compose, consistency_mask_np, warp_labels
+from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from thriftseg.flow.warping import consistency_mask, warp
 
 __all__ = ["DIS", "compose", "consistency_mask", "consistency_mask_np", "warp", "warp_labels"]
 
-_TORCH_FUNCTIONS = ("consistency_mask", "warp")
-
-
-def __getattr__(name: str) -> object:
-    if name in _TORCH_FUNCTIONS:
-        return getattr(import_module("thriftseg.flow.warping"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, {"consistency_mask": "warping", "warp": "warping"})

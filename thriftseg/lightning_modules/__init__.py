@@ -1,11 +1,19 @@
-"""Learning recipes on Lightning's trainer, one per file, and networks read back from checkpoints."""
+"""Learning recipes on Lightning's trainer, one per file, and networks read back from checkpoints.
+
+Names are resolved when they are used, so that `load_network` serves a network without importing Lightning.
+"""
 
 from __future__ import annotations
 
-from thriftseg.lightning_modules.callbacks import PredictionImages, default_progress_bar
-from thriftseg.lightning_modules.checkpoints import LoadedNetwork, load_network, read_checkpoint
-from thriftseg.lightning_modules.schedules import PolyLR
-from thriftseg.lightning_modules.semantic import SemanticSegmentation
+from typing import TYPE_CHECKING
+
+from thriftseg.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from thriftseg.lightning_modules.callbacks import PredictionImages, default_progress_bar
+    from thriftseg.lightning_modules.checkpoints import LoadedNetwork, load_network, read_checkpoint
+    from thriftseg.lightning_modules.schedules import PolyLR
+    from thriftseg.lightning_modules.semantic import SemanticSegmentation
 
 __all__ = [
     "LoadedNetwork",
@@ -16,3 +24,16 @@ __all__ = [
     "load_network",
     "read_checkpoint",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "LoadedNetwork": "checkpoints",
+        "PolyLR": "schedules",
+        "PredictionImages": "callbacks",
+        "SemanticSegmentation": "semantic",
+        "default_progress_bar": "callbacks",
+        "load_network": "checkpoints",
+        "read_checkpoint": "checkpoints",
+    },
+)

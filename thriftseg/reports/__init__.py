@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from thriftseg.lazy import lazy_names
 from thriftseg.reports.cost_quality import CostQualityPoint
 
 if TYPE_CHECKING:
@@ -13,17 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CostQualityPoint", "class_table", "cost_quality_table", "plot_cost_quality", "predict"]
 
-_HOMES = {
-    "class_table": "tables",
-    "cost_quality_table": "tables",
-    "plot_cost_quality": "cost_quality",
-    "predict": "prediction",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "class_table": "tables",
+        "cost_quality_table": "tables",
+        "plot_cost_quality": "cost_quality",
+        "predict": "prediction",
+    },
+)
