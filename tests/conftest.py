@@ -10,6 +10,10 @@ import pytest
 
 from tests.distributed import gloo_pool  # noqa: F401 - a fixture
 
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported: threads cost small tensors more than they give
+
 REFERENCE_VARIABLE = "THRIFTSEG_REFERENCE"
 
 
