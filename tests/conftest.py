@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.distributed import gloo_pool  # noqa: F401 - a fixture
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch is imported: threads cost small tensors more than they give
-
 REFERENCE_VARIABLE = "THRIFTSEG_REFERENCE"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_compute_thread() -> None:
+    """Threads cost small tensors more than they give, and a busy machine stalls them."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
