@@ -12,6 +12,7 @@ from thriftseg.cli.main import main
 from thriftseg.errors import ConfigError
 from thriftseg.lightning_modules import load_network
 from thriftseg.quickstart import QuickstartConfig, quickstart
+from thriftseg.resources import config_path
 
 TINY = """
 train_clips: 6
@@ -161,3 +162,19 @@ def test_faulty_configs_are_refused(tmp_path, old, new, message):
 def test_missing_config(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml: no such config"):
         QuickstartConfig.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("name", ["quickstart.yaml", "studies/synthetic_sources.yaml"])
+def test_shipped_configs_compare_three_sources(name):
+    config = QuickstartConfig.load(config_path(name))
+    assert [student.key for student in config.students] == ["manual", "mixed", "clicks"]
+    assert config.train_clips % config.batch_size == 0
+
+
+@pytest.mark.slow
+def test_the_study_runs_at_a_small_size(tmp_path):
+    config = QuickstartConfig.load(config_path("studies/synthetic_sources.yaml"))
+    small = replace(config, height=48, width=96, frames=10, crop=(48, 64), val_clips=4, epochs=1, demo_frames=3)
+    result = quickstart(tmp_path / "out", config=small, progress=False)
+    manual, mixed, clicks = result.points
+    assert manual.hours > 2 * mixed.hours > clicks.hours > 0
