@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +31,8 @@ from thriftseg.datasets.images import probe_size
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import LabelKind
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class SemanticDataModule(LightningDataModule):
@@ -366,6 +370,19 @@ def _shown_mask(shown: Tensor, crop: torch.Size) -> Tensor:
 def _start_worker(worker_id: int) -> None:
     # One worker is one core: threads of OpenCV inside workers would fight over them.
     cv2.setNumThreads(0)
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Let this process reuse the pages of freed images; glibc otherwise returns them and faults them in again.
+
+    That costs up to a fifth of the loading speed at 1024x2048. Other allocators are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value that glibc takes
+    mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def _check_counts(**limits: tuple[int, int]) -> None:
