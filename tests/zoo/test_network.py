@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import IMAGENET, DeepLabV3Plus, Preprocessing, SemanticNetwork
-from thriftseg.zoo.network import PooledBatchNorm2d
+from thriftseg.zoo.network import PooledBatchNorm2d, StreamState
 
 
 class FadingMemory(SemanticNetwork):
@@ -104,7 +104,12 @@ def test_streaming_equals_forward_on_the_window(network):
         logits, state = network.step(frames[:, t], state)
         window = frames[:, [max(t - 2, 0), max(t - 1, 0), t]]
         assert torch.equal(logits, network(window))
-        assert len(state) == 2
+        assert len(state.frames) == 2
+
+
+def test_state_of_another_network_is_refused(network):
+    with pytest.raises(ConfigError, match="state of another network; expected FrameWindow; found StreamState"):
+        network.step(torch.zeros(1, 3, 16, 16), StreamState())
 
 
 def test_streaming_state_can_be_reused(network):

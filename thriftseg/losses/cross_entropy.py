@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,7 +54,7 @@ class CrossEntropy(LabelMapLoss):
 
     def __init__(
         self,
-        class_weights: Sequence[float] | None = None,
+        class_weights: list[float] | None = None,
         reduction: Reduction = "pixel",
         ignore_index: int = IGNORE_INDEX,
     ) -> None:

@@ -5,20 +5,32 @@ from __future__ import annotations
 from thriftseg.zoo.deeplabv3plus import DeepLabV3Plus
 from thriftseg.zoo.hrnet import HRNet
 from thriftseg.zoo.inference import SlidingWindow, WholeImage, predict_sliding, predict_whole
-from thriftseg.zoo.network import IMAGENET, ConstructorRecord, Network, Preprocessing, SemanticNetwork
+from thriftseg.zoo.network import (
+    IDENTITY,
+    IMAGENET,
+    ConstructorRecord,
+    FrameWindow,
+    Network,
+    Preprocessing,
+    SemanticNetwork,
+    StreamState,
+)
 from thriftseg.zoo.pspnet import PSPNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
 
 __all__ = [
+    "IDENTITY",
     "IMAGENET",
     "ConstructorRecord",
     "DeepLabV3Plus",
+    "FrameWindow",
     "HRNet",
     "Network",
     "PSPNet",
     "Preprocessing",
     "SemanticNetwork",
     "SlidingWindow",
+    "StreamState",
     "WholeImage",
     "create_model",
     "list_models",

@@ -7,8 +7,8 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypedDict
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,49 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 
-StreamState = Any
-"""What a network remembers between two frames of a video; opaque to the caller."""
-
 
 class ConstructorRecord(TypedDict):
     """How a network was built: enough to build it again, and plain enough for JSON."""
 
     class_path: str
     init_args: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """What a network remembers between two frames of a video; opaque to the caller, and never changed in place.
+
+    A subclass adds fields: tensors, numbers, and tuples, lists or dicts of them.
+
+    Example:
+        >>> FrameWindow((torch.zeros(1, 3, 2, 2),)).to("meta").frames[0].device.type
+        'meta'
+    """
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same memory on another device."""
+        return replace(self, **{field.name: _moved(getattr(self, field.name), device) for field in fields(self)})
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor | StreamState):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(item, device) for item in value)
+    return value
+
+
+@dataclass(frozen=True)
+class FrameWindow(StreamState):
+    """The past frames of a network that keeps nothing else.
+
+    Attributes:
+        frames: At most `past_frames` normalised frames (B, 3, H, W), oldest first.
+    """
+
+    frames: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +170,21 @@ class Network(nn.Module):
         """Class path and constructor arguments; `thriftseg.zoo.rebuild` makes an equal network from it."""
         return {"class_path": import_path(type(self)), "init_args": self.init_args}
 
+    def official_key(self, key: str) -> str | None:
+        """Name that an entry of the authors' checkpoint has in `state_dict` here.
+
+        Args:
+            key: Name in the authors' checkpoint, without a `module.` prefix.
+
+        Returns:
+            A name; one that `state_dict` does not have stands for an entry that cannot be placed. `None` for an entry
+            that the authors store and never use.
+
+        Raises:
+            ConfigError: There is no checkpoint of the authors for this network.
+        """
+        raise ConfigError(f"{type(self).__name__} has no checkpoint of its authors", found=key)
+
 
 class SemanticNetwork(Network, ABC):
     """Gives every pixel of a frame a class, possibly with the help of past frames.
@@ -217,7 +266,7 @@ class SemanticNetwork(Network, ABC):
 
     def start(self) -> StreamState:
         """The state before the first frame of a video."""
-        return []
+        return FrameWindow()
 
     def step(self, frame: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
         """Segment the next frame of a video.
@@ -232,11 +281,13 @@ class SemanticNetwork(Network, ABC):
         Returns:
             Logits (B, num_classes, H, W) and the new state.
         """
+        if not isinstance(state, FrameWindow):
+            raise ConfigError("state of another network", expected="FrameWindow", found=type(state).__name__)
         length = self.past_frames + 1
-        window = [*state, frame][-length:]
+        window = [*state.frames, frame][-length:]
         window = window[:1] * (length - len(window)) + window
         logits: Tensor = self(torch.stack(window, dim=1))
-        return logits, window[1:]
+        return logits, FrameWindow(tuple(window[1:]))
 
     def _as_clip(self, frames: Tensor) -> Tensor:
         length = self.past_frames + 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo.network import Network, SemanticNetwork
+from thriftseg.zoo.network import Network
 
 NetworkClass = TypeVar("NetworkClass", bound=type[Network])
 
@@ -57,16 +57,20 @@ def list_models(kind: str | None = None) -> list[str]:
     return sorted(name for name, entry in _entries.items() if kind in (None, entry.network_class.kind))
 
 
-def create_model(name: str, num_classes: int, **arguments: Any) -> SemanticNetwork:
+def create_model(name: str, num_classes: int | None = None, **arguments: Any) -> Any:
     """Build a network by name.
 
     Args:
         name: One of `list_models()`.
-        num_classes: Number of classes.
+        num_classes: Number of classes, for semantic networks.
         arguments: Further constructor arguments of the network, such as `pretrained=True`.
 
+    Returns:
+        A `Network` in training mode, of the kind that `list_models(kind=...)` tells.
+
     Raises:
-        ConfigError: The name is unknown, or the network does not take one of the arguments.
+        ConfigError: The name is unknown, the network does not take one of the arguments, or lacks its number of
+            classes.
 
     Example:
         >>> network = create_model("deeplabv3plus_mobilenetv2", num_classes=11)
@@ -77,8 +81,12 @@ def create_model(name: str, num_classes: int, **arguments: Any) -> SemanticNetwo
         raise ConfigError(f"unknown network {name!r}", fix=_suggestion(name))
     entry = _entries[name]
     _refuse_unknown(name, entry, arguments)
-    network: SemanticNetwork = entry.network_class(num_classes=num_classes, **entry.arguments, **arguments)  # type: ignore[assignment]
-    return network
+    if num_classes is not None:
+        arguments["num_classes"] = num_classes
+    takes_classes = "num_classes" in _parameters(entry.network_class)
+    if takes_classes != (num_classes is not None):
+        raise ConfigError(f"network {name!r} {'needs a' if takes_classes else 'takes no'} number of classes")
+    return entry.network_class(**entry.arguments, **arguments)
 
 
 def rebuild(record: Mapping[str, Any]) -> Any:
