@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from thriftseg.errors import ConfigError
 from thriftseg.losses import CrossEntropy
 
 
@@ -36,6 +37,15 @@ def test_matches_torch_without_class_weights(batch):
     logits, target = batch
     expected = torch.nn.functional.cross_entropy(logits, target, ignore_index=255)
     assert CrossEntropy()(logits, target).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_an_empty_list_weights_nothing(batch):
+    assert CrossEntropy([])(*batch) == CrossEntropy()(*batch)
+
+
+def test_wrong_number_of_class_weights(batch):
+    with pytest.raises(ConfigError, match="class_weights do not fit the classes; expected 4 factors; found 3"):
+        CrossEntropy([1.0, 1.0, 1.0])(*batch)
 
 
 def test_class_weights_follow_the_module_but_are_not_stored():

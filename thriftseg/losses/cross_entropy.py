@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thriftseg.errors import ConfigError
 from thriftseg.losses.terms import LabelMapLoss, Reduction, at_least_float32
 from thriftseg.types import IGNORE_INDEX
 
@@ -38,9 +39,13 @@ class CrossEntropy(LabelMapLoss):
     by the sum of class weights as `torch.nn.CrossEntropyLoss` does; scale the weights to a mean near 1.
 
     Args:
-        class_weights: One factor per class; all 1 by default.
+        class_weights: One factor per class; all 1 by default or where the list is empty (which, unlike `null`, a
+            command line can set over the list of a config).
         reduction: "pixel" or "image"; see `LabelMapLoss`.
         ignore_index: Label of the pixels to leave out.
+
+    Raises:
+        ConfigError: On the first batch, when the number of factors is not that of the classes.
 
     Example:
         >>> loss = CrossEntropy()
@@ -59,9 +64,15 @@ class CrossEntropy(LabelMapLoss):
         ignore_index: int = IGNORE_INDEX,
     ) -> None:
         super().__init__(reduction, ignore_index)
-        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        weights = None if not class_weights else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `LabelMapLoss.pixel_losses`."""
+        if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:
+            raise ConfigError(
+                "class_weights do not fit the classes",
+                expected=f"{logits.shape[1]} factors",
+                found=len(self.class_weights),
+            )
         return cross_entropy(logits, target, self.class_weights, self.ignore_index)
