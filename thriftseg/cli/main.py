@@ -51,6 +51,7 @@ COMMANDS = {
     "test": Command("train", "score a checkpoint on the test split"),
     "predict": Command("predict", "segment a video file or a folder of frames"),
     "label": Command("label", "generate labels from cheaper ones (clicks, propagate)"),
+    "zoo": Command("zoo", "import, list, publish and export networks"),
     "data": Command("data", "check, synthesize or import data; print a mixture and its cost"),
 }
 
