@@ -3,8 +3,6 @@
 Both sides train the same network on the same frames, decoded once and kept in memory, with one compute thread and
 one worker process each. Blocks of steps alternate within one run and the median of the blocks' ratios is compared,
 so that other load on the machine meets both sides alike.
-
-Run: `pytest benchmarks/test_step_overhead.py -m slow -s`
 """
 
 from __future__ import annotations
@@ -13,24 +11,24 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
+from benchmarks.measure import Item, Outcome, one_thread
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.datasets.synthetic import synthesize
-from thriftseg.lightning_modules import SemanticSegmentation, default_progress_bar
+from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.losses import CrossEntropy
 from thriftseg.zoo import PSPNet
 
 STEPS_PER_BLOCK = 6
 BLOCKS = 11
 WARM_UP_BLOCKS = 2
-LIMIT = 1.05
 
 
 class BareLoop:
@@ -90,23 +88,19 @@ def network(num_classes: int) -> PSPNet:
     return PSPNet(num_classes)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def step_overhead() -> Outcome:
+    """Time of the trainer's step over that of the bare one."""
+    with TemporaryDirectory() as folder, one_thread():
+        ratios = block_ratios(Path(folder))
+    return Outcome(statistics.median(ratios), f"median of {BLOCKS} blocks, {min(ratios):.3f} to {max(ratios):.3f}")
 
 
-@pytest.mark.slow
-def test_step_overhead(tmp_path: Path, one_thread: None) -> None:
-    synthesize(
-        tmp_path / "camvid", layout="camvid", train_clips=6, val_clips=1, frames=16, height=96, width=128, jobs=1
-    )
+def block_ratios(folder: Path) -> list[float]:
+    synthesize(folder / "camvid", layout="camvid", train_clips=6, val_clips=1, frames=16, height=96, width=128, jobs=1)
 
     def data() -> SemanticDataModule:
         return SemanticDataModule(
-            CamVid(tmp_path / "camvid"), crop=(64, 96), batch_size=4, num_workers=1, cache="ram", scale=(1.0, 1.5)
+            CamVid(folder / "camvid"), crop=(64, 96), batch_size=4, num_workers=1, cache="ram", scale=(1.0, 1.5)
         )
 
     alternate = Alternate(BareLoop(data()))
@@ -114,12 +108,21 @@ def test_step_overhead(tmp_path: Path, one_thread: None) -> None:
         accelerator="cpu",
         max_steps=STEPS_PER_BLOCK * (BLOCKS + WARM_UP_BLOCKS),
         limit_val_batches=0,
-        callbacks=[alternate, default_progress_bar()],
-        logger=CSVLogger(tmp_path),
+        callbacks=[alternate],
+        logger=CSVLogger(folder),
         enable_model_summary=False,
-        default_root_dir=tmp_path,
+        enable_progress_bar=False,
+        default_root_dir=folder,
     )
     trainer.fit(SemanticSegmentation(network(11)), data())
-    ratio = statistics.median(alternate.ratios[WARM_UP_BLOCKS:])
-    print(f"\nstep of the trainer / bare step: {ratio:.3f} (median of {BLOCKS} blocks; limit {LIMIT})")
-    assert ratio <= LIMIT
+    return alternate.ratios[WARM_UP_BLOCKS:]
+
+
+ITEMS = [
+    Item(
+        "training_step",
+        "step of the trainer, its module and data path / the same step in a bare loop, frames in memory",
+        step_overhead,
+        at_most=1.05,
+    )
+]

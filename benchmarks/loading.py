@@ -4,9 +4,7 @@ The floor is a loader whose items decode a frame and its label and return nothin
 change in the machine's load hits both, and the median of the ratios of adjacent blocks counts.
 
 What loading adds is one resampling and the way of the crop through shared memory, so both grow with the crop. The bound
-is for crops of 512x512; the ratio for 768x768 (2.25 times the bytes) is printed next to it.
-
-Run: `pytest benchmarks/test_loading.py -m slow -s`
+is for crops of 512x512.
 """
 
 from __future__ import annotations
@@ -14,13 +12,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
-import pytest
 from torch.utils.data import DataLoader
 
+from benchmarks.measure import Item, Outcome
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datamodules.semantic import _start_worker
 from thriftseg.datasets.base import VideoDataset
@@ -92,8 +92,18 @@ def frames_per_second(batches: Iterable[object]) -> float:
     return FRAMES / (time.perf_counter() - start)
 
 
-def loading_ratio(dataset: VideoDataset, crop: int) -> float:
+def loading(suffix: str, crop: int) -> Outcome:
     """Median over paired blocks of the rate of loading by the rate of decoding."""
+    with TemporaryDirectory() as folder:
+        write_pictures(Path(folder) / "data", suffix)
+        pairs = block_rates(Pictures(Path(folder) / "data"), crop)
+    loaded, decoded = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    ratio = statistics.median(loaded / decoded for loaded, decoded in pairs)
+    return Outcome(ratio, f"loading {loaded:.1f} frames/s, decoding {decoded:.1f}")
+
+
+def block_rates(dataset: VideoDataset, crop: int) -> list[tuple[float, float]]:
+    """Frames per second of loading and of decoding, in turns."""
     module = SemanticDataModule(dataset, crop=(crop, crop), batch_size=BATCH, num_workers=WORKERS)
     module.setup("fit")
     loading = module.train_dataloader()
@@ -104,18 +114,16 @@ def loading_ratio(dataset: VideoDataset, crop: int) -> float:
     for block in range(BLOCKS + 1):
         loading.sampler.set_epoch(block)
         pairs.append((frames_per_second(loading), frames_per_second(decoding)))
-    del pairs[0]  # starts the workers
-    ratio = statistics.median(loaded / decoded for loaded, decoded in pairs)
-    loaded, decoded = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-    print(f"crop {crop}: loading {loaded:.1f}/s, decoding {decoded:.1f}/s, ratio {ratio:.3f}")
-    return ratio
+    return pairs[1:]  # the first one starts the workers
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("suffix", "least"), [(".png", 0.9), (".jpg", 0.8)])
-def test_loading_against_decoding(tmp_path: Path, suffix: str, least: float):
-    write_pictures(tmp_path / "data", suffix)
-    dataset = Pictures(tmp_path / "data")
-    print(f"\n{suffix}")
-    loading_ratio(dataset, 768)
-    assert loading_ratio(dataset, 512) >= least
+def item(suffix: str, crop: int, at_least: float) -> Item:
+    return Item(
+        f"loading_{suffix}_{crop}",
+        f"training samples of {crop}x{crop} from 1024x2048 {suffix.upper()} / decoding the same files alone",
+        partial(loading, f".{suffix}", crop),
+        at_least,
+    )
+
+
+ITEMS = [item("png", 512, 0.9), item("jpg", 512, 0.8)]

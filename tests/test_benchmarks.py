@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.__main__ import ITEMS, main
+from benchmarks.measure import Item, Outcome
+
+
+@pytest.mark.parametrize(
+    ("bounds", "ratio", "met"),
+    [({"at_least": 6}, 6.0, True), ({"at_least": 6}, 5.9, False), ({"at_most": 1.05}, 1.06, False)],
+)
+def test_a_target_is_met_from_the_right_side(bounds, ratio, met):
+    assert Item("x", "x", lambda: Outcome(ratio, ""), **bounds).met(Outcome(ratio, "")) is met
+
+
+def test_items_have_names_of_their_own():
+    names = [item.name for item in ITEMS]
+    assert len(set(names)) == len(names)
+
+
+def test_prints_what_it_measured_as_json(capsys):
+    code = main(["--only", "boundary_iou_small", "--json"])
+    row = json.loads(capsys.readouterr().out)
+    assert row["name"] == "boundary_iou_small"
+    assert row["ratio"] > 1
+    assert code == (0 if row["met"] else 1)
+    assert row["met"] == (row["ratio"] >= 6)
+
+
+def test_an_unknown_item_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "nothing_of_this_name"])
+    assert "choose from confusion_int64" in capsys.readouterr().err
