@@ -49,7 +49,8 @@ class SemanticDataModule(LightningDataModule):
         dataset: Reader of the data set.
         mixture: Label sources to train on; by default every manual label.
         crop: Height and width of training crops.
-        past_frames: Frames before the one to segment, in training and evaluation.
+        past_frames: Frames before the one to segment, in training and evaluation; by default as many as the network of
+            the trainer's module takes.
         resize: Working height and width of training and evaluation; `None` keeps that of the files.
         scale: Range of the random scale, relative to the working size.
         flip: Mirror every second training sample.
@@ -80,7 +81,7 @@ class SemanticDataModule(LightningDataModule):
         mixture: Mixture | None = None,
         *,
         crop: tuple[int, int],
-        past_frames: int = 0,
+        past_frames: int | None = None,
         resize: tuple[int, int] | None = None,
         scale: tuple[float, float] = (0.5, 2.0),
         flip: bool = True,
@@ -103,7 +104,7 @@ class SemanticDataModule(LightningDataModule):
         if seed is None:
             seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning's seed_everything leaves it
         _check_counts(batch_size=(batch_size, 1), eval_batch_size=(eval_batch_size, 1))
-        _check_counts(past_frames=(past_frames, 0), num_workers=(num_workers, 0), seed=(seed, 0))
+        _check_counts(past_frames=(past_frames or 0, 0), num_workers=(num_workers, 0), seed=(seed, 0))
         _check_choice("cache", cache, ("none", "ram"))
         _check_choice("tc", tc, ("labelled", "all", "off"))
         self.dataset = dataset
@@ -260,7 +261,7 @@ class SemanticDataModule(LightningDataModule):
             self._reader,
             samples,
             self.transform,
-            past_frames=self.past_frames,
+            past_frames=self._past_frames(),
             photometric=self.photometric,
             neighbours=self.neighbours,
             seed=self.seed,
@@ -280,7 +281,7 @@ class SemanticDataModule(LightningDataModule):
         stream = StreamFrames(
             self._reader,
             shard_stream(items, *self._place()),
-            past_frames=self.past_frames,
+            past_frames=self._past_frames(),
             size=self.eval_size,  # type: ignore[arg-type]
             flow=self.flow,
         )
@@ -306,6 +307,12 @@ class SemanticDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             generator=seeded_generator(self.seed),
         )
+
+    def _past_frames(self) -> int:
+        if self.past_frames is not None:
+            return self.past_frames
+        network = getattr(self.trainer.lightning_module, "network", None) if self.trainer else None
+        return int(getattr(network, "past_frames", 0))
 
     def _place(self) -> tuple[int, int]:
         """Rank of this process and number of processes."""
