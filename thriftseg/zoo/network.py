@@ -197,6 +197,8 @@ class SemanticNetwork(Network, ABC):
 
     Attributes:
         past_frames: Frames before the one to segment that `forward` takes; 0 for image networks.
+        num_phases: Number of values of the argument `first_index` of `forward` that use different parameters; 1 for
+            networks without that argument. Training cycles through them, or some parameters get no gradient.
         align_corners: Convention of the final bilinear enlargement of the logits.
 
     Raises:
@@ -205,6 +207,7 @@ class SemanticNetwork(Network, ABC):
 
     kind = "semantic"
     past_frames: int = 0
+    num_phases: int = 1
     align_corners: bool = False
 
     def __init__(self, num_classes: int) -> None:
