@@ -16,6 +16,8 @@ import torch
 
 from thriftseg.errors import CheckpointError
 from thriftseg.zoo import Network, SemanticNetwork, SlidingWindow, WholeImage, rebuild
+from thriftseg.zoo.inference import inference_from_record
+from thriftseg.zoo.weights import check_weights
 
 METADATA_KEY = "thriftseg"
 
@@ -147,33 +149,8 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
         taxonomy=notes.get("taxonomy"),
         palette=tuple((red, green, blue) for red, green, blue in notes.get("palette") or ()),
         eval_size=_pair(notes.get("eval_size")),
-        inference=_inference(notes.get("inference") or {}),
+        inference=inference_from_record(notes.get("inference")),
         metadata={**_metadata(checkpoint), **notes},
-    )
-
-
-def check_weights(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], path: str | Path | None) -> None:
-    """Compare names and shapes of weights with the network that shall take them.
-
-    Args:
-        network: The network.
-        weights: State dict meant for it.
-        path: File named in the error.
-
-    Raises:
-        CheckpointError: A name is missing or too many, or a shape differs.
-    """
-    own = network.state_dict()
-    missing, surplus = own.keys() - weights.keys(), weights.keys() - own.keys()
-    differing = [key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape]
-    if not (missing or surplus or differing):
-        return
-    example = min([*missing, *surplus, *differing])
-    raise CheckpointError(
-        f"weights belong to another network than {type(network).__name__}",
-        path=path,
-        found=f"{len(missing)} missing, {len(surplus)} unknown, {len(differing)} of another shape, such as {example}",
-        fix="use the network and the number of classes that the checkpoint was trained with",
     )
 
 
@@ -191,14 +168,6 @@ def _rebuild(record: Mapping[str, Any], path: str | Path) -> SemanticNetwork:
 
 def _pair(size: Sequence[int] | None) -> tuple[int, int] | None:
     return (size[0], size[1]) if size else None
-
-
-def _inference(record: Mapping[str, Any]) -> WholeImage | SlidingWindow:
-    """The recorded protocol; one of a user's own is not built, since that would run code that the file names."""
-    if record.get("class_path") != _import_path(SlidingWindow):
-        return WholeImage()
-    height, width = record["init_args"]["crop"]
-    return SlidingWindow((height, width), _pair(record["init_args"].get("stride")))
 
 
 def _metadata(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from thriftseg.zoo.network import (
 )
 from thriftseg.zoo.pspnet import PSPNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
+from thriftseg.zoo.weights import Published, save_weights
 
 __all__ = [
     "IDENTITY",
@@ -28,6 +29,7 @@ __all__ = [
     "Network",
     "PSPNet",
     "Preprocessing",
+    "Published",
     "SemanticNetwork",
     "SlidingWindow",
     "StreamState",
@@ -38,4 +40,5 @@ __all__ = [
     "predict_whole",
     "rebuild",
     "register_network",
+    "save_weights",
 ]

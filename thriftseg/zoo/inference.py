@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,6 +98,35 @@ class SlidingWindow:
     def __call__(self, network: SemanticNetwork, frames: Tensor) -> Tensor:
         """Segment frames: (B, T, 3, H, W) or (B, 3, H, W) normalised -> logits (B, num_classes, H, W)."""
         return predict_sliding(network, frames, self.crop, self.step)
+
+
+def inference_record(inference: WholeImage | SlidingWindow) -> dict[str, Any]:
+    """An inference protocol in plain values, as a config names it.
+
+    Example:
+        >>> inference_record(SlidingWindow(crop=(640, 640), stride=(512, 512)))["init_args"]
+        {'crop': [640, 640], 'stride': [512, 512]}
+    """
+    if isinstance(inference, WholeImage):
+        return {"class_path": "thriftseg.zoo.WholeImage", "init_args": {}}
+    init_args = {"crop": list(inference.crop), "stride": list(inference.step)}
+    return {"class_path": "thriftseg.zoo.SlidingWindow", "init_args": init_args}
+
+
+def inference_from_record(record: Mapping[str, Any] | None) -> WholeImage | SlidingWindow:
+    """The recorded protocol; one of a user's own is not built, since that would run code that the file names.
+
+    Args:
+        record: What `inference_record` or a checkpoint holds; a whole image where it names no protocol of ours.
+
+    Raises:
+        ConfigError: The windows would leave gaps.
+    """
+    room, _, name = str((record or {}).get("class_path", "")).rpartition(".")
+    if record is None or name != SlidingWindow.__name__ or not room.startswith("thriftseg.zoo"):
+        return WholeImage()
+    (height, width), stride = record["init_args"]["crop"], record["init_args"].get("stride")
+    return SlidingWindow((height, width), (stride[0], stride[1]) if stride else None)
 
 
 def _check(crop: tuple[int, int], stride: tuple[int, int]) -> None:
