@@ -22,7 +22,9 @@ def run(args: Namespace) -> int:
 
 def _declare_import(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=str, metavar="FILE", help="checkpoint of the authors (.pth, .pkl, .safetensors)")
-    parser.add_argument("--arch", type=str, required=True, metavar="NAME", help="network, as `zoo.list_models` names it")
+    parser.add_argument(
+        "--arch", type=str, required=True, metavar="NAME", help="name of the network, such as tmanet_r50"
+    )
     parser.add_argument("--out", type=str, required=True, metavar="FILE", help="weights to write (.safetensors)")
     parser.add_argument(
         "--set",
