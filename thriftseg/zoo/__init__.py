@@ -17,6 +17,9 @@ from thriftseg.zoo.network import (
 )
 from thriftseg.zoo.pspnet import PSPNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
+from thriftseg.zoo.tdnet import DistillationOutputs, TDNet, TDNetState
+from thriftseg.zoo.tdnet_fanet import TDNetFANet
+from thriftseg.zoo.tdnet_psp import TDNetPSP
 from thriftseg.zoo.weights import Published, save_weights
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "IMAGENET",
     "ConstructorRecord",
     "DeepLabV3Plus",
+    "DistillationOutputs",
     "FrameWindow",
     "HRNet",
     "Network",
@@ -33,6 +37,10 @@ __all__ = [
     "SemanticNetwork",
     "SlidingWindow",
     "StreamState",
+    "TDNet",
+    "TDNetFANet",
+    "TDNetPSP",
+    "TDNetState",
     "WholeImage",
     "create_model",
     "list_models",
