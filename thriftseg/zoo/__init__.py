@@ -17,30 +17,52 @@ from thriftseg.zoo.network import (
 )
 from thriftseg.zoo.pspnet import PSPNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
+from thriftseg.zoo.stm import STM
 from thriftseg.zoo.tdnet import DistillationOutputs, TDNet, TDNetState
 from thriftseg.zoo.tdnet_fanet import TDNetFANet
 from thriftseg.zoo.tdnet_psp import TDNetPSP
+from thriftseg.zoo.vos import (
+    Memory,
+    MemoryFrame,
+    MemoryPolicy,
+    ObjectIds,
+    ObjectRows,
+    ObjectTracker,
+    SplitPadding,
+    VOSNetwork,
+    VOSState,
+)
 from thriftseg.zoo.weights import Published, save_weights
 
 __all__ = [
     "IDENTITY",
     "IMAGENET",
+    "STM",
     "ConstructorRecord",
     "DeepLabV3Plus",
     "DistillationOutputs",
     "FrameWindow",
     "HRNet",
+    "Memory",
+    "MemoryFrame",
+    "MemoryPolicy",
     "Network",
+    "ObjectIds",
+    "ObjectRows",
+    "ObjectTracker",
     "PSPNet",
     "Preprocessing",
     "Published",
     "SemanticNetwork",
     "SlidingWindow",
+    "SplitPadding",
     "StreamState",
     "TDNet",
     "TDNetFANet",
     "TDNetPSP",
     "TDNetState",
+    "VOSNetwork",
+    "VOSState",
     "WholeImage",
     "create_model",
     "list_models",

@@ -1,0 +1,150 @@
+"""What a network remembers of a video: a bounded number of frames, chosen by a plain rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from thriftseg.errors import ConfigError
+from thriftseg.zoo.network import StreamState
+from thriftseg.zoo.vos.objects import ObjectRows
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """Which frames are remembered.
+
+    Args:
+        every: Keep every such frame, counted from the first one of the video.
+        max_frames: Largest number of frames, the previous one included.
+
+    Raises:
+        ConfigError: `every` is not positive, or there is no room for the first and the previous frame.
+    """
+
+    every: int = 5
+    max_frames: int = 32
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ConfigError("wrong memory step", expected="every of 1 or more", found=self.every)
+        if self.max_frames < 2:
+            raise ConfigError(
+                "too few memory frames", expected="max_frames of 2 or more: first and previous", found=self.max_frames
+            )
+
+
+@dataclass(frozen=True)
+class MemoryFrame(StreamState):
+    """What is remembered of one frame.
+
+    Attributes:
+        features: Tensors (M, ...), one row per object.
+        index: Number of the frame in its video.
+        annotated: Whether masks were given on this frame.
+        known: Per row, whether the object had appeared; rows of later objects hold zeros.
+    """
+
+    features: tuple[Tensor, ...]
+    index: int
+    annotated: bool
+    known: tuple[bool, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(tensor.nbytes for tensor in self.features)
+
+    def placed(self, positions: list[int], rows: int) -> MemoryFrame:
+        """The same frame with its rows at new positions among more rows."""
+        known = [False] * rows
+        for old, new in enumerate(positions):
+            known[new] = self.known[old]
+        features = tuple(_placed(tensor, positions, rows) for tensor in self.features)
+        return replace(self, features=features, known=tuple(known))
+
+
+def _placed(tensor: Tensor, positions: list[int], rows: int) -> Tensor:
+    index = torch.tensor(positions, device=tensor.device)
+    return tensor.new_zeros(rows, *tensor.shape[1:]).index_copy(0, index, tensor)
+
+
+@dataclass(frozen=True)
+class Memory(StreamState):
+    """The remembered frames, oldest first; never changed in place.
+
+    Every `policy.every`-th frame, frames with given masks and the previous frame are kept. When there are too many,
+    the oldest frame without given masks goes first. Only when all others carry given masks does the oldest of those
+    go, and the first remembered frame never.
+
+    Attributes:
+        policy: The rule.
+        rows: The objects, one per row of the remembered tensors.
+        frames: What is remembered.
+
+    Example:
+        >>> memory = Memory(MemoryPolicy(every=2, max_frames=3), ObjectRows(((0, 0),), 1))
+        >>> for index in range(7):
+        ...     memory = memory.added((torch.zeros(1, 4),), index)
+        >>> [frame.index for frame in memory.frames]
+        [0, 4, 6]
+        >>> memory.nbytes
+        48
+    """
+
+    policy: MemoryPolicy
+    rows: ObjectRows = field(default_factory=ObjectRows)
+    frames: tuple[MemoryFrame, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all remembered tensors."""
+        return sum(frame.nbytes for frame in self.frames)
+
+    def features(self) -> list[tuple[Tensor, ...]]:
+        """Per kind of tensor, its values in all frames, oldest first."""
+        return list(zip(*(frame.features for frame in self.frames), strict=True))
+
+    def added(self, features: tuple[Tensor, ...], index: int, annotated: bool = False) -> Memory:
+        """Remember the newest frame, and forget what the policy does not keep.
+
+        Args:
+            features: Tensors (M, ...), one row per object.
+            index: Number of the frame in its video, larger than those before.
+            annotated: Whether masks were given on the frame.
+        """
+        newest = MemoryFrame(features, index, annotated, (True,) * len(self.rows))
+        kept = [frame for place, frame in enumerate(self.frames) if place == 0 or self._is_kept(frame)]
+        while len(kept) >= self.policy.max_frames:
+            del kept[_least_needed(kept)]
+        return replace(self, frames=(*kept, newest))
+
+    def with_rows(self, rows: ObjectRows) -> Memory:
+        """The same memory with room for further objects, which no remembered frame knows.
+
+        Args:
+            rows: The present rows and new ones.
+        """
+        if rows.places == self.rows.places:
+            return replace(self, rows=rows)
+        positions = self.rows.positions_in(rows)
+        return replace(self, rows=rows, frames=tuple(frame.placed(positions, len(rows)) for frame in self.frames))
+
+    def unknown(self, device: torch.device) -> Tensor | None:
+        """Where an object had not appeared yet: (M, frames) bool, or `None` if it had everywhere."""
+        if all(all(frame.known) for frame in self.frames):
+            return None
+        return ~torch.tensor([frame.known for frame in self.frames], device=device).transpose(0, 1)
+
+    def _is_kept(self, frame: MemoryFrame) -> bool:
+        return frame.annotated or frame.index % self.policy.every == 0
+
+
+def _least_needed(frames: list[MemoryFrame]) -> int:
+    """Place of the frame to forget, among all but the first."""
+    return min(range(1, len(frames)), key=lambda place: (frames[place].annotated, frames[place].index))
