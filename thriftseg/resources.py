@@ -8,6 +8,7 @@ from thriftseg.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed; in a checkout
+_CHECKPOINT_FOLDERS = (_PACKAGE / "checkpoints", _PACKAGE.parent / "checkpoints")
 
 
 def config_path(name: str) -> Path:
@@ -31,3 +32,8 @@ def config_path(name: str) -> Path:
         if candidate.is_file():
             return candidate
     raise ConfigError(f"no config named {name!r} ships with thriftseg", fix="pass the path of your own YAML file")
+
+
+def checkpoints_folder() -> Path:
+    """Folder of the published checkpoints that ship with the package, with their index."""
+    return next((folder for folder in _CHECKPOINT_FOLDERS if folder.is_dir()), _CHECKPOINT_FOLDERS[0])

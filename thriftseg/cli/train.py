@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +17,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
+from thriftseg import __version__
+from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules import default_progress_bar, read_checkpoint
+from thriftseg.lightning_modules import RunRecord, default_progress_bar, read_checkpoint
 from thriftseg.resources import config_path
+from thriftseg.zoo import Network, load
+from thriftseg.zoo.weights import check_weights, weights_digest
 
 RUNS = "runs"
 CHECKPOINTS = "checkpoints"
@@ -34,6 +41,7 @@ class TrainingCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str]) -> None:
+        self._command = shlex.join(["thriftseg", *args])
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -56,6 +64,11 @@ class TrainingCLI(LightningCLI):
         parser.add_argument(
             "--name", type=str | None, help="Folder of the run under runs/; the config's name if unset."
         )
+        parser.add_argument(
+            "--weights",
+            type=str | None,
+            help="Published weights to start from: a name, a path, or hf:<organisation>/<name>.",
+        )
         parser.link_arguments(
             "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
         )
@@ -70,8 +83,18 @@ class TrainingCLI(LightningCLI):
         return
 
     def after_instantiate_classes(self) -> None:
-        """Check the checkpoint to start from before any work is done."""
+        """Check the checkpoint to start from before any work is done, and load the published weights."""
         check_checkpoint(self._options.get("ckpt_path"), self.trainer)
+        if self._options.weights:
+            start_from(self._options.weights, self.model)
+
+    def after_validate(self) -> None:
+        """Keep the scores with the command that gave them."""
+        self._write_scores()
+
+    def after_test(self) -> None:
+        """Keep the scores with the command that gave them."""
+        self._write_scores()
 
     @property
     def run_folder(self) -> Path:
@@ -92,10 +115,18 @@ class TrainingCLI(LightningCLI):
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run_folder / CHECKPOINTS)
+        if not _has(callbacks, RunRecord):
+            callbacks.append(RunRecord(self._command))
         if options.enable_progress_bar is not False and not _has(callbacks, ProgressBar):
             callbacks.append(default_progress_bar())
         with _device_errors(options.accelerator):
             return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def _write_scores(self) -> None:
+        if self.trainer.is_global_zero:
+            path = self.run_folder / f"{self.config.subcommand}.json"
+            write_scores(path, self._command, self.trainer, self.model)
+            print(f"scores with their command: {path}")
 
     @property
     def _options(self) -> Any:
@@ -155,6 +186,43 @@ def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
             )
     elif path is not None and path not in KEYWORDS and not str(path).startswith("registry"):
         read_checkpoint(path)
+
+
+def start_from(weights: str, model: LightningModule) -> None:
+    """Load published weights into the network of a model.
+
+    Args:
+        weights: Name, path, or `hf:<organisation>/<name>`, see `zoo.load`.
+        model: Model whose `network` takes them.
+
+    Raises:
+        CheckpointError: There are no such weights, or they belong to another network.
+    """
+    published, network = load(weights), model.network
+    if not isinstance(network, Network):
+        raise ConfigError(f"{type(model).__name__} has no network that takes weights", fix="leave --weights out")
+    check_weights(network, published.network.state_dict(), published.path)
+    network.load_state_dict(published.network.state_dict())
+
+
+def write_scores(path: Path, command: str, trainer: Trainer, model: LightningModule) -> None:
+    """Write the scores of an evaluation for `thriftseg zoo publish --metrics`.
+
+    Args:
+        path: JSON file to write.
+        command: Command line that gave the scores.
+        trainer: Trainer that ran the evaluation.
+        model: Model that was scored; a digest of its `network` tells whose scores they are.
+    """
+    network = getattr(model, "network", None)
+    scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+    content = {
+        "command": command,
+        "thriftseg": __version__,
+        "network_sha256": weights_digest(network) if isinstance(network, Network) else None,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in scores.items()},
+    }
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from thriftseg.lazy import lazy_names
 if TYPE_CHECKING:
     from thriftseg.lightning_modules.callbacks import PredictionImages, default_progress_bar
     from thriftseg.lightning_modules.checkpoints import LoadedNetwork, load_network, read_checkpoint
+    from thriftseg.lightning_modules.run_record import RunRecord
     from thriftseg.lightning_modules.schedules import PolyLR
     from thriftseg.lightning_modules.semantic import SemanticSegmentation
 
@@ -19,6 +20,7 @@ __all__ = [
     "LoadedNetwork",
     "PolyLR",
     "PredictionImages",
+    "RunRecord",
     "SemanticSegmentation",
     "default_progress_bar",
     "load_network",
@@ -31,6 +33,7 @@ __getattr__ = lazy_names(
         "LoadedNetwork": "checkpoints",
         "PolyLR": "schedules",
         "PredictionImages": "callbacks",
+        "RunRecord": "run_record",
         "SemanticSegmentation": "semantic",
         "default_progress_bar": "callbacks",
         "load_network": "checkpoints",

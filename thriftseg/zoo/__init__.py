@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thriftseg.zoo.catalog import CatalogEntry, list_published, load
 from thriftseg.zoo.deeplabv3plus import DeepLabV3Plus
 from thriftseg.zoo.hrnet import HRNet
 from thriftseg.zoo.inference import SlidingWindow, WholeImage, predict_sliding, predict_whole
@@ -38,6 +39,7 @@ __all__ = [
     "IDENTITY",
     "IMAGENET",
     "STM",
+    "CatalogEntry",
     "ConstructorRecord",
     "DeepLabV3Plus",
     "DistillationOutputs",
@@ -66,6 +68,8 @@ __all__ = [
     "WholeImage",
     "create_model",
     "list_models",
+    "list_published",
+    "load",
     "predict_sliding",
     "predict_whole",
     "rebuild",

@@ -118,6 +118,21 @@ def rebuild(record: Mapping[str, Any]) -> Any:
         ) from error
 
 
+def architectures_of(network: Network) -> list[str]:
+    """Names that build networks like this one: of its class, and fixing no argument that it was built without.
+
+    Example:
+        >>> architectures_of(create_model("pspnet_resnet18", 11))
+        ['pspnet_resnet18']
+    """
+    return [
+        name
+        for name, entry in sorted(_entries.items())
+        if entry.network_class is type(network)
+        and all(network.init_args.get(key) == value for key, value in entry.arguments.items())
+    ]
+
+
 def _resolve(record: Mapping[str, Any]) -> type[Network]:
     path = record.get("class_path")
     module, _, name = str(path).rpartition(".")

@@ -1,0 +1,43 @@
+"""The command of a run and its last scores, kept in its checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class RunRecord(Callback):
+    """Notes in every checkpoint which command trained it and how it scored in validation.
+
+    Scores belong to the weights of one step. They are stored with that step, so a checkpoint written after further
+    training steps is not taken for the one that was scored.
+
+    Args:
+        command: Command line that started the run.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.step: int | None = None
+        self.scores: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the scores of this validation."""
+        if trainer.sanity_checking:
+            return
+        self.step = trainer.global_step
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.scores = {name: value for name, value in values.items() if name.startswith("val/")}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Command, step and scores in plain types."""
+        return {"command": self.command, "step": self.step, "scores": dict(self.scores)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the scores of the resumed run; the command stays that of this run.
+
+        Args:
+            state_dict: What `state_dict` returned when the checkpoint was written.
+        """
+        self.step, self.scores = state_dict["step"], dict(state_dict["scores"])
