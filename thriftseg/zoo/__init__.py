@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thriftseg.zoo.annotation_policy import AnnotationPolicy, PolicyOutput
 from thriftseg.zoo.catalog import CatalogEntry, list_published, load
 from thriftseg.zoo.deeplabv3plus import DeepLabV3Plus
 from thriftseg.zoo.hrnet import HRNet
@@ -17,7 +18,9 @@ from thriftseg.zoo.network import (
     StreamState,
 )
 from thriftseg.zoo.pspnet import PSPNet
+from thriftseg.zoo.qnet import QNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
+from thriftseg.zoo.scorer import Scorer
 from thriftseg.zoo.stm import STM
 from thriftseg.zoo.tdnet import DistillationOutputs, TDNet, TDNetState
 from thriftseg.zoo.tdnet_fanet import TDNetFANet
@@ -39,6 +42,7 @@ __all__ = [
     "IDENTITY",
     "IMAGENET",
     "STM",
+    "AnnotationPolicy",
     "CatalogEntry",
     "ConstructorRecord",
     "DeepLabV3Plus",
@@ -53,8 +57,11 @@ __all__ = [
     "ObjectRows",
     "ObjectTracker",
     "PSPNet",
+    "PolicyOutput",
     "Preprocessing",
     "Published",
+    "QNet",
+    "Scorer",
     "SemanticNetwork",
     "SlidingWindow",
     "SplitPadding",

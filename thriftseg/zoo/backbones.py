@@ -108,7 +108,7 @@ def init_decoder(module: nn.Module) -> None:
             nn.init.zeros_(child.bias)
 
 
-def init_classifier(layer: nn.Conv2d) -> None:
+def init_classifier(layer: nn.Conv2d | nn.Linear) -> None:
     """Small normal weights and zero bias, so that training starts from nearly equal class probabilities."""
     nn.init.normal_(layer.weight, std=0.01)
     if layer.bias is not None:
