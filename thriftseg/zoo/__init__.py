@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from thriftseg.zoo.annotation_policy import AnnotationPolicy, PolicyOutput
+from thriftseg.zoo.box2seg import Box2Seg
 from thriftseg.zoo.catalog import CatalogEntry, list_published, load
 from thriftseg.zoo.deeplabv3plus import DeepLabV3Plus
 from thriftseg.zoo.hrnet import HRNet
@@ -25,6 +26,7 @@ from thriftseg.zoo.stm import STM
 from thriftseg.zoo.tdnet import DistillationOutputs, TDNet, TDNetState
 from thriftseg.zoo.tdnet_fanet import TDNetFANet
 from thriftseg.zoo.tdnet_psp import TDNetPSP
+from thriftseg.zoo.tmanet import TMANet
 from thriftseg.zoo.vos import (
     Memory,
     MemoryFrame,
@@ -43,6 +45,7 @@ __all__ = [
     "IMAGENET",
     "STM",
     "AnnotationPolicy",
+    "Box2Seg",
     "CatalogEntry",
     "ConstructorRecord",
     "DeepLabV3Plus",
@@ -70,6 +73,7 @@ __all__ = [
     "TDNetFANet",
     "TDNetPSP",
     "TDNetState",
+    "TMANet",
     "VOSNetwork",
     "VOSState",
     "WholeImage",

@@ -188,6 +188,7 @@ class TMANet(SemanticNetwork):
             raise ConfigError("wrong number of memory frames", expected="1 or more", found=memory_frames)
         self.past_frames = memory_frames
         self.align_corners = align_corners
+        self.size_remainder = int(align_corners)
         self.encoder = _create_encoder(depth, pretrained)
         middle, last = self.encoder.feature_info.channels()
         self.memory = TemporalMemoryAttention(last, key_channels, value_channels, memory_frames)
@@ -265,8 +266,7 @@ class TMANet(SemanticNetwork):
         return seen[:1] * (self.past_frames + 1 - len(seen)) + seen
 
     def _pad(self, clip: Tensor) -> Tensor:
-        beyond = int(self.align_corners)
-        bottom, right = ((beyond - side) % self.size_multiple for side in clip.shape[-2:])
+        bottom, right = ((self.size_remainder - side) % self.size_multiple for side in clip.shape[-2:])
         if not bottom and not right:
             return clip
         padded = F.pad(clip.flatten(0, 1), (0, right, 0, bottom), mode="replicate")
