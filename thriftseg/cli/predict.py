@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--weights", required=True, metavar="PATH", help="checkpoint written by `thriftseg fit`")
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="NAME|PATH|hf:ORG/NAME",
+        help="published weights (`thriftseg zoo list`), or a checkpoint written by `thriftseg fit`",
+    )
     parser.add_argument("--input", required=True, metavar="FILE|DIR", help="video file, or folder of frames")
     parser.add_argument("--out", default="predictions", metavar="DIR", help="folder for the results")
     parser.add_argument("--inference", choices=["whole", "sliding"], help="as in training's evaluation if unset")

@@ -10,16 +10,29 @@ from thriftseg.reports.cost_quality import CostQualityPoint
 if TYPE_CHECKING:
     from thriftseg.reports.cost_quality import plot_cost_quality
     from thriftseg.reports.prediction import predict
-    from thriftseg.reports.tables import class_table, cost_quality_table
+    from thriftseg.reports.publish import Publication, publish
+    from thriftseg.reports.tables import catalog_table, class_table, cost_quality_table
 
-__all__ = ["CostQualityPoint", "class_table", "cost_quality_table", "plot_cost_quality", "predict"]
+__all__ = [
+    "CostQualityPoint",
+    "Publication",
+    "catalog_table",
+    "class_table",
+    "cost_quality_table",
+    "plot_cost_quality",
+    "predict",
+    "publish",
+]
 
 __getattr__ = lazy_names(
     __name__,
     {
+        "Publication": "publish",
+        "catalog_table": "tables",
         "class_table": "tables",
         "cost_quality_table": "tables",
         "plot_cost_quality": "cost_quality",
         "predict": "prediction",
+        "publish": "publish",
     },
 )

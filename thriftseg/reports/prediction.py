@@ -7,7 +7,6 @@ import time
 from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,15 +17,14 @@ from thriftseg.atomic import write_bytes
 from thriftseg.datamodules.transforms import resize_frame
 from thriftseg.datasets.images import write_label_png
 from thriftseg.drawing import VideoWriter, blend
-from thriftseg.errors import ConfigError
+from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.lightning_modules.checkpoints import LoadedNetwork, load_network
 from thriftseg.progress import progress_bar
 from thriftseg.reports.frames import FrameSource
 from thriftseg.taxonomies import TAXONOMIES, LabelClass, Taxonomy, distinct_color
-from thriftseg.zoo.inference import SlidingWindow, WholeImage
-
-if TYPE_CHECKING:
-    from thriftseg.zoo import SemanticNetwork
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, load
+from thriftseg.zoo.catalog import names_a_path
+from thriftseg.zoo.weights import CARD_SUFFIX, WEIGHTS_SUFFIX
 
 DEFAULT_FPS = 15.0
 
@@ -87,7 +85,8 @@ def predict(
         summary.json         the returned summary; written last
 
     Args:
-        weights: Checkpoint of `SemanticSegmentation`.
+        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, or a checkpoint of
+            `SemanticSegmentation`.
         input: Video file, folder of PNG or JPEG frames of any name, or one picture.
         out: Folder for the results.
         inference: Whole image or sliding window; by default as in the evaluation of the training run.
@@ -109,7 +108,7 @@ def predict(
     """
     source = FrameSource(input)
     target = _device(device)
-    loaded = load_network(weights, map_location=target)
+    loaded = load_weights(weights, target)
     taxonomy = _taxonomy(loaded, classes)
     out = Path(out)
     _clear(out, overwrite)
@@ -132,6 +131,37 @@ def predict(
     )
     write_bytes(out / "summary.json", (json.dumps(asdict(summary), indent=2) + "\n").encode())
     return summary
+
+
+def load_weights(weights: str | Path, device: str | torch.device = "cpu") -> LoadedNetwork:
+    """Load a network for inference, from published weights or from a training checkpoint.
+
+    Args:
+        weights: Name, path or `hf:<organisation>/<name>` of published weights, or a `.ckpt` file.
+        device: Device of the network.
+
+    Raises:
+        CheckpointError: There is no such file or name, it is damaged, or it holds no semantic network.
+    """
+    path = Path(weights)
+    published_form = path.suffix in (WEIGHTS_SUFFIX, CARD_SUFFIX) or path.is_dir()
+    if names_a_path(weights) and not published_form:
+        return load_network(weights, map_location=device)
+    published = load(weights, device)
+    if not isinstance(published.network, SemanticNetwork):
+        raise CheckpointError(
+            "does not hold a semantic network", path=published.path, found=type(published.network).__name__
+        )
+    taxonomy = published.taxonomy
+    return LoadedNetwork(
+        network=published.network,
+        class_names=tuple(taxonomy.class_names) if taxonomy else (),
+        taxonomy=taxonomy.name if taxonomy else None,
+        palette=tuple(taxonomy.palette) if taxonomy else (),
+        eval_size=published.eval_size,
+        inference=published.inference,
+        metadata=published.card,
+    )
 
 
 class _Segmenter:

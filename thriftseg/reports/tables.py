@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thriftseg.reports.cost_quality import CostQualityPoint
+from thriftseg.zoo.catalog import CatalogEntry
 
 
 def cost_quality_table(points: Iterable[CostQualityPoint], title: str | None = None) -> Table:
@@ -58,6 +59,39 @@ def class_table(class_names: Sequence[str], columns: Mapping[str, Sequence[float
     table = _table(title, "class", [f"{heading} %" for heading in columns])
     for index, name in enumerate(class_names):
         table.add_row(name, *(_percent(values[index]) for values in columns.values()))
+    return table
+
+
+def catalog_table(
+    entries: Mapping[str, CatalogEntry], unpublished: Sequence[str] = (), title: str | None = None
+) -> Table:
+    """One row per published checkpoint: what it is, what it was trained on at which cost, and how good it is.
+
+    Args:
+        entries: Published checkpoints by name.
+        unpublished: Names of networks to list without weights.
+        title: Heading.
+
+    Returns:
+        Table to print with rich; a dash stands for what is not known.
+    """
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left")
+    for heading in ("arch", "tag", "data", "labels used"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("annotation\nhours", "mIoU\n%", "size\nMB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for entry in entries.values():
+        table.add_row(
+            entry.architecture,
+            entry.tag,
+            entry.data or "-",
+            entry.labels or "-",
+            "-" if entry.hours is None else format_hours(entry.hours),
+            _percent(math.nan if entry.miou is None else entry.miou),
+            f"{entry.bytes / 1e6:.1f}",
+        )
+    for name in unpublished:
+        table.add_row(name, *["-"] * 6, style="dim")
     return table
 
 

@@ -80,25 +80,25 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Published:
     text = str(source)
     if text.startswith(HUB_PREFIX):
         return read_weights(_download(text.removeprefix(HUB_PREFIX)), device)
-    path = Path(source)
     if names_a_path(source):
-        return read_weights(path, device)
+        return read_weights(source, device)
     folder, entry = _find(text)
     if not (folder / entry.file).is_file() and entry.hub:
-        path = _download(entry.hub)
-        return read_weights(path / Path(entry.file).name, device, expected_sha256=entry.sha256)
+        return read_weights(_download(entry.hub) / Path(entry.file).name, device, expected_sha256=entry.sha256)
     return read_weights(folder / entry.file, device, expected_sha256=entry.sha256)
 
 
 def names_a_path(source: str | Path) -> bool:
-    """Whether a text means a file or folder rather than the name of a published checkpoint.
+    """Whether a text means a file or folder rather than a name or a repository.
 
     Example:
-        >>> names_a_path("runs/best.ckpt"), names_a_path("tmanet_r50.camvid_n1")
-        (True, False)
+        >>> [names_a_path(text) for text in ("runs/best.ckpt", "tmanet_r50.camvid_n1", "hf:org/name")]
+        [True, False, False]
     """
     path = Path(source)
     text = str(source)
+    if text.startswith(HUB_PREFIX):
+        return False
     return isinstance(source, Path) or path.suffix in _PATH_SUFFIXES or "/" in text or os.sep in text or path.exists()
 
 
