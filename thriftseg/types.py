@@ -156,4 +156,5 @@ class StreamBatch(TypedDict):
     flow_forward: Tensor  # (B, 2, H, W) flow t-1 -> t; zeros where not paired
     video: list[str]
     number: Tensor  # (B,) native frame numbers
+    position: Tensor  # (B,) place of the frame among those of its clip, from 0
     id: list[str]

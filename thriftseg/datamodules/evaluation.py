@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,6 +140,7 @@ class StreamFrames(Dataset[dict[str, Any]]):
             "flow": torch.from_numpy(self._flow(item, resized)),
             "video": clip.video,
             "number": number,
+            "position": bisect_left(sorted(clip.frames), number),
             "id": f"{clip.video}/{number:06d}",
         }
 

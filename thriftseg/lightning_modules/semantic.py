@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from thriftseg import __version__
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules.checkpoints import METADATA_KEY, Unrecordable, check_weights, to_record
+from thriftseg.lightning_modules.checkpoints import METADATA_KEY, Unrecordable, to_record
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms
 from thriftseg.metrics import BoundaryIoU, ConfusionScores, TemporalConsistency
 from thriftseg.types import IGNORE_INDEX, LabelKind, SemanticBatch, StreamBatch
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
+from thriftseg.zoo.weights import check_weights
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 """Tells the trainer's loader to build the objects that hyper-parameters name."""
@@ -39,6 +40,10 @@ class SemanticSegmentation(LightningModule):
     Frames arrive as RGB in [0, 1] and are normalised as the network wants it. In training, the sum of the loss is
     divided by the number of labelled pixels (or images) of all processes, so several processes compute the
     gradient that one would compute on the joint batch, even when one of them has no label at all.
+
+    A network with several phases takes the next one in each training batch, and in evaluation the one that belongs to
+    the place of the frame in its video; with several processes train it with
+    `strategy=ddp_find_unused_parameters_true`, as a phase leaves the parameters of the others without gradient.
 
     In evaluation, frames arrive in playing order; the prediction of the previous frame is kept, across batches
     too, for the temporal consistency. Logged are `val/miou`, `val/macc`, `val/pixel_accuracy`,
@@ -98,16 +103,17 @@ class SemanticSegmentation(LightningModule):
         self._previous: Tensor | None = None
         self._cost: dict[str, float] = {}
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment frames by the inference protocol.
 
         Args:
             frames: (B, T, 3, H, W) or (B, 3, H, W) RGB in [0, 1].
+            first_index: Place in the video of the first of the T frames, for networks with several phases.
 
         Returns:
             Logits, (B, num_classes, H, W).
         """
-        logits: Tensor = self.inference(self.network, self.network.preprocessing(frames))
+        logits: Tensor = self.inference(self.network, self.network.preprocessing(frames), first_index)
         return logits
 
     def setup(self, stage: str) -> None:
@@ -136,9 +142,9 @@ class SemanticSegmentation(LightningModule):
         """Loss of a batch; logs it as `train/loss`, and its parts when there is an auxiliary one."""
         frames = self.network.preprocessing(batch["frames"])
         if not self.auxiliary_weight:
-            loss, logged = self._pooled_loss(self.network(frames), batch)
+            loss, logged = self._pooled_loss(self.network(frames, **self._phase(batch_idx)), batch)
         else:
-            loss, logged = self._loss_with_auxiliary(frames, batch)
+            loss, logged = self._loss_with_auxiliary(frames, batch, self._phase(batch_idx))
         self.log("train/loss", logged, prog_bar=True, batch_size=frames.shape[0])
         return loss
 
@@ -210,8 +216,17 @@ class SemanticSegmentation(LightningModule):
         loss = self.loss(logits, batch["label"], batch["weight"])
         return loss, loss.detach()
 
-    def _loss_with_auxiliary(self, frames: Tensor, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
-        logits, auxiliary = self.network.forward_with_auxiliary(frames)
+    def _phase(self, batch_idx: int) -> dict[str, int]:
+        """Argument that makes a network with several phases take the next of them in each batch."""
+        if self.network.num_phases == 1:
+            return {}
+        batches = self._trainer.fit_loop.total_batch_idx if self._trainer is not None else batch_idx
+        return {"first_index": batches % self.network.num_phases}
+
+    def _loss_with_auxiliary(
+        self, frames: Tensor, batch: SemanticBatch, phase: dict[str, int]
+    ) -> tuple[Tensor, Tensor]:
+        logits, auxiliary = self.network.forward_with_auxiliary(frames, **phase)
         loss, logged = self._pooled_loss(logits, batch)
         self.log("train/loss/main", logged, batch_size=frames.shape[0])
         for name, output in auxiliary.items():
@@ -223,7 +238,7 @@ class SemanticSegmentation(LightningModule):
     def _score(self, batch: StreamBatch) -> dict[str, Tensor]:
         if not len(batch["id"]):
             return {"prediction": batch["label"]}
-        prediction = self(batch["frames"]).argmax(1).to(torch.uint8)
+        prediction = self._predict(batch)
         target = batch["label"].masked_fill(~batch["scored"][:, None, None], IGNORE_INDEX)
         if bool(batch["scored"].any()):
             self.confusion.update(prediction, target)
@@ -231,6 +246,18 @@ class SemanticSegmentation(LightningModule):
         self._score_pairs(prediction, batch)
         self._previous = prediction[-1]
         return {"prediction": prediction}
+
+    def _predict(self, batch: StreamBatch) -> Tensor:
+        """Train ids, (B, H, W) uint8; frames of one phase together."""
+        if self.network.num_phases == 1:
+            logits: Tensor = self(batch["frames"])
+            return logits.argmax(1).to(torch.uint8)
+        prediction = torch.empty_like(batch["label"], dtype=torch.uint8)
+        first_indices = (batch["position"] - self.network.past_frames) % self.network.num_phases
+        for first_index in first_indices.unique().tolist():
+            rows = first_indices == first_index
+            prediction[rows] = self(batch["frames"][rows], first_index).argmax(1).to(torch.uint8)
+        return prediction
 
     def _score_pairs(self, prediction: Tensor, batch: StreamBatch) -> None:
         paired = batch["paired"].nonzero().flatten().tolist()

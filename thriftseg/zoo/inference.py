@@ -13,21 +13,24 @@ from thriftseg.errors import ConfigError
 from thriftseg.zoo.network import SemanticNetwork
 
 
-def predict_whole(network: SemanticNetwork, frames: Tensor) -> Tensor:
+def predict_whole(network: SemanticNetwork, frames: Tensor, first_index: int = 0) -> Tensor:
     """Segment whole frames in one pass.
 
     Args:
         network: The network, in the mode the caller wants (usually `eval`).
         frames: (B, T, 3, H, W) or (B, 3, H, W), normalised.
+        first_index: Place in the video of the first of the T frames, for networks with several phases.
 
     Returns:
         Logits, (B, num_classes, H, W).
     """
-    logits: Tensor = network(frames)
+    logits: Tensor = network(frames, first_index=first_index) if network.num_phases > 1 else network(frames)
     return logits
 
 
-def predict_sliding(network: SemanticNetwork, frames: Tensor, crop: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+def predict_sliding(
+    network: SemanticNetwork, frames: Tensor, crop: tuple[int, int], stride: tuple[int, int], first_index: int = 0
+) -> Tensor:
     """Segment overlapping windows and average their logits, as mmsegmentation's slide mode does.
 
     Windows start at multiples of the stride; the last one of a row or column is moved back to end at the border. A crop
@@ -38,6 +41,7 @@ def predict_sliding(network: SemanticNetwork, frames: Tensor, crop: tuple[int, i
         frames: (B, T, 3, H, W) or (B, 3, H, W), normalised.
         crop: Height and width of a window in pixels.
         stride: Vertical and horizontal step between windows in pixels, at most the crop.
+        first_index: As for `predict_whole`.
 
     Returns:
         Mean logits over the windows that see a pixel, (B, num_classes, H, W).
@@ -49,12 +53,12 @@ def predict_sliding(network: SemanticNetwork, frames: Tensor, crop: tuple[int, i
     height, width = frames.shape[-2:]
     rows, columns = list(_spans(height, crop[0], stride[0])), list(_spans(width, crop[1], stride[1]))
     if len(rows) == len(columns) == 1:
-        return predict_whole(network, frames)
+        return predict_whole(network, frames, first_index)
     total = frames.new_zeros(frames.shape[0], network.num_classes, height, width, dtype=torch.float32)
     views = frames.new_zeros(height, width, dtype=torch.float32)
     for row in rows:
         for column in columns:
-            total[..., row, column] += network(frames[..., row, column])
+            total[..., row, column] += predict_whole(network, frames[..., row, column], first_index)
             views[row, column] += 1
     return total / views
 
@@ -63,9 +67,9 @@ def predict_sliding(network: SemanticNetwork, frames: Tensor, crop: tuple[int, i
 class WholeImage:
     """Inference protocol: the whole frame in one pass; see `predict_whole`."""
 
-    def __call__(self, network: SemanticNetwork, frames: Tensor) -> Tensor:
+    def __call__(self, network: SemanticNetwork, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment frames: (B, T, 3, H, W) or (B, 3, H, W) normalised -> logits (B, num_classes, H, W)."""
-        return predict_whole(network, frames)
+        return predict_whole(network, frames, first_index)
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,9 @@ class SlidingWindow:
         """The stride in use."""
         return self.stride or (-(-self.crop[0] * 2 // 3), -(-self.crop[1] * 2 // 3))
 
-    def __call__(self, network: SemanticNetwork, frames: Tensor) -> Tensor:
+    def __call__(self, network: SemanticNetwork, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment frames: (B, T, 3, H, W) or (B, 3, H, W) normalised -> logits (B, num_classes, H, W)."""
-        return predict_sliding(network, frames, self.crop, self.step)
+        return predict_sliding(network, frames, self.crop, self.step, first_index)
 
 
 def inference_record(inference: WholeImage | SlidingWindow) -> dict[str, Any]:
