@@ -150,9 +150,17 @@ class TDNet(SemanticNetwork):
         return self._enlarge(self.compute_logits(clip, first_index), clip, frames)
 
     def low_resolution_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
-        """Logits before the final enlargement; arguments as for `forward`."""
-        clip = self._pad(self._as_clip(frames))
-        return _crop(self.compute_logits(clip, first_index), frames)
+        """Logits before the final enlargement; see `SemanticNetwork.low_resolution_logits`.
+
+        Args:
+            frames: As for `forward`.
+            first_index: As for `forward`.
+
+        Returns:
+            (B, num_classes, h, w) with h = ceil(H / 8), or ceil((H - 1) / 8) + 1 where sides are padded to 8k + 1; w
+            likewise.
+        """
+        return self.compute_logits(self._pad(self._as_clip(frames)), first_index)
 
     def forward_with_auxiliary(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Segment, and return the logits of the current path's auxiliary head as "auxiliary", if there is one.
@@ -184,8 +192,8 @@ class TDNet(SemanticNetwork):
         return DistillationOutputs(
             self._enlarge(full, clip, frames),
             self._enlarge(sub_path, clip, frames),
-            _crop(full, frames),
-            _crop(sub_path, frames),
+            full,
+            sub_path,
             self._auxiliary(outputs, clip, frames),
             (first_index + self.past_frames) % self.num_phases,
         )
@@ -202,17 +210,21 @@ class TDNet(SemanticNetwork):
         """Segment the next frame of a video; see `SemanticNetwork.step`, and above for the first frames.
 
         Equals `forward` with `first_index` such that the last frame has the same path.
+
+        Raises:
+            ConfigError: The state is of another network or of frames of another size, or the frame has another shape.
         """
         if not isinstance(state, TDNetState):
             raise ConfigError("state of another network", expected="TDNetState", found=type(state).__name__)
         clip = self._pad(self._as_frame(frame))
         current = clip[:, 0]
-        memory = state.memory or self._imagined_past(current, state.index)
         maps = self._path(state.index).subnetwork(current)
-        outputs = self._attend(maps, state.index, memory)
-        kept = (*memory, self._memorise(maps, state.index))[-self.past_frames :]
-        following = TDNetState((state.index + 1) % self.num_phases, kept)
-        return self._enlarge(self._classify(outputs), clip, frame), following
+        own = self._memorise(maps, state.index)
+        _refuse_other_frames(state.memory, own)
+        memory = state.memory or self._imagined_past(current, state.index)
+        logits = self._classify(self._attend(maps, state.index, memory))
+        following = TDNetState((state.index + 1) % self.num_phases, (*memory, own)[-self.past_frames :])
+        return self._enlarge(logits, clip, frame), following
 
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`."""
@@ -255,7 +267,7 @@ class TDNet(SemanticNetwork):
         return self._path(index).encoding.memorise(maps[0], stride)
 
     def _imagined_past(self, frame: Tensor, index: int) -> tuple[FrameMemory, ...]:
-        """FrameMemory before the first frame of a video."""
+        """What is remembered at the first frame of a video."""
         if self.warm_up == "no_attention":
             return ()
         return tuple(self._see(frame, index - age) for age in range(self.past_frames, 0, -1))
@@ -269,7 +281,7 @@ class TDNet(SemanticNetwork):
         return _Outputs(own, recalled, intermediate, path)
 
     def _classify(self, outputs: _Outputs) -> Tensor:
-        values = outputs.own if outputs.recalled is None else outputs.recalled + outputs.own
+        values = outputs.own if outputs.recalled is None else outputs.own + outputs.recalled
         return outputs.path.classify(values)
 
     def _auxiliary(self, outputs: _Outputs, clip: Tensor, frames: Tensor) -> dict[str, Tensor]:
@@ -305,10 +317,14 @@ class TDNet(SemanticNetwork):
         )
 
 
-def _crop(logits: Tensor, frames: Tensor) -> Tensor:
-    """Cut the rows and columns off that lie in the padding."""
-    height, width = _grid(frames.shape[-2:])
-    return logits[..., :height, :width]
+def _refuse_other_frames(memory: Sequence[FrameMemory], own: FrameMemory) -> None:
+    if memory and memory[-1][0].shape != own[0].shape:
+        raise ConfigError(
+            "the frames before this one were of another size, batch or mode",
+            expected=f"queries of {tuple(memory[-1][0].shape)}",
+            found=tuple(own[0].shape),
+            fix="call start() before each video",
+        )
 
 
 def _grid(size: Sequence[int]) -> list[int]:
