@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thriftseg.cli.actions import Action, add_actions, run_action
+from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -29,18 +30,32 @@ def _declare_import(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         type=str,
-        action="append",
+        nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="constructor argument that the weights do not tell, such as align_corners=false; may be repeated",
+        help="constructor arguments that the weights do not tell, such as align_corners=false",
     )
 
 
 def _import(args: Namespace) -> int:
     from thriftseg.zoo.official import import_checkpoint
 
-    print(import_checkpoint(args.arch, args.file, args.out, args.set))
+    print(import_checkpoint(args.arch, args.file, args.out, dict(map(_assignment, args.set))))
     return 0
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """Name and value of `name=value`, where the value is written as in a config."""
+    import yaml
+
+    name, equals, value = text.partition("=")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = None
+    if not name or not equals or parsed is None:
+        raise ConfigError("not an assignment", expected="NAME=VALUE, such as align_corners=false", found=text)
+    return name, parsed
 
 
 ACTIONS = {

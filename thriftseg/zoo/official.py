@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ class ImportReport:
     Attributes:
         path: The weight file that was written.
         arch: Name of the network.
-        arguments: Its constructor arguments.
+        arguments: Constructor arguments that the weights or the caller told.
         licence: Licence that the authors put on their repository.
         entries: What became of the entries of their file.
     """
@@ -171,11 +172,12 @@ def import_checkpoint(
     path, out = Path(path), Path(out)
     weights = read_official(path)
     recognised = _recognise_as(arch, weights, path)
-    network = build_for(arch, weights, path, **(arguments or {}))
+    told = {**recognised.arguments, **(arguments or {})}
+    network: Network = create_model(arch, **told)
     report = _load(network, weights, path)
     release = recognised.release
     save_weights(network, out, notes=_notes(arch, path, release), **recognised.protocol)
-    return ImportReport(out, arch, network.init_args, release.licence, report)
+    return ImportReport(out, arch, told, release.licence, report)
 
 
 def _recognise_as(arch: str, weights: Mapping[str, Tensor], path: str | Path | None) -> Recognised:
@@ -238,8 +240,10 @@ def weights_in(content: object, path: Path | None = None) -> dict[str, Tensor]:
     """
     held = [content[name] for name in CONTAINERS if name in content] if isinstance(content, Mapping) else []
     weights = next((entry for entry in held if isinstance(entry, Mapping)), content)
-    if not isinstance(weights, Mapping) or not weights:
-        raise _no_weights(path, f"a {type(content).__name__}" if content else "nothing")
+    if not isinstance(weights, Mapping):
+        raise _no_weights(path, f"a {type(content).__name__}")
+    if not weights:
+        raise _no_weights(path, "nothing")
     for name, value in weights.items():
         if not isinstance(value, Tensor):
             raise _no_weights(path, f"{name!r} of type {type(value).__name__}")
@@ -266,7 +270,8 @@ def _read_safetensors(path: Path) -> object:
 
 def _read_pickle(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, where the error says all
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a parser fed with arbitrary bytes can fail in any way
         pickled = re.search(r"GLOBAL (\S+)", str(error))

@@ -144,6 +144,7 @@ def _count(pattern: str, shapes: Shapes) -> int:
 def _policy_arguments(shapes: Shapes) -> dict[str, Any]:
     return {
         "num_actions": shapes["policy.weight"][0],
+        "image_encoder": "sam",
         "use_cost": any(name.startswith("cost_branch.") for name in shapes),
     }
 
