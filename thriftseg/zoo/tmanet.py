@@ -130,8 +130,8 @@ class TMANet(SemanticNetwork):
     branches start at zero), the rest is He normal, the classifiers are small normal (std 0.01).
 
     With `align_corners`, frames are padded to sides of 8 k + 1 (65, 129, 769, ...), whose outermost pixels lie on the
-    outermost cells of the map; without, to multiples of 8. [1] never pads, so results are equal at these sizes and
-    differ slightly, mostly near the right and the bottom border, at others.
+    outermost cells of the map; without, to multiples of 8. [1] never pads but stretches the logits, so results are
+    equal at these sizes and differ at others.
 
     A stream encodes every frame once and keeps the encoder's last feature map of the past frames.
 
