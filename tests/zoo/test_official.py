@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo import Network, create_model
+from thriftseg.taxonomies import CITYSCAPES
+from thriftseg.zoo import Network, SlidingWindow, create_model
 from thriftseg.zoo.official import KeyMismatchError, build_for, load_official, read_official, weights_in
 from thriftseg.zoo.releases import recognise
 
@@ -299,6 +300,29 @@ class TestAuthors:
     def test_arguments_given_win(self):
         network = build_for("tmanet_r50", entries("tmanet_r50"), align_corners=False)
         assert network.align_corners is False
+
+    @pytest.mark.parametrize(
+        ("name", "bound", "frames"),
+        [
+            ("td4_psp18", (97, 193), (769, 1537)),
+            ("td2_psp50", (13, 25), (97, 193)),
+            ("td2_fanet18", (96, 192), (768, 1536)),
+        ],
+    )
+    def test_frames_that_a_layer_norm_is_bound_to(self, name: str, bound: tuple[int, int], frames: tuple[int, int]):
+        weights = entries(name) | {"layer_norm1.ln.weight": torch.zeros(()).expand(bound)}
+        recognised = recognise(weights)
+        assert recognised is not None
+        assert recognised.arguments["layer_norm_size"] == bound
+        assert recognised.protocol == {"eval_size": frames, "taxonomy": CITYSCAPES}
+
+    @pytest.mark.parametrize(("num_classes", "crop", "stride"), [(19, 769, 513), (12, 640, 512)])
+    def test_windows_of_tmanet(self, num_classes: int, crop: int, stride: int):
+        weights = entries("tmanet_r50") | {"decode_head.conv_seg.weight": torch.zeros(num_classes, 512, 1, 1)}
+        recognised = recognise(weights)
+        assert recognised is not None
+        assert recognised.protocol["inference"] == SlidingWindow((crop, crop), (stride, stride))
+        assert ("taxonomy" in recognised.protocol) == (num_classes == 19)
 
     def test_layer_norm_of_another_size(self):
         network = create_model("td4_psp18", 19, layer_norm_size=(97, 193))
