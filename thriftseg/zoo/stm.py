@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,9 +17,9 @@ from thriftseg.zoo.vos.memory import Memory
 from thriftseg.zoo.vos.network import VOSNetwork
 from thriftseg.zoo.vos.objects import ObjectRows
 from thriftseg.zoo.vos.padding import SplitPadding
+from thriftseg.zoo.vos.reader import MemoryReader
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
-SCORE_BYTES = 16 * 2**20
 
 
 class Pyramid(NamedTuple):
@@ -58,10 +57,17 @@ class _Encoder(nn.Module):
 
     def pyramid(self, stem: Tensor) -> Pyramid:
         """What follows the first convolution."""
-        pooled = F.max_pool2d(F.relu(self.bn1(stem)), kernel_size=3, stride=2, padding=1)
-        stride4 = self.layer1(pooled)
+        stride4 = self.layer1(F.relu(_pool(self.bn1(stem))))  # ReLU after the maximum: same values, a smaller map
         stride8 = self.layer2(stride4)
         return Pyramid(stride4, stride8, self.layer3(stride8))
+
+
+def _pool(features: Tensor) -> Tensor:
+    """3x3 maximum at stride 2; on the CPU, PyTorch vectorises it over channels only if they are stored last."""
+    if features.device.type != "cpu":
+        return F.max_pool2d(features, kernel_size=3, stride=2, padding=1)
+    channels_last = features.contiguous(memory_format=torch.channels_last)
+    return F.max_pool2d(channels_last, kernel_size=3, stride=2, padding=1).contiguous()
 
 
 class QueryEncoder(_Encoder):
@@ -103,8 +109,13 @@ class MemoryEncoder(_Encoder):
         mask = rows.gather(masks)
         together = rows.scatter(mask, len(frame)).sum(dim=1)
         others = (rows.spread(together) - mask).clamp(0, 1)
-        of_masks = self.conv1_mask(mask.unsqueeze(1)) + self.conv1_others(others.unsqueeze(1))
-        return self.pyramid(rows.spread(self.stem(frame)) + of_masks).stride16
+        stem = rows.spread(self.stem(frame)) + self._stem_of_masks(torch.stack([mask, others], dim=1))
+        return self.pyramid(stem).stride16
+
+    def _stem_of_masks(self, masks: Tensor) -> Tensor:
+        """Sum of the two mask convolutions, as one."""
+        weight = torch.cat([self.conv1_mask.weight, self.conv1_others.weight], dim=1)
+        return F.conv2d(masks, weight, stride=2, padding=3)
 
 
 class KeyValue(nn.Module):
@@ -125,49 +136,6 @@ class KeyValue(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Key and value of (B, C, h, w)."""
         return self.key(features), self.value(features)
-
-
-class MemoryReader(nn.Module):
-    """Reads the memory at every position of a frame."""
-
-    def forward(
-        self, query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], unknown: Tensor | None = None
-    ) -> Tensor:
-        r"""Scaled dot-product attention over all positions of all remembered frames.
-
-        Softmax over memory positions of :math:`k^\top q / \sqrt{C_k}`. The remembered frames are read where they are
-        stored, for a few query positions at a time, so that neither the joined memory nor all scores exist at once.
-
-        Args:
-            query: (M, Ck, h, w), or (1, Ck, h, w) for all objects.
-            keys: (M, Ck, h, w) per remembered frame.
-            values: (M, Cv, h, w) per remembered frame.
-            unknown: (M, frames) bool, frames that an object must not read.
-
-        Returns:
-            (M, Cv, h, w).
-        """
-        rows, size = keys[0].shape[0], query.shape[-2:]
-        addresses = [key.flatten(2) for key in keys]
-        contents = [value.flatten(2) for value in values]
-        lengths = [address.shape[2] for address in addresses]
-        hidden = None if unknown is None else _hidden(unknown, lengths)
-        scaled = (query.flatten(2) * query.shape[1] ** -0.5).transpose(1, 2).expand(rows, -1, -1)
-        chunk = max(1, SCORE_BYTES // (4 * rows * sum(lengths)))
-        read = []
-        for positions in scaled.split(chunk, dim=1):
-            scores = torch.cat([positions @ address for address in addresses], dim=2)
-            if hidden is not None:
-                scores = scores.masked_fill(hidden, -torch.inf)
-            weights = scores.softmax(dim=2).split(lengths, dim=2)
-            read.append(sum(c @ w.transpose(1, 2) for c, w in zip(contents, weights, strict=True)))
-        return torch.cat(read, dim=2).view(rows, -1, *size)
-
-
-def _hidden(unknown: Tensor, lengths: list[int]) -> Tensor:
-    """(M, frames) -> (M, 1, positions of all frames)."""
-    counts = torch.tensor(lengths, device=unknown.device)
-    return unknown.repeat_interleave(counts, dim=1).unsqueeze(1)
 
 
 class ResidualBlock(nn.Module):

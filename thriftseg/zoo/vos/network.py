@@ -159,8 +159,9 @@ class VOSNetwork(Network, ABC):
         given = torch.ones(masks.shape[:2], dtype=torch.bool) if given is None else given
         _check_masks(frame, masks, given)
         memory = memory.with_rows(memory.rows.union(ObjectRows.given(given)))
-        objects = _overwrite(probabilities(logits), masks.to(logits), given.to(logits.device))
-        return aggregate(objects), objects, memory
+        masks, given = _widen(masks.to(logits), given.to(logits.device), memory.rows.channels)
+        logits = aggregate(_overwrite(logits[:, 1:].sigmoid(), masks, given))
+        return logits, torch.where(given, masks, probabilities(logits)), memory
 
     def _remember(self, frame: Tensor, objects: Tensor, memory: Memory, index: int, annotated: bool) -> VOSState:
         if len(memory.rows):
@@ -180,14 +181,18 @@ def _first_channels(num_objects: Tensor, masks: Tensor) -> Tensor:
     return torch.arange(channels, device=num_objects.device) < num_objects.unsqueeze(1)
 
 
+def _widen(masks: Tensor, given: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """Masks (B, channels, H, W), zero unless given, and where they are given (B, channels, 1, 1)."""
+    missing = channels - masks.shape[1]
+    given = F.pad(given, (0, missing))[..., None, None]
+    return F.pad(masks, (0, 0, 0, 0, 0, missing)).masked_fill(~given, 0.0), given
+
+
 def _overwrite(objects: Tensor, masks: Tensor, given: Tensor) -> Tensor:
     """Put given masks in place of probabilities; other objects keep what the masks leave free."""
-    channels = max(objects.shape[1], masks.shape[1])
-    objects, masks = (F.pad(x, (0, 0, 0, 0, 0, channels - x.shape[1])) for x in (objects, masks))
-    chosen = F.pad(given, (0, channels - given.shape[1]))[..., None, None]
-    masks = masks.masked_fill(~chosen, 0.0)
+    objects = F.pad(objects, (0, 0, 0, 0, 0, masks.shape[1] - objects.shape[1]))
     free = 1 - masks.sum(dim=1, keepdim=True).clamp(max=1)
-    return torch.where(chosen, masks, objects * free)
+    return torch.where(given, masks, objects * free)
 
 
 def _check_frame(frame: Tensor, memory: Memory) -> None:

@@ -1,0 +1,61 @@
+"""Space-time memory read: attention from the positions of a frame to those of all remembered frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+SCORE_BYTES = 16 * 2**20
+"""Scores that exist at once."""
+
+
+class MemoryReader(nn.Module):
+    """Reads the memory at every position of a frame."""
+
+    def forward(
+        self, query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], unknown: Tensor | None = None
+    ) -> Tensor:
+        r"""Scaled dot-product attention over all positions of all remembered frames.
+
+        Softmax over memory positions of :math:`k^\top q / \sqrt{C_k}`. The remembered frames are read where they are
+        stored, for a few query positions at a time, so that neither the joined memory nor all scores exist at once.
+        Scores are float32 even in half precision, where large ones would lose the digits that the softmax needs.
+
+        Args:
+            query: (M, Ck, h, w), or (1, Ck, h, w) for all objects.
+            keys: (M, Ck, h, w) per remembered frame.
+            values: (M, Cv, h, w) per remembered frame.
+            unknown: (M, frames) bool, frames that an object must not read.
+
+        Returns:
+            (M, Cv, h, w).
+        """
+        wide = torch.promote_types(query.dtype, torch.float32)
+        addresses = [key.flatten(2).to(wide) for key in keys]
+        contents = [value.flatten(2) for value in values]
+        lengths = [address.shape[2] for address in addresses]
+        hidden = None if unknown is None else _hidden(unknown, lengths)
+        scaled = (query.flatten(2).to(wide) * query.shape[1] ** -0.5).transpose(1, 2).expand(len(keys[0]), -1, -1)
+        chunk = max(1, SCORE_BYTES // (4 * len(keys[0]) * sum(lengths)))
+        with torch.autocast(query.device.type, enabled=False):
+            read = [_read(positions, addresses, contents, hidden) for positions in scaled.split(chunk, dim=1)]
+        return torch.cat(read, dim=2).view(*values[0].shape[:2], *query.shape[-2:])
+
+
+def _read(positions: Tensor, addresses: list[Tensor], contents: list[Tensor], hidden: Tensor | None) -> Tensor:
+    """What some query positions (M, q, Ck) read from frames (M, C, p): (M, Cv, q)."""
+    scores = torch.cat([positions @ address for address in addresses], dim=2)
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, -torch.inf)
+    weights = scores.softmax(dim=2).to(contents[0].dtype).split([address.shape[2] for address in addresses], dim=2)
+    parts = [content @ weight.transpose(1, 2) for content, weight in zip(contents, weights, strict=True)]
+    read: Tensor = sum(parts[1:], start=parts[0])
+    return read
+
+
+def _hidden(unknown: Tensor, lengths: list[int]) -> Tensor:
+    """(M, frames) -> (M, 1, positions of all frames)."""
+    counts = torch.tensor(lengths, device=unknown.device)
+    return unknown.repeat_interleave(counts, dim=1).unsqueeze(1)
