@@ -8,6 +8,7 @@ from thriftseg.zoo.catalog import CatalogEntry, list_published, load
 from thriftseg.zoo.deeplabv3plus import DeepLabV3Plus
 from thriftseg.zoo.hrnet import HRNet
 from thriftseg.zoo.inference import SlidingWindow, WholeImage, predict_sliding, predict_whole
+from thriftseg.zoo.mmseg import MMSegNetwork
 from thriftseg.zoo.network import (
     IDENTITY,
     IMAGENET,
@@ -18,6 +19,7 @@ from thriftseg.zoo.network import (
     SemanticNetwork,
     StreamState,
 )
+from thriftseg.zoo.official import KeyMismatchError, OfficialReport, load_official
 from thriftseg.zoo.pspnet import PSPNet
 from thriftseg.zoo.qnet import QNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
@@ -52,6 +54,8 @@ __all__ = [
     "DistillationOutputs",
     "FrameWindow",
     "HRNet",
+    "KeyMismatchError",
+    "MMSegNetwork",
     "Memory",
     "MemoryFrame",
     "MemoryPolicy",
@@ -59,6 +63,7 @@ __all__ = [
     "ObjectIds",
     "ObjectRows",
     "ObjectTracker",
+    "OfficialReport",
     "PSPNet",
     "PolicyOutput",
     "Preprocessing",
@@ -81,6 +86,7 @@ __all__ = [
     "list_models",
     "list_published",
     "load",
+    "load_official",
     "predict_sliding",
     "predict_whole",
     "rebuild",
