@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from thriftseg.cli.actions import Action, add_actions, run_action
@@ -48,14 +49,11 @@ def _assignment(text: str) -> tuple[str, Any]:
     """Name and value of `name=value`, where the value is written as in a config."""
     import yaml
 
-    name, equals, value = text.partition("=")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        parsed = None
-    if not name or not equals or parsed is None:
-        raise ConfigError("not an assignment", expected="NAME=VALUE, such as align_corners=false", found=text)
-    return name, parsed
+    name, _, value = text.partition("=")
+    with suppress(yaml.YAMLError):
+        if name and value:
+            return name, yaml.safe_load(value)
+    raise ConfigError("not an assignment", expected="NAME=VALUE, such as align_corners=false", found=text)
 
 
 def _declare_list(parser: ArgumentParser) -> None:
