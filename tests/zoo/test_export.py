@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.zoo import QNet, create_model
+from thriftseg.zoo import export as export_module
+from thriftseg.zoo.export import export_onnx
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = create_model("deeplabv3plus_mobilenetv2", 5, decoder_channels=8)
+    for _ in range(3):
+        network.train()(torch.randn(2, 3, 32, 32))
+    return network.eval()
+
+
+def test_the_exported_file_normalises_and_agrees_with_torch(network, tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    path = tmp_path / "student.onnx"
+    report = export_onnx(network, path, (33, 50), class_names=list("abcde"))
+    assert report.max_difference <= 1e-4 * report.max_logit
+    assert report.equal_classes > 0.999
+    assert report.bytes == path.stat().st_size
+    frames = torch.rand(1, 3, 33, 50)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"frames": frames.numpy()})
+    with torch.inference_mode():
+        expected = network(network.preprocessing(frames)).numpy()
+    np.testing.assert_allclose(logits, expected, atol=1e-4 * report.max_logit)
+    properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert json.loads(properties["class_names"]) == list("abcde")
+
+
+def test_a_file_that_disagrees_is_not_kept(network, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="the exported network disagrees with torch; expected logits within 0 of"):
+        export_onnx(network, tmp_path / "student.onnx", (32, 32), tolerance=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_mode_is_restored(network, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        export_onnx(network.train(), tmp_path / "x.onnx", (32, 32), tolerance=0)
+    assert network.training
+    network.eval()
+
+
+def test_networks_with_past_frames_are_refused(tmp_path: Path) -> None:
+    video = create_model("tmanet_r18", 3)
+    with pytest.raises(ConfigError, match=r"uses \d past frames, and ONNX export is for single frames"):
+        export_onnx(video, tmp_path / "x.onnx", (32, 32))
+
+
+def test_other_kinds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="only semantic networks are exported"):
+        export_onnx(QNet(), tmp_path / "x.onnx")
+
+
+def test_an_empty_size_is_refused(network, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such frame size"):
+        export_onnx(network, tmp_path / "x.onnx", (0, 32))
+
+
+def test_missing_packages_are_named(network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "_REQUIRED", ("onnx", "a_package_that_nobody_has"))
+    with pytest.raises(
+        ConfigError, match=r"export needs a_package_that_nobody_has; fix: pip install 'thriftseg\[export\]'"
+    ):
+        export_onnx(network, tmp_path / "x.onnx")
