@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.golden.adapters import stm as adapter
 from tests.golden.compare import compare_output
@@ -310,20 +310,16 @@ def test_learns_to_follow_moving_squares():
     assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "size"), [("stm_r18", (257, 513)), ("stm_r50", (193, 257))])
-def test_three_objects_in_one_pass_are_cheaper_than_three_passes(name, size):
-    network = create_model(name).eval()
-    frames, masks = torch.rand(3, 1, 3, *size), one_hot(1, 3, *size)
+@pytest.mark.parametrize("name", ["stm_r18", "stm_r50"])
+def test_three_objects_in_one_pass_cost_less_than_three_passes(name):
+    """Counted in operations; `python -m benchmarks` measures the time."""
+    network, frames = create_model(name).eval(), torch.rand(2, 1, 3, 64, 96)
 
-    def seconds(objects: Tensor) -> float:
-        _, state = network.step(frames[0], network.start(), objects)
-        start = time.thread_time()
-        for frame in frames[1:]:
-            _, state = network.step(frame, state)
-        return time.thread_time() - start
+    def operations(objects: int) -> int:
+        _, state = network.step(frames[0], network.start(), one_hot(1, objects, 64, 96))
+        with FlopCounterMode(display=False) as counter:
+            network.step(frames[1], state)
+        return counter.get_total_flops()
 
     with torch.inference_mode():
-        seconds(masks)
-        ratios = [seconds(masks) / sum(seconds(masks[:, k : k + 1]) for k in range(3)) for _ in range(3)]
-    assert sorted(ratios)[1] <= 0.70
+        assert operations(3) <= 0.65 * 3 * operations(1)
