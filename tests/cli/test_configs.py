@@ -52,7 +52,8 @@ def test_parses_to_what_it_says(config: Path, capsys: pytest.CaptureFixture[str]
     data, model = parsed["data"]["init_args"], parsed["model"]["init_args"]
     assert data["dataset"]["class_path"].rpartition(".")[2].lower() == dataset
     assert model["network"]["class_path"].rpartition(".")[2].lower() == network
-    assert backbone in (model["network"]["init_args"].get("backbone"), f"w{model['network']['init_args'].get('width')}")
+    settings = model["network"]["init_args"]
+    assert backbone in (settings.get("backbone"), f"w{settings.get('width')}", f"r{settings.get('depth')}")
     assert data["num_workers"] > 0
     assert parsed["trainer"]["max_epochs"] or parsed["trainer"]["max_steps"] > 0
 
