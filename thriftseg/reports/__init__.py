@@ -10,7 +10,7 @@ from thriftseg.reports.cost_quality import CostQualityPoint
 if TYPE_CHECKING:
     from thriftseg.reports.cost_quality import plot_cost_quality
     from thriftseg.reports.prediction import predict
-    from thriftseg.reports.publish import Publication, publish
+    from thriftseg.reports.publishing import Publication, publish
     from thriftseg.reports.tables import catalog_table, class_table, cost_quality_table
 
 __all__ = [
@@ -27,12 +27,12 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "Publication": "publish",
+        "Publication": "publishing",
         "catalog_table": "tables",
         "class_table": "tables",
         "cost_quality_table": "tables",
         "plot_cost_quality": "cost_quality",
         "predict": "prediction",
-        "publish": "publish",
+        "publish": "publishing",
     },
 )

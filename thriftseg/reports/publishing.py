@@ -329,10 +329,10 @@ def _list(out: str | Path, name: str, entry: CatalogEntry) -> None:
     entries = read_index(out)
     if entries.get(name) != entry:
         write_index(out, entries | {name: entry})
-    kept = {Path(entry.file).stem}
-    for path in (Path(out) / name).glob(f"{name}-*"):
-        if path.suffix in (WEIGHTS_SUFFIX, CARD_SUFFIX) and path.stem not in kept:
-            path.unlink()
+    for suffix in (CARD_SUFFIX, WEIGHTS_SUFFIX):  # a description never stands without its weights
+        for path in (Path(out) / name).glob(f"{name}-*{suffix}"):
+            if path.stem != Path(entry.file).stem:
+                path.unlink()
 
 
 def labels_in_words(labels: Mapping[str, Any] | None) -> str | None:
