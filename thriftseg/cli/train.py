@@ -38,10 +38,14 @@ class TrainingCLI(LightningCLI):
     A run writes to `runs/<name>`: checkpoints (the best by `val/miou` and the last) to `checkpoints/`, metrics and
     the config of each attempt to `version_<n>/`. The number of classes and their names flow from the data set into
     the network and the module. Settings come from configs and arguments alone, never from a checkpoint.
+
+    Args:
+        args: Arguments of the command, names of shipped configs replaced by their paths.
+        command: Command line as it was given, kept with the scores.
     """
 
-    def __init__(self, args: list[str]) -> None:
-        self._command = shlex.join(["thriftseg", *args])
+    def __init__(self, args: list[str], command: str) -> None:
+        self._command = command
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -147,7 +151,7 @@ def main(argv: list[str]) -> int:
             ships with the package, such as `supervised/camvid_pspnet_resnet18.yaml`.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
-    TrainingCLI([*_with_shipped_configs(argv)])
+    TrainingCLI([*_with_shipped_configs(argv)], command=shlex.join(["thriftseg", *argv]))
     return 0
 
 
