@@ -41,6 +41,9 @@ class MMSegNetwork(SemanticNetwork):
     batch norms become plain ones (a trainer can synchronise them again). The record holds what remains of the config's
     model section in place of the file names, so that a stored network can be rebuilt anywhere.
 
+    `pip install "thriftseg[mmseg]"` installs [1], and with it another wheel of cv2: use an environment of its own. Its
+    operations in C++ are not built then, so the few networks that need them (CCNet, PSANet, PointRend) are refused.
+
     A Python config is a program: only read one that you trust. A record is not; it can only name modules that are
     registered with [1]. Checkpoints are read without running code of theirs.
 
