@@ -43,7 +43,7 @@ def model_card(card: Mapping[str, Any]) -> str:
         _header(card),
         "\n".join(_introduction(card)),
         "\n".join(_usage(card)),
-        "\n".join(_scores(card["metrics"])),
+        "\n".join(_scores(card)),
         "\n".join(_labels(card)),
         "\n".join(_training(card)),
         "\n".join(_licences(card["licences"])),
@@ -119,22 +119,19 @@ def _usage(card: Mapping[str, Any]) -> Iterator[str]:
     yield f'```python\nfrom thriftseg import zoo\n\npublished = zoo.load("{card["name"]}")\n```'
 
 
-def _scores(metrics: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _scores(card: Mapping[str, Any]) -> Iterator[str]:
     yield "## Scores\n"
-    if not metrics:
+    if not card["metrics"]:
         yield "None: there are no scores of these weights together with the command that gave them."
-    for scores in metrics:
+    for scores in card["metrics"]:
         values = {key.partition("/")[2]: value for key, value in scores["values"].items()}
         yield f"By\n\n```bash\n{scores['command']}\n```\n"
-        yield from _table(
-            ("score", "value"), [(_HEADLINES[key], _number(values[key])) for key in _HEADLINES if key in values]
-        )
-        classes = [
-            (key.removeprefix("iou/"), _number(value)) for key, value in values.items() if key.startswith("iou/")
-        ]
-        if classes:
+        named = [(title, _number(values[key])) for key, title in _HEADLINES.items() if key in values]
+        yield from _table(("score", "value"), named)
+        names = [entry["name"] for entry in card["taxonomy"]["classes"] if f"iou/{entry['name']}" in values]
+        if names:
             yield ""
-            yield from _table(("class", "IoU"), classes)
+            yield from _table(("class", "IoU"), [(name, _number(values[f"iou/{name}"])) for name in names])
             yield "\nA dash marks a class that does not occur in the labels."
 
 

@@ -76,8 +76,9 @@ def catalog_table(
         Table to print with rich; a dash stands for what is not known.
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left")
-    for heading in ("arch", "tag", "data", "labels used"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("arch", no_wrap=True)
+    for heading in ("tag", "data", "labels used"):
+        table.add_column(heading, overflow="fold", min_width=10)
     for heading in ("annotation\nhours", "mIoU\n%", "size\nMB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in entries.values():
