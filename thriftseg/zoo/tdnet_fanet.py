@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thriftseg.errors import ConfigError
 from thriftseg.zoo.backbones import init_classifier, init_decoder
 from thriftseg.zoo.network import PooledBatchNorm2d
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.tdnet import TDNet, WarmUp, rename
 from thriftseg.zoo.tdnet_blocks import Path, create_resnet
 
+SHALLOW = ("resnet18", "resnet34")
 SMOOTH_CHANNELS = 128
 _OFFICIAL_LEVELS = ("ffm_32", "ffm_16", "ffm_8", "ffm_4")
 _OFFICIAL_UNUSED = {("ffm_32", "smooth"), ("ffm_8", "smooth"), ("ffm_4", "up")}
@@ -133,6 +135,8 @@ def create_strided_resnet(backbone: str, pretrained: bool) -> Any:
         ConfigError: Unknown backbone.
         CheckpointError: The ImageNet weights cannot be fetched.
     """
+    if backbone not in SHALLOW:
+        raise ConfigError(f"no FANet on {backbone!r} here", expected=" or ".join(SHALLOW))
     encoder = create_resnet(
         backbone, pretrained, act_layer=nn.LeakyReLU, norm_layer=PooledBatchNorm2d, out_indices=(1, 2, 3, 4)
     )
