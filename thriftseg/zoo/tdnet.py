@@ -117,7 +117,9 @@ class TDNet(SemanticNetwork):
     ) -> None:
         super().__init__(num_classes)
         if min(kv_stride, training_kv_stride) < 1:
-            raise ConfigError("wrong stride of keys and values", expected="1 or more", found=kv_stride)
+            raise ConfigError(
+                "wrong stride of keys and values", expected="1 or more", found=min(kv_stride, training_kv_stride)
+            )
         if warm_up not in ("repeat", "no_attention"):
             raise ConfigError("unknown warm-up", expected="repeat or no_attention", found=warm_up)
         self.paths = nn.ModuleList()
