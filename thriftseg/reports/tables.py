@@ -78,9 +78,9 @@ def catalog_table(
     table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left")
     table.add_column("arch", no_wrap=True)
     for heading in ("tag", "data", "labels used"):
-        table.add_column(heading, overflow="fold", min_width=10)
-    for heading in ("annotation\nhours", "mIoU\n%", "size\nMB"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, overflow="fold", min_width=7)
+    for heading in ("label\nhours", "mIoU\n%", "size\nMB"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=5)
     for entry in entries.values():
         table.add_row(
             entry.architecture,
