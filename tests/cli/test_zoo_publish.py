@@ -78,7 +78,7 @@ def test_list_shows_what_is_published(published: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert main(["zoo", "list", "--folder", str(published)]) == 0
     printed = capsys.readouterr().out
-    for heading in ("arch", "tag", "data", "labels used", "annotation", "mIoU", "size"):
+    for heading in ("arch", "tag", "data", "labels used", "hours", "mIoU", "size"):
         assert heading in printed
     row = next(line.split() for line in printed.splitlines() if "tiny" in line)
     assert row == ["deeplabv3plus_mobilenetv2", "tiny", "camvid", "-", "-", "-", "9.4"]

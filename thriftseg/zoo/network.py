@@ -199,6 +199,8 @@ class SemanticNetwork(Network, ABC):
         past_frames: Frames before the one to segment that `forward` takes; 0 for image networks.
         num_phases: Number of values of the argument `first_index` of `forward` that use different parameters; 1 for
             networks without that argument. Training cycles through them, or some parameters get no gradient.
+        size_remainder: What remains of padded sides after division by `size_multiple`; 1 where the corners of the frame
+            and of the map are aligned, so that sides of 8 k + 1 are not padded.
         align_corners: Convention of the final bilinear enlargement of the logits.
 
     Raises:
@@ -208,6 +210,7 @@ class SemanticNetwork(Network, ABC):
     kind = "semantic"
     past_frames: int = 0
     num_phases: int = 1
+    size_remainder: int = 0
     align_corners: bool = False
 
     def __init__(self, num_classes: int) -> None:
@@ -307,7 +310,7 @@ class SemanticNetwork(Network, ABC):
 
     def _pad(self, clip: Tensor) -> Tensor:
         height, width = clip.shape[-2:]
-        bottom, right = -height % self.size_multiple, -width % self.size_multiple
+        bottom, right = ((self.size_remainder - side) % self.size_multiple for side in (height, width))
         if not bottom and not right:
             return clip
         padded = F.pad(clip.flatten(0, 1), (0, right, 0, bottom), mode="replicate")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple, Self, cast
+from typing import Literal, NamedTuple, Self, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
@@ -104,7 +103,6 @@ class TDNet(SemanticNetwork):
     preprocessing = IMAGENET
     align_corners = True
     size_multiple = STRIDE
-    size_remainder: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -299,12 +297,7 @@ class TDNet(SemanticNetwork):
         if self.layer_norm_size is not None:
             self._refuse_other_size(clip, self.layer_norm_size)
             return clip
-        bottom, right = ((self.size_remainder - side) % STRIDE for side in clip.shape[-2:])
-        if not bottom and not right:
-            return clip
-        padded = F.pad(clip.flatten(0, 1), (0, right, 0, bottom), mode="replicate")
-        unfolded: Tensor = padded.unflatten(0, clip.shape[:2])
-        return unfolded
+        return super()._pad(clip)
 
     def _refuse_other_size(self, clip: Tensor, bound: tuple[int, int]) -> None:
         size = clip.shape[-2:]

@@ -265,14 +265,6 @@ class TMANet(SemanticNetwork):
         seen = (*state.features, current)
         return seen[:1] * (self.past_frames + 1 - len(seen)) + seen
 
-    def _pad(self, clip: Tensor) -> Tensor:
-        bottom, right = ((self.size_remainder - side) % self.size_multiple for side in clip.shape[-2:])
-        if not bottom and not right:
-            return clip
-        padded = F.pad(clip.flatten(0, 1), (0, right, 0, bottom), mode="replicate")
-        unfolded: Tensor = padded.unflatten(0, clip.shape[:2])
-        return unfolded
-
 
 def _create_encoder(depth: int, pretrained: bool) -> Any:
     """ResNet V1c that returns the maps of its third and its fourth stage."""
