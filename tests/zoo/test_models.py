@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
-from thriftseg.zoo import Network, Scorer, SemanticNetwork, VOSNetwork, create_model, list_models, rebuild
+from thriftseg.zoo import Network, Scorer, SemanticNetwork, VOSNetwork, create_model, list_models
 from thriftseg.zoo.releases import recognise
 
 NUM_CLASSES = 5
@@ -152,12 +152,7 @@ def test_every_parameter_gets_a_gradient(network):
 
 def test_rebuilds_from_its_record_and_loads_its_state(network):
     network.eval()
-    buffer = io.BytesIO()
-    torch.save({"record": network.record, "state": network.state_dict()}, buffer)
-    buffer.seek(0)
-    stored = torch.load(buffer, weights_only=True)
-    again = rebuild(json.loads(json.dumps(stored["record"]))).eval()
-    again.load_state_dict(stored["state"])
+    again = reloaded(network)
     inputs = example(network, *natural_size(network))
     with torch.inference_mode():
         outputs = zip(tensors(again(*inputs)), tensors(network(*inputs)), strict=True)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import stm as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
+from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
-from thriftseg.zoo import IDENTITY, STM, ObjectRows, create_model, list_models, rebuild
+from thriftseg.zoo import IDENTITY, STM, ObjectRows, create_model, list_models
 from thriftseg.zoo import stm as module
 from thriftseg.zoo.official import load_official
 from thriftseg.zoo.stm import ResidualBlock
@@ -213,12 +213,7 @@ def test_overlapping_others_are_clamped():
 @pytest.mark.parametrize("name", list_models("vos"))
 def test_rebuilds_from_its_record_and_loads_its_state(name):
     network = create_model(name).eval()
-    buffer = io.BytesIO()
-    torch.save({"record": network.record, "state": network.state_dict()}, buffer)
-    buffer.seek(0)
-    stored = torch.load(buffer, weights_only=True)
-    again = rebuild(json.loads(json.dumps(stored["record"]))).eval()
-    again.load_state_dict(stored["state"])
+    again = reloaded(network)
     frames, masks = torch.rand(1, 2, 3, 32, 32), one_hot(1, 1, 32, 32)
     with torch.inference_mode():
         logits = network(frames, masks)

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import io
 import itertools
-import json
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.zoo.reloading import reloaded
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo import FrameWindow, TDNet, TDNetFANet, TDNetPSP, create_model, rebuild
+from thriftseg.zoo import FrameWindow, TDNet, TDNetFANet, TDNetPSP, create_model
 from thriftseg.zoo.tdnet_blocks import Propagation, SpatialLayerNorm
 
 NUM_CLASSES = 5
@@ -262,12 +261,7 @@ def test_stride_of_keys_and_values_depends_on_the_mode():
 @pytest.mark.parametrize("variant", ["psp2", "fanet"])
 def test_rebuilds_from_its_record_and_loads_its_state(variant):
     network = small(variant, layer_norm_size=(5, 7), warm_up="no_attention")
-    buffer = io.BytesIO()
-    torch.save({"record": network.record, "state": network.state_dict()}, buffer)
-    buffer.seek(0)
-    stored = torch.load(buffer, weights_only=True)
-    again = rebuild(json.loads(json.dumps(stored["record"]))).eval()
-    again.load_state_dict(stored["state"])
+    again = reloaded(network)
     frames = clips(network, 40, 56)
     with torch.inference_mode():
         assert torch.equal(again(frames, first_index=1), network(frames, first_index=1))

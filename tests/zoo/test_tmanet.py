@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import tmanet as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
+from tests.zoo.reloading import reloaded
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo import FrameWindow, TMANet, create_model, rebuild, tmanet
+from thriftseg.zoo import FrameWindow, TMANet, create_model, tmanet
 from thriftseg.zoo.official import load_official
 from thriftseg.zoo.tmanet import attend
 
@@ -362,12 +362,7 @@ def test_variants_differ_in_the_encoder_only(name, channels, encoder):
 
 def test_rebuilds_from_its_record_and_loads_its_state():
     network = small(memory_frames=3, align_corners=False, auxiliary=True)
-    buffer = io.BytesIO()
-    torch.save({"record": network.record, "state": network.state_dict()}, buffer)
-    buffer.seek(0)
-    stored = torch.load(buffer, weights_only=True)
-    again = rebuild(json.loads(json.dumps(stored["record"]))).eval()
-    again.load_state_dict(stored["state"])
+    again = reloaded(network)
     frames = clips(network, 33, 41)
     with torch.inference_mode():
         got, expected = again.forward_with_auxiliary(frames), network.forward_with_auxiliary(frames)

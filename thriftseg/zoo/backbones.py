@@ -122,3 +122,12 @@ def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int = 1) -> n
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
+
+
+def classifier_head(in_channels: int, channels: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """3x3 convolution, dropout and a 1x1 classifier, initialised."""
+    classifier = nn.Conv2d(channels, num_classes, kernel_size=1)
+    head = nn.Sequential(conv_bn_relu(in_channels, channels, kernel_size=3), nn.Dropout2d(dropout), classifier)
+    init_decoder(head)
+    init_classifier(classifier)
+    return head

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thriftseg.zoo.backbones import conv_bn_relu, create_encoder, init_classifier, init_decoder, tolerate_single_value
+from thriftseg.zoo.backbones import classifier_head, conv_bn_relu, create_encoder, init_decoder, tolerate_single_value
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 
@@ -93,8 +93,8 @@ class PSPNet(SemanticNetwork):
         *_, middle, last = self.encoder.out_channels
         channels = decoder_channels or last // 4
         self.pyramid = PyramidPooling(last, channels)
-        self.head = _Head(self.pyramid.out_channels, channels, num_classes, dropout)
-        self.auxiliary_head = _Head(middle, max(middle // 4, 1), num_classes, dropout) if auxiliary else None
+        self.head = classifier_head(self.pyramid.out_channels, channels, num_classes, dropout)
+        self.auxiliary_head = classifier_head(middle, max(middle // 4, 1), num_classes, dropout) if auxiliary else None
         init_decoder(self.pyramid)
         tolerate_single_value(self.pyramid)
 
@@ -114,13 +114,3 @@ class PSPNet(SemanticNetwork):
     def _decode(self, features: list[Tensor]) -> Tensor:
         logits: Tensor = self.head(self.pyramid(features[-1]))
         return logits
-
-
-class _Head(nn.Sequential):
-    """3x3 convolution, dropout and a 1x1 classifier."""
-
-    def __init__(self, in_channels: int, channels: int, num_classes: int, dropout: float) -> None:
-        classifier = nn.Conv2d(channels, num_classes, kernel_size=1)
-        super().__init__(conv_bn_relu(in_channels, channels, kernel_size=3), nn.Dropout2d(dropout), classifier)
-        init_decoder(self)
-        init_classifier(classifier)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.backbones import conv_bn_relu, fetching_weights, init_classifier, init_decoder
+from thriftseg.zoo.backbones import classifier_head, conv_bn_relu, fetching_weights, init_decoder
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork, StreamState
 from thriftseg.zoo.registry import register_network
 
@@ -192,8 +192,8 @@ class TMANet(SemanticNetwork):
         self.encoder = _create_encoder(depth, pretrained)
         middle, last = self.encoder.feature_info.channels()
         self.memory = TemporalMemoryAttention(last, key_channels, value_channels, memory_frames)
-        self.head = _classifier_head(self.memory.out_channels, head_channels, num_classes, dropout)
-        self.auxiliary_head = _classifier_head(middle, middle // 4, num_classes, dropout) if auxiliary else None
+        self.head = classifier_head(self.memory.out_channels, head_channels, num_classes, dropout)
+        self.auxiliary_head = classifier_head(middle, middle // 4, num_classes, dropout) if auxiliary else None
 
     def compute_logits(self, frames: Tensor) -> Tensor:
         """Logits at stride 8; see `SemanticNetwork.compute_logits`, except that [1]'s sizes are 8 k + 1."""
@@ -294,14 +294,6 @@ def _dilate_first_convolutions_only(encoder: nn.Module) -> None:
 
 def _projection(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(conv_bn_relu(in_channels, channels), conv_bn_relu(channels, channels, kernel_size=3))
-
-
-def _classifier_head(in_channels: int, channels: int, num_classes: int, dropout: float) -> nn.Sequential:
-    classifier = nn.Conv2d(channels, num_classes, kernel_size=1)
-    head = nn.Sequential(conv_bn_relu(in_channels, channels, kernel_size=3), nn.Dropout2d(dropout), classifier)
-    init_decoder(head)
-    init_classifier(classifier)
-    return head
 
 
 def _tokens(maps: Iterable[Tensor]) -> Tensor:
