@@ -16,8 +16,11 @@ from thriftseg.datasets.images import read_label_png
 from thriftseg.taxonomies import CAMVID, CAMVID_VOID_FIRST, Taxonomy
 from thriftseg.types import Clip
 
-_NAME = re.compile(r"(?P<recording>.+)_f?(?P<number>\d+)$")
-_FRAMES_PER_SECOND = 30
+FRAME_NAME = re.compile(r"(?P<recording>.+)_f?(?P<number>\d+)$")
+"""File names without ending, in all splits."""
+
+FRAMES_PER_SECOND = 30
+"""Native frame numbers per second."""
 
 
 class CamVid(VideoDataset):
@@ -71,7 +74,7 @@ class CamVid(VideoDataset):
         labels = {path.stem: path for path in list_files(self.root / f"{split}annot", (".png",))}
         recordings: dict[str, dict[int, tuple[Path, Path]]] = defaultdict(dict)
         for frame_name, label_name in self._listed(split):
-            match = _NAME.match(frame_name)
+            match = FRAME_NAME.match(frame_name)
             if match is None:
                 raise self.missing(f"frame {frame_name!r} has no number", self.root / f"{split}.txt")
             frame = self._existing(frames, (frame_name,), self.root / split / f"{frame_name}.png|jpg", "frame")
@@ -99,8 +102,8 @@ class CamVid(VideoDataset):
 
 def _clips_of(recording: str, files: dict[int, tuple[Path, Path]]) -> Iterator[Clip]:
     numbers = sorted(files)
-    step = usual_step(numbers, default=_FRAMES_PER_SECOND)
-    for run in [numbers] if step >= _FRAMES_PER_SECOND else _runs(numbers, step):
+    step = usual_step(numbers, default=FRAMES_PER_SECOND)
+    for run in [numbers] if step >= FRAMES_PER_SECOND else contiguous_runs(numbers, step):
         yield Clip(
             video=files[run[0]][0].stem,
             frames={number: files[number][0] for number in run},
@@ -110,8 +113,13 @@ def _clips_of(recording: str, files: dict[int, tuple[Path, Path]]) -> Iterator[C
         )
 
 
-def _runs(numbers: list[int], step: int) -> list[list[int]]:
-    """Split increasing numbers where their distance is not `step`."""
+def contiguous_runs(numbers: list[int], step: int) -> list[list[int]]:
+    """Split increasing numbers where their distance is not `step`.
+
+    Example:
+        >>> contiguous_runs([2, 4, 6, 12, 14], 2)
+        [[2, 4, 6], [12, 14]]
+    """
     runs = [numbers[:1]]
     for before, after in pairwise(numbers):
         if after - before == step:

@@ -15,7 +15,7 @@ from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import CITYSCAPES, Taxonomy
 from thriftseg.types import Clip
 
-_FRAMES_BEFORE, _FRAMES_AFTER = 19, 10
+FRAMES_BEFORE, FRAMES_AFTER = 19, 10
 """A snippet has 30 frames, and the annotated one is its 20th."""
 
 _BLANK_IMAGES = frozenset({"troisdorf_000000_000073"})
@@ -163,7 +163,7 @@ class _SplitFiles:
         """The snippet around an annotated frame; all frames of the recording if it is the only one there."""
         numbers = sorted(self.frames.get(recording, {}))
         if not alone:
-            numbers = [n for n in numbers if annotated - _FRAMES_BEFORE <= n <= annotated + _FRAMES_AFTER]
+            numbers = [n for n in numbers if annotated - FRAMES_BEFORE <= n <= annotated + FRAMES_AFTER]
 
         def at_annotated(files: _Files) -> dict[int, Path]:
             path = files.get(recording, {}).get(annotated)
@@ -198,10 +198,10 @@ def _absent(wanted: Mapping[_Recording, Iterable[int]], present: _Files) -> Iter
 
 def _middle_frames(sequences: _Files) -> dict[_Recording, list[int]]:
     """The frames that would be annotated if every 30 frames were one snippet."""
-    length = _FRAMES_BEFORE + 1 + _FRAMES_AFTER
+    length = FRAMES_BEFORE + 1 + FRAMES_AFTER
     middle: dict[_Recording, list[int]] = {}
     for recording, files in sequences.items():
         numbers = sorted(files)
         snippets = [numbers[start : start + length] for start in range(0, len(numbers), length)]
-        middle[recording] = [snippet[min(_FRAMES_BEFORE, len(snippet) - 1)] for snippet in snippets]
+        middle[recording] = [snippet[min(FRAMES_BEFORE, len(snippet) - 1)] for snippet in snippets]
     return middle

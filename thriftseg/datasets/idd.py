@@ -38,7 +38,7 @@ class _Image(NamedTuple):
 
     @property
     def key(self) -> _Key:
-        return _drive_key(self.drive), self.name
+        return drive_key(self.drive), self.name
 
 
 class IDD(PolygonDataset):
@@ -117,7 +117,7 @@ class IDD(PolygonDataset):
             for path in list_files(folder, (".json", ".png")):
                 name, separator, kind = path.stem.rpartition(_LABEL)
                 if separator:
-                    found.setdefault((_drive_key(folder.name), name), {})[kind] = path
+                    found.setdefault((drive_key(folder.name), name), {})[kind] = path
         return found
 
     def _temporal_frames(self, split: str) -> dict[_Key, dict[int, Path]]:
@@ -129,7 +129,7 @@ class IDD(PolygonDataset):
                 for drive in list_folders(package):
                     for folder in list_folders(drive):
                         frames = {frame_number(path.stem): path for path in list_files(folder)}
-                        key = _drive_key(drive.name), folder.name.removesuffix(_FRAME)
+                        key = drive_key(drive.name), folder.name.removesuffix(_FRAME)
                         found[key] = {number: path for number, path in frames.items() if number is not None}
         return {key: frames for key, frames in found.items() if frames}
 
@@ -150,10 +150,10 @@ class IDD(PolygonDataset):
             labels={} if label is None else {number: label},
             instances={} if instances is None else {number: instances},
             frame_step=usual_step(frames),
-            drive=str(_drive_key(image.drive)),
+            drive=str(drive_key(image.drive)),
         )
 
 
-def _drive_key(folder: str) -> int | str:
+def drive_key(folder: str) -> int | str:
     """Drives are numbers, padded with zeros in some packages only."""
     return int(folder) if folder.isdecimal() else folder
