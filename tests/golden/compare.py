@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 RELATIVE, OF_STD = 1e-4, 5e-4
@@ -73,6 +75,22 @@ def compare_exactly(where: str, got: object, expected: object) -> Deviation:
     if got == expected:
         return Deviation(where, 0.0)
     return Deviation(f"{where} {got}, expected {expected}", math.inf)
+
+
+def compare_within(where: str, got: ArrayLike, expected: ArrayLike, allowed: float) -> Deviation:
+    """Compare numbers of any shape with an absolute tolerance; NaN, or `None`, equals itself."""
+    got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    if got.shape != expected.shape:
+        return Deviation(f"{where}: shape {got.shape}, expected {expected.shape}", math.inf)
+    both_undefined = np.isnan(got) & np.isnan(expected)
+    return Deviation(where, _largest(np.where(both_undefined, 0.0, np.abs(got - expected)), np.asarray(allowed)))
+
+
+def compare_digests(where: str, arrays: Mapping[str, np.ndarray], expected: Mapping[str, str]) -> Iterator[Deviation]:
+    """Compare generated arrays with the recorded SHA-256 of their bytes in C order."""
+    for name, digest in expected.items():
+        array = np.ascontiguousarray(arrays[name])
+        yield compare_exactly(f"{where} {name}", hashlib.sha256(array.tobytes()).hexdigest(), digest)
 
 
 def compare_probe(where: str, got: object, expected: object) -> Deviation:

@@ -1,18 +1,31 @@
-"""Losses on label maps: one idea per file, exact when nothing is labelled."""
+"""Losses: one idea per file, as functions and modules; exactly 0 with finite gradients when nothing is labelled."""
 
 from __future__ import annotations
 
 from thriftseg.losses.cross_entropy import CrossEntropy
+from thriftseg.losses.gated_crf import GatedCRF, GaussianKernel, gated_crf_loss
+from thriftseg.losses.knowledge_distillation import KnowledgeDistillation, knowledge_distillation
+from thriftseg.losses.memory_flow_distillation import MemoryFlowDistillation, memory_flow_distillation
 from thriftseg.losses.ohem import OHEMCrossEntropy
 from thriftseg.losses.partial_cross_entropy import PartialCrossEntropy
 from thriftseg.losses.partially_huberised_cross_entropy import PartiallyHuberisedCrossEntropy
+from thriftseg.losses.temporal_consistency import TemporalConsistencyLoss, temporal_consistency_loss
 from thriftseg.losses.terms import LabelMapLoss, LossTerms
 
 __all__ = [
     "CrossEntropy",
+    "GatedCRF",
+    "GaussianKernel",
+    "KnowledgeDistillation",
     "LabelMapLoss",
     "LossTerms",
+    "MemoryFlowDistillation",
     "OHEMCrossEntropy",
     "PartialCrossEntropy",
     "PartiallyHuberisedCrossEntropy",
+    "TemporalConsistencyLoss",
+    "gated_crf_loss",
+    "knowledge_distillation",
+    "memory_flow_distillation",
+    "temporal_consistency_loss",
 ]

@@ -1,4 +1,4 @@
-"""What the losses on label maps share: numerator and denominator, reductions, checks."""
+"""What the losses share: numerator and denominator, reductions, checks."""
 
 from __future__ import annotations
 
@@ -134,6 +134,26 @@ def reduce_pixels(losses: Tensor, kept: Tensor, weight: Tensor | None, reduction
     return LossTerms(per_image.sum(), count.to(losses.dtype))
 
 
+def mean_over_pixels(losses: Tensor, valid: Tensor | None) -> LossTerms:
+    """The mean over the valid pixels as a fraction.
+
+    Args:
+        losses: (B, H, W).
+        valid: (B, H, W) bool, or `None` for all pixels.
+
+    Returns:
+        Sum and number of the valid pixels, as scalars of the type of `losses`.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if valid is None:
+        return LossTerms(losses.sum(), losses.new_tensor(losses.numel()))
+    if valid.shape != losses.shape:
+        raise ValueError(f"the mask of valid pixels must be {tuple(losses.shape)}, found {tuple(valid.shape)}")
+    return reduce_pixels(losses, valid.bool(), None, "pixel")
+
+
 def at_least_float32(logits: Tensor) -> Tensor:
     """Raise half precision to float32 and leave float32 and float64 as they are."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
@@ -147,3 +167,12 @@ def check_shapes(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
         )
     if weight is not None and weight.shape != target.shape[:1]:
         raise ValueError(f"weight must have shape ({target.shape[0]},), got {tuple(weight.shape)}")
+
+
+def check_same_maps(logits: Tensor, **others: Tensor) -> None:
+    """Raise a `ValueError` unless all maps have the shape (B, C, H, W) of the logits."""
+    for name, other in others.items():
+        if logits.ndim != 4 or other.shape != logits.shape:
+            raise ValueError(
+                f"logits and {name} must both be (B, C, H, W), found {tuple(logits.shape)} and {tuple(other.shape)}"
+            )

@@ -1,0 +1,381 @@
+"""Gated CRF loss: neighbours that look alike should be labelled alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thriftseg.errors import ConfigError
+from thriftseg.losses.terms import LossTerms, at_least_float32
+
+Outside = Literal["exclude", "zero_padded"]
+
+
+@dataclass(frozen=True)
+class GaussianKernel:
+    """One term of the affinity of two pixels.
+
+    Attributes:
+        weight: Factor of the term.
+        xy: Standard deviation of positions in pixels of the prediction; `None` leaves the distance out.
+        rgb: Standard deviation of the channels of the image, in their unit; `None` leaves the colours out.
+
+    Raises:
+        ConfigError: A standard deviation is not positive, or there is none.
+    """
+
+    weight: float = 1.0
+    xy: float | None = 6.0
+    rgb: float | None = 0.1
+
+    def __post_init__(self) -> None:
+        for name, sigma in (("xy", self.xy), ("rgb", self.rgb)):
+            if sigma is not None and not sigma > 0:
+                raise ConfigError(f"{name} of a Gated CRF kernel is out of range", expected="above 0", found=sigma)
+        if self.xy is None and self.rgb is None:
+            raise ConfigError("a Gated CRF kernel needs xy, rgb or both", found=self)
+
+    @property
+    def exponent(self) -> float:
+        """Factor of the squared difference of colours in the exponent."""
+        return -0.5 / self.rgb**2 if self.rgb else 0.0
+
+    def at(self, squared_distance: float) -> float:
+        """The factor of two pixels this far apart, without their colours."""
+        return self.weight * (math.exp(-0.5 * squared_distance / self.xy**2) if self.xy else 1.0)
+
+
+DEFAULT_KERNELS = (GaussianKernel(),)
+
+
+class _RefusesSecondDerivative(torch.autograd.Function):
+    """Hands a gradient on, and says why it cannot be differentiated once more."""
+
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, factor: Tensor, gradient: Tensor) -> Tensor:
+        return factor * gradient
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> None:
+        raise RuntimeError(
+            "gated_crf_loss is differentiable once: its gradient cannot be differentiated; leave the loss out of terms "
+            "that need create_graph=True"
+        )
+
+
+class _Energy(torch.autograd.Function):
+    """Energy of all pairs of neighbours; forward computes the gradient along the way."""
+
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, pairs: _Pairs, compatibility: Tensor | None) -> Tensor:
+        with torch.autocast(probabilities.device.type, enabled=False):
+            affinity, gathered = pairs.gather(probabilities)
+            if compatibility is None:
+                gradient, constant = gathered.neg_(), affinity.sum() / 2
+            else:
+                gradient, constant = torch.einsum("cd,bdhw->bchw", compatibility, gathered), affinity.new_zeros(())
+        ctx.save_for_backward(probabilities, gradient)
+        return constant + (probabilities * gradient).sum() / 2
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, None, None]:
+        probabilities, gradient = ctx.saved_tensors
+        return _RefusesSecondDerivative.apply(probabilities, grads[0], gradient), None, None
+
+
+def _half_window(radius: int) -> Iterator[tuple[int, int]]:
+    """Shifts (dy, dx) to one of each two opposite neighbours."""
+    yield from ((0, dx) for dx in range(1, radius + 1))
+    yield from ((dy, dx) for dy in range(1, radius + 1) for dx in range(-radius, radius + 1))
+
+
+class _Pairs:
+    """Pairs of neighbours and their affinities.
+
+    Maps are laid out flat, each row followed by `radius` zeros: a shift of the window is then one offset, neighbours
+    beyond the left or right side of the image fall on these zeros, and every pass runs over contiguous memory. One
+    half of the window suffices, since the affinity is symmetric.
+    """
+
+    def __init__(
+        self,
+        image: Tensor,
+        kernels: Sequence[GaussianKernel],
+        radius: int,
+        source: Tensor | None,
+        destination: Tensor | None,
+    ) -> None:
+        self.height, self.width = image.shape[-2:]
+        self.radius = radius
+        self.kernels = [kernel for kernel in kernels if kernel.rgb is not None]
+        self.blind_kernels = [kernel for kernel in kernels if kernel.rgb is None]
+        self.channels = self._flatten(image).split(1, dim=1)
+        self.gates = None
+        if source is not None or destination is not None:
+            ones = torch.ones_like(image[:, :1])
+            self.gates = tuple(self._flatten(ones if mask is None else mask) for mask in (source, destination))
+
+    def _flatten(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H * (W + radius))."""
+        return F.pad(x, (0, self.radius)).flatten(2)
+
+    def gather(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over the neighbours j of each pixel i, weighted by K_ij (s_j d_i + s_i d_j).
+
+        Args:
+            probabilities: (B, C, H, W).
+
+        Returns:
+            Sum of the weights, (B, 1, H, W), and of the weighted probabilities, (B, C, H, W).
+        """
+        batch, classes = probabilities.shape[:2]
+        padded = probabilities.new_zeros(batch, 1 + classes, self.height, self.width + self.radius)
+        padded[:, :1, :, : self.width] = 1
+        padded[:, 1:, :, : self.width] = probabilities
+        values = padded.flatten(2)
+        sums = torch.zeros_like(values)
+        length = values.shape[2]
+        buffers = values.new_empty(3, len(values), 1, length)
+        for dy, dx in _half_window(self.radius):
+            offset = dy * (self.width + self.radius) + dx
+            if offset < length:
+                first, second = slice(length - offset), slice(offset, length)
+                affinity = self._affinity(first, second, dy**2 + dx**2, buffers[..., first])
+                sums[..., first].addcmul_(affinity, values[..., second])
+                sums[..., second].addcmul_(affinity, values[..., first])
+        sums = sums.unflatten(2, (self.height, -1))[..., : self.width]
+        return sums[:, :1], sums[:, 1:]
+
+    def _affinity(self, first: slice, second: slice, squared_distance: int, buffers: Tensor) -> Tensor:
+        """Weights of the pairs of one shift, (B, 1, n), in a part of the buffers (3, B, 1, n)."""
+        total, spare, difference = buffers.unbind()
+        both_ways = 2 if self.gates is None else 1
+        total.fill_(both_ways * sum(kernel.at(squared_distance) for kernel in self.blind_kernels))
+        if self.kernels:
+            difference.zero_()
+            for channel in self.channels:
+                torch.sub(channel[..., first], channel[..., second], out=spare)
+                difference.addcmul_(spare, spare)
+        for kernel in self.kernels:
+            torch.mul(difference, kernel.exponent, out=spare)
+            total.add_(spare.exp_(), alpha=both_ways * kernel.at(squared_distance))
+        if self.gates is not None:
+            source, destination = self.gates
+            torch.mul(destination[..., first], source[..., second], out=spare)
+            total.mul_(spare.addcmul_(source[..., first], destination[..., second]))
+        return total
+
+
+def _border_affinity(image: Tensor, kernels: Sequence[GaussianKernel], radius: int) -> Tensor:
+    """Affinity of each pixel to the zeros around a zero-padded image, summed over them, (B, 1, H, W)."""
+    height, width = image.shape[-2:]
+    rows = torch.arange(height, device=image.device)
+    columns = torch.arange(width, device=image.device)
+
+    def inside(position: Tensor, size: int) -> Tensor:
+        return (position + radius).clamp(max=size - 1) - (position - radius).clamp(min=0) + 1
+
+    outside = (2 * radius + 1) ** 2 - inside(rows, height)[:, None] * inside(columns, width)
+    length = image.square().sum(dim=1, keepdim=True)
+    squared_position = (rows.square()[:, None] + columns.square()).to(image.dtype)
+    total = torch.zeros_like(length)
+    for kernel in kernels:
+        exponent = torch.zeros_like(length)
+        if kernel.rgb is not None:
+            exponent += length / kernel.rgb**2
+        if kernel.xy is not None:
+            exponent += squared_position / kernel.xy**2
+        total += kernel.weight * torch.exp(-0.5 * exponent)
+    return outside * total
+
+
+def _to_prediction(x: Tensor, like: Tensor, name: str) -> Tensor:
+    """Average an image or mask over the area of each pixel of the prediction."""
+    if x.ndim != 4 or len(x) != len(like) or any(n % m for n, m in zip(x.shape[2:], like.shape[2:], strict=True)):
+        raise ValueError(
+            f"{name} must be ({len(like)}, *, H, W) with H and W multiples of {tuple(like.shape[2:])}, the size of the "
+            f"prediction; found {tuple(x.shape)}"
+        )
+    size = (x.shape[2] // like.shape[2], x.shape[3] // like.shape[3])
+    return F.avg_pool2d(x.detach().to(like.dtype), size)
+
+
+def _gate(mask: Tensor | None, like: Tensor, name: str) -> Tensor | None:
+    """Bring a mask to the size of the prediction; what is below 1 there, or NaN, is closed."""
+    if mask is None:
+        return None
+    if mask.ndim == 3:
+        mask = mask[:, None]
+    if mask.shape[1:2] != (1,):
+        raise ValueError(f"{name} must be (B, H, W) or (B, 1, H, W), found {tuple(mask.shape)}")
+    gate = _to_prediction(mask, like, name)
+    return torch.where(gate >= 1, gate, 0)
+
+
+def gated_crf_terms(
+    probabilities: Tensor,
+    image: Tensor,
+    kernels: Sequence[GaussianKernel] = DEFAULT_KERNELS,
+    radius: int = 5,
+    source: Tensor | None = None,
+    destination: Tensor | None = None,
+    compatibility: Tensor | None = None,
+    outside: Outside = "exclude",
+) -> LossTerms:
+    """Numerator and denominator of the Gated CRF loss; see `GatedCRF`.
+
+    Args:
+        probabilities: Softmax output, (B, C, H, W); half precision is computed in float32. Differentiable, once.
+        image: (B, F, H', W') with H' and W' multiples of H and W; averaged to that size. Gets no gradient.
+        kernels: Terms of the affinity.
+        radius: Reach of the window in pixels of the prediction.
+        source: Which pixels may influence others, (B, H', W') or (B, 1, H', W'). Values that average to less than 1,
+            and NaN, count as 0; all 1 by default.
+        destination: Which pixels may be influenced, alike.
+        compatibility: Cost of two classes next to each other, (C, C) and symmetric; by default 1 for different
+            classes and 0 for equal ones (Potts).
+        outside: "exclude" leaves out neighbours beyond the image. "zero_padded" counts them as black pixels at
+            position (0, 0) without a class, as the original code does: a constant that depends on no prediction.
+
+    Returns:
+        The terms whose quotient `gated_crf_loss` returns.
+
+    Raises:
+        ConfigError: `radius` or `outside` is out of range, or there is no kernel.
+        ValueError: The shapes do not fit together, or `compatibility` is not symmetric.
+    """
+    _check_settings(kernels, radius, outside)
+    if probabilities.ndim != 4:
+        raise ValueError(f"probabilities must be (B, C, H, W), found {tuple(probabilities.shape)}")
+    probabilities = at_least_float32(probabilities)
+    image = _to_prediction(image, probabilities, "image")
+    source, destination = _gate(source, probabilities, "source"), _gate(destination, probabilities, "destination")
+    if compatibility is not None:
+        compatibility = _check_compatibility(compatibility.to(probabilities), probabilities.shape[1])
+    total = _Energy.apply(probabilities, _Pairs(image, kernels, radius, source, destination), compatibility)
+    if outside == "zero_padded" and source is None and compatibility is None:
+        border = _border_affinity(image, kernels, radius)
+        total = total + (border if destination is None else border * destination).sum()
+    counted = destination if destination is not None else source
+    count = image.new_tensor(image[:, 0].numel()) if counted is None else counted.sum()
+    return LossTerms(total, count)
+
+
+def gated_crf_loss(
+    probabilities: Tensor,
+    image: Tensor,
+    kernels: Sequence[GaussianKernel] = DEFAULT_KERNELS,
+    radius: int = 5,
+    source: Tensor | None = None,
+    destination: Tensor | None = None,
+    compatibility: Tensor | None = None,
+    outside: Outside = "exclude",
+) -> Tensor:
+    """Gated CRF loss of softmax probabilities, a scalar; see `GatedCRF`, and `gated_crf_terms` for the arguments.
+
+    Example:
+        >>> image = torch.tensor([0.0, 0.0, 1.0]).expand(1, 3, 1, 3)
+        >>> along_colors = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
+        >>> across_colors = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]).view(1, 2, 1, 3)
+        >>> round(gated_crf_loss(along_colors, image).item(), 4), round(gated_crf_loss(across_colors, image).item(), 4)
+        (0.0, 0.6575)
+    """
+    return gated_crf_terms(probabilities, image, kernels, radius, source, destination, compatibility, outside).mean()
+
+
+class GatedCRF(nn.Module):
+    r"""Gated CRF loss of logits.
+
+    $$\frac{1}{\sum_i d_i} \sum_i \sum_{j \in \Omega_r(i)} d_i s_j K_{ij} \, (1 - \langle p_i, p_j \rangle)$$
+    $$K_{ij} = \sum_k w_k \exp\Big(-\frac{|x_i - x_j|^2}{2 \sigma_{xy,k}^2}
+    - \frac{|I_i - I_j|^2}{2 \sigma_{rgb,k}^2}\Big)$$
+
+    with softmax probabilities $p$, the window $\Omega_r(i)$ of all pixels but $i$ within a Chebyshev distance $r$,
+    positions $x$ in pixels of the prediction and the image $I$ averaged to its size. Source $s$ and destination
+    $d$ are 1 on real pixels and 0 on padding; without a destination the sum is divided by $\sum_i s_i$, and without
+    both by the number of pixels. A batch of padding alone gives exactly 0.
+
+    The sum is built over one half of the window, one shift at a time, together with its gradient. Memory: about four
+    times that of the logits, where unfolded windows take $(2r+1)^2$ times.
+
+    [0] Obukhov et al., "Gated CRF Loss for Weakly Supervised Semantic Image Segmentation", 2019, arXiv 1906.04651.
+    [1] https://github.com/toshas/GatedCRFLoss
+
+    Args:
+        kernels: Terms of the affinity.
+        radius: Reach r of the window, in pixels of the prediction.
+        compatibility: Cost of each pair of classes next to each other, C rows of C numbers, symmetric, in place of
+            $1 - \langle p_i, p_j \rangle$; Potts by default.
+        outside: What lies beyond the image; see `gated_crf_terms`.
+
+    Raises:
+        ConfigError: A setting is out of range.
+
+    Example:
+        >>> loss = GatedCRF()
+        >>> image, one_class = torch.rand(1, 3, 16, 16), torch.tensor([50.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+        >>> loss(one_class, image).item()
+        0.0
+    """
+
+    compatibility: Tensor | None
+
+    def __init__(
+        self,
+        kernels: Sequence[GaussianKernel] = DEFAULT_KERNELS,
+        radius: int = 5,
+        compatibility: list[list[float]] | None = None,
+        outside: Outside = "exclude",
+    ) -> None:
+        super().__init__()
+        _check_settings(kernels, radius, outside)
+        self.kernels, self.radius, self.outside = tuple(kernels), radius, outside
+        matrix = None if compatibility is None else torch.tensor(compatibility, dtype=torch.float32)
+        self.register_buffer("compatibility", matrix, persistent=False)
+
+    def terms(self, logits: Tensor, image: Tensor, valid: Tensor | None = None) -> LossTerms:
+        """Numerator and denominator of the loss.
+
+        Args:
+            logits: (B, C, H, W), at the stride where the window should act.
+            image: (B, 3, H', W') in the unit of the kernels, with H' and W' multiples of H and W.
+            valid: (B, H', W') bool, False on padding, which neither influences nor is influenced.
+
+        Returns:
+            The terms whose quotient `forward` returns.
+
+        Raises:
+            ValueError: The shapes do not fit together.
+        """
+        probabilities = at_least_float32(logits).softmax(dim=1)
+        settings = (self.kernels, self.radius, valid, valid, self.compatibility, self.outside)
+        return gated_crf_terms(probabilities, image, *settings)
+
+    def forward(self, logits: Tensor, image: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The loss as a scalar; arguments as for `terms`."""
+        return self.terms(logits, image, valid).mean()
+
+    def extra_repr(self) -> str:
+        """Settings shown when the module is printed."""
+        return f"kernels={self.kernels}, radius={self.radius}, outside={self.outside!r}"
+
+
+def _check_settings(kernels: Sequence[GaussianKernel], radius: int, outside: str) -> None:
+    if not kernels:
+        raise ConfigError("Gated CRF has no kernel", expected="at least one")
+    if radius < 1:
+        raise ConfigError("radius of Gated CRF is out of range", expected="at least 1", found=radius)
+    if outside not in get_args(Outside):
+        raise ConfigError("unknown border rule of Gated CRF", expected=" or ".join(get_args(Outside)), found=outside)
+
+
+def _check_compatibility(matrix: Tensor, num_classes: int) -> Tensor:
+    if matrix.shape != (num_classes, num_classes) or not torch.equal(matrix, matrix.T):
+        raise ValueError(f"compatibility must be a symmetric ({num_classes}, {num_classes}) matrix, found {matrix}")
+    return matrix
