@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thriftseg.datamodules.evaluation import PairFlow, StreamFrames, build_stream, shard_stream
+from thriftseg.datamodules.evaluation import StreamFrames, build_stream, shard_stream
 from thriftseg.datamodules.reading import ClipReader
-from thriftseg.flow import DIS
+from thriftseg.flow import DIS, FlowStore
 from thriftseg.types import Clip
 
 
@@ -122,17 +122,20 @@ class CountingDIS(DIS):
         return super().estimate(a, b)
 
 
-def test_flow_is_cached_by_content(squares, tmp_path):
+def test_flow_is_kept(squares, tmp_path):
     stream = build_stream(squares.clips("val"))
     plain = StreamFrames(ClipReader(squares), stream)[3]
     CountingDIS.calls = 0
-    cached = StreamFrames(ClipReader(squares), stream, flow=PairFlow(tmp_path, CountingDIS()))
+    cached = StreamFrames(ClipReader(squares), stream, flow=FlowStore(tmp_path, CountingDIS()))
     first, second = cached[3], cached[3]
     assert CountingDIS.calls == 2
     assert (first["flow"] == second["flow"]).all()
     assert (first["flow"] == plain["flow"]).all()
-    other_size = StreamFrames(ClipReader(squares), stream, size=(24, 32), flow=PairFlow(tmp_path, CountingDIS()))
+    store = FlowStore(tmp_path, CountingDIS())
+    other_size = StreamFrames(ClipReader(squares), stream, size=(24, 32), flow=store)
     assert other_size[3]["flow"].shape == (2, 2, 24, 32)
     assert CountingDIS.calls == 4
-    assert len(list(tmp_path.iterdir())) == 2
-    assert not list(tmp_path.glob("*.tmp"))
+    video = stream[3].clip.video
+    for size in ((48, 64), (24, 32)):
+        assert store.has(video, 3, 2, size)
+        assert store.has(video, 2, 3, size)

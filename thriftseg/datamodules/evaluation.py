@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from thriftseg.arrays import Float16Array, UInt8Array
-from thriftseg.atomic import write_bytes
 from thriftseg.datamodules.reading import ClipReader
 from thriftseg.datamodules.transforms import Size, resize_frame, resize_label, write_planar
 from thriftseg.datasets.sharding import shard
-from thriftseg.flow import DIS
+from thriftseg.flow import DIS, FlowStore
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample
 
 Pairs = Literal["labelled", "all", "off"]
@@ -105,7 +100,7 @@ class StreamFrames(Dataset[dict[str, Any]]):
         items: This rank's items.
         past_frames: Frames before the one to segment.
         size: Height and width to evaluate at; `None` keeps that of the files.
-        flow: Flow between adjacent frames.
+        flow: Flow between adjacent frames; by default that of DIS, which is not kept.
     """
 
     def __init__(
@@ -115,10 +110,10 @@ class StreamFrames(Dataset[dict[str, Any]]):
         *,
         past_frames: int = 0,
         size: Size | None = None,
-        flow: PairFlow | None = None,
+        flow: FlowStore | None = None,
     ) -> None:
         self.reader, self.items = reader, items
-        self.past_frames, self.size, self.flow = past_frames, size, flow or PairFlow()
+        self.past_frames, self.size, self.flow = past_frames, size, flow or FlowStore(None, DIS())
 
     def __len__(self) -> int:
         return len(self.items)
@@ -164,59 +159,10 @@ class StreamFrames(Dataset[dict[str, Any]]):
     def _flow(self, item: StreamItem, resized: Sequence[UInt8Array]) -> Float16Array:
         if not item.paired:
             return np.zeros((2, 2, *resized[-1].shape[:2]), dtype=np.float16)
-        frames = item.clip.frames
-        previous = item.number - item.clip.frame_step
-        return self.flow.both(frames[previous], frames[item.number], resized[0], resized[-1])
-
-
-class PairFlow:
-    """Optical flow of adjacent frames in both directions, kept on disk if a folder is given.
-
-    Entries are addressed by the content of the two files, the estimator and the size, so a cache may be shared
-    between data sets and runs. Flow is rounded to float16 whether or not it comes from the cache.
-
-    Args:
-        folder: Folder of the cache.
-        estimator: Estimates flow from one frame to another.
-    """
-
-    def __init__(self, folder: Path | None = None, estimator: DIS | None = None) -> None:
-        self.folder, self.estimator = folder, estimator or DIS()
-
-    def both(self, previous_file: Path, file: Path, previous: UInt8Array, frame: UInt8Array) -> Float16Array:
-        """Flow from a frame to the previous one and back.
-
-        Args:
-            previous_file: File of the previous frame.
-            file: File of the frame.
-            previous: Previous frame (H, W, 3) at the size to work at.
-            frame: Frame (H, W, 3) at that size.
-
-        Returns:
-            Backward flow (frame to previous) and forward flow (previous to frame), (2, 2, H, W).
-        """
-        if self.folder is None:
-            return self._estimate(previous, frame)
-        entry = self.folder / f"{self._key(previous_file, file, frame)}.npy"
-        if entry.is_file():
-            stored: Float16Array = np.load(entry)
-            return stored
-        flow = self._estimate(previous, frame)
-        stream = io.BytesIO()
-        np.save(stream, flow)
-        write_bytes(entry, stream.getvalue())
-        return flow
-
-    def _estimate(self, previous: UInt8Array, frame: UInt8Array) -> Float16Array:
-        backward = self.estimator.estimate(frame, previous)
-        forward = self.estimator.estimate(previous, frame)
+        video, number, before = item.clip.video, item.number, item.number - item.clip.frame_step
+        backward = self.flow.flow(video, number, before, resized[-1], resized[0])
+        forward = self.flow.flow(video, before, number, resized[0], resized[-1])
         return np.stack([backward, forward]).astype(np.float16)
-
-    def _key(self, previous_file: Path, file: Path, frame: UInt8Array) -> str:
-        digest = hashlib.blake2b(f"{self.estimator} {cv2.__version__} {frame.shape}".encode(), digest_size=20)
-        for path in (previous_file, file):
-            digest.update(hashlib.blake2b(path.read_bytes()).digest())
-        return digest.hexdigest()
 
 
 def _stack(images: Sequence[UInt8Array]) -> torch.Tensor:

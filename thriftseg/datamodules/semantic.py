@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.datamodules.evaluation import PairFlow, StreamFrames, build_stream, shard_stream
+from thriftseg.datamodules.evaluation import StreamFrames, build_stream, shard_stream
 from thriftseg.datamodules.mixture import Mixture
 from thriftseg.datamodules.mixture_list import MixtureList
 from thriftseg.datamodules.neighbours import NeighbourPolicy
@@ -29,6 +29,7 @@ from thriftseg.datamodules.transforms import RandomScaleCrop
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import probe_size
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.flow import DIS, FlowEstimator, FlowStore
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import LabelKind
 
@@ -62,8 +63,10 @@ class SemanticDataModule(LightningDataModule):
         eval_size: Height and width to evaluate at, if not the working size. Labels are resized along.
         tc: Which pairs of adjacent frames are evaluated for temporal consistency: those that end at a labelled frame,
             all, or none.
-        flow_cache: Folder that keeps the optical flow of evaluated pairs between epochs and runs. It takes 8 bytes
-            per pixel and pair.
+        flow: Estimator of the optical flow between evaluated pairs, by default DIS of the medium preset. It runs in
+            the workers, on the CPU.
+        flow_cache: Folder that keeps that flow between epochs and runs (see `FlowStore`). It takes about 1 MB per
+            pair at 480p.
         num_workers: Worker processes per loader; 0 loads in the main process.
         cache: "ram" decodes every needed frame once, at set-up, and shares the arrays with forked workers.
         seed: Non-negative seed of order, augmentation and neighbours; by default that of `seed_everything`, else 0.
@@ -92,6 +95,7 @@ class SemanticDataModule(LightningDataModule):
         eval_batch_size: int = 1,
         eval_size: tuple[int, int] | None = None,
         tc: Literal["labelled", "all", "off"] = "labelled",
+        flow: FlowEstimator | None = None,
         flow_cache: Path | None = None,
         num_workers: int = 2,
         cache: Literal["none", "ram"] = "none",
@@ -117,7 +121,7 @@ class SemanticDataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.eval_size = tuple(eval_size) if eval_size else self.transform.resize
         self.tc = tc
-        self.flow = PairFlow(Path(flow_cache) if flow_cache else None)
+        self.flow = FlowStore(flow_cache, flow or DIS())
         self.num_workers, self.cache, self.seed = num_workers, cache, seed
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
         self.mixture_list: MixtureList | None = None

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
+from thriftseg.flow import flip_flow, scale_flow
 from thriftseg.types import IGNORE_INDEX
 
 Size = tuple[int, int]
@@ -111,24 +112,24 @@ class Geometry:
             drawn[row, column] = train_id
         return drawn
 
-    def flow(self, flow: Float32Array) -> tuple[Float32Array, BoolArray]:
+    def flow(self, flow: Float32Array, valid: BoolArray | None = None) -> tuple[Float32Array, BoolArray]:
         """Flow (2, H, W) between two frames of the sample, as it is between the augmented frames.
 
+        Args:
+            flow: Flow between the frames as stored.
+            valid: Where it is known, (H, W); everywhere when absent.
+
         Returns:
-            Flow (2, *crop) in pixels of the crop, and where it starts and ends inside the shown part.
+            Flow (2, *crop) in pixels of the crop, and where it is known and starts and ends inside the shown part.
         """
         rows, columns = self.shown
-        window = np.moveaxis(self._cut(np.moveaxis(flow, 0, -1)), -1, 0)
-        factors = np.array([columns / self.width, rows / self.height], dtype=np.float32)
-        resized = np.stack([cv2.resize(np.ascontiguousarray(part), (columns, rows)) for part in window])
-        shown = resized.astype(np.float32) * factors[:, None, None]
+        window = np.stack([self._cut(channel) for channel in flow])
+        shown, inside = scale_flow(window, self.shown, None if valid is None else self._cut(valid))
         if self.flip:
-            shown = shown[:, :, ::-1] * np.array([-1, 1], dtype=np.float32)[:, None, None]
-        y, x = np.mgrid[:rows, :columns] + shown[::-1]
-        padded, valid = np.zeros((2, *self.crop), dtype=np.float32), np.zeros(self.crop, dtype=np.bool_)
-        padded[:, :rows, :columns] = shown
-        valid[:rows, :columns] = (x >= 0) & (x <= columns - 1) & (y >= 0) & (y <= rows - 1)
-        return padded, valid
+            shown, inside = flip_flow(shown, inside)
+        padded, padded_inside = np.zeros((2, *self.crop), np.float32), np.zeros(self.crop, np.bool_)
+        padded[:, :rows, :columns], padded_inside[:rows, :columns] = shown, inside
+        return padded, padded_inside
 
     def _cut(self, array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         return array[self.top : self.top + self.height, self.left : self.left + self.width]

@@ -1,4 +1,4 @@
-"""Flow on numpy arrays: label warping, forward-backward check, composition and the DIS estimator.
+"""Flow on numpy arrays: label warping, forward-backward check and composition.
 
 The bilinear and nearest modes of `cv2.remap` are not used as they are: the first rounds positions to 1/32 px, the
 second rounds ties to even. Positions are rounded here, so that `remap` only gathers.
@@ -6,14 +6,10 @@ second rounds ties to even. Positions are rounded here, so that `remap` only gat
 
 from __future__ import annotations
 
-import threading
-from typing import ClassVar
-
 import cv2
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
-from thriftseg.errors import ConfigError
 
 _STRIPE = 32  # rows handled at a time: all passes over them find them in the cache
 _NO_MAP = np.empty(0, np.int16)  # whole-number positions need no table of fractions
@@ -154,55 +150,3 @@ def compose(flow_ab: Float32Array, flow_bc: Float32Array) -> Float32Array:
     flow_ab = _check_flow(flow_ab, flow_ab.shape[1:], "flow_ab")
     flow_bc = _check_flow(flow_bc, flow_ab.shape[1:], "flow_bc")
     return np.asarray(flow_ab + _sample_bilinear(np.ascontiguousarray(flow_bc), *_end_points(flow_ab)), np.float32)
-
-
-class DIS:
-    """Dense inverse search, OpenCV's fast classical flow (Kroeger et al., ECCV 2016).
-
-    One object may be used from several threads and sent to worker processes.
-
-    Args:
-        preset: "ultrafast", "fast" or "medium".
-
-    Raises:
-        ConfigError: There is no such preset.
-    """
-
-    presets: ClassVar[dict[str, int]] = {
-        "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-        "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-        "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-    }
-
-    def __init__(self, preset: str = "medium") -> None:
-        if preset not in self.presets:
-            raise ConfigError("no such DIS preset", expected=", ".join(self.presets), found=preset)
-        self.preset = preset
-        self._per_thread = threading.local()  # the OpenCV object keeps buffers between calls
-
-    def __repr__(self) -> str:
-        return f"DIS(preset={self.preset!r})"
-
-    def __reduce__(self) -> tuple[type[DIS], tuple[str]]:
-        return type(self), (self.preset,)
-
-    def estimate(self, a: UInt8Array, b: UInt8Array) -> Float32Array:
-        """Flow between two frames.
-
-        Args:
-            a: Frame a, (H, W, 3) uint8 RGB.
-            b: Frame b, of the same shape.
-
-        Returns:
-            Flow a -> b, (2, H, W) float32.
-
-        Raises:
-            ValueError: The shapes disagree or are not (H, W, 3).
-        """
-        if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
-            raise ValueError(f"frames must both have the same shape (H, W, 3), found {a.shape} and {b.shape}")
-        if not hasattr(self._per_thread, "estimator"):
-            self._per_thread.estimator = cv2.DISOpticalFlow.create(self.presets[self.preset])
-        grey_a, grey_b = cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)
-        flow = self._per_thread.estimator.calc(grey_a, grey_b, None)
-        return np.ascontiguousarray(flow.transpose(2, 0, 1), np.float32)

@@ -1,0 +1,63 @@
+"""What estimates flow: the protocol, and estimators by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+from thriftseg.arrays import Float32Array, UInt8Array
+from thriftseg.errors import ConfigError
+
+_ESTIMATORS = {"dis": ("dis", "DIS"), "raft": ("raft", "RAFT")}
+
+
+@runtime_checkable
+class FlowEstimator(Protocol):
+    """Dense flow between two frames.
+
+    Its `repr` names every setting that the flow depends on: stored flow and stored labels are told apart by it. It can
+    be pickled, so that worker processes get a copy. A text `software`, such as "opencv 5.0.0", is noted beside stored
+    flow where there is one.
+    """
+
+    def estimate(self, a: UInt8Array, b: UInt8Array) -> Float32Array:
+        """Flow between two frames.
+
+        Args:
+            a: Frame a, (H, W, 3) uint8 RGB.
+            b: Frame b, of the same shape.
+
+        Returns:
+            Flow a -> b, (2, H, W) float32.
+        """
+
+
+def create_estimator(name: str, **settings: Any) -> FlowEstimator:
+    """An estimator by name.
+
+    Args:
+        name: "dis" or "raft".
+        **settings: Arguments of `DIS` or `RAFT`.
+
+    Raises:
+        ConfigError: There is no such estimator, or a setting is out of range.
+
+    Example:
+        >>> create_estimator("dis", preset="fast")
+        DIS(preset='fast')
+    """
+    if name not in _ESTIMATORS:
+        raise ConfigError("no such flow estimator", expected=" or ".join(_ESTIMATORS), found=repr(name))
+    module, cls = _ESTIMATORS[name]
+    estimator: FlowEstimator = getattr(import_module(f"thriftseg.flow.{module}"), cls)(**settings)
+    return estimator
+
+
+def check_frames(a: UInt8Array, b: UInt8Array) -> None:
+    """Refuse frames that no flow leads between.
+
+    Raises:
+        ValueError: The shapes disagree or are not (H, W, 3).
+    """
+    if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
+        raise ValueError(f"frames must both have the same shape (H, W, 3), found {a.shape} and {b.shape}")

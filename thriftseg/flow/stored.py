@@ -1,0 +1,305 @@
+"""Flow on disk: single files that other programs read too, and a store of estimated flow.
+
+A file is a 16-bit PNG in the encoding of the KITTI benchmark (https://www.cvlibs.net/datasets/kitti): red and green
+hold `64 * flow + 32768` of x and y, blue is 1 where the flow is known. So flow up to 511.98 px is kept to 1/128 px, in
+0.4 to 0.5 MB for 480p video, an eighth of its size in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.atomic import write_bytes
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.flow.estimators import FlowEstimator
+
+MANIFEST = "flow.json"
+_FORMAT = {"format": "thriftseg-flow", "format_version": 1}
+_STEPS, _ZERO = 64, 32768  # steps per pixel, code of no motion
+_LARGEST = _ZERO - 1  # in steps
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_HEADER_END = len(_PNG_START) + 25  # the header chunk comes first and always has the same length
+_NOTE = b"tEXt", b"thriftseg\0"  # what a stored file was estimated from
+_FLO_START = np.float32(202021.25).tobytes()
+_FLO_UNKNOWN = 1e9
+
+UInt16Array = npt.NDArray[np.uint16]
+
+
+def write_flow(path: str | Path, flow: Float32Array, valid: BoolArray | None = None) -> None:
+    """Write a flow, in full or not at all.
+
+    Args:
+        path: File to write, `*.png`; its folder is made when absent.
+        flow: Flow, (2, H, W). What is not finite or exceeds 511.98 px in x or y is marked as unknown.
+        valid: Where the flow is known, (H, W); everywhere when absent.
+
+    Raises:
+        ConfigError: The path has another ending.
+        ValueError: The shapes disagree.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "000000_000001.png"
+        >>> write_flow(path, np.full((2, 4, 6), 0.25, np.float32))
+        >>> flow, valid = read_flow(path)
+        >>> flow.shape, float(flow.max()), bool(valid.all())
+        ((2, 4, 6), 0.25, True)
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ConfigError("flow is written as PNG", path=path, fix="end the name in .png")
+    write_bytes(path, _to_png(_encode(flow, valid)))
+
+
+def read_flow(path: str | Path) -> tuple[Float32Array, BoolArray]:
+    """Read a flow.
+
+    Args:
+        path: A `.png` as `write_flow` and KITTI write it, or a `.flo` of Middlebury.
+
+    Returns:
+        Flow (2, H, W), 0 where it is not known, and where it is known, (H, W).
+
+    Raises:
+        DatasetError: The file is missing, damaged, or holds no flow.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError("no such flow file", path=path)
+    if path.suffix.lower() == ".flo":
+        return _read_flo(path)
+    return _decode(_read_png(path)[0])
+
+
+class FlowStore:
+    """Flow between frames of videos, estimated once and kept.
+
+        <root>/flow.json                                   what estimated the flow
+        <root>/<width>x<height>/<video>/<a:06d>_<b:06d>.png   flow a -> b, see `write_flow`
+
+    A file notes what it was estimated from, so when frames have changed their flow is estimated again; files without
+    such a note, made by other programs, are taken as they are. Any number of processes may use a store at the same
+    time; each file is there in full or not at all, and a killed run goes on where it stopped.
+
+    Args:
+        root: The folder; `None` keeps nothing. Flow is rounded to 1/64 px either way, so that results are the same.
+        estimator: Estimates what is not there; `None` only reads.
+
+    Raises:
+        ConfigError: The folder holds flow of another estimator.
+    """
+
+    def __init__(self, root: str | Path | None, estimator: FlowEstimator | None = None) -> None:
+        self.root = Path(root) if root is not None else None
+        self.estimator = estimator
+        self._identity = _identity_of(estimator) if estimator is not None else None
+        self._check_manifest()
+
+    def path_of(self, video: str, a: int, b: int, size: tuple[int, int]) -> Path:
+        """Where the flow between two frames of a video lies or would lie.
+
+        Args:
+            video: Identifier of the clip.
+            a: Native number of the frame that the flow starts in.
+            b: Native number of the frame it leads to.
+            size: Height and width of the frames.
+        """
+        root = self.root if self.root is not None else Path()
+        return root / f"{size[1]}x{size[0]}" / video / f"{a:06d}_{b:06d}.png"
+
+    def has(self, video: str, a: int, b: int, size: tuple[int, int]) -> bool:
+        """Whether the flow is stored; see `path_of`."""
+        return self.root is not None and self.path_of(video, a, b, size).is_file()
+
+    def read(self, video: str, a: int, b: int, size: tuple[int, int]) -> tuple[Float32Array, BoolArray]:
+        """Stored flow and where it is known; see `path_of` and `read_flow`.
+
+        Raises:
+            DatasetError: It is not stored, or damaged.
+        """
+        return read_flow(self.path_of(video, a, b, size))
+
+    def flow(self, video: str, a: int, b: int, frame_a: UInt8Array, frame_b: UInt8Array) -> Float32Array:
+        """Flow between two frames, from the store or estimated and stored.
+
+        Args:
+            video: Identifier of the clip.
+            a: Native number of frame a.
+            b: Native number of frame b.
+            frame_a: Frame a, (H, W, 3) uint8 RGB.
+            frame_b: Frame b, of the same shape.
+
+        Returns:
+            Flow a -> b, (2, H, W); NaN where it is not known.
+
+        Raises:
+            DatasetError: The stored file is damaged, or there is none and no estimator.
+            ConfigError: The folder has come to hold flow of another estimator.
+        """
+        if self.root is None:
+            return _with_gaps(_encode(self._estimate(frame_a, frame_b)))
+        path, note = self.path_of(video, a, b, frame_a.shape[:2]), _note_of(self._identity, frame_a, frame_b)
+        if path.is_file():
+            codes, found = _read_png(path)
+            if self.estimator is None or found in (note, None):
+                return _with_gaps(codes)
+        codes = _encode(self._estimate(frame_a, frame_b, path))
+        self._claim()
+        write_bytes(path, _to_png(codes, note))
+        return _with_gaps(codes)
+
+    def _estimate(self, frame_a: UInt8Array, frame_b: UInt8Array, path: Path | None = None) -> Float32Array:
+        if self.estimator is None:
+            raise DatasetError("this flow is not stored", path=path, fix="name an estimator")
+        return self.estimator.estimate(frame_a, frame_b)
+
+    def _claim(self) -> None:
+        """Note the estimator in the folder, unless another one is noted there."""
+        if not self._check_manifest() and self.root is not None:
+            content = json.dumps({**_FORMAT, **(self._identity or {})}, indent=2) + "\n"
+            write_bytes(self.root / MANIFEST, content.encode())
+
+    def _check_manifest(self) -> bool:
+        """Whether the folder has a manifest; refuses one that does not fit."""
+        if self.root is None or not (path := self.root / MANIFEST).is_file():
+            return False
+        found = _read_manifest(path)
+        if self._identity is not None and found != self._identity:
+            raise ConfigError(
+                "holds flow of another estimator",
+                path=self.root,
+                expected=_described(self._identity),
+                found=_described(found),
+                fix="choose another folder, or delete this one",
+            )
+        return True
+
+
+def _identity_of(estimator: FlowEstimator) -> dict[str, str]:
+    return {"estimator": repr(estimator), "software": str(getattr(estimator, "software", ""))}
+
+
+def _described(identity: Mapping[str, str]) -> str:
+    return f"{identity['estimator']} by {identity['software']}" if identity["software"] else identity["estimator"]
+
+
+def _note_of(identity: Mapping[str, str] | None, frame_a: UInt8Array, frame_b: UInt8Array) -> bytes:
+    digest = zlib.crc32(json.dumps(identity).encode())
+    for frame in (frame_a, frame_b):
+        digest = zlib.crc32(np.ascontiguousarray(frame).data, digest)
+    return f"{digest:08x}".encode()
+
+
+def _read_manifest(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(path.read_bytes())
+        found = {key: content[key] for key in _FORMAT}
+        identity = {key: str(content[key]) for key in ("estimator", "software")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError("damaged manifest of stored flow", path=path, fix="delete the folder") from error
+    if found != _FORMAT:
+        raise DatasetError("stored flow of another version", path=path, expected=_FORMAT, found=found)
+    return identity
+
+
+def _encode(flow: Float32Array, valid: BoolArray | None = None) -> UInt16Array:
+    """Codes (H, W, 3) in the order of OpenCV, blue first."""
+    if flow.ndim != 3 or len(flow) != 2 or (valid is not None and valid.shape != flow.shape[1:]):
+        found = f"{flow.shape} and {valid.shape}" if valid is not None else f"{flow.shape}"
+        raise ValueError(f"expected flow (2, H, W) and validity (H, W), found {found}")
+    steps = np.rint(flow * np.float32(_STEPS))
+    known = (np.abs(steps) <= _LARGEST).all(axis=0)  # not where it is NaN
+    if valid is not None:
+        known &= valid
+    codes = np.empty((*known.shape, 3), np.uint16)
+    codes[..., 0] = known
+    codes[..., 2], codes[..., 1] = np.where(known, steps + _ZERO, 0)
+    return codes
+
+
+def _decode(codes: UInt16Array) -> tuple[Float32Array, BoolArray]:
+    valid = codes[..., 0] > 0
+    flow = np.empty((2, *valid.shape), np.float32)
+    for channel, coded in zip(flow, (codes[..., 2], codes[..., 1]), strict=True):
+        np.subtract(coded, np.float32(_ZERO), out=channel)
+    flow /= _STEPS
+    flow[:, ~valid] = 0
+    return flow, valid
+
+
+def _with_gaps(codes: UInt16Array) -> Float32Array:
+    flow, valid = _decode(codes)
+    flow[:, ~valid] = np.nan
+    return flow
+
+
+def _to_png(codes: UInt16Array, note: bytes | None = None) -> bytes:
+    content = cv2.imencode(".png", codes)[1].tobytes()
+    return content if note is None else content[:_HEADER_END] + _chunk(note) + content[_HEADER_END:]
+
+
+def _chunk(note: bytes) -> bytes:
+    kind, keyword = _NOTE
+    body = kind + keyword + note
+    return (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+
+def _read_png(path: Path) -> tuple[UInt16Array, bytes | None]:
+    """Codes (H, W, 3) and the note, if there is one."""
+    content = path.read_bytes()
+    try:
+        note = next((text for text in map(_note_in, _chunks(content)) if text is not None), None)
+    except ValueError as error:
+        raise DatasetError(
+            "damaged flow file", path=path, found=str(error), fix="delete it, and estimate it again"
+        ) from error
+    codes = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if codes is None or codes.dtype != np.uint16 or codes.ndim != 3 or codes.shape[2] != 3:
+        raise DatasetError("holds no flow", path=path, expected="a 16-bit PNG with three channels, or a .flo")
+    return np.asarray(codes, np.uint16), note
+
+
+def _chunks(content: bytes) -> Iterator[memoryview]:
+    """Kind and data of every chunk of a PNG, whose check sums OpenCV would pass over."""
+    if not content.startswith(_PNG_START):
+        raise ValueError("no PNG")
+    view, start, kind = memoryview(content), len(_PNG_START), b""
+    while kind != b"IEND":
+        end = start + 8 + int.from_bytes(view[start : start + 4], "big")
+        body, stored = view[start + 4 : end], view[end : end + 4]
+        if len(stored) < 4:
+            raise ValueError(f"cut short, {len(content)} bytes")
+        if zlib.crc32(body) != int.from_bytes(stored, "big"):
+            raise ValueError(f"wrong check sum at byte {start}")
+        kind, start = bytes(body[:4]), end + 4
+        yield body
+
+
+def _note_in(chunk: memoryview) -> bytes | None:
+    prefix = b"".join(_NOTE)
+    return bytes(chunk[len(prefix) :]) if chunk[: len(prefix)] == prefix else None
+
+
+def _read_flo(path: Path) -> tuple[Float32Array, BoolArray]:
+    """A Middlebury file: a magic number, width and height, then x and y of every pixel in float32."""
+    content = path.read_bytes()
+    width, height = np.frombuffer(content[4:12].ljust(8, b"\0"), "<i4").tolist()
+    size = 12 + 8 * width * height
+    if content[:4] != _FLO_START or min(width, height) < 1 or len(content) != size:
+        raise DatasetError(
+            "damaged flow file", path=path, expected="a .flo of Middlebury", found=f"{len(content)} bytes"
+        )
+    values = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
+    flow = np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)
+    valid = np.abs(flow).max(axis=0) < _FLO_UNKNOWN  # not where it is NaN
+    flow[:, ~valid] = 0
+    return flow, valid
