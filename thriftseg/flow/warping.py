@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _end_points(flow: Tensor) -> tuple[Tensor, Tensor]:
+def end_points(flow: Tensor) -> tuple[Tensor, Tensor]:
     """Columns and rows that the pixels of a (N, 2, H, W) flow point to, each (N, H, W)."""
     height, width = flow.shape[-2:]
     columns = torch.arange(width, device=flow.device, dtype=flow.dtype)
@@ -76,7 +76,7 @@ def warp(
         raise ValueError(
             f"expected x (N, C, H, W) and flow (N, 2, H, W), found {tuple(x.shape)} and {tuple(flow.shape)}"
         )
-    columns, rows = _end_points(_full_precision(flow))
+    columns, rows = end_points(_full_precision(flow))
     column, row, inside = _nearest_pixel(columns, rows)
     if mode == "bilinear":
         warped = _sample_bilinear(x, columns, rows)
@@ -114,7 +114,7 @@ def consistency_mask(flow_backward: Tensor, flow_forward: Tensor, alpha: float =
             f"flows must both be (N, 2, H, W), found {tuple(flow_backward.shape)} and {tuple(flow_forward.shape)}"
         )
     backward, forward = _full_precision(flow_backward), _full_precision(flow_forward)
-    columns, rows = _end_points(backward)
+    columns, rows = end_points(backward)
     _, _, inside = _nearest_pixel(columns, rows)
     returned = _sample_bilinear(forward, columns, rows)
     gap = (backward + returned).square().sum(dim=1)

@@ -1,19 +1,24 @@
 """Temporal consistency: does the prediction of a frame agree with that of the previous frame, moved along the flow?
 
-The prediction of t-1 is warped to t with the flow t -> t-1 (nearest pixel) and serves as the truth for the prediction
-of t. Pixels whose flow fails the forward-backward check or leaves the image are ignored. All pairs of all videos share
-one confusion matrix; the score is its mean IoU (Qiao et al., "Human-in-the-Loop Video Semantic Segmentation
-Auto-Annotation", WACV 2023). A constant prediction scores 1: read it next to the mIoU.
+All pairs of all videos share one confusion matrix, whose mean IoU is the score. A constant prediction scores 1: read it
+next to the mIoU.
 """
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from thriftseg.errors import ConfigError
 from thriftseg.flow import consistency_mask, consistency_mask_np, warp, warp_labels
+from thriftseg.flow.warping import end_points
 from thriftseg.metrics.confusion import ConfusionMetric, check_same_shape, class_iou, confusion_matrix
 from thriftseg.metrics.joint_histogram import as_uint8
+
+Rule = Literal["thriftseg", "vspw", "etc"]
 
 
 def _check_flows(pred: Tensor, flow_backward: Tensor, flow_forward: Tensor) -> None:
@@ -23,6 +28,11 @@ def _check_flows(pred: Tensor, flow_backward: Tensor, flow_forward: Tensor) -> N
             raise ValueError(
                 f"expected pred (N, H, W) and {name} (N, 2, H, W), found {tuple(pred.shape)} and {tuple(flow.shape)}"
             )
+
+
+def _known(target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+    """Ignore what is no class."""
+    return target.masked_fill((target < 0) | (target >= num_classes), ignore_index)
 
 
 def _warp_on_cpu(previous: Tensor, flow_backward: Tensor, flow_forward: Tensor, ignore_index: int) -> Tensor | None:
@@ -59,18 +69,72 @@ def warp_previous(
     if warped is None:
         moved, _ = warp(previous[:, None].long(), flow_backward, "nearest")
         warped = moved[:, 0].masked_fill(~consistency_mask(flow_backward, flow_forward), ignore_index)
-    return warped.masked_fill((warped < 0) | (warped >= num_classes), ignore_index)
+    return _known(warped, num_classes, ignore_index)
+
+
+def warp_next_nearest(following: Tensor, flow_forward: Tensor) -> Tensor:
+    """The next prediction as the VSPW baseline sees it from the current frame.
+
+    Positions are scaled as if the centres of the border pixels were the ends of the image and sampled as if the ends
+    were half a pixel further out, so they drift by up to half a pixel. What lies outside becomes class 0.
+
+    Args:
+        following: Predicted ids of frames t, (N, H, W).
+        flow_forward: Flow t-1 -> t, (N, 2, H, W).
+
+    Returns:
+        Ids seen from frames t-1, (N, H, W).
+    """
+    height, width = following.shape[1:]
+    columns, rows = end_points(flow_forward.float())
+    grid = torch.stack([2.0 * columns / max(width - 1, 1) - 1.0, 2.0 * rows / max(height - 1, 1) - 1.0], dim=-1)
+    return F.grid_sample(following[:, None].float(), grid, mode="nearest", align_corners=False)[:, 0].long()
+
+
+def warp_next_mixed(following: Tensor, flow_forward: Tensor) -> Tensor:
+    """The next prediction as ETC sees it from the current frame.
+
+    Ids are mixed bilinearly like colours and cut to whole numbers, which invents classes where regions meet. What lies
+    outside takes the id at the border.
+
+    Args:
+        following: Predicted ids of frames t, (N, H, W).
+        flow_forward: Flow t-1 -> t, (N, 2, H, W).
+
+    Returns:
+        Ids seen from frames t-1, (N, H, W).
+    """
+    mixed, _ = warp(following[:, None].double(), flow_forward.double())
+    return (mixed[:, 0] + 1e-6).floor().long()  # inside a region the mixture may fall short of the id by rounding
 
 
 class TemporalConsistency(ConfusionMetric):
-    """Mean IoU between predictions and the flow-warped predictions of the frames before.
+    r"""Mean IoU between predictions and flow-warped predictions of adjacent frames.
+
+    Published scores follow different rules; on the same predictions and flow they differ by 0.1 and more.
+
+    - "thriftseg" [0]: the prediction of t-1 is warped to t with the flow t -> t-1 (nearest pixel) and is the truth for
+      the prediction of t. Pixels whose flow leaves the image or fails the forward-backward check
+      :math:`|B + F|^2 \le 0.01 (|B|^2 + |F|^2) + 0.5` are ignored. Mean over classes with a union.
+    - "vspw" [1]: the prediction of t is warped to t-1 with the flow t-1 -> t (nearest pixel, positions off by up to
+      half a pixel) and compared with the prediction of t-1 as truth. No check; what comes from outside the image
+      counts as class 0. Mean over classes that occur in the truth.
+    - "etc" [2]: the prediction of t is warped to t-1 with the flow t-1 -> t by mixing ids bilinearly, and is the truth
+      for the prediction of t-1. No check; borders are repeated. Mean over all classes, absent ones count 0.
+
+    [0] Qiao et al., Human-in-the-Loop Video Semantic Segmentation Auto-Annotation, WACV 2023 (no public code).
+    [1] Miao et al., VSPW: A Large-scale Dataset for Video Scene Parsing in the Wild, CVPR 2021,
+    https://github.com/VSPW-dataset/VSPW_baseline.
+    [2] Liu et al., Efficient Semantic Video Segmentation with Per-frame Inference, ECCV 2020,
+    https://github.com/irfanICMLL/ETC-Real-time-Per-frame-Semantic-video-segmentation.
 
     Args:
         num_classes: Number of classes C.
-        ignore_index: Id that is no class; pixels where the previous prediction has it are ignored.
+        ignore_index: Id that is no class; pixels where the prediction that serves as truth has it are ignored.
+        rule: "thriftseg", "vspw" or "etc".
 
     Raises:
-        ConfigError: `num_classes` is below 1.
+        ConfigError: `num_classes` is below 1, or there is no such rule.
 
     Example:
         >>> consistency = TemporalConsistency(num_classes=2)
@@ -79,6 +143,12 @@ class TemporalConsistency(ConfusionMetric):
         >>> consistency.compute()["per_class"].tolist()
         [0.6666666666666666, 0.5]
     """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255, rule: Rule = "thriftseg") -> None:
+        super().__init__(num_classes, ignore_index)
+        if rule not in get_args(Rule):
+            raise ConfigError("no such rule of temporal consistency", expected=", ".join(get_args(Rule)), found=rule)
+        self.rule = rule
 
     def update(self, pred: Tensor, previous: Tensor, flow_backward: Tensor, flow_forward: Tensor) -> None:
         """Count the pairs of a batch.
@@ -94,15 +164,26 @@ class TemporalConsistency(ConfusionMetric):
         """
         check_same_shape(pred, previous)
         _check_flows(pred, flow_backward, flow_forward)
-        target = warp_previous(previous, flow_backward, flow_forward, self.num_classes, self.ignore_index)
+        if self.rule == "thriftseg":
+            target = warp_previous(previous, flow_backward, flow_forward, self.num_classes, self.ignore_index)
+        elif self.rule == "vspw":
+            pred = warp_next_nearest(pred, flow_forward)
+            target = _known(previous.long(), self.num_classes, self.ignore_index)
+        else:
+            mixed = warp_next_mixed(pred, flow_forward)
+            pred, target = previous, _known(mixed, self.num_classes, self.ignore_index)
         self.confusion += confusion_matrix(pred, target, self.num_classes, self.ignore_index)
 
     def compute(self) -> dict[str, Tensor]:
         """The scores so far.
 
         Returns:
-            `tc`, the mean over classes with a union, and `per_class` (C,), float64; NaN where there is nothing to
-            count.
+            `tc`, the mean over the classes that the rule counts, and `per_class` (C,), float64; NaN for classes that
+            it leaves out.
         """
         iou = class_iou(self.confusion)
+        if self.rule == "vspw":
+            iou = iou.masked_fill(self.confusion.sum(dim=1) == 0, torch.nan)
+        elif self.rule == "etc" and self.confusion.any():
+            iou = iou.nan_to_num(0.0)
         return {"tc": iou.nanmean(), "per_class": iou}
