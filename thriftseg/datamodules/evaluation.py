@@ -159,10 +159,9 @@ class StreamFrames(Dataset[dict[str, Any]]):
     def _flow(self, item: StreamItem, resized: Sequence[UInt8Array]) -> Float16Array:
         if not item.paired:
             return np.zeros((2, 2, *resized[-1].shape[:2]), dtype=np.float16)
-        video, number, before = item.clip.video, item.number, item.number - item.clip.frame_step
-        backward = self.flow.flow(video, number, before, resized[-1], resized[0])
-        forward = self.flow.flow(video, before, number, resized[0], resized[-1])
-        return np.stack([backward, forward]).astype(np.float16)
+        before = item.number - item.clip.frame_step
+        both = self.flow.both(item.clip.video, before, item.number, resized[0], resized[-1])
+        return both.astype(np.float16)
 
 
 def _stack(images: Sequence[UInt8Array]) -> torch.Tensor:

@@ -157,6 +157,25 @@ class FlowStore:
         write_bytes(path, _to_png(codes, note))
         return _with_gaps(codes)
 
+    def both(
+        self, video: str, previous: int, current: int, previous_frame: UInt8Array, current_frame: UInt8Array
+    ) -> Float32Array:
+        """Flow between two frames in both directions; see `flow`.
+
+        Args:
+            video: Identifier of the clip.
+            previous: Native number of the earlier frame.
+            current: Native number of the later frame.
+            previous_frame: The earlier frame, (H, W, 3) uint8 RGB.
+            current_frame: The later frame, of the same shape.
+
+        Returns:
+            Backward flow current -> previous and forward flow previous -> current, (2, 2, H, W).
+        """
+        backward = self.flow(video, current, previous, current_frame, previous_frame)
+        forward = self.flow(video, previous, current, previous_frame, current_frame)
+        return np.stack([backward, forward])
+
     def _estimate(self, frame_a: UInt8Array, frame_b: UInt8Array, path: Path | None = None) -> Float32Array:
         if self.estimator is None:
             raise DatasetError("this flow is not stored", path=path, fix="name an estimator")
