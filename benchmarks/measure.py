@@ -42,6 +42,7 @@ class Item:
         run: Measures it; checks that both sides agree before it returns.
         at_least: Smallest acceptable ratio (a speed-up).
         at_most: Largest acceptable ratio (an overhead).
+        memory_at_least: Smallest acceptable ratio of extra peak memory.
     """
 
     name: str
@@ -49,16 +50,19 @@ class Item:
     run: Callable[[], Outcome]
     at_least: float | None = None
     at_most: float | None = None
+    memory_at_least: float | None = None
 
     @property
     def target(self) -> str:
         """The target as text."""
-        return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
+        ratio = f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
+        return ratio if self.memory_at_least is None else f"{ratio}, memory >= {self.memory_at_least:g}"
 
     def met(self, outcome: Outcome) -> bool:
-        """Whether the ratio is on the right side of the target."""
-        low = self.at_least is None or outcome.ratio >= self.at_least
-        return low and (self.at_most is None or outcome.ratio <= self.at_most)
+        """Whether the ratios are on the right side of the target."""
+        quick = self.at_least is None or outcome.ratio >= self.at_least
+        quick = quick and (self.at_most is None or outcome.ratio <= self.at_most)
+        return quick and (self.memory_at_least is None or (outcome.memory_ratio or 0) >= self.memory_at_least)
 
 
 @contextmanager

@@ -12,8 +12,12 @@ import pytest
 import torch
 
 from thriftseg.errors import ConfigError
-from thriftseg.losses import CrossEntropy, PartialCrossEntropy, PartiallyHuberisedCrossEntropy
-from thriftseg.losses.partially_huberised_cross_entropy import partially_huberised_cross_entropy
+from thriftseg.losses import (
+    CrossEntropy,
+    PartialCrossEntropy,
+    PartiallyHuberisedCrossEntropy,
+    partially_huberised_cross_entropy,
+)
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "huberised_ce.json").read_text())
 
@@ -58,7 +62,7 @@ def test_golden_partial_cross_entropy(case, loss_class):
 def test_golden_scalars(row):
     p = row["p"]
     logits = torch.tensor([math.log(p), math.log1p(-p) if p < 1 else -math.inf], dtype=torch.float64).view(1, 2, 1, 1)
-    value = partially_huberised_cross_entropy(logits, torch.zeros(1, 1, 1, dtype=torch.long), row["tau"])
+    value = partially_huberised_cross_entropy(logits, torch.zeros(1, 1, 1, dtype=torch.long), tau=row["tau"])
     assert value.item() == pytest.approx(row["loss"], rel=1e-10, abs=1e-10)
 
 

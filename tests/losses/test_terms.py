@@ -13,6 +13,10 @@ from thriftseg.losses import (
     OHEMCrossEntropy,
     PartialCrossEntropy,
     PartiallyHuberisedCrossEntropy,
+    cross_entropy,
+    ohem_cross_entropy,
+    partial_cross_entropy,
+    partially_huberised_cross_entropy,
 )
 
 LOSSES = [CrossEntropy, PartialCrossEntropy, OHEMCrossEntropy, PartiallyHuberisedCrossEntropy]
@@ -157,3 +161,21 @@ def test_has_no_state_to_store(loss_class):
     loss: LabelMapLoss = loss_class()
     assert loss.state_dict() == {}
     assert list(loss.parameters()) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "module"),
+    [
+        (cross_entropy, CrossEntropy),
+        (partial_cross_entropy, PartialCrossEntropy),
+        (ohem_cross_entropy, OHEMCrossEntropy),
+        (partially_huberised_cross_entropy, PartiallyHuberisedCrossEntropy),
+    ],
+)
+def test_functions_equal_modules(function, module):
+    logits, target = random_batch()
+    weight = torch.tensor([1.0, 0.5, 2.0])
+    settings = {"reduction": "image", "ignore_index": 3}
+    target[target == 255] = 0
+    assert torch.equal(function(logits, target, weight, **settings), module(**settings)(logits, target, weight))
+    assert torch.equal(function(logits, target), module()(logits, target))

@@ -11,7 +11,7 @@ from thriftseg.losses.terms import LabelMapLoss, Reduction, at_least_float32
 from thriftseg.types import IGNORE_INDEX
 
 
-def cross_entropy(
+def cross_entropy_map(
     logits: Tensor, target: Tensor, class_weights: Tensor | None = None, ignore_index: int = IGNORE_INDEX
 ) -> Tensor:
     """Cross entropy of each pixel; see `CrossEntropy`.
@@ -75,4 +75,20 @@ class CrossEntropy(LabelMapLoss):
                 expected=f"{logits.shape[1]} factors",
                 found=len(self.class_weights),
             )
-        return cross_entropy(logits, target, self.class_weights, self.ignore_index)
+        return cross_entropy_map(logits, target, self.class_weights, self.ignore_index)
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    class_weights: list[float] | None = None,
+    reduction: Reduction = "pixel",
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
+    """Cross entropy over the labelled pixels, a scalar; see `CrossEntropy`, and `LabelMapLoss.terms` for the tensors.
+
+    Unlike `torch.nn.functional.cross_entropy`, a batch without labels gives 0.
+    """
+    loss = CrossEntropy(class_weights, reduction, ignore_index).to(logits.device)
+    return loss.forward(logits, target, weight)

@@ -76,12 +76,11 @@ class _Energy(torch.autograd.Function):
     def forward(ctx: Any, probabilities: Tensor, pairs: _Pairs, compatibility: Tensor | None) -> Tensor:
         with torch.autocast(probabilities.device.type, enabled=False):
             affinity, gathered = pairs.gather(probabilities)
-            if compatibility is None:
-                gradient, constant = gathered.neg_(), affinity.sum() / 2
-            else:
-                gradient, constant = torch.einsum("cd,bdhw->bchw", compatibility, gathered), affinity.new_zeros(())
+            potts = compatibility is None
+            gradient = gathered.neg_() if potts else torch.einsum("cd,bdhw->bchw", compatibility, gathered)
         ctx.save_for_backward(probabilities, gradient)
-        return constant + (probabilities * gradient).sum() / 2
+        energy = (probabilities * gradient).sum(dim=1, keepdim=True)
+        return (energy + affinity if potts else energy).sum() / 2
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, None, None]:

@@ -55,6 +55,7 @@ def knowledge_distillation(
     """Distillation loss, a scalar; see `KnowledgeDistillation`, and `knowledge_distillation_terms` for the arguments.
 
     Example:
+        >>> import torch
         >>> student, teacher = torch.zeros(1, 2, 1, 1), torch.tensor([1.0986123, 0.0]).view(1, 2, 1, 1)
         >>> round(knowledge_distillation(student, teacher).item(), 4)
         0.1308

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.losses.cross_entropy import cross_entropy
+from thriftseg.losses.cross_entropy import cross_entropy_map
 from thriftseg.losses.terms import LabelMapLoss, Reduction
 from thriftseg.types import IGNORE_INDEX
 
@@ -84,7 +84,7 @@ class OHEMCrossEntropy(LabelMapLoss):
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `LabelMapLoss.pixel_losses`."""
-        return cross_entropy(logits, target, ignore_index=self.ignore_index)
+        return cross_entropy_map(logits, target, ignore_index=self.ignore_index)
 
     def select(self, losses: Tensor, labelled: Tensor) -> Tensor:
         """Hard pixels, or the hardest ones where too few are hard; see `LabelMapLoss.select`."""
@@ -93,3 +93,16 @@ class OHEMCrossEntropy(LabelMapLoss):
     def extra_repr(self) -> str:
         """Settings shown when the module is printed."""
         return f"threshold={self.threshold}, min_kept={self.min_kept}, {super().extra_repr()}"
+
+
+def ohem_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    threshold: float = 0.7,
+    min_kept: float = 1 / 16,
+    reduction: Reduction = "pixel",
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
+    """Cross entropy on hard pixels, a scalar; see `OHEMCrossEntropy`, and `LabelMapLoss.terms` for the tensors."""
+    return OHEMCrossEntropy(threshold, min_kept, reduction, ignore_index).forward(logits, target, weight)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from thriftseg.losses.cross_entropy import cross_entropy
-from thriftseg.losses.terms import LabelMapLoss
+from thriftseg.losses.cross_entropy import cross_entropy_map
+from thriftseg.losses.terms import LabelMapLoss, Reduction
+from thriftseg.types import IGNORE_INDEX
 
 
 class PartialCrossEntropy(LabelMapLoss):
@@ -33,4 +34,15 @@ class PartialCrossEntropy(LabelMapLoss):
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `LabelMapLoss.pixel_losses`."""
-        return cross_entropy(logits, target, ignore_index=self.ignore_index)
+        return cross_entropy_map(logits, target, ignore_index=self.ignore_index)
+
+
+def partial_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: Reduction = "pixel",
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
+    """Partial cross entropy, a scalar; see `PartialCrossEntropy`, and `LabelMapLoss.terms` for the tensors."""
+    return PartialCrossEntropy(reduction, ignore_index).forward(logits, target, weight)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.losses.cross_entropy import cross_entropy
+from thriftseg.losses.cross_entropy import cross_entropy_map
 from thriftseg.losses.terms import LabelMapLoss, Reduction
 from thriftseg.types import IGNORE_INDEX
 
 
-def partially_huberised_cross_entropy(
+def partially_huberised_map(
     logits: Tensor, target: Tensor, tau: float = 3.0, ignore_index: int = IGNORE_INDEX
 ) -> Tensor:
     """Partially Huberised cross entropy of each pixel; see `PartiallyHuberisedCrossEntropy`.
@@ -27,7 +27,7 @@ def partially_huberised_cross_entropy(
     Returns:
         (B, H, W), 0 where the label is ignored.
     """
-    log_p = -cross_entropy(logits, target, ignore_index=ignore_index)  # 0 where ignored, which is the log branch
+    log_p = -cross_entropy_map(logits, target, ignore_index=ignore_index)  # 0 where ignored, which is the log branch
     p = log_p.exp()
     linear = p <= 1 / tau
     return torch.where(linear, math.log(tau) + 1 - tau * p, -log_p)
@@ -68,8 +68,23 @@ class PartiallyHuberisedCrossEntropy(LabelMapLoss):
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `LabelMapLoss.pixel_losses`."""
-        return partially_huberised_cross_entropy(logits, target, self.tau, self.ignore_index)
+        return partially_huberised_map(logits, target, self.tau, self.ignore_index)
 
     def extra_repr(self) -> str:
         """Settings shown when the module is printed."""
         return f"tau={self.tau}, {super().extra_repr()}"
+
+
+def partially_huberised_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    tau: float = 3.0,
+    reduction: Reduction = "pixel",
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
+    """Partially Huberised cross entropy, a scalar.
+
+    See `PartiallyHuberisedCrossEntropy`, and `LabelMapLoss.terms` for the tensors.
+    """
+    return PartiallyHuberisedCrossEntropy(tau, reduction, ignore_index).forward(logits, target, weight)
