@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from thriftseg.datasets import VideoDataset
+    from thriftseg.labels import Propagator
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -65,7 +67,11 @@ def _clicks(args: Namespace) -> int:
 def _declare_propagate(parser: ArgumentParser) -> None:
     _declare_shared(parser)
     parser.add_argument("--offsets", type=str, required=True, help="frames to label, such as =-10..10 or =-2,2")
-    parser.add_argument("--method", choices=["flow"], default="flow", help="what carries the labels")
+    parser.add_argument("--method", choices=list(_PROPAGATORS), default="flow", help="what carries the labels")
+    parser.add_argument("--flow", choices=["dis", "raft"], default="dis", help="what estimates the flow")
+    parser.add_argument(
+        "--flow_weights", type=str | None, metavar="PATH|NAME", help="weights of RAFT: a file, or a name of torchvision"
+    )
     parser.add_argument(
         "--on_missing", choices=["error", "skip"], default="error", help="what to do where a clip has no frame"
     )
@@ -81,7 +87,7 @@ def _propagate(args: Namespace) -> int:
         _announced_reader(args),
         args.split,
         args.offsets,
-        method=args.method,
+        method=_PROPAGATORS[args.method](args),
         store=args.store,
         source=args.source,
         include_annotated=args.include_annotated,
@@ -92,6 +98,19 @@ def _propagate(args: Namespace) -> int:
     )
     print(summary)
     return 0
+
+
+def _flow_propagator(args: Namespace) -> Propagator:
+    from thriftseg.flow import create_estimator
+    from thriftseg.labels import FlowPropagator
+
+    if args.flow == "dis" and args.flow_weights:
+        raise ConfigError("DIS has no weights", found=f"--flow_weights {args.flow_weights}", fix="add --flow raft")
+    settings = {"weights": args.flow_weights} if args.flow == "raft" else {}
+    return FlowPropagator(create_estimator(args.flow, **settings))
+
+
+_PROPAGATORS = {"flow": _flow_propagator}
 
 
 def _announced_reader(args: Namespace) -> VideoDataset:

@@ -8,14 +8,14 @@ import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
-from torchvision.models import optical_flow
+from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
 
 from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.errors import CheckpointError, ConfigError
@@ -54,9 +54,9 @@ class RAFT:
     https://arxiv.org/abs/2003.12039. [1] https://github.com/princeton-vl/RAFT
 
     Args:
-        weights: State file (`.pth`) of torchvision's network or of the authors' (such as raft-things.pth), or the
-            name of weights that torchvision downloads, such as "C_T_SKHT_V2".
-        variant: "large" or "small", the network that the weights are for.
+        weights: State file (`.pth`) of torchvision's network, large or small, or of the authors' (such as
+            raft-things.pth); or the name of weights that torchvision downloads, such as "C_T_SKHT_V2" of the large
+            network or "Raft_Small_Weights.C_T_V2".
         iterations: Updates of the flow; 20 as in the authors' demonstration.
         device: Where `estimate` runs. "auto" is CUDA where there is one, but the CPU in workers of a data loader,
             which cannot use CUDA after a fork.
@@ -67,34 +67,29 @@ class RAFT:
         CheckpointError: The weights are missing, damaged, cannot be fetched, or belong to another network.
     """
 
-    variants: ClassVar[dict[str, str]] = {"large": "Raft_Large_Weights", "small": "Raft_Small_Weights"}
     software: ClassVar[str] = f"torchvision {torchvision.__version__}"
 
     def __init__(
         self,
         weights: str | Path | None = None,
         *,
-        variant: Literal["large", "small"] = "large",
         iterations: int = 20,
         device: str = "auto",
         half: bool = False,
     ) -> None:
-        if variant not in self.variants:
-            raise ConfigError("no such RAFT variant", expected=", ".join(self.variants), found=repr(variant))
         if iterations < 1:
             raise ConfigError("iterations is out of range", expected="at least 1", found=iterations)
-        self.weights, self.variant, self.iterations = weights, variant, iterations
-        self.device, self.half = device, half
-        self._identity, state = _read_weights(weights, variant)
-        self._network = _build(variant, state, str(weights))
+        self.weights, self.iterations, self.device, self.half = weights, iterations, device, half
+        self._identity, state = _read_weights(weights)
+        self._network = _build(state, str(weights))
         self._turn = threading.Lock()  # the network keeps the correlation of a pair between its steps
 
     def __repr__(self) -> str:
         half = ", half=True" if self.half else ""
-        return f"RAFT({self._identity}, variant={self.variant!r}, iterations={self.iterations}{half})"
+        return f"RAFT({self._identity}, iterations={self.iterations}{half})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        settings = ("variant", "iterations", "device", "half")
+        settings = ("iterations", "device", "half")
         return partial(type(self), self.weights, **{name: getattr(self, name) for name in settings}), ()
 
     def estimate(self, a: UInt8Array, b: UInt8Array) -> Float32Array:
@@ -153,10 +148,10 @@ def _padding(height: int, width: int) -> tuple[int, int, int, int]:
     return 0, missing[1], 0, missing[0]
 
 
-def _read_weights(weights: str | Path | None, variant: str) -> tuple[str, Mapping[str, Tensor]]:
+def _read_weights(weights: str | Path | None) -> tuple[str, Mapping[str, Tensor]]:
     """What names the weights in a `repr`, and their state."""
-    known = getattr(optical_flow, RAFT.variants[variant])
-    names = ", ".join(entry.name for entry in known)
+    fetched = {str(entry): entry for enum in (Raft_Large_Weights, Raft_Small_Weights) for entry in enum}
+    names = ", ".join(fetched)
     if weights is None:
         raise ConfigError(
             "RAFT has no weights",
@@ -164,14 +159,12 @@ def _read_weights(weights: str | Path | None, variant: str) -> tuple[str, Mappin
             fix="torchvision fetches weights by these names; the authors' raft-things.pth is on "
             "https://github.com/princeton-vl/RAFT",
         )
-    name = str(weights).removeprefix(f"{known.__name__}.")
-    if name in known.__members__:
-        return f"weights={known[name]}", _download(known[name])
+    for name in (str(weights), f"{Raft_Large_Weights.__name__}.{weights}"):
+        if name in fetched:
+            return f"weights={name!r}", _download(fetched[name])
     path = Path(weights)
     if not path.is_file():
-        raise CheckpointError(
-            "no such weights", path=path, expected=f"a state file, or for the {variant} network one of {names}"
-        )
+        raise CheckpointError("no such weights", path=path, expected=f"a state file, or one of {names}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"weights={path.name!r}, sha256={digest[:12]!r}", _read_state(path)
 
@@ -205,19 +198,19 @@ def _own_name(name: str) -> str:
     return name
 
 
-def _build(variant: str, state: Mapping[str, Tensor], path: str) -> nn.Module:
+def _build(state: Mapping[str, Tensor], path: str) -> nn.Module:
+    is_large = any(name.startswith("mask_predictor.") for name in state)
     with torch.device("meta"):  # initialising would draw from the random numbers of the caller
-        network: nn.Module = getattr(optical_flow, f"raft_{variant}")(weights=None)
+        network: nn.Module = raft_large(weights=None) if is_large else raft_small(weights=None)
     own = network.state_dict()
     wrong = own.keys() ^ state.keys()
     wrong |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
     if wrong:
         raise CheckpointError(
-            f"no weights of the {variant} RAFT",
+            "no weights of RAFT",
             path=path,
-            expected=f"{len(own)} entries of torchvision's raft_{variant}, or as the authors name them",
+            expected="the entries of torchvision's raft_large or raft_small, or of the authors' networks",
             found=f"{len(wrong)} that are missing, unknown or of another size, such as {min(wrong)}",
-            fix="check the variant",
         )
     network.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
     return network.eval().requires_grad_(False)

@@ -22,7 +22,7 @@ from thriftseg.datasets.label_rows import action_id
 from thriftseg.datasets.label_store import LabelStore, store_root
 from thriftseg.datasets.sharding import shard
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError, ThriftsegError
-from thriftseg.flow import DIS, compose, consistency_mask_np, warp_labels
+from thriftseg.flow import DIS, FlowEstimator, compose, consistency_mask_np, warp_labels
 from thriftseg.labels.pool import run_tasks
 from thriftseg.labels.propagation_plan import PropagationPlan, PropagationTask, plan_propagation
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
@@ -54,13 +54,6 @@ class Propagator(Protocol):
             frames: Frames, (H, W, 3) uint8 RGB, adjacent ones after each other, in either direction of time. They
                 are read one by one, so a propagator need not hold a clip.
         """
-
-
-class FlowEstimator(Protocol):
-    """Dense flow between two frames; its `repr` names its settings."""
-
-    def estimate(self, a: UInt8Array, b: UInt8Array) -> Float32Array:
-        """Flow a -> b, (2, H, W), of two (H, W, 3) uint8 frames."""
 
 
 class FlowPropagator:
