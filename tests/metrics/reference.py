@@ -1,6 +1,7 @@
 """The metrics once more, as plain loops over pixels, and seeded scenes to try them on.
 
-`python -m tests.metrics.reference` writes `tests/golden/metrics.json`, the values of these loops on those scenes.
+`python -m tests.metrics.reference` writes `tests/golden/metrics/seeded_scenes.json`, the values of these loops on those
+scenes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "metrics.json"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "metrics" / "seeded_scenes.json"
 WIDTHS = (1, 2, 5)
 VOID_RULES = ("ignore_after", "ignore_before", "none")
 
