@@ -1,13 +1,50 @@
 """Scores pooled over a whole data set: a functional core per file and a thin torchmetrics class around it.
 
-States are integer counts summed over processes, so the result does not depend on how the data were batched or shared
-out. A class that occurs nowhere scores NaN and is left out of means.
+States are integer counts summed over processes, or one row per object, so the result does not depend on how the data
+were batched or shared out. A class that occurs nowhere scores NaN and is left out of means.
 """
 
 from __future__ import annotations
 
 from thriftseg.metrics.boundary_iou import BoundaryIoU
 from thriftseg.metrics.confusion import ConfusionScores
+from thriftseg.metrics.j_and_f import (
+    FrameStatistics,
+    JAndF,
+    ObjectScores,
+    VOSProtocol,
+    frame_statistics,
+    object_scores,
+    score_sequence,
+    sequence_scores,
+)
+from thriftseg.metrics.mask_recall import MaskRecall, present_ious
+from thriftseg.metrics.quality_at_cost import (
+    QualityAtCost,
+    area_under_curve,
+    cost_at_quality,
+    cost_quality_curve,
+    quality_at_cost,
+)
 from thriftseg.metrics.temporal_consistency import TemporalConsistency
 
-__all__ = ["BoundaryIoU", "ConfusionScores", "TemporalConsistency"]
+__all__ = [
+    "BoundaryIoU",
+    "ConfusionScores",
+    "FrameStatistics",
+    "JAndF",
+    "MaskRecall",
+    "ObjectScores",
+    "QualityAtCost",
+    "TemporalConsistency",
+    "VOSProtocol",
+    "area_under_curve",
+    "cost_at_quality",
+    "cost_quality_curve",
+    "frame_statistics",
+    "object_scores",
+    "present_ious",
+    "quality_at_cost",
+    "score_sequence",
+    "sequence_scores",
+]
