@@ -12,7 +12,16 @@ import pytest
 import torch
 
 from thriftseg.errors import ConfigError
-from thriftseg.flow import DIS, compose, consistency_mask, consistency_mask_np, warp, warp_labels
+from thriftseg.flow import (
+    DIS,
+    FlowEstimator,
+    compose,
+    consistency_mask,
+    consistency_mask_np,
+    create_estimator,
+    warp,
+    warp_labels,
+)
 
 
 def random_flow(seed: int, height: int, width: int, length: float = 6.0) -> np.ndarray:
@@ -235,6 +244,19 @@ class TestDIS:
             np.testing.assert_array_equal(one, other)
 
 
+class TestCreateEstimator:
+    def test_by_name(self) -> None:
+        estimator = create_estimator("dis", preset="fast")
+        assert isinstance(estimator, DIS)
+        assert isinstance(estimator, FlowEstimator)
+        assert estimator.preset == "fast"
+        assert not isinstance(object(), FlowEstimator)
+
+    def test_unknown_name(self) -> None:
+        with pytest.raises(ConfigError, match="no such flow estimator; expected dis or raft; found 'flownet2'"):
+            create_estimator("flownet2")
+
+
 def test_array_functions_need_no_torch() -> None:
-    program = "import sys, thriftseg.flow; thriftseg.flow.DIS(); sys.exit('torch' in sys.modules)"
+    program = "import sys, thriftseg.flow as f; f.FlowStore(None, f.DIS()).root; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

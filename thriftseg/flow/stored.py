@@ -276,7 +276,7 @@ def _read_png(path: Path) -> tuple[UInt16Array, bytes | None]:
     """Codes (H, W, 3) and the note, if there is one."""
     content = path.read_bytes()
     try:
-        note = next((text for text in map(_note_in, _chunks(content)) if text is not None), None)
+        notes = [text for text in map(_note_in, _chunks(content)) if text is not None]
     except ValueError as error:
         raise DatasetError(
             "damaged flow file", path=path, found=str(error), fix="delete it, and estimate it again"
@@ -284,7 +284,7 @@ def _read_png(path: Path) -> tuple[UInt16Array, bytes | None]:
     codes = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if codes is None or codes.dtype != np.uint16 or codes.ndim != 3 or codes.shape[2] != 3:
         raise DatasetError("holds no flow", path=path, expected="a 16-bit PNG with three channels, or a .flo")
-    return np.asarray(codes, np.uint16), note
+    return np.asarray(codes, np.uint16), notes[0] if notes else None
 
 
 def _chunks(content: bytes) -> Iterator[memoryview]:
