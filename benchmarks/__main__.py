@@ -10,10 +10,18 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import loading, losses, metrics, networks, training_step, video_objects
+from benchmarks import flow, loading, losses, metrics, networks, training_step, video_objects
 from benchmarks.measure import Item, Outcome
 
-ITEMS = [*losses.ITEMS, *metrics.ITEMS, *training_step.ITEMS, *loading.ITEMS, *networks.ITEMS, *video_objects.ITEMS]
+ITEMS = [
+    *losses.ITEMS,
+    *metrics.ITEMS,
+    *training_step.ITEMS,
+    *loading.ITEMS,
+    *networks.ITEMS,
+    *video_objects.ITEMS,
+    *flow.ITEMS,
+]
 
 
 def main(arguments: list[str]) -> int:

@@ -34,7 +34,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Item:
-    """A figure with a target.
+    """A figure, with a target or for orientation.
 
     Attributes:
         name: Name for `--only`.
@@ -55,6 +55,8 @@ class Item:
     @property
     def target(self) -> str:
         """The target as text."""
+        if self.at_least is None and self.at_most is None:
+            return "none"
         ratio = f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
         return ratio if self.memory_at_least is None else f"{ratio}, memory >= {self.memory_at_least:g}"
 

@@ -2,7 +2,8 @@
 
 A file is a 16-bit PNG in the encoding of the KITTI benchmark (https://www.cvlibs.net/datasets/kitti): red and green
 hold `64 * flow + 32768` of x and y, blue is 1 where the flow is known. So flow up to 511.98 px is kept to 1/128 px, in
-0.4 to 0.5 MB for 480p video, an eighth of its size in memory.
+0.45 to 0.6 MB for 480x854 frames, a sixth to a seventh of its size in memory, and read in a quarter of the time that
+DIS takes (`python -m benchmarks --only flow_stored`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _LARGEST = _ZERO - 1  # in steps
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = len(_PNG_START) + 25  # the header chunk comes first and always has the same length
 _NOTE = b"tEXt", b"thriftseg\0"  # what a stored file was estimated from
+_QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # to write and to read
 _FLO_START = np.float32(202021.25).tobytes()
 _FLO_UNKNOWN = 1e9
 
@@ -262,7 +264,7 @@ def _with_gaps(codes: UInt16Array) -> Float32Array:
 
 
 def _to_png(codes: UInt16Array, note: bytes | None = None) -> bytes:
-    content = cv2.imencode(".png", codes)[1].tobytes()
+    content = cv2.imencode(".png", codes, _QUICK)[1].tobytes()
     return content if note is None else content[:_HEADER_END] + _chunk(note) + content[_HEADER_END:]
 
 
