@@ -1,0 +1,312 @@
+"""How the data sets that can be scored name their files: which video and frame a path belongs to."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+from thriftseg.datasets import camvid, cityscapes
+from thriftseg.datasets.files import frame_number, usual_step
+from thriftseg.datasets.idd import drive_key
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD19, IDD26, VEIS, Taxonomy
+
+SPLITS = ("train", "val", "valid", "test", "train_extra")
+"""Names of split folders that are recognised inside a path."""
+
+ALL = "all"
+"""The split that holds everything, for layouts whose splits are lists of videos."""
+
+_CITYSCAPES_NAME = re.compile(r"(?P<recording>.+?_\d{6})_(?P<number>\d{6})(?!\d)")
+_IDD_ENDING = re.compile(r"_(leftImg8bit|gtFine_\w+|label\w+)$")
+_STRUCTURE = frozenset({"Annotations", "JPEGImages", "480p", "Full-Resolution", "labels", "frames", "images"})
+"""Folders that say what is in them and belong to no video name."""
+
+
+class FrameName(NamedTuple):
+    """Which frame a file shows.
+
+    Attributes:
+        recording: Name of the recording.
+        number: Native number of the frame.
+    """
+
+    recording: str
+    number: int
+
+
+class Stretch(NamedTuple):
+    """A video: the part of a recording from frame `first` to frame `last`, both included."""
+
+    video: str
+    first: float
+    last: float
+
+
+class Folders(NamedTuple):
+    """Where labels lie below the root of the data, and where the frames lie then; `{split}` stands for the split."""
+
+    labels: str
+    frames: tuple[str, ...]
+
+
+class Located(NamedTuple):
+    """Folders found on disk.
+
+    Attributes:
+        labels: Folder of the true labels.
+        frames: Folder of the frames, if it was found.
+        split: The split, where the layout has any.
+        listing: File that lists the videos of the split, if there is one.
+    """
+
+    labels: Path
+    frames: Path | None = None
+    split: str | None = None
+    listing: Path | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    r"""Naming rules of a data set.
+
+    Attributes:
+        name: Name on the command line.
+        parse: Reads the frame off a path below the folder of labels, predictions or frames; `None` for other files.
+        fps: Native frame numbers per second.
+        taxonomy: Class table, if the data set has one.
+        has_objects: Whether ids in the files are those of objects.
+        folders: Known places of labels and frames, best first; any other folder is searched as it is.
+        listing: File below the root that lists the videos of a split.
+        splits: Splits to look for if none was asked for, in this order.
+        label_files: Patterns of label files, best first; files fitting the first pattern that fits any are taken.
+        frame_files: The same for frames.
+        stretches: Cuts the labelled frames of a recording into videos.
+        example: A label file, for messages.
+    """
+
+    name: str
+    parse: Callable[[PurePosixPath], FrameName | None]
+    fps: float
+    example: str
+    taxonomy: Taxonomy | None = None
+    has_objects: bool = False
+    folders: tuple[Folders, ...] = ()
+    listing: str | None = None
+    splits: tuple[str, ...] = ("val", "test", "train")
+    label_files: tuple[str, ...] = (r"(^|/)labels/", "")
+    frame_files: tuple[str, ...] = ("",)
+    stretches: Callable[[str, Sequence[int]], Iterator[Stretch]] | None = None
+
+    def cut(self, recording: str, labelled: Sequence[int]) -> list[Stretch]:
+        """The videos of a recording, given the numbers of its labelled frames in increasing order."""
+        if self.stretches is None:
+            return [Stretch(recording, -math.inf, math.inf)]
+        return list(self.stretches(recording, labelled))
+
+    def locate(self, folder: Path, split: str | None = None) -> Located:
+        """Find labels and frames, given the root of the data or the folder of the labels itself.
+
+        Raises:
+            DatasetError: The folder does not exist.
+            ConfigError: It has no such split.
+        """
+        if not folder.is_dir():
+            raise DatasetError("no such folder", path=folder, expected=f"labels such as {self.example}")
+        for known in self.folders:
+            for candidate in (split,) if split else (*self.splits, *SPLITS):
+                root = _root_of(folder, known.labels, candidate)
+                if root is not None:
+                    return self._located(root, known, candidate, asked=split)
+        if split and split != ALL:
+            raise _no_split(folder, split)
+        return Located(folder)
+
+    def _located(self, root: Path, known: Folders, split: str, asked: str | None) -> Located:
+        frames = (root / pattern.format(split=split) for pattern in known.frames)
+        listing = self._listing(root, split)
+        if asked not in (None, ALL) and "{split}" not in known.labels and listing is None:
+            raise _no_split(root, split)
+        return Located(
+            labels=root / known.labels.format(split=split),
+            frames=next((path for path in frames if path.is_dir()), None),
+            split=split if "{split}" in known.labels or listing else None,
+            listing=listing,
+        )
+
+    def _listing(self, root: Path, split: str) -> Path | None:
+        path = root / self.listing.format(split=split) if self.listing and split != ALL else None
+        return path if path is not None and path.is_file() else None
+
+
+def select_layout(name: str, classes: str | Path | None = None) -> Layout:
+    """A layout by name, with another class table if one is given.
+
+    Args:
+        name: A key of `LAYOUTS`.
+        classes: YAML class table, or `idd19` to see IDD through the classes of Cityscapes.
+
+    Raises:
+        ConfigError: There is no such layout.
+        DatasetError: The class table is missing or wrong.
+    """
+    if name not in LAYOUTS:
+        raise ConfigError("no such layout", expected=", ".join(LAYOUTS), found=name)
+    layout = LAYOUTS[name]
+    if classes is None:
+        return layout
+    if name == "idd" and str(classes) == IDD19.name:
+        return Layout(**{**vars(layout), "taxonomy": IDD19, "label_files": (r"_labelcsTrainIds\.png$", "")})
+    return Layout(**{**vars(layout), "taxonomy": Taxonomy.from_yaml(classes)})
+
+
+def _no_split(folder: Path, split: str) -> ConfigError:
+    return ConfigError("no such split", path=folder, found=split, fix="leave out --split, or point --gt elsewhere")
+
+
+def _root_of(folder: Path, pattern: str, split: str) -> Path | None:
+    """The root of the data if `folder` is that root, or lies on the way from it to the labels."""
+    parts = PurePosixPath(pattern.format(split=split)).parts
+    tail = folder.resolve().parts
+    for depth in range(len(parts) + 1):
+        if tail[len(tail) - depth :] == parts[:depth] and folder.joinpath(*parts[depth:]).is_dir():
+            return folder.resolve().parents[depth - 1] if depth else folder
+    return None
+
+
+def _cityscapes_frame(path: PurePosixPath) -> FrameName | None:
+    match = _CITYSCAPES_NAME.match(path.name)
+    return FrameName(match["recording"], int(match["number"])) if match else None
+
+
+def _cityscapes_stretches(recording: str, labelled: Sequence[int]) -> Iterator[Stretch]:
+    """Snippets around the labelled frames; one snippet may have any length."""
+    for number in labelled:
+        alone = len(labelled) == 1
+        first = -math.inf if alone else number - cityscapes.FRAMES_BEFORE
+        last = math.inf if alone else number + cityscapes.FRAMES_AFTER
+        yield Stretch(f"{recording}_{number:06d}", first, last)
+
+
+def _camvid_frame(path: PurePosixPath) -> FrameName | None:
+    match = camvid.FRAME_NAME.match(path.stem.removesuffix("_L"))
+    return FrameName(match["recording"], int(match["number"])) if match else None
+
+
+def _camvid_stretches(recording: str, labelled: Sequence[int]) -> Iterator[Stretch]:
+    step = usual_step(labelled, default=camvid.FRAMES_PER_SECOND)
+    runs = camvid.contiguous_runs(list(labelled), step)
+    if step >= camvid.FRAMES_PER_SECOND or len(runs) == 1:
+        yield Stretch(recording, -math.inf, math.inf)
+    else:
+        yield from (Stretch(f"{recording}_{run[0]:05d}", run[0], run[-1]) for run in runs)
+
+
+def _idd_frame(path: PurePosixPath) -> FrameName | None:
+    name = _IDD_ENDING.sub("", path.stem)
+    drive = drive_key(path.parent.name)
+    return FrameName(f"{drive}_{name}" if drive != "" else name, frame_number(name) or 0)
+
+
+def _tree_frame(path: PurePosixPath) -> FrameName | None:
+    """One folder is one recording, and the last number of a name is that of the frame."""
+    number = frame_number(path.stem)
+    recording = "/".join(part for part in path.parent.parts if part not in _STRUCTURE)
+    return None if number is None else FrameName(recording, number)
+
+
+_DAVIS_FOLDERS = tuple(
+    Folders(f"Annotations{below}", (f"JPEGImages{below}",)) for below in ("/480p", "/Full-Resolution", "")
+)
+_VOS_FOLDERS = (
+    Folders("{split}/Annotations", ("{split}_all_frames/JPEGImages", "{split}/JPEGImages")),
+    Folders("Annotations", ("JPEGImages",)),
+)
+_VOS_SPLITS = ("valid", "val", "test", "train")
+
+LayoutName = Literal["cityscapes", "camvid", "idd", "veis", "davis", "youtube_vos", "mose", "folder"]
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "cityscapes",
+            _cityscapes_frame,
+            fps=17,
+            example="gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_labelIds.png",
+            taxonomy=CITYSCAPES,
+            folders=(Folders("gtFine/{split}", ("leftImg8bit_sequence/{split}", "leftImg8bit/{split}")),),
+            label_files=(r"_labelIds\.png$", r"_labelTrainIds\.png$", r"(^|/)labels/", ""),
+            stretches=_cityscapes_stretches,
+        ),
+        Layout(
+            "camvid",
+            _camvid_frame,
+            fps=camvid.FRAMES_PER_SECOND,
+            example="testannot/0001TP_008550.png",
+            taxonomy=CAMVID,
+            folders=(Folders("{split}annot", ("{split}",)),),
+            splits=("test", "val", "train"),
+            stretches=_camvid_stretches,
+        ),
+        Layout(
+            "idd",
+            _idd_frame,
+            fps=15,
+            example="gtFine/val/119/638495_gtFine_labellevel3Ids.png",
+            taxonomy=IDD26,
+            folders=(Folders("gtFine/{split}", ("leftImg8bit/{split}",)),),
+            label_files=(r"_labellevel3Ids\.png$", r"(^|/)labels/", ""),
+        ),
+        Layout(
+            "veis",
+            _tree_frame,
+            fps=30,
+            example="labels/sequence_01/000123.png",
+            taxonomy=VEIS,
+            folders=(Folders("labels", ("images",)),),
+            listing="{split}.txt",
+        ),
+        Layout(
+            "davis",
+            _tree_frame,
+            fps=24,
+            example="Annotations/480p/camel/00000.png",
+            has_objects=True,
+            folders=_DAVIS_FOLDERS,
+            listing="ImageSets/2017/{split}.txt",
+        ),
+        Layout(
+            "youtube_vos",
+            _tree_frame,
+            fps=30,
+            example="valid/Annotations/0062f687f1/00000.png",
+            has_objects=True,
+            folders=_VOS_FOLDERS,
+            splits=_VOS_SPLITS,
+        ),
+        Layout(
+            "mose",
+            _tree_frame,
+            fps=6,
+            example="valid/Annotations/002b4dce/00000.png",
+            has_objects=True,
+            folders=_VOS_FOLDERS,
+            splits=_VOS_SPLITS,
+        ),
+        Layout(
+            "folder",
+            _tree_frame,
+            fps=30,
+            example="val/street/labels/000012.png",
+            has_objects=True,
+            folders=(Folders("{split}", ("{split}",)),),
+            frame_files=(r"(^|/)frames/", ""),
+        ),
+    )
+}
+"""Layouts by their name on the command line."""
