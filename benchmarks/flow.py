@@ -66,6 +66,6 @@ def best_of(rounds: int, estimator: DIS | RAFT) -> float:
 
 
 ITEMS = [
-    Item("flow_stored", "estimating flow with DIS, 480x854 / reading it", stored, 3),
+    Item("flow_stored", "reading stored flow, 480x854 / estimating it with DIS of the medium preset", stored, 3),
     Item("flow_raft", "RAFT, 20 iterations, 480x854 / DIS of the medium preset", raft),
 ]
