@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,13 @@ class TestBatch:
         a = to_batch(*frames(128, 128, 1)).requires_grad_()
         assert not raft.forward(a, a).requires_grad
         assert torch.equal(torch.get_rng_state(), before)
+
+    def test_mixed_precision_around_it_changes_nothing(self, raft: RAFT) -> None:
+        a, b = (to_batch(image) for image in frames(128, 128))
+        with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            flow = raft.forward(a, b)
+        assert torch.equal(flow, raft.forward(a, b))
 
     def test_wrong_frames(self, raft: RAFT) -> None:
         with pytest.raises(ValueError, match=r"same shape \(N, 3, H, W\), found \(1, 3, 8, 8\) and \(1, 3, 8, 9\)"):

@@ -60,7 +60,8 @@ class RAFT:
         iterations: Updates of the flow; 20 as in the authors' demonstration.
         device: Where `estimate` runs. "auto" is CUDA where there is one, but the CPU in workers of a data loader,
             which cannot use CUDA after a fork.
-        half: Compute in half precision on CUDA. The CPU takes single precision in any case.
+        half: Compute in half precision on CUDA, whatever the precision around it. The CPU takes single precision in
+            any case.
 
     Raises:
         ConfigError: A setting is out of range, or no weights are given.
@@ -130,7 +131,7 @@ class RAFT:
             )
         height, width = a.shape[-2:]
         padded = [F.pad(frames.float() * 2 - 1, _padding(height, width), mode="replicate") for frames in (a, b)]
-        half = torch.autocast("cuda", torch.float16, enabled=self.half and a.device.type == "cuda")
+        half = torch.autocast(a.device.type, torch.float16, enabled=self.half and a.device.type == "cuda")
         with self._turn, half:
             flows: list[Tensor] = self._network.to(a.device)(*padded, num_flow_updates=self.iterations)
         return flows[-1][..., :height, :width].float()
