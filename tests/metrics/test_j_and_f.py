@@ -72,8 +72,8 @@ class TestFrameByHand:
     def test_moved_rectangle(self) -> None:
         target = np.zeros((6, 11), bool)
         target[1:4, 2:6] = True
-        # The outline is a ring of 4x5 pixels, 14 in all. Moved by 1, all of them are next to the other ring; by 3, three
-        # of either long side are, and the two of the short side within the other ring.
+        # The outline is a ring of 4x5 pixels, 14 in all. Moved by 1, all of them are next to the other ring; by 3,
+        # three of each long side are, and the two of the short side within the other ring.
         assert scores_of(np.roll(target, 1, 1), target) == (9 / 15, 1.0)
         assert scores_of(np.roll(target, 3, 1), target) == (3 / 21, pytest.approx(8 / 14))
         assert scores_of(np.roll(target, 3, 1), target, bound_th=3) == (3 / 21, 1.0)
