@@ -224,17 +224,18 @@ class TestState:
         for array, fresh in zip(inputs, batch(reference.scene(0)), strict=True):
             assert torch.equal(array, fresh)
 
-    def test_two_processes(self, gloo_pool: GlooPool) -> None:
-        together = TemporalConsistency(6)
+    @pytest.mark.parametrize("rule", ["thriftseg", "vspw", "etc"])
+    def test_two_processes(self, gloo_pool: GlooPool, rule: str) -> None:
+        together = TemporalConsistency(6, rule=rule)
         for seed in range(3):
             together.update(*batch(reference.scene(seed)))
-        for result in gloo_pool.run(share_of_scenes):
+        for result in gloo_pool.run(share_of_scenes, rule):
             np.testing.assert_allclose(result["tc"], together.compute()["tc"], atol=1e-6)
             np.testing.assert_allclose(result["per_class"], together.compute()["per_class"], atol=1e-6)
 
 
-def share_of_scenes(rank: int, world: int) -> dict[str, torch.Tensor]:
-    metric = TemporalConsistency(6)
+def share_of_scenes(rank: int, world: int, rule: str) -> dict[str, torch.Tensor]:
+    metric = TemporalConsistency(6, rule=rule)
     for seed in range(rank, 3, world):
         metric.update(*batch(reference.scene(seed)))
     return metric.compute()
