@@ -3,8 +3,8 @@
 The official package of DAVIS 2017 is on no registry. The reference written here computes the same formulas for every
 object on whole frames: void pixels cleared, a boundary map from three shifted comparisons, `cv2.dilate` of both maps
 with a disk, sums of boolean maps. It is leaner than the package, which walks over its maps more often. One such
-`cv2.dilate` is timed alone, too, so that the cost of the reference can be judged on any machine; the reference takes two
-per object and frame.
+`cv2.dilate` is timed alone, too, so that the cost of the reference can be judged on any machine: the reference takes
+two per object and frame.
 
 Our cost grows with the object, that of the reference does not. The objects are seeded, ragged blobs that cover 2, 9 and
 1 % of the frame; the prediction is shifted and has other rags.

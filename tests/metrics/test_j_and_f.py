@@ -282,6 +282,10 @@ class TestProtocols:
     def test_no_object(self) -> None:
         with pytest.raises(DatasetError, match="bear: the first true frame holds no object"):
             score_sequence(video(*[bar(0)] * 3), video(bar(0), bar(3), bar(3)), sequence="bear")
+        with pytest.raises(DatasetError, match="the first true frame holds no object"):
+            score_sequence(video(bar(3)), video(bar(0)), protocol="davis_unsupervised")
+        with pytest.raises(ValueError, match=r"found \(0, 1, 20\)"):
+            score_sequence(video(bar(3))[:0], video(bar(3))[:0])
 
     def test_proposals_are_assigned(self) -> None:
         target = video(*[bar(10) + bar(20, 2) * (bar(10) == 0)] * 2)
@@ -440,6 +444,11 @@ class TestFaults:
             JAndF().update(one * 300, one, "a")
         with pytest.raises(ValueError, match=r"expected maps \(4, 5\) of uint8, found \(4, 5\) of int64"):
             object_scores(one[0].numpy(), one[0].numpy(), [1])
+        for id_ in (0, 256, -1):
+            with pytest.raises(ValueError, match="ids of objects from 1 to 255, found"):
+                JAndF("all_frames").update(one, one, "a", objects=[id_])
+            with pytest.raises(ValueError, match="ids of objects from 1 to 255, found"):
+                object_scores(one[0].numpy().astype(np.uint8), one[0].numpy().astype(np.uint8), [1, id_])
         with pytest.raises(ValueError, match="longer than"):
             sequence_scores(np.zeros((2, 4, 5), np.uint8), np.zeros((3, 4, 5), np.uint8), [1])
 

@@ -214,6 +214,13 @@ class FrameScorer:
         return bits[first : last + 1], self._inner_columns[first : last + 1]
 
 
+def _check_ids(objects: Iterable[int]) -> None:
+    """Refuse ids that no mask can have: frames are padded with 0."""
+    wrong = [id_ for id_ in objects if not 1 <= id_ <= 255]
+    if wrong:
+        raise ValueError(f"expected ids of objects from 1 to 255, found {wrong}")
+
+
 def _f_measure(boundary: tuple[int, int], matched: tuple[int, int]) -> float:
     if not all(boundary):
         return float(not any(boundary))
@@ -234,7 +241,7 @@ def object_scores(
     Args:
         pred: Predicted ids, (H, W) uint8.
         target: True ids, (H, W) uint8.
-        objects: The K ids to score, 0 to 255.
+        objects: The K ids to score, 1 to 255.
         bound_th: Tolerance of F: a share of the image diagonal below 1 (rounded up to pixels), else pixels.
         void: Pixels that are cleared from the masks before anything is compared, (H, W).
 
@@ -242,7 +249,7 @@ def object_scores(
         J and F, each (K,). Both are 1 where an object is absent from prediction and truth.
 
     Raises:
-        ValueError: The maps differ in shape or hold anything but uint8.
+        ValueError: The maps differ in shape or hold anything but uint8, or an id is out of range.
         ConfigError: `bound_th` is not above 0.
 
     Example:
@@ -252,6 +259,7 @@ def object_scores(
         >>> j.tolist(), f.tolist()
         ([0.6, 1.0], [1.0, 1.0])
     """
+    _check_ids(objects)
     height, width = target.shape
     scorer = FrameScorer(height, width, bound_th)
     scorer.load(pred, target, void)
@@ -273,7 +281,7 @@ def sequence_scores(
     Args:
         pred: Predicted ids: T frames (H, W) uint8.
         target: True ids: T frames (H, W) uint8.
-        objects: The K ids to score.
+        objects: The K ids to score, 1 to 255.
         bound_th: Tolerance of F: a share of the image diagonal below 1 (rounded up to pixels), else pixels.
         ignore_void: Clear pixels whose truth is 255 from all masks before anything is compared.
         scored: Which objects to score in which frames, (K, T); by default all of them.
@@ -282,7 +290,8 @@ def sequence_scores(
         J and F, each (K, T), NaN where not scored. Both are 1 where an object is absent from prediction and truth.
 
     Raises:
-        ValueError: The numbers of frames differ, or frames differ in size or hold anything but uint8.
+        ValueError: The numbers of frames differ, frames differ in size or hold anything but uint8, or an id is out of
+            range.
         ConfigError: `bound_th` is not above 0.
 
     Example:
@@ -292,6 +301,7 @@ def sequence_scores(
         >>> j.tolist(), f.tolist()
         ([[0.6, 0.6, 1.0]], [[1.0, 1.0, 1.0]])
     """
+    _check_ids(objects)
     pairs = [(id_, id_) for id_ in objects]
     return pair_scores(pred, target, pairs, bound_th=bound_th, ignore_void=ignore_void, scored=scored)
 

@@ -99,6 +99,13 @@ def _table(means: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(value) for name, value in means.items()}
 
 
+def _object_tables(rows: Tensor) -> dict[int, dict[str, float]]:
+    """Scores and number of frames by object."""
+    objects, frames = (rows[:, _FIELDS.index(name)].int().tolist() for name in ("object", "frames"))
+    means = [_table(_means(row)) for row in rows.split(1)]
+    return {id_: {**table, "frames": count} for id_, table, count in zip(objects, means, frames, strict=True)}
+
+
 def _by_category(rows: Tensor) -> dict[str, Tensor]:
     """J and F of seen and of unseen categories, and the mean of these four as far as there are such objects."""
     category = rows[:, _FIELDS.index("seen")]
@@ -223,16 +230,7 @@ class JAndF(RowMetric):
         if self.protocol == "youtube_vos":
             scores |= _by_category(rows)
         scores["per_sequence"] = {name: _table(_means(part)) for name, part in by_sequence.items()}
-        scores["per_object"] = {
-            name: {
-                int(row[_FIELDS.index("object")]): {
-                    **_table(_means(row[None])),
-                    "frames": int(row[_FIELDS.index("frames")]),
-                }
-                for row in part
-            }
-            for name, part in by_sequence.items()
-        }
+        scores["per_object"] = {name: _object_tables(part) for name, part in by_sequence.items()}
         return scores
 
     def _rows_by_sequence(self, rows: Tensor) -> dict[str, Tensor]:

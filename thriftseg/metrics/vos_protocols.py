@@ -63,14 +63,17 @@ def score_sequence(
     Raises:
         DatasetError: The prediction holds objects that the truth does not know, or more proposals than allowed; a
             sequence of DAVIS has no frame to score or no object in its first frame.
-        ValueError: The maps are not (T, H, W) of equal shape, or hold anything but uint8.
+        ValueError: The maps are not (T, H, W) of equal shape with at least one frame, or hold anything but uint8, or an
+            object has an id outside 1 to 255.
         ConfigError: `bound_th` is not above 0.
     """
-    if pred.ndim != 3 or pred.shape != target.shape:
+    if pred.ndim != 3 or pred.shape != target.shape or not target.size:
         raise ValueError(f"pred and target must be (T, H, W) of equal shape, found {pred.shape}, {target.shape}")
     known = _true_objects(target, protocol)
+    if protocol.startswith("davis") and not known:
+        raise DatasetError("the first true frame holds no object", path=sequence)
     if protocol == "davis":
-        _check_davis(target, known, sequence)
+        _check_length(target, sequence)
         pred, target = pred[1:-1], target[1:-1]
     chosen = list(known if objects is None else objects)
     settings: dict[str, Any] = {
@@ -85,9 +88,7 @@ def score_sequence(
     return [ObjectScores(k, j[i, scored[i]], f[i, scored[i]], k) for i, k in enumerate(chosen)]
 
 
-def _check_davis(target: UInt8Array, known: Sequence[int], sequence: str | None) -> None:
-    if not known:
-        raise DatasetError("the first true frame holds no object", path=sequence)
+def _check_length(target: UInt8Array, sequence: str | None) -> None:
     if len(target) < 3:
         raise DatasetError(
             "sequence has no frame to score",
