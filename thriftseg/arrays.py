@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 AnyArray = npt.NDArray[np.generic]
 UInt8Array = npt.NDArray[np.uint8]
+UInt16Array = npt.NDArray[np.uint16]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float16Array = npt.NDArray[np.float16]

@@ -6,10 +6,14 @@ second rounds ties to even. Positions are rounded here, so that `remap` only gat
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 
-from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float32Array, UInt8Array, UInt16Array
+
+LabelMap = TypeVar("LabelMap", UInt8Array, UInt16Array)
 
 _STRIPE = 32  # rows handled at a time: all passes over them find them in the cache
 _NO_MAP = np.empty(0, np.int16)  # whole-number positions need no table of fractions
@@ -64,17 +68,17 @@ def _sample_bilinear(flow: Float32Array, columns: Float32Array, rows: Float32Arr
     return sampled
 
 
-def warp_labels(label: UInt8Array, flow: Float32Array, fill: int = 255) -> UInt8Array:
+def warp_labels(label: LabelMap, flow: Float32Array, fill: int = 255) -> LabelMap:
     """Show a label map as seen from another frame.
 
     Args:
-        label: Label map of frame b, (H, W) uint8.
+        label: Label map of frame b, (H, W) uint8 or uint16.
         flow: Flow a -> b, (2, H, W).
         fill: Value of pixels whose counterpart lies outside the image.
 
     Returns:
-        The label map seen from frame a, (H, W) uint8; each pixel takes the value of the pixel nearest to where the
-        flow points, halves upwards.
+        The label map seen from frame a, (H, W) of the same type; each pixel takes the value of the pixel nearest to
+        where the flow points, halves upwards.
 
     Raises:
         ValueError: The shapes disagree.
@@ -90,7 +94,7 @@ def warp_labels(label: UInt8Array, flow: Float32Array, fill: int = 255) -> UInt8
     height, width = label.shape
     positions = _pixel_map(_clamp(_nearest(columns), -1, width), _clamp(_nearest(rows), -1, height))
     warped = cv2.remap(label, positions, _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
-    return np.asarray(warped, np.uint8)
+    return np.asarray(warped, label.dtype)
 
 
 def _passes_check(

@@ -1,0 +1,156 @@
+"""Label maps as sets of objects that a tracker can follow, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+
+from thriftseg.arrays import BoolArray, Int32Array, UInt8Array, UInt16Array
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
+
+ObjectUnit = Literal["class", "instance", "component"]
+"""What counts as one object: a class, an instance (else a class), or a connected component of a class."""
+
+OBJECT_UNITS: tuple[ObjectUnit, ...] = get_args(ObjectUnit)
+
+NO_OBJECT = 0
+"""Id of pixels that belong to no object."""
+
+MIN_COMPONENT = 64
+"""Smallest component that becomes an object, in pixels."""
+
+_MOST_OBJECTS = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class TrackedObject:
+    """One object of a label map.
+
+    Attributes:
+        id: Number in the object map, from 1.
+        train_id: Its class.
+        instance: Number of the instance or component within the class, from 1; `None` for a whole class, or for what
+            is left of it beside its instances.
+    """
+
+    id: int
+    train_id: int
+    instance: int | None = None
+
+
+@dataclass(frozen=True)
+class ObjectMap:
+    """Which pixel belongs to which object.
+
+    Attributes:
+        ids: Object ids, (H, W) uint16, 0 = no object.
+        objects: The objects; the first has id 1, the second id 2, and so on.
+    """
+
+    ids: UInt16Array
+    objects: tuple[TrackedObject, ...]
+
+    def to_label(self, ids: UInt16Array) -> UInt8Array:
+        """Label map of an object map of any frame of the clip.
+
+        Args:
+            ids: Object ids, (H, W) uint16.
+
+        Returns:
+            Train ids, (H, W) uint8; 255 where there is no object.
+
+        Raises:
+            ConfigError: There is an id without object.
+        """
+        if ids.size and int(ids.max()) > len(self.objects):
+            raise ConfigError("object id without object", expected=f"0..{len(self.objects)}", found=int(ids.max()))
+        return self._train_ids[ids]
+
+    @cached_property
+    def _train_ids(self) -> UInt8Array:
+        return np.array([IGNORE_INDEX, *(item.train_id for item in self.objects)], np.uint8)
+
+
+def objects_of(
+    label: UInt8Array,
+    instances: Int32Array | None = None,
+    unit: ObjectUnit = "class",
+    thing_ids: Collection[int] = (),
+    min_area: int = MIN_COMPONENT,
+) -> ObjectMap:
+    """Divide a label map into objects, numbered in the order (train id, instance).
+
+    - "class": one object per class.
+    - "instance": one object per instance of a thing class, and one per class for everything else, groups included.
+    - "component": one object per 8-connected component of a class, from the top left; smaller ones than `min_area`
+      belong to no object, so their pixels end as ignored.
+
+    Going back with `ObjectMap.to_label` gives the label map again but for those.
+
+    Args:
+        label: Train ids, (H, W) uint8, 255 = ignore.
+        instances: Instance ids `train_id * 1000 + k`, 0 = none, (H, W) int32; `None` for data without instances.
+        unit: What counts as one object.
+        thing_ids: Train ids of the classes with instances.
+        min_area: Smallest component, in pixels.
+
+    Raises:
+        ConfigError: There is no such unit.
+        DatasetError: The maps differ in size, or there are more than 65535 objects.
+
+    Example:
+        >>> label = np.array([[3, 3, 255], [8, 8, 8]], np.uint8)
+        >>> objects = objects_of(label)
+        >>> objects.ids.tolist(), [item.train_id for item in objects.objects]
+        ([[1, 1, 0], [2, 2, 2]], [3, 8])
+        >>> bool((objects.to_label(objects.ids) == label).all())
+        True
+    """
+    if unit not in OBJECT_UNITS:
+        raise ConfigError("no such unit of objects", expected=", ".join(OBJECT_UNITS), found=repr(unit))
+    if instances is not None and instances.shape != label.shape:
+        raise DatasetError("label and instances differ in size", expected=label.shape, found=instances.shape)
+    ids = np.zeros(label.shape, np.uint16)
+    objects: list[TrackedObject] = []
+    for train_id in np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE_INDEX]).tolist():
+        region = label == train_id
+        if unit == "component":
+            parts = _components(region, min_area)
+        elif unit == "instance" and instances is not None and train_id in thing_ids:
+            parts = _instances(region, instances, train_id)
+        else:
+            parts = iter([(None, region)])
+        for instance, mask in parts:
+            if len(objects) == _MOST_OBJECTS:
+                raise DatasetError("too many objects in a label map", expected=f"at most {_MOST_OBJECTS}")
+            objects.append(TrackedObject(len(objects) + 1, train_id, instance))
+            ids[mask] = objects[-1].id
+    return ObjectMap(ids, tuple(objects))
+
+
+def _instances(region: BoolArray, instances: Int32Array, train_id: int) -> Iterator[tuple[int | None, BoolArray]]:
+    """What is left of a class beside its instances, then the instances."""
+    own = np.where(region & (instances // INSTANCES_PER_CLASS == train_id), instances % INSTANCES_PER_CLASS, 0)
+    rest = region & (own == 0)
+    if rest.any():
+        yield None, rest
+    for instance in np.flatnonzero(np.bincount(own.ravel())[1:]) + 1:
+        yield int(instance), own == instance
+
+
+def _components(region: BoolArray, min_area: int) -> Iterator[tuple[int | None, BoolArray]]:
+    _, components, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        region.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_GRANA
+    )
+    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= min_area) + 1
+    # The numbering of components is OpenCV's own business, so number them by their first pixel.
+    numbers, first_pixels = np.unique(components, return_index=True)
+    start = dict(zip(numbers.tolist(), first_pixels.tolist(), strict=True))
+    for instance, number in enumerate(sorted(large.tolist(), key=start.__getitem__), start=1):
+        yield instance, components == number
