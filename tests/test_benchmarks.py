@@ -16,6 +16,14 @@ def test_a_target_is_met_from_the_right_side(bounds, ratio, met):
     assert Item("x", "x", lambda: Outcome(ratio, ""), **bounds).met(Outcome(ratio, "")) is met
 
 
+def test_the_memory_of_the_reference_can_have_a_target_too():
+    item = Item("x", "x", lambda: Outcome(1, ""), at_least=6, memory_at_least=30)
+    assert item.target == ">= 6, memory >= 30"
+    assert item.met(Outcome(6, "", memory_ratio=30))
+    assert not item.met(Outcome(6, "", memory_ratio=29))
+    assert not item.met(Outcome(6, ""))
+
+
 def test_items_have_names_of_their_own():
     names = [item.name for item in ITEMS]
     assert len(set(names)) == len(names)
@@ -33,4 +41,4 @@ def test_prints_what_it_measured_as_json(capsys):
 def test_an_unknown_item_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "nothing_of_this_name"])
-    assert "choose from confusion_int64" in capsys.readouterr().err
+    assert f"choose from {ITEMS[0].name}" in capsys.readouterr().err
