@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from thriftseg.datamodules.transforms import Geometry, RandomScaleCrop, resize_frame, resize_label, write_planar
+from thriftseg.datamodules.transforms import Geometry, RandomScaleCrop, write_planar
+from thriftseg.datasets.images import resize_frame, resize_label
 from thriftseg.errors import ConfigError
 
 RNG = np.random.default_rng

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from thriftseg.arrays import Float16Array, UInt8Array
 from thriftseg.datamodules.reading import ClipReader
-from thriftseg.datamodules.transforms import Size, resize_frame, resize_label, write_planar
+from thriftseg.datamodules.transforms import Size, write_planar
+from thriftseg.datasets.images import resize_frame, resize_label
 from thriftseg.datasets.sharding import shard
 from thriftseg.flow import DIS, FlowStore
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.datasets.images import resize_frame, resize_label
 from thriftseg.errors import ConfigError
 from thriftseg.flow import flip_flow, scale_flow
 from thriftseg.types import IGNORE_INDEX
@@ -21,26 +22,6 @@ from thriftseg.types import IGNORE_INDEX
 Size = tuple[int, int]
 Point = tuple[int, int, int]
 Scalar = TypeVar("Scalar", bound=np.generic)
-
-
-def resize_frame(image: UInt8Array, size: Size) -> UInt8Array:
-    """Resize a frame (H, W, 3) to `size` = (height, width).
-
-    Bilinear reads at most two source pixels per axis, so reductions beyond a factor of two average areas instead.
-    """
-    height, width = image.shape[:2]
-    if (height, width) == size:
-        return image
-    shrink = max(height / size[0], width / size[1])
-    interpolation = cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=interpolation), dtype=np.uint8)
-
-
-def resize_label(label: UInt8Array, size: Size) -> UInt8Array:
-    """Resize a label map (H, W) to `size` = (height, width), nearest pixel centre."""
-    if label.shape == size:
-        return label
-    return np.asarray(cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
 
 
 def write_planar(image: UInt8Array, out: UInt8Array) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.arrays import Int32Array, UInt8Array, UInt16Array
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError
 
@@ -90,8 +90,8 @@ def write_label_png(path: str | Path, ids: UInt8Array, palette: bytes | None = N
     write_bytes(Path(path), encode_label_png(ids, palette))
 
 
-def encode_label_png(ids: UInt8Array, palette: bytes | None = None) -> bytes:
-    """Content of the file that `write_label_png` writes."""
+def encode_label_png(ids: UInt8Array | UInt16Array, palette: bytes | None = None) -> bytes:
+    """Content of the file that `write_label_png` writes; also of a greyscale file of 16 bits."""
     image = Image.fromarray(np.ascontiguousarray(ids))
     if palette is not None:
         image.putpalette(palette)  # turns mode L into P and keeps the values as indices
@@ -113,6 +113,26 @@ def encode_frame(image: UInt8Array, suffix: str) -> bytes:
     if not encoded:
         raise DatasetError("cannot encode the frame", found=f"{image.shape} as {suffix}")
     return content.tobytes()
+
+
+def resize_frame(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Resize a frame (H, W, 3) to `size` = (height, width).
+
+    Bilinear reads at most two source pixels per axis, so reductions beyond a factor of two average areas instead.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    shrink = max(height / size[0], width / size[1])
+    interpolation = cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=interpolation), dtype=np.uint8)
+
+
+def resize_label(label: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Resize a label map (H, W) to `size` = (height, width), nearest pixel centre."""
+    if label.shape == size:
+        return label
+    return np.asarray(cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
 
 
 def probe_size(path: str | Path) -> tuple[int, int]:

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datamodules.transforms import resize_frame
-from thriftseg.datasets.images import write_label_png
+from thriftseg.datasets.images import resize_frame, write_label_png
 from thriftseg.drawing import VideoWriter, blend
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.lightning_modules.checkpoints import LoadedNetwork, load_network
