@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.errors import ConfigError
+from thriftseg.cli.inference import add_inference_arguments, inference_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from thriftseg.zoo.inference import SlidingWindow, WholeImage
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="NAME|PATH|hf:ORG/NAME",
-        help="published weights (`thriftseg zoo list`), or a checkpoint written by `thriftseg fit`",
-    )
+    add_inference_arguments(parser)
     parser.add_argument("--input", required=True, metavar="FILE|DIR", help="video file, or folder of frames")
     parser.add_argument("--out", default="predictions", metavar="DIR", help="folder for the results")
-    parser.add_argument("--inference", choices=["whole", "sliding"], help="as in training's evaluation if unset")
-    parser.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="window of sliding inference")
-    parser.add_argument("--stride", type=int, nargs=2, metavar=("H", "W"), help="step between windows")
-    parser.add_argument(
-        "--resize", type=int, nargs=2, metavar=("H", "W"), help="size to work at; as in training's evaluation if unset"
-    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--fps", type=float, help="frames per second of the overlay video")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the colours in the overlay, 0 to 1")
@@ -37,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Segment the input and print the share of every class."""
-    inference = _inference(args)
+    inference = inference_of(args)
     from rich.console import Console
 
     from thriftseg.reports import class_table, predict
@@ -62,15 +49,3 @@ def run(args: Namespace) -> int:
         f"labels {summary.labels}\nvideo  {summary.video}"
     )
     return 0
-
-
-def _inference(args: Namespace) -> WholeImage | SlidingWindow | None:
-    from thriftseg.zoo.inference import SlidingWindow, WholeImage
-
-    if args.inference != "sliding":
-        if args.crop or args.stride:
-            raise ConfigError("--crop and --stride belong to sliding inference", fix="add --inference sliding")
-        return WholeImage() if args.inference else None
-    if not args.crop:
-        raise ConfigError("sliding inference needs a window", fix="add --crop H W, such as the training crop")
-    return SlidingWindow(tuple(args.crop), tuple(args.stride) if args.stride else None)

@@ -1,0 +1,45 @@
+"""Options that choose a network and how it segments a frame, shared by the commands that run one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thriftseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from thriftseg.zoo.inference import SlidingWindow, WholeImage
+
+
+def add_inference_arguments(parser: ArgumentParser) -> None:
+    """Declare `--weights`, `--inference`, `--crop`, `--stride` and `--resize`."""
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="NAME|PATH|hf:ORG/NAME",
+        help="published weights (`thriftseg zoo list`), or a checkpoint written by `thriftseg fit`",
+    )
+    parser.add_argument("--inference", choices=["whole", "sliding"], help="as in training's evaluation if unset")
+    parser.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="window of sliding inference")
+    parser.add_argument("--stride", type=int, nargs=2, metavar=("H", "W"), help="step between windows")
+    parser.add_argument(
+        "--resize", type=int, nargs=2, metavar=("H", "W"), help="size to work at; as in training's evaluation if unset"
+    )
+
+
+def inference_of(args: Namespace) -> WholeImage | SlidingWindow | None:
+    """The inference that the options name; `None` where they leave it to the weights.
+
+    Raises:
+        ConfigError: The options contradict each other.
+    """
+    from thriftseg.zoo.inference import SlidingWindow, WholeImage
+
+    if args.inference != "sliding":
+        if args.crop or args.stride:
+            raise ConfigError("--crop and --stride belong to sliding inference", fix="add --inference sliding")
+        return WholeImage() if args.inference else None
+    if not args.crop:
+        raise ConfigError("sliding inference needs a window", fix="add --crop H W, such as the training crop")
+    return SlidingWindow(tuple(args.crop), tuple(args.stride) if args.stride else None)
