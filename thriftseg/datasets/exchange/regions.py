@@ -1,0 +1,202 @@
+"""Shapes of annotation files as pixels, and masks as run lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from thriftseg.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
+
+
+class Region(Protocol):
+    """A set of pixels."""
+
+    def paint(self, canvas: UInt8Array, value: int) -> None:
+        """Set the pixels of the region; what lies outside the canvas is left out.
+
+        Args:
+            canvas: (H, W) uint8, changed in place.
+            value: What its pixels become.
+        """
+
+
+@dataclass(frozen=True)
+class MaskRegion:
+    """A mask as run lengths inside a box.
+
+    Attributes:
+        counts: Lengths of runs, alternately outside and inside the region, the first outside (it may be 0).
+        width: Columns of the box.
+        height: Rows of the box.
+        left: Column of its first pixel.
+        top: Row of its first pixel.
+        column_major: Whether the runs go down the columns instead of along the rows.
+
+    Raises:
+        ValueError: A run is negative, or the runs do not fill the box.
+
+    Example:
+        >>> canvas = np.zeros((2, 4), np.uint8)
+        >>> MaskRegion([1, 2, 1], width=2, height=2, left=1).paint(canvas, 7)
+        >>> canvas.tolist()
+        [[0, 0, 7, 0], [0, 7, 0, 0]]
+    """
+
+    counts: Sequence[int] | npt.NDArray[np.integer]
+    width: int
+    height: int
+    left: int = 0
+    top: int = 0
+    column_major: bool = False
+
+    def __post_init__(self) -> None:
+        counts = np.asarray(self.counts, np.int64)
+        if counts.ndim != 1 or (counts < 0).any():
+            raise ValueError("run lengths that are no list of numbers from 0")
+        if self.width < 0 or self.height < 0 or counts.sum() != self.width * self.height:
+            raise ValueError(f"run lengths of {counts.sum()} pixels for a box of {self.width}x{self.height}")
+        object.__setattr__(self, "counts", counts.astype(np.int32))
+
+    @property
+    def mask(self) -> BoolArray:
+        """The pixels of the box, (height, width)."""
+        inside = np.arange(len(self.counts)) % 2 == 1
+        flat = np.repeat(inside, self.counts)
+        return flat.reshape(self.width, self.height).T if self.column_major else flat.reshape(self.height, self.width)
+
+    def paint(self, canvas: UInt8Array, value: int) -> None:
+        """Set the pixels of the region; see `Region.paint`."""
+        top, left = max(0, self.top), max(0, self.left)
+        part = self.mask[top - self.top : max(0, canvas.shape[0] - self.top)]
+        part = part[:, left - self.left : max(0, canvas.shape[1] - self.left)]
+        canvas[top : top + part.shape[0], left : left + part.shape[1]][part] = value
+
+
+@dataclass(frozen=True)
+class PolygonRegion:
+    """A polygon whose coordinates measure from the top left corner of the image, so that a pixel is 1 x 1 in size.
+
+    A pixel belongs to it when its centre lies inside by the even-odd rule; a centre on the left or upper border does,
+    one on the right or lower border does not.
+
+    Attributes:
+        points: (P, 2) corners as (x, y).
+
+    Raises:
+        ValueError: There are fewer than three corners, or one is no pair of finite numbers.
+
+    Example:
+        >>> canvas = np.zeros((3, 4), np.uint8)
+        >>> PolygonRegion([(1, 0), (3, 0), (3, 2), (1, 2)]).paint(canvas, 1)
+        >>> canvas.tolist()
+        [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    """
+
+    points: Sequence[tuple[float, float]] | npt.NDArray[np.number]
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points, np.float64)
+        if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
+            raise ValueError(f"a polygon with corners of shape {points.shape}, expected at least three finite (x, y)")
+        object.__setattr__(self, "points", points)
+
+    def paint(self, canvas: UInt8Array, value: int) -> None:
+        """Set the pixels of the region; see `Region.paint`."""
+        points = np.asarray(self.points, np.float64)
+        limits = np.array(canvas.shape[::-1])
+        left, top = np.clip(np.floor(points.min(axis=0)), 0, limits).astype(int)
+        right, bottom = np.clip(np.ceil(points.max(axis=0)), 0, limits).astype(int)
+        inside = _fill(points - (left, top), bottom - top, right - left)
+        canvas[top:bottom, left:right][inside] = value
+
+
+def box_region(left: float, top: float, right: float, bottom: float, degrees: float = 0) -> PolygonRegion:
+    """A rectangle, turned clockwise around its centre."""
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+    return PolygonRegion(turned(corners, ((left + right) / 2, (top + bottom) / 2), degrees))
+
+
+def turned(points: Float64Array, pivot: tuple[float, float], degrees: float) -> Float64Array:
+    """Points after a clockwise turn (as seen on the screen) around a pivot.
+
+    Args:
+        points: (P, 2) as (x, y).
+        pivot: The point that stays.
+        degrees: Angle.
+    """
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.asarray((points - pivot) @ np.array([[cosine, sine], [-sine, cosine]]) + pivot, np.float64)
+
+
+@dataclass(frozen=True)
+class DrawnPolygon:
+    """A polygon between pixel centres that includes its outline, as Cityscapes draws them.
+
+    Attributes:
+        corners: (P, 2) int32 as (column, row).
+    """
+
+    corners: Int32Array
+
+    def paint(self, canvas: UInt8Array, value: int) -> None:
+        """Set the pixels of the region; see `Region.paint`."""
+        cv2.fillPoly(canvas, [self.corners], value)
+
+
+@dataclass(frozen=True)
+class PointRegion:
+    """Single pixels.
+
+    Attributes:
+        points: (P, 2) as (x, y) from the top left corner of the image.
+    """
+
+    points: Sequence[tuple[float, float]]
+
+    def paint(self, canvas: UInt8Array, value: int) -> None:
+        """Set the pixels of the region; see `Region.paint`."""
+        height, width = canvas.shape
+        for x, y in self.points:
+            if 0 <= x < width and 0 <= y < height:
+                canvas[int(y), int(x)] = value
+
+
+def run_lengths(flat: BoolArray) -> Int64Array:
+    """Lengths of the runs of a flat mask, the first of which is outside and may be 0.
+
+    Example:
+        >>> run_lengths(np.array([True, True, False, True])).tolist()
+        [0, 2, 1, 1]
+    """
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff(changes, prepend=0, append=flat.size)
+    return np.concatenate([[0], counts]) if flat.size and flat[0] else counts
+
+
+def bounding_box(mask: BoolArray) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the pixels of a mask that has some."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top = int(columns[0]), int(rows[0])
+    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
+
+
+def _fill(points: Float64Array, height: int, width: int) -> BoolArray:
+    """Pixels inside a polygon: every edge toggles what lies right of it in the rows it crosses."""
+    x0, y0 = points.T
+    x1, y1 = np.roll(points, -1, axis=0).T
+    first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
+    after = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
+    crossed = after - first
+    edge = np.repeat(np.arange(len(points)), crossed)
+    row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed)
+    slope = (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
+    crossing = x0[edge] + (row + 0.5 - y0[edge]) * slope
+    column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
+    toggles = np.zeros((height, width + 1), np.bool_)
+    np.logical_xor.at(toggles, (row, column), True)
+    return np.logical_xor.accumulate(toggles[:, :width], axis=1)
