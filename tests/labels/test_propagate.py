@@ -14,7 +14,7 @@ from thriftseg.datamodules.mixture import Mixture
 from thriftseg.datasets import CamVid, Cityscapes
 from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.labels.propagate import FlowPropagator, label_propagate
+from thriftseg.labels import FlowPropagator, label_propagate, objects_of
 from thriftseg.labels.propagation_plan import plan_propagation
 from thriftseg.types import Clip, LabelKind
 
@@ -33,23 +33,37 @@ class TestFlowPropagator:
         frames = moving_texture(4, 3)
         label = np.zeros((64, 96), np.uint8)
         label[20:40, 30:50] = 5
-        for step, result in enumerate(FlowPropagator().propagate(label, frames), start=1):
+        objects = objects_of(label)
+        for step, result in enumerate(FlowPropagator().propagate(objects, frames), start=1):
             moved = np.zeros_like(label)
             moved[20:40, 30 + 3 * step : 50 + 3 * step] = 5
-            kept = result.label != 255
-            assert (result.label == moved)[kept].mean() > 0.99
+            found = objects.to_label(result.ids)
+            kept = found != 255
+            assert (found == moved)[kept].mean() > 0.99
             assert kept[10:54, 20:80].mean() > 0.9
 
     def test_what_enters_the_image_is_ignored(self):
-        results = FlowPropagator().propagate(np.zeros((64, 96), np.uint8), moving_texture(4, 6))
+        results = FlowPropagator().propagate(objects_of(np.zeros((64, 96), np.uint8)), moving_texture(4, 6))
         last = list(results)[-1]
-        assert (last.label[:, :12] == 255).mean() > 0.95
-        assert last.confidence == pytest.approx((last.label != 255).mean())
+        assert (last.ids[:, :12] == 0).mean() > 0.95
+        assert last.confidence == pytest.approx((last.ids != 0).mean())
+
+    def test_scores_are_the_reliable_shares(self):
+        label = np.full((64, 96), 255, np.uint8)
+        label[:, :8], label[20:40, 30:50] = 1, 4
+        frames = moving_texture(4, 6)
+        frames.reverse()  # everything moves to the left, so object 1 leaves
+        *_, last = FlowPropagator().propagate(objects_of(label), frames)
+        assert last.scores.keys() <= {1, 2}
+        assert last.scores[2] > 0.95
+        assert not (last.ids == 1).any()
 
     def test_void_stays_void(self):
         frames = moving_texture(1, 1) * 2
-        (result,) = FlowPropagator().propagate(np.full((64, 96), 255, np.uint8), frames)
-        assert (result.label == 255).all()
+        label = np.full((64, 96), 255, np.uint8)
+        label[0, 0] = 3
+        (result,) = FlowPropagator().propagate(objects_of(label), frames)
+        assert (result.ids.ravel()[1:] == 0).all()
         assert result.confidence == 1.0
 
     def test_frames_are_read_one_by_one(self):
@@ -60,7 +74,7 @@ class TestFlowPropagator:
                 read.append(number)
                 yield frame
 
-        steps = FlowPropagator().propagate(np.zeros((64, 96), np.uint8), frames())
+        steps = FlowPropagator().propagate(objects_of(np.zeros((64, 96), np.uint8)), frames())
         next(steps)
         assert read == [0, 1]
 
@@ -68,10 +82,11 @@ class TestFlowPropagator:
         frames = moving_texture(9, 4)
         label = (np.arange(96) // 8 % 2).astype(np.uint8)[None].repeat(64, axis=0)
         truth = np.roll(label, 32, axis=1)
-        *_, chained = FlowPropagator().propagate(label, frames)
-        (direct,) = FlowPropagator().propagate(label, [frames[0], frames[-1]])
-        inner = np.s_[:, 40:]
-        assert (chained.label == truth)[inner].mean() > (direct.label == truth)[inner].mean() + 0.2
+        objects = objects_of(label)
+        *_, chained = FlowPropagator().propagate(objects, frames)
+        (direct,) = FlowPropagator().propagate(objects, [frames[0], frames[-1]])
+        right = [(objects.to_label(result.ids) == truth)[:, 40:].mean() for result in (chained, direct)]
+        assert right[0] > right[1] + 0.2
 
 
 def make_clip(frames, labels, step: int = 1) -> Clip:
@@ -151,7 +166,13 @@ class TestCommand:
         for (video, number), row in store.labels.items():
             assert row.parents == (f"manual:cityscapes/{video}/000005",)
             assert row.kind == LabelKind.PROPAGATED.label
-            assert row.arguments == {"estimator": "DIS(preset='medium')", "chained": True, "alpha": 0.01, "beta": 0.5}
+            assert row.arguments == {
+                "estimator": "DIS(preset='medium')",
+                "chained": True,
+                "alpha": 0.01,
+                "beta": 0.5,
+                "object_unit": "class",
+            }
             assert row.ignored_share >= 1 - row.confidence - 1e-6
             assert store.read(video, number).shape == (64, 128)
 
@@ -182,8 +203,9 @@ class TestCommand:
         assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*.png")} == before
         assert f"0 labels written to {uninterrupted / 'flow'}, {LABELS} were there already" in str(summary)
 
+    @pytest.mark.slow
     def test_several_processes_give_the_same_files(self, uninterrupted, cityscapes_root, tmp_path):
-        label_propagate(Cityscapes(cityscapes_root), "train", OFFSETS, store=tmp_path, workers=2, progress=False)
+        label_propagate(Cityscapes(cityscapes_root), "train", OFFSETS, store=tmp_path, devices=2, progress=False)
         assert_same(uninterrupted, tmp_path)
 
     def test_ranks_share_the_clips(self, uninterrupted, cityscapes_root, tmp_path):
@@ -220,8 +242,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"method": "magic"}, "no such propagation method; expected flow"),
-            ({"workers": 0}, "number of label workers; expected at least 1"),
+            ({"method": "magic"}, "no such propagation method; expected flow, nearest, stm, sam2"),
+            ({"devices": 0}, "number of devices; expected at least 1"),
+            ({"annotated_every": 0}, "annotated_every; expected at least 1"),
+            ({"object_unit": "thing"}, "no such unit of objects; expected class, instance, component"),
+            ({"min_area": 0}, "min_area; expected at least 1 pixel"),
             ({"rank": 1}, "no such rank"),
             ({"offsets": 7}, r"no frame at offset 7 .*expected offsets within -5\.\.2"),
         ],
@@ -232,14 +257,14 @@ class TestCommand:
 
 
 class TestFailures:
-    @pytest.mark.parametrize("workers", [1, 2])
+    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_corrupt_frame_is_listed_and_the_others_go_on(self, uninterrupted, cityscapes_copy, tmp_path, workers):
         dataset = Cityscapes(cityscapes_copy)
         frame = dataset.clips("train")[1].frames[2]
         whole = frame.read_bytes()
         frame.write_bytes(whole[:40])
         with pytest.raises(LabelStoreError, match=r"3 of 21 labels could not be made") as caught:
-            label_propagate(dataset, "train", OFFSETS, store=tmp_path / "s", workers=workers, progress=False)
+            label_propagate(dataset, "train", OFFSETS, store=tmp_path / "s", devices=workers, progress=False)
         lines = caught.value.detail.splitlines()
         assert [line.partition(" ")[0][-6:] for line in lines] == ["000000", "000001", "000002"]
         assert all(str(frame) in line for line in lines)
@@ -273,16 +298,21 @@ SCRIPT = """
 import os, signal, sys, time
 from thriftseg.datasets import Cityscapes
 from thriftseg.datasets.manifest import Manifest, canonical
-from thriftseg.labels.propagate import label_propagate
+from thriftseg.labels import label_propagate
 
 moment, calls = sys.argv[3], 0
 append = Manifest.append
 
 def watched_append(self, rows):
     global calls
+    if self._stem != "manifest":
+        return append(self, rows)
     calls += 1
     if moment == "any":  # leave time to be killed from outside
         time.sleep(0.1)
+    elif moment == "second":
+        if calls == 4 and self._own.name == "manifest.1.jsonl":
+            os.kill(os.getpid(), signal.SIGKILL)
     elif calls == 8:
         if moment == "inside":  # half of the row reaches the disk
             line = "".join(map(canonical, rows)).encode()
@@ -295,7 +325,7 @@ Manifest.append = watched_append
 
 if __name__ == "__main__":
     dataset, workers = Cityscapes(sys.argv[1]), int(sys.argv[4])
-    label_propagate(dataset, "train", "-5..2", store=sys.argv[2], workers=workers, progress=False)
+    label_propagate(dataset, "train", "-5..2", store=sys.argv[2], devices=workers, progress=False)
 """
 
 
@@ -306,7 +336,7 @@ class TestKill:
         script = tmp_path / "run.py"
         script.write_text(SCRIPT)
         command = [sys.executable, str(script), str(root), str(tmp_path / "s"), moment, str(workers)]
-        return subprocess.Popen(command, start_new_session=True)
+        return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
     @pytest.mark.parametrize("moment", ["before", "inside"])
     def test_at_the_worst_moment(self, uninterrupted, cityscapes_root, tmp_path, moment):
@@ -319,7 +349,20 @@ class TestKill:
         assert (summary.written, summary.kept) == (LABELS - 7, 7)
         assert_same(uninterrupted, tmp_path / "s")
 
-    @pytest.mark.parametrize("workers", [1, 2])
+    def test_one_of_two_processes(self, uninterrupted, cityscapes_root, tmp_path):
+        process = self.start(tmp_path, cityscapes_root, "second", workers=2)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "LabelStoreError: a label process died; found process 1 terminated with signal SIGKILL" in stderr
+        store = tmp_path / "s/flow"
+        assert (store / "manifest.1.jsonl").read_bytes().count(b"\n") == 3
+        assert not (store / "manifest.jsonl").exists()
+        done = len(LabelStore(tmp_path / "s", "flow", Cityscapes().taxonomy).labels)
+        summary = label_propagate(Cityscapes(cityscapes_root), "train", OFFSETS, store=tmp_path / "s", progress=False)
+        assert (summary.written, summary.kept) == (LABELS - done, done)
+        assert_same(uninterrupted, tmp_path / "s")
+
+    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_from_outside(self, uninterrupted, cityscapes_root, tmp_path, workers):
         process = self.start(tmp_path, cityscapes_root, "any", workers)
         while process.poll() is None and len(list((tmp_path / "s").rglob("*.png"))) < 3:

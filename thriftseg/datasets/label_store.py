@@ -3,6 +3,7 @@
     <root>/<source>/<video>/<frame:06d>.png   palette PNG of train ids or object ids
     <root>/<source>/clicks.json               labels kept as points (see `thriftseg.datasets.click_file`)
     <root>/<source>/manifest.jsonl            one row per label and per human action
+    <root>/<source>/objects.jsonl             what became of tracked objects (see `thriftseg.datasets.object_log`)
 
 A label is written before its row, and each of them in full or not at all: what the manifest lists is there, and a
 killed run goes on where it stopped. Rows carry no time, so two stores are equal when their sets of rows are.
@@ -25,6 +26,7 @@ from thriftseg.datasets.click_file import Click, click_key, digest_of, encode_cl
 from thriftseg.datasets.images import encode_label_png, read_label_png
 from thriftseg.datasets.label_rows import POINTS, ActionRow, LabelRow, action_id, parse_row
 from thriftseg.datasets.manifest import Manifest, canonical
+from thriftseg.datasets.object_log import ObjectLog
 from thriftseg.errors import LabelStoreError
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, LabelKind
@@ -49,6 +51,9 @@ class LabelStore:
         taxonomy: Class table of the labels; rows of any other are refused.
         writer: Name of this process when several write at the same time, else `None`.
 
+    Attributes:
+        object_log: What became of the objects that labels were made of.
+
     Raises:
         LabelStoreError: The name of the source cannot be used.
 
@@ -72,6 +77,7 @@ class LabelStore:
         self.root, self.source, self.taxonomy = Path(root), source, taxonomy
         self.folder = self.root / source
         self._manifest = Manifest(self.folder, writer)
+        self.object_log = ObjectLog(self.folder, writer)
         self._labels: dict[Frame, LabelRow] | None = None
         self._actions: dict[str, ActionRow] = {}
         self._points: dict[str, tuple[Click, ...]] | None = None
@@ -289,6 +295,7 @@ class LabelStore:
         sweep_partial(self.folder)
         self.refresh()
         self._manifest.consolidate(self.rows())
+        self.object_log.consolidate()
 
     def refresh(self) -> None:
         """Forget what was read, to see rows that other processes have written."""

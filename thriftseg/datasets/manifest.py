@@ -34,12 +34,13 @@ class Manifest:
     Args:
         folder: Where the files lie; made at the first write.
         writer: Name of this writer when there are several; only letters, digits and `-`.
+        stem: Name of the files without writer and suffix.
     """
 
-    def __init__(self, folder: Path, writer: str | None = None) -> None:
-        self._folder = folder
-        self._main = folder / "manifest.jsonl"
-        self._own = self._main if writer is None else folder / f"manifest.{writer}.jsonl"
+    def __init__(self, folder: Path, writer: str | None = None, stem: str = "manifest") -> None:
+        self._folder, self._stem = folder, stem
+        self._main = folder / f"{stem}.jsonl"
+        self._own = self._main if writer is None else folder / f"{stem}.{writer}.jsonl"
         self._repaired = False
 
     @property
@@ -80,7 +81,7 @@ class Manifest:
 
     def _files(self) -> list[Path]:
         main = [self._main] if self._main.is_file() else []
-        return main + sorted(self._folder.glob("manifest.*.jsonl"))
+        return main + sorted(self._folder.glob(f"{self._stem}.*.jsonl"))
 
 
 def _read_lines(path: Path) -> list[Row]:

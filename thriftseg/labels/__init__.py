@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from thriftseg.labels.agreement import Agreement
 from thriftseg.labels.clicks import ClickSummary, generate_clicks, import_clicks, label_clicks
-from thriftseg.labels.propagate import (
-    FlowPropagator,
-    Propagated,
-    PropagationSummary,
-    Propagator,
-    label_propagate,
-)
+from thriftseg.labels.engine import LabelJob, run_job
+from thriftseg.labels.objects import ObjectMap, ObjectUnit, TrackedObject, objects_of
+from thriftseg.labels.propagate import PropagationSummary, UnfinishedError, label_propagate
 from thriftseg.labels.propagation_plan import PropagationPlan, plan_propagation
+from thriftseg.labels.propagators import FlowPropagator, NearestPropagator, Propagated, Propagator, create_propagator
 
 __all__ = [
+    "Agreement",
     "ClickSummary",
     "FlowPropagator",
+    "LabelJob",
+    "NearestPropagator",
+    "ObjectMap",
+    "ObjectUnit",
     "Propagated",
     "PropagationPlan",
     "PropagationSummary",
     "Propagator",
+    "TrackedObject",
+    "UnfinishedError",
+    "create_propagator",
     "generate_clicks",
     "import_clicks",
     "label_clicks",
     "label_propagate",
+    "objects_of",
     "plan_propagation",
+    "run_job",
 ]

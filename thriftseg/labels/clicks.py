@@ -23,7 +23,7 @@ from thriftseg.datasets.click_file import Click, click_key, read_click_file
 from thriftseg.datasets.images import probe_size
 from thriftseg.datasets.label_store import Frame, LabelStore, store_root
 from thriftseg.errors import LabelStoreError, ThriftsegError
-from thriftseg.labels.pool import run_tasks
+from thriftseg.labels.engine import run_job
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip
 
 REFERENCE_MIN_COMPONENT = 512
@@ -31,6 +31,9 @@ REFERENCE_MIN_COMPONENT = 512
 
 _REFERENCE_AREA = 2048 * 1024
 _FLUSH_EVERY = 256
+
+_MadeClicks = tuple[Frame, list[Click] | str, tuple[int, int]]
+"""A frame, its clicks or why there are none, and its height and width."""
 
 
 def scaled_min_component(height: int, width: int) -> int:
@@ -192,11 +195,15 @@ def label_clicks(
     frames = _annotated(dataset, split)
     todo = writer.missing(frames)
     failures: list[str] = []
-    for frame, clicks, size in run_tasks(job, todo, workers=workers, description="clicks", progress=progress):
+
+    def collect(made: _MadeClicks) -> None:
+        frame, clicks, size = made
         if isinstance(clicks, str):
             failures.append(clicks)
         else:
             writer.add(frame, clicks, size)
+
+    run_job(job, todo, description="clicks", devices=workers, accelerator="cpu", progress=progress, on_result=collect)
     return writer.finish(frames, failures)
 
 
@@ -252,7 +259,7 @@ class _ClickJob:
     def __init__(self, dataset: VideoDataset, min_component: int | None, seed: int) -> None:
         self._dataset, self._min_component, self._seed = dataset, min_component, seed
 
-    def __call__(self, task: tuple[Clip, int]) -> tuple[Frame, list[Click] | str, tuple[int, int]]:
+    def __call__(self, task: tuple[Clip, int]) -> _MadeClicks:
         clip, number = task
         frame = (clip.video, number)
         try:

@@ -101,7 +101,7 @@ def objects_of(
         min_area: Smallest component, in pixels.
 
     Raises:
-        ConfigError: There is no such unit.
+        ConfigError: There is no such unit, or `min_area` is below 1.
         DatasetError: The maps differ in size, or there are more than 65535 objects.
 
     Example:
@@ -112,8 +112,7 @@ def objects_of(
         >>> bool((objects.to_label(objects.ids) == label).all())
         True
     """
-    if unit not in OBJECT_UNITS:
-        raise ConfigError("no such unit of objects", expected=", ".join(OBJECT_UNITS), found=repr(unit))
+    check_unit(unit, min_area)
     if instances is not None and instances.shape != label.shape:
         raise DatasetError("label and instances differ in size", expected=label.shape, found=instances.shape)
     ids = np.zeros(label.shape, np.uint16)
@@ -132,6 +131,18 @@ def objects_of(
             objects.append(TrackedObject(len(objects) + 1, train_id, instance))
             ids[mask] = objects[-1].id
     return ObjectMap(ids, tuple(objects))
+
+
+def check_unit(unit: str, min_area: int) -> None:
+    """Refuse what `objects_of` does not know.
+
+    Raises:
+        ConfigError: There is no such unit, or `min_area` is below 1.
+    """
+    if unit not in OBJECT_UNITS:
+        raise ConfigError("no such unit of objects", expected=", ".join(OBJECT_UNITS), found=repr(unit))
+    if min_area < 1:
+        raise ConfigError("min_area", expected="at least 1 pixel", found=min_area)
 
 
 def _instances(region: BoolArray, instances: Int32Array, train_id: int) -> Iterator[tuple[int | None, BoolArray]]:

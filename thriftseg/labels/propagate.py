@@ -1,103 +1,24 @@
-"""Labels of the annotated frame carried over to its neighbours by optical flow.
-
-Flow between adjacent frames is chained: what a distant frame shows is followed step by step back to the annotated
-one, since direct flow fails on the long way (on CamVid's 15 Hz clip, ten frames away, chaining keeps 64 % of the
-pixels and 0.51 mIoU with ignored pixels counted as wrong; direct DIS flow keeps 31 % and 0.29). The chain is built in
-both directions and checked as a whole: where going to the annotated frame and back does not return, or where the way
-leads out of the image, the label is 255.
-"""
+"""Labels of annotated frames carried over to their neighbours."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal
 
-from thriftseg.arrays import Float32Array, UInt8Array
+from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.label_rows import action_id
 from thriftseg.datasets.label_store import LabelStore, store_root
+from thriftseg.datasets.pricing import GivenLabel, price_labels
 from thriftseg.datasets.sharding import shard
-from thriftseg.errors import ConfigError, DatasetError, LabelStoreError, ThriftsegError
-from thriftseg.flow import DIS, FlowEstimator, compose, consistency_mask_np, warp_labels
-from thriftseg.labels.pool import run_tasks
+from thriftseg.errors import LabelStoreError
+from thriftseg.labels.agreement import Agreement
+from thriftseg.labels.engine import Accelerator, run_job
+from thriftseg.labels.objects import MIN_COMPONENT, ObjectUnit
+from thriftseg.labels.propagation_job import PropagationJob, PropagationOutcome
 from thriftseg.labels.propagation_plan import PropagationPlan, PropagationTask, plan_propagation
-from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
-
-
-class Propagated(NamedTuple):
-    """A label carried to another frame: (H, W) uint8 train ids, and a confidence 0..1."""
-
-    label: UInt8Array
-    confidence: float
-
-
-class Propagator(Protocol):
-    """Carries the label of the first frame to the frames after it."""
-
-    @property
-    def name(self) -> str:
-        """Name of the method, and of its labels in the store."""
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """Settings that the labels depend on, JSON values only."""
-
-    def propagate(self, label: UInt8Array, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
-        """Yield the label of every frame but the first.
-
-        Args:
-            label: Label of the first frame, (H, W) uint8.
-            frames: Frames, (H, W, 3) uint8 RGB, adjacent ones after each other, in either direction of time. They
-                are read one by one, so a propagator need not hold a clip.
-        """
-
-
-class FlowPropagator:
-    """Propagation by chained optical flow; the confidence is the share of pixels that pass the check.
-
-    Args:
-        estimator: Flow of two frames; DIS of the medium preset when absent.
-        alpha: Tolerance of the forward-backward check relative to the squared lengths.
-        beta: Absolute tolerance in squared pixels.
-
-    Example:
-        >>> import numpy as np
-        >>> frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
-        >>> label = np.zeros((48, 64), np.uint8)
-        >>> [float(step.confidence) for step in FlowPropagator().propagate(label, [frame, frame])]
-        [1.0]
-    """
-
-    name = "flow"
-
-    def __init__(self, estimator: FlowEstimator | None = None, alpha: float = 0.01, beta: float = 0.5) -> None:
-        self.estimator = DIS() if estimator is None else estimator
-        self.alpha, self.beta = alpha, beta
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """Settings that the labels depend on."""
-        return {"estimator": repr(self.estimator), "chained": True, "alpha": self.alpha, "beta": self.beta}
-
-    def propagate(self, label: UInt8Array, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
-        """Yield the label of every frame but the first; see `Propagator.propagate`."""
-        remaining = iter(frames)
-        previous = next(remaining)
-        to_first: Float32Array | None = None
-        from_first: Float32Array | None = None
-        for frame in remaining:
-            back, forth = self.estimator.estimate(frame, previous), self.estimator.estimate(previous, frame)
-            to_first = back if to_first is None else compose(back, to_first)
-            from_first = forth if from_first is None else compose(from_first, forth)
-            reliable = consistency_mask_np(to_first, from_first, self.alpha, self.beta)
-            warped = warp_labels(label, to_first, fill=IGNORE_INDEX)
-            warped[~reliable] = IGNORE_INDEX
-            previous = frame
-            yield Propagated(warped, float(reliable.mean()))
+from thriftseg.labels.propagators import Propagator, create_propagator
 
 
 @dataclass(frozen=True)
@@ -111,6 +32,11 @@ class PropagationSummary:
         superseded: See `PropagationPlan`.
         absent: See `PropagationPlan`.
         ignored_share: Mean share of pixels without a label, over all labels of this call.
+        failures: One line per label that could not be made.
+        lost: Objects that were lost on the way, counted once per annotated frame.
+        empty: Annotated frames without any object; their labels are 255 everywhere, of confidence 0.
+        cost: What the manual labels cost that the labels descend from; `None` without a cost model.
+        agreement: By offset, agreement of the labels made now with manual labels of the same frames.
     """
 
     folder: Path
@@ -119,6 +45,11 @@ class PropagationSummary:
     superseded: int
     absent: int
     ignored_share: float
+    failures: tuple[str, ...] = ()
+    lost: int = 0
+    empty: int = 0
+    cost: AnnotationCost | None = None
+    agreement: Mapping[int, Agreement] = field(default_factory=dict)
 
     def __str__(self) -> str:
         notes = [
@@ -129,7 +60,21 @@ class PropagationSummary:
             notes.append(f"{self.superseded} left to a nearer annotated frame")
         if self.absent:
             notes.append(f"{self.absent} skipped for want of a frame")
+        if self.lost:
+            notes.append(f"{self.lost} objects lost on the way")
+        if self.empty:
+            notes.append(f"{self.empty} annotated frames without an object")
         return "; ".join(notes)
+
+
+class UnfinishedError(LabelStoreError):
+    """Some labels could not be made; the others are stored.
+
+    Attributes:
+        summary: What was done.
+    """
+
+    summary: PropagationSummary
 
 
 def label_propagate(
@@ -137,139 +82,96 @@ def label_propagate(
     split: str,
     offsets: str | int | Iterable[int],
     *,
-    method: Literal["flow"] | Propagator = "flow",
+    method: str | Propagator = "flow",
+    object_unit: ObjectUnit = "class",
+    min_area: int = MIN_COMPONENT,
     store: str | Path | None = None,
     source: str | None = None,
     include_annotated: bool = False,
+    save_objects: bool = False,
     on_missing: Literal["error", "skip"] = "error",
-    workers: int = 1,
+    annotated_every: int = 1,
+    cost_model: str | CostModel | None = None,
+    devices: int = 1,
+    accelerator: Accelerator = "auto",
+    num_nodes: int = 1,
     rank: int = 0,
     world: int = 1,
     progress: bool = True,
 ) -> PropagationSummary:
     """Label the neighbours of all annotated frames of a split.
 
-    A killed run goes on where it stopped when it is started again, and ends in the same files.
+    A killed run goes on where it stopped when it is started again, and ends in the same files. What became of every
+    object stands in the object log of the source (`thriftseg.datasets.object_log`).
 
     Args:
         dataset: The data set.
         split: Its split.
         offsets: Offsets from the annotated frames, such as `-10..10`; 0 stands for the manual label itself.
-        method: "flow", or a propagator of your own (it is sent to the worker processes).
+        method: Name of a propagator, see `create_propagator`, or one of your own (it is sent to other processes).
+        object_unit: What counts as one object: "class", "instance" or "component".
+        min_area: Smallest object of the unit "component", in pixels; smaller ones become 255.
         store: Folder of the label store; `labels/<dataset>` when absent.
         source: Name of the labels in the store; the name of the method when absent.
         include_annotated: Whether to copy the manual label to the store too when 0 is among the offsets.
+        save_objects: Whether to store the object ids of each frame too.
         on_missing: "error", or "skip" to leave out offsets at which a clip has no frame.
-        workers: Number of processes on this machine.
+        annotated_every: Start from every such annotated frame of a clip only, to compare with the others.
+        cost_model: Prices the manual labels for the summary.
+        devices: Number of GPUs or CPU processes per node.
+        accelerator: What the method computes on.
+        num_nodes: Number of nodes that work together, see `run_job`.
         rank: This machine, 0..world-1; each takes a contiguous share of the clips.
-        world: Number of machines that write to the same store.
+        world: Number of machines that write to the same store without knowing of each other.
         progress: Whether to show a progress bar.
 
     Raises:
         ConfigError: An offset does not exist, or a setting is out of range.
-        LabelStoreError: The source holds labels that were made in another way, or some labels could not be made (the
-            others are stored).
+        UnfinishedError: Some labels could not be made (the others are stored).
+        LabelStoreError: The source holds labels that were made in another way, or a process died.
     """
-    propagator = _propagator_of(method)
+    propagator = create_propagator(method) if isinstance(method, str) else method
+    model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
     root = store_root(store, dataset.name)
     target = LabelStore(root, source or propagator.name, dataset.taxonomy)
-    clips = shard(dataset.clips(split), rank, world)
-    plan = plan_propagation(clips, offsets, include_annotated=include_annotated, on_missing=on_missing)
-    if world == 1:
-        target.consolidate()  # nobody else writes here
-    job = _PropagationJob(dataset, propagator, root, target.source, rank if world > 1 else None)
-    target.require_recipe(job.generator, propagator.arguments)
-    todo = [task for task in (_without_done(task, target) for task in plan.tasks) if task.targets]
-    results = run_tasks(job, todo, workers=workers, description=f"propagate ({propagator.name})", progress=progress)
-    failures = [failure for result in results for failure in result]
+    plan = plan_propagation(
+        shard(dataset.clips(split), rank, world),
+        offsets,
+        include_annotated=include_annotated,
+        on_missing=on_missing,
+        annotated_every=annotated_every,
+    )
+    _check_price(dataset, plan, model)
+    job = PropagationJob(
+        dataset,
+        propagator,
+        root,
+        target.source,
+        object_unit=object_unit,
+        min_area=min_area,
+        save_objects=save_objects,
+        rank=rank if world > 1 else None,
+    )
+    target.require_recipe(job.generator, job.arguments)
+    outcomes = run_job(
+        job,
+        [task for task in (_without_done(task, target) for task in plan.tasks) if task.targets],
+        description=f"propagate ({propagator.name})",
+        devices=devices,
+        accelerator=accelerator,
+        num_nodes=num_nodes,
+        progress=progress,
+    )
     target.refresh()
-    if world == 1:
-        target.consolidate()
-    _raise_failures(failures, plan, target)
-    return _summarise(plan, target, written=sum(len(task.targets) for task in todo))
+    summary = _summarise(dataset, plan, target, outcomes, model)
+    _raise_failures(summary)
+    return summary
 
 
-class _PropagationJob:
-    """Labels the targets of one annotated frame and stores them; returns one message per label it could not make."""
-
-    def __init__(
-        self, dataset: VideoDataset, propagator: Propagator, root: Path, source: str, rank: int | None
-    ) -> None:
-        self._dataset, self._propagator = dataset, propagator
-        self._root, self._source, self._rank = root, source, rank
-        self._store: LabelStore | None = None
-
-    @property
-    def generator(self) -> str:
-        return f"propagate/{self._propagator.name}"
-
-    def __call__(self, task: PropagationTask) -> list[str]:
-        try:
-            label = self._dataset.read_label(task.clip, task.annotated)
-        except ThriftsegError as error:
-            return [_failure(task, target, error) for target in task.targets]
-        if task.annotated in task.targets:
-            self._write(task, task.annotated, Propagated(label, 1.0), LabelKind.MANUAL)
-        return [failure for direction in (1, -1) for failure in self._walk(task, label, direction)]
-
-    def _walk(self, task: PropagationTask, label: UInt8Array, direction: int) -> list[str]:
-        targets = [n for n in task.targets if (n - task.annotated) * direction > 0]
-        if not targets:
-            return []
-        farthest = max(targets, key=lambda n: abs(n - task.annotated))
-        low, high = sorted((task.annotated, farthest))
-        way = sorted((n for n in task.clip.frames if low <= n <= high), reverse=direction < 0)
-        open_targets = set(targets)
-        try:
-            steps = self._propagator.propagate(label, self._frames(task.clip, way, label))
-            for number, step in zip(way[1:], steps, strict=True):
-                if number in open_targets:
-                    self._write(task, number, step, LabelKind.PROPAGATED)
-                    open_targets.remove(number)
-        except DatasetError as error:
-            return [_failure(task, target, error) for target in sorted(open_targets)]
-        return []
-
-    def _frames(self, clip: Clip, numbers: Iterable[int], label: UInt8Array) -> Iterator[UInt8Array]:
-        for number in numbers:
-            frame = self._dataset.read_frame(clip, number)
-            if frame.shape[:2] != label.shape:
-                raise DatasetError(
-                    "frame and label differ in size",
-                    path=clip.frames[number],
-                    expected=f"{label.shape[1]}x{label.shape[0]} as the label",
-                    found=f"{frame.shape[1]}x{frame.shape[0]}",
-                )
-            yield frame
-
-    def _write(self, task: PropagationTask, number: int, step: Propagated, kind: LabelKind) -> None:
-        if self._store is None:
-            self._store = LabelStore(self._root, self._source, self._dataset.taxonomy, writer=_writer_name(self._rank))
-        self._store.write(
-            task.clip.video,
-            number,
-            step.label,
-            kind=kind,
-            generator=self.generator,
-            arguments=self._propagator.arguments,
-            parents=[action_id("manual", self._dataset.name, task.clip.video, task.annotated)],
-            confidence=step.confidence,
-        )
-
-
-def _writer_name(rank: int | None) -> str | None:
-    """Name of this process among those that write at the same time."""
-    in_pool = multiprocessing.parent_process() is not None
-    parts = [str(part) for part in (rank, os.getpid() if in_pool else None) if part is not None]
-    return "-".join(parts) or None
-
-
-def _propagator_of(method: Literal["flow"] | Propagator) -> Propagator:
-    if not isinstance(method, str):
-        return method
-    if method != "flow":
-        raise ConfigError("no such propagation method", expected="flow", found=repr(method))
-    return FlowPropagator()
+def _check_price(dataset: VideoDataset, plan: PropagationPlan, model: CostModel | None) -> None:
+    """Refuse a model that knows no price for this data set before the work, not after it."""
+    if model is not None and not model.needs_label and plan.tasks:
+        price_labels(dataset, [_manual(plan.tasks[0])], model)
 
 
 def _without_done(task: PropagationTask, store: LabelStore) -> PropagationTask:
@@ -277,22 +179,57 @@ def _without_done(task: PropagationTask, store: LabelStore) -> PropagationTask:
     return PropagationTask(task.clip, task.annotated, left)
 
 
-def _failure(task: PropagationTask, target: int, error: ThriftsegError) -> str:
-    return f"{task.clip.video}/{target:06d} (from frame {task.annotated}): {error.headline}"
+def _summarise(
+    dataset: VideoDataset,
+    plan: PropagationPlan,
+    store: LabelStore,
+    outcomes: Sequence[PropagationOutcome],
+    model: CostModel | None,
+) -> PropagationSummary:
+    stored = [
+        (task, row) for task in plan.tasks for n in task.targets if (row := store.labels.get((task.clip.video, n)))
+    ]
+    written = sum(outcome.written for outcome in outcomes)
+    cost = None
+    if model is not None:
+        parents = list({(task.clip.video, task.annotated): _manual(task) for task, _ in stored}.values())
+        cost = sum(price_labels(dataset, parents, model, store.root).values(), AnnotationCost())
+    return PropagationSummary(
+        store.folder,
+        written,
+        len(stored) - written,
+        plan.superseded,
+        plan.absent,
+        ignored_share=sum(row.ignored_share for _, row in stored) / max(1, len(stored)),
+        failures=tuple(sorted(failure for outcome in outcomes for failure in outcome.failures)),
+        lost=sum(len(outcome.lost) for outcome in outcomes),
+        empty=sum(outcome.empty for outcome in outcomes),
+        cost=cost,
+        agreement=_pooled(outcomes),
+    )
 
 
-def _raise_failures(failures: Sequence[str], plan: PropagationPlan, store: LabelStore) -> None:
-    if failures:
-        total = sum(len(task.targets) for task in plan.tasks)
-        raise LabelStoreError(
-            f"{len(failures)} of {total} labels could not be made",
-            path=store.folder,
+def _pooled(outcomes: Iterable[PropagationOutcome]) -> dict[int, Agreement]:
+    """Agreement of all clips by offset, in increasing order."""
+    parts: dict[int, list[Agreement]] = {}
+    for outcome in outcomes:
+        for offset, part in outcome.agreement.items():
+            parts.setdefault(offset, []).append(part)
+    return {offset: Agreement.sum(parts[offset]) for offset in sorted(parts)}
+
+
+def _manual(task: PropagationTask) -> GivenLabel:
+    return GivenLabel(task.clip, task.annotated)
+
+
+def _raise_failures(summary: PropagationSummary) -> None:
+    if summary.failures:
+        total = summary.written + summary.kept + len(summary.failures)
+        error = UnfinishedError(
+            f"{len(summary.failures)} of {total} labels could not be made",
+            path=summary.folder,
             fix="mend the files below and run the command again; finished labels are kept",
-            detail="\n".join(sorted(failures)),
+            detail="\n".join(summary.failures),
         )
-
-
-def _summarise(plan: PropagationPlan, store: LabelStore, written: int) -> PropagationSummary:
-    rows = [store.labels[task.clip.video, target] for task in plan.tasks for target in task.targets]
-    ignored = sum(row.ignored_share for row in rows) / max(1, len(rows))
-    return PropagationSummary(store.folder, written, len(rows) - written, plan.superseded, plan.absent, ignored)
+        error.summary = summary
+        raise error

@@ -47,6 +47,7 @@ def plan_propagation(
     *,
     include_annotated: bool = False,
     on_missing: Literal["error", "skip"] = "error",
+    annotated_every: int = 1,
 ) -> PropagationPlan:
     """Decide which annotated frame labels which frames.
 
@@ -57,26 +58,31 @@ def plan_propagation(
         offsets: Offsets from the annotated frames.
         include_annotated: Whether offset 0 is a target too; its label is a copy of the manual one.
         on_missing: What to do where a clip has no frame at an offset.
+        annotated_every: Start from every such annotated frame of a clip only, so that the others can tell how good
+            the labels are.
 
     Raises:
-        ConfigError: A clip has no frame at an offset, or no offset is left.
+        ConfigError: A clip has no frame at an offset, no offset is left, or a setting is out of range.
     """
     if on_missing not in {"error", "skip"}:
         raise ConfigError("on_missing", expected="error or skip", found=repr(on_missing))
+    if annotated_every < 1:
+        raise ConfigError("annotated_every", expected="at least 1", found=annotated_every)
     wanted = [offset for offset in parse_offsets(offsets) if offset != 0 or include_annotated]
     if not wanted:
         raise ConfigError("no offset to propagate to", found=offsets, fix="give offsets other than 0")
     tasks: list[PropagationTask] = []
     superseded = absent = 0
     for clip in clips:
-        reached = [(annotated, offset) for annotated in clip.annotated for offset in wanted]
+        starts = clip.annotated[::annotated_every]
+        reached = [(annotated, offset) for annotated in starts for offset in wanted]
         existing = [pair for pair in reached if target_number(clip, *pair) is not None]
         if len(existing) < len(reached) and on_missing == "error":
             raise _no_frame(clip, next(pair for pair in reached if pair not in existing))
         winners = _nearest(clip, existing)
         absent += len(reached) - len(existing)
         superseded += len(existing) - len(winners)
-        for annotated in clip.annotated:
+        for annotated in starts:
             targets = tuple(sorted(target for target, winner in winners.items() if winner == annotated))
             tasks += [PropagationTask(clip, annotated, targets)] if targets else []
     return PropagationPlan(tuple(tasks), superseded, absent)

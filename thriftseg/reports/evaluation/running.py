@@ -9,8 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
-from thriftseg.labels.pool import run_tasks
+from thriftseg.errors import ConfigError
+from thriftseg.reports.evaluation.pool import run_tasks
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -74,9 +74,4 @@ class Effort:
     def _spread(
         self, job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, description: str
     ) -> Generator[Result]:
-        try:
-            yield from run_tasks(job, tasks, workers=workers, description=description, progress=self.progress)
-        except LabelStoreError as error:
-            raise DatasetError(
-                error.problem, found=error.found, fix="use fewer --workers if memory was short"
-            ) from error
+        yield from run_tasks(job, tasks, workers=workers, description=description, progress=self.progress)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 import cv2
 
-from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.labels.engine import exit_with_parent, one_opencv_thread
 from thriftseg.progress import progress_bar
 
 Task = TypeVar("Task")
@@ -31,7 +28,8 @@ def run_tasks(
 ) -> Iterator[Result]:
     """Yield `job(task)` for every task, in the order of completion.
 
-    OpenCV runs on one thread meanwhile: its DIS flow depends on the number of threads, and results must not.
+    Results come as they are made, so that the caller can see early whether more processes pay. OpenCV runs on one
+    thread meanwhile: its DIS flow depends on the number of threads, and results must not.
 
     Args:
         job: Called with each task; with several workers it is sent to each of them once.
@@ -42,12 +40,12 @@ def run_tasks(
 
     Raises:
         ConfigError: `workers` is below 1.
-        LabelStoreError: A worker process died.
+        DatasetError: A worker process died.
     """
     if workers < 1:
-        raise ConfigError("number of label workers", expected="at least 1", found=workers)
+        raise ConfigError("number of workers", expected="at least 1", found=workers)
     results = _in_processes(job, tasks, workers) if workers > 1 and len(tasks) > 1 else map(job, tasks)
-    with _one_opencv_thread(), progress_bar(progress and bool(tasks)) as bar:
+    with one_opencv_thread(), progress_bar(progress and bool(tasks)) as bar:
         yield from bar.track(results, total=len(tasks), description=description)
 
 
@@ -63,23 +61,13 @@ def _in_processes(job: Callable[[Task], Result], tasks: Sequence[Task], workers:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise LabelStoreError(
+            raise DatasetError(
                 "a worker process died",
                 found=str(error),
-                fix="run the command again, it goes on where it stopped; use fewer workers if memory was short",
+                fix="use fewer --workers if memory was short",
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _one_opencv_thread() -> Iterator[None]:
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 _worker_job: list[Callable[..., object]] = []
@@ -88,16 +76,8 @@ _worker_job: list[Callable[..., object]] = []
 def _start_worker(job: Callable[[Task], Result]) -> None:
     cv2.setNumThreads(1)
     _worker_job[:] = [job]
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    exit_with_parent()
 
 
 def _run_job(task: object) -> Any:
     return _worker_job[0](task)
-
-
-def _exit_with_parent() -> None:
-    """End this worker when its parent was killed; it would wait for tasks for ever otherwise."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -1,0 +1,78 @@
+"""How well generated labels agree with manual ones of the same frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from thriftseg.arrays import Float64Array, Int64Array, UInt8Array
+from thriftseg.types import IGNORE_INDEX
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Pixels counted by true and by generated class; add several frames with `sum`.
+
+    Attributes:
+        counts: (C, C + 1) int64, true class by generated class; the last column is ignored pixels.
+    """
+
+    counts: Int64Array
+
+    @classmethod
+    def of(cls, truth: UInt8Array, label: UInt8Array, num_classes: int) -> Agreement:
+        """Compare two label maps of train ids, (H, W) uint8; pixels that are 255 in `truth` do not count.
+
+        Example:
+            >>> truth = np.array([[0, 0, 1, 255]], np.uint8)
+            >>> found = Agreement.of(truth, np.array([[0, 255, 1, 1]], np.uint8), num_classes=2)
+            >>> found.miou, found.kept_miou, round(found.ignored_share, 3)
+            (0.75, 1.0, 0.333)
+        """
+        known = truth != IGNORE_INDEX
+        cells = truth[known].astype(np.int64) * (num_classes + 1) + np.minimum(label[known], num_classes)
+        counts = np.bincount(cells, minlength=num_classes * (num_classes + 1))
+        return cls(counts.reshape(num_classes, num_classes + 1))
+
+    @classmethod
+    def sum(cls, parts: Iterable[Agreement]) -> Agreement:
+        """Pool frames; there must be at least one."""
+        return cls(np.sum([part.counts for part in parts], axis=0))
+
+    @property
+    def iou(self) -> Float64Array:
+        """IoU per class, (C,), ignored pixels counted as wrong; NaN for classes that do not occur."""
+        return _iou(self.counts, self.counts.sum(axis=1))
+
+    @property
+    def kept_iou(self) -> Float64Array:
+        """The same over the pixels that carry a label."""
+        return _iou(self.counts, self.counts[:, :-1].sum(axis=1))
+
+    @property
+    def miou(self) -> float:
+        """Mean of `iou` over the classes that occur; NaN without labelled pixels."""
+        return _mean(self.iou)
+
+    @property
+    def kept_miou(self) -> float:
+        """Mean of `kept_iou` over the classes that occur; NaN without any."""
+        return _mean(self.kept_iou)
+
+    @property
+    def ignored_share(self) -> float:
+        """Share of the pixels with a true label that carry no generated one."""
+        return float(self.counts[:, -1].sum() / max(1, self.counts.sum()))
+
+
+def _iou(counts: Int64Array, true: Int64Array) -> Float64Array:
+    hit, found = np.diagonal(counts), counts[:, :-1].sum(axis=0)
+    union = true + found - hit
+    return np.where(union > 0, hit / np.maximum(union, 1), np.nan)
+
+
+def _mean(iou: Float64Array) -> float:
+    occurring = iou[~np.isnan(iou)]
+    return float(occurring.mean()) if occurring.size else float("nan")
