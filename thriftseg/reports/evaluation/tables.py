@@ -54,9 +54,7 @@ def print_evaluation(report: EvaluationReport, console: Console) -> None:
         console.print(class_table(report.class_names, columns, "Per class"))
     if report.per_category:
         console.print()
-        console.print(
-            class_table(list(report.per_category), {"IoU": list(report.per_category.values())}, "Per category")
-        )
+        console.print(_category_table(report))
     console.print()
     console.print(_video_table(report))
     for warning in report.warnings:
@@ -94,6 +92,13 @@ def _units(unit: str, units: int, resamples: int) -> str:
     if units < 2:
         return f"none from a single {'video' if unit == 'video' else '1-second block'}"
     return f"{resamples} draws of {units} {drawn}"
+
+
+def _category_table(report: EvaluationReport) -> Table:
+    table = _table("Per category", "category", ["IoU %"])
+    for name, value in report.per_category.items():
+        table.add_row(name, _percent(value))
+    return table
 
 
 def _video_table(report: EvaluationReport) -> Table:
