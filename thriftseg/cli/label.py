@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli import label_propagate
+from thriftseg.cli import label_exchange, label_propagate
 from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.cli.reader import add_reader_arguments, reader_of
 
@@ -72,4 +72,6 @@ def _announced_reader(args: Namespace) -> VideoDataset:
 ACTIONS = {
     "clicks": Action(_declare_clicks, _clicks, "one click per object or region, from label maps or a file"),
     "propagate": Action(label_propagate.declare, label_propagate.run, "carry manual labels to neighbouring frames"),
+    "export": label_exchange.EXPORT,
+    "import": label_exchange.IMPORT,
 }

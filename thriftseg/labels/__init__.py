@@ -5,6 +5,7 @@ from __future__ import annotations
 from thriftseg.labels.agreement import Agreement
 from thriftseg.labels.clicks import ClickSummary, generate_clicks, import_clicks, label_clicks
 from thriftseg.labels.engine import LabelJob, run_job
+from thriftseg.labels.exchange import ExportSummary, ImportSummary, export_labels, import_labels
 from thriftseg.labels.objects import ObjectMap, ObjectUnit, TrackedObject, objects_of
 from thriftseg.labels.propagate import PropagationSummary, UnfinishedError, label_propagate
 from thriftseg.labels.propagation_plan import PropagationPlan, plan_propagation
@@ -13,7 +14,9 @@ from thriftseg.labels.propagators import FlowPropagator, NearestPropagator, Prop
 __all__ = [
     "Agreement",
     "ClickSummary",
+    "ExportSummary",
     "FlowPropagator",
+    "ImportSummary",
     "LabelJob",
     "NearestPropagator",
     "ObjectMap",
@@ -25,8 +28,10 @@ __all__ = [
     "TrackedObject",
     "UnfinishedError",
     "create_propagator",
+    "export_labels",
     "generate_clicks",
     "import_clicks",
+    "import_labels",
     "label_clicks",
     "label_propagate",
     "objects_of",
