@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli import label_exchange, label_propagate
+from thriftseg.cli import label_coarse, label_exchange, label_fill, label_inspect, label_propagate
 from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.cli.reader import add_reader_arguments, reader_of
 
@@ -74,4 +74,7 @@ ACTIONS = {
     "propagate": Action(label_propagate.declare, label_propagate.run, "carry manual labels to neighbouring frames"),
     "export": label_exchange.EXPORT,
     "import": label_exchange.IMPORT,
+    "coarse": Action(label_coarse.declare, label_coarse.run, "coarse polygons drawn inside the objects of label maps"),
+    "fill": Action(label_fill.declare, label_fill.run, "fill ignored pixels of labels with a network's prediction"),
+    "inspect": Action(label_inspect.declare, label_inspect.run, "show labels, what they cover, and how good they are"),
 }

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from thriftseg.labels.agreement import Agreement
 from thriftseg.labels.clicks import ClickSummary, generate_clicks, import_clicks, label_clicks
+from thriftseg.labels.coarse import CoarsePolygon, CoarseStyle, CoarseSummary, generate_coarse, label_coarse
 from thriftseg.labels.engine import LabelJob, run_job
 from thriftseg.labels.exchange import ExportSummary, ImportSummary, export_labels, import_labels
+from thriftseg.labels.inspect import InspectedLabel, Inspection, inspect_labels
 from thriftseg.labels.objects import ObjectMap, ObjectUnit, TrackedObject, objects_of
 from thriftseg.labels.propagate import PropagationSummary, UnfinishedError, label_propagate
 from thriftseg.labels.propagation_plan import PropagationPlan, plan_propagation
 from thriftseg.labels.propagators import FlowPropagator, NearestPropagator, Propagated, Propagator, create_propagator
+from thriftseg.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from thriftseg.labels.fill import FillSummary, label_fill
 
 __all__ = [
     "Agreement",
     "ClickSummary",
+    "CoarsePolygon",
+    "CoarseStyle",
+    "CoarseSummary",
     "ExportSummary",
+    "FillSummary",
     "FlowPropagator",
     "ImportSummary",
+    "InspectedLabel",
+    "Inspection",
     "LabelJob",
     "NearestPropagator",
     "ObjectMap",
@@ -30,11 +44,19 @@ __all__ = [
     "create_propagator",
     "export_labels",
     "generate_clicks",
+    "generate_coarse",
     "import_clicks",
     "import_labels",
+    "inspect_labels",
     "label_clicks",
+    "label_coarse",
+    "label_fill",
     "label_propagate",
     "objects_of",
     "plan_propagation",
     "run_job",
 ]
+
+_HOMES = {"FillSummary": "fill", "label_fill": "fill"}  # fill imports torch
+
+__getattr__ = lazy_names(__name__, _HOMES)

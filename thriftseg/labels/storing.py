@@ -1,0 +1,104 @@
+"""What jobs share that store one label per frame."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.label_store import LabelStore
+from thriftseg.errors import LabelStoreError, ThriftsegError
+from thriftseg.labels.engine import LabelJob
+
+Task = TypeVar("Task")
+
+
+class StoringJob(LabelJob[Task, "str | None"], Generic[Task]):
+    """Makes and stores the label of one frame; returns the reason where it could not be made.
+
+    Args:
+        dataset: The data set.
+        root: Folder of the label store.
+        source: Name of the labels in the store.
+        arguments: Settings the labels depend on, JSON values only.
+
+    Attributes:
+        generator: Name of the generator in the manifest.
+        device: What to compute on, as torch names it.
+    """
+
+    generator: ClassVar[str]
+
+    def __init__(self, dataset: VideoDataset, root: Path, source: str, arguments: Mapping[str, Any]) -> None:
+        self.dataset, self.arguments = dataset, dict(arguments)
+        self._root, self._source = root, source
+        self._store: LabelStore | None = None
+        self.device = "cpu"
+
+    @property
+    def store(self) -> LabelStore:
+        """The store, as this process writes to it."""
+        if self._store is None:
+            self._store = self._open(None)
+        return self._store
+
+    def start(self, device: str, writer: str | None) -> None:
+        """Open the store under the name of this process."""
+        self.device, self._store = device, self._open(writer)
+
+    def finish(self) -> None:
+        """Merge the manifests of all processes."""
+        self._open(None).consolidate()
+
+    def __call__(self, task: Task) -> str | None:
+        """Make and store one label."""
+        try:
+            self.make(task)
+        except ThriftsegError as error:
+            return error.headline
+        return None
+
+    @abstractmethod
+    def make(self, task: Task) -> None:
+        """Make and store the label of one frame.
+
+        Raises:
+            ThriftsegError: It cannot be made.
+        """
+
+    def prepare(self) -> LabelStore:
+        """The store, free of what a killed run left behind.
+
+        Raises:
+            LabelStoreError: It holds labels that were made in another way.
+        """
+        store = self._open(None)
+        store.consolidate()
+        store.require_recipe(self.generator, self.arguments)
+        return store
+
+    def _open(self, writer: str | None) -> LabelStore:
+        return LabelStore(self._root, self._source, self.dataset.taxonomy, writer=writer)
+
+
+def raise_failures(results: Sequence[str | None], store: LabelStore, what: str) -> None:
+    """Report the frames whose label could not be made.
+
+    Args:
+        results: What a `StoringJob` returned, for every frame that was to be labelled.
+        store: The store of the others.
+        what: Name of the labels, such as "coarse labels".
+
+    Raises:
+        LabelStoreError: There are such frames.
+    """
+    failures = sorted(result for result in results if result is not None)
+    if failures:
+        raise LabelStoreError(
+            f"{len(failures)} of {len(results)} frames got no {what}",
+            path=store.folder,
+            fix="mend the files below and run the command again; finished labels are kept",
+            detail="\n".join(failures),
+        )
