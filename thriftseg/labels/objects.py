@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-from thriftseg.arrays import BoolArray, Int32Array, UInt8Array, UInt16Array
+from thriftseg.arrays import AnyArray, BoolArray, Int32Array, UInt8Array, UInt16Array
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
@@ -117,19 +117,23 @@ def objects_of(
         raise DatasetError("label and instances differ in size", expected=label.shape, found=instances.shape)
     ids = np.zeros(label.shape, np.uint16)
     objects: list[TrackedObject] = []
+    parts: AnyArray
+    order: dict[int, int | None]
     for train_id in np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE_INDEX]).tolist():
         region = label == train_id
         if unit == "component":
-            parts = _components(region, min_area)
+            parts, order = _components(region, min_area)
         elif unit == "instance" and instances is not None and train_id in thing_ids:
-            parts = _instances(region, instances, train_id)
+            parts, order = _instances(region, instances, train_id)
         else:
-            parts = iter([(None, region)])
-        for instance, mask in parts:
-            if len(objects) == _MOST_OBJECTS:
-                raise DatasetError("too many objects in a label map", expected=f"at most {_MOST_OBJECTS}")
+            parts, order = region.view(np.uint8), {1: None}
+        if len(objects) + len(order) > _MOST_OBJECTS:
+            raise DatasetError("too many objects in a label map", expected=f"at most {_MOST_OBJECTS}")
+        table = np.zeros(int(parts.max()) + 1, np.uint16)
+        for number, instance in order.items():
             objects.append(TrackedObject(len(objects) + 1, train_id, instance))
-            ids[mask] = objects[-1].id
+            table[number] = objects[-1].id
+        ids += table[parts]
     return ObjectMap(ids, tuple(objects))
 
 
@@ -145,23 +149,21 @@ def check_unit(unit: str, min_area: int) -> None:
         raise ConfigError("min_area", expected="at least 1 pixel", found=min_area)
 
 
-def _instances(region: BoolArray, instances: Int32Array, train_id: int) -> Iterator[tuple[int | None, BoolArray]]:
-    """What is left of a class beside its instances, then the instances."""
-    own = np.where(region & (instances // INSTANCES_PER_CLASS == train_id), instances % INSTANCES_PER_CLASS, 0)
-    rest = region & (own == 0)
-    if rest.any():
-        yield None, rest
-    for instance in np.flatnonzero(np.bincount(own.ravel())[1:]) + 1:
-        yield int(instance), own == instance
+def _instances(region: BoolArray, instances: Int32Array, train_id: int) -> tuple[AnyArray, dict[int, int | None]]:
+    """Part numbers of a class, 0 outside of it, and the instance of each: first what has none, then the instances."""
+    own = np.where(instances // INSTANCES_PER_CLASS == train_id, instances % INSTANCES_PER_CLASS, 0)
+    parts = np.where(region, own + 1, 0)
+    numbers = np.flatnonzero(np.bincount(parts.ravel())[1:]) + 1
+    return parts, {number: number - 1 or None for number in numbers.tolist()}
 
 
-def _components(region: BoolArray, min_area: int) -> Iterator[tuple[int | None, BoolArray]]:
+def _components(region: BoolArray, min_area: int) -> tuple[AnyArray, dict[int, int | None]]:
+    """Component numbers, 0 outside of the class, and the place in the order of each that is large enough."""
     _, components, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
         region.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_GRANA
     )
-    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= min_area) + 1
+    large = (np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= min_area) + 1).tolist()
     # The numbering of components is OpenCV's own business, so number them by their first pixel.
     numbers, first_pixels = np.unique(components, return_index=True)
     start = dict(zip(numbers.tolist(), first_pixels.tolist(), strict=True))
-    for instance, number in enumerate(sorted(large.tolist(), key=start.__getitem__), start=1):
-        yield instance, components == number
+    return components, {number: place for place, number in enumerate(sorted(large, key=start.__getitem__), start=1)}
