@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 _ALONE = 1.0
 """Seconds of work before anything is spread: they show how much there is to do."""
 
-_WORTH_SPREADING = 6.0
+_WORTH_SPREADING = 10.0
 """Seconds of remaining work from which processes pay, which take some seconds to start."""
 
 
