@@ -369,17 +369,13 @@ class TestLabelStudio:
         ]
 
     def test_export_of_the_tool(self, content, tmp_path):
-        (image,) = FORMATS["label-studio"].read(write(tmp_path / "project-7.json", content))
+        image, bare = FORMATS["label-studio"].read(write(tmp_path / "project-7.json", content))
         expected = box(ROAD, slice(3, 6), slice(2, 8))
         expected[1:3, 1:4] = CAR
         expected[0, 6:8] = SKY
         np.testing.assert_array_equal(label_of(image), expected)
         assert (image.name, image.size) == ("data/upload/7/3f2a1b0c-000001.png", (6, 8))
-
-    def test_local_files(self, content, tmp_path):
-        content[1]["annotations"] = [{"result": content[0]["annotations"][1]["result"]}]
-        images = FORMATS["label-studio"].read(write(tmp_path / "p.json", content))
-        assert images[1].name == "drive/a b.png"
+        assert (bare.name, bare.shapes, bare.size) == ("drive/a b.png", (), None)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -449,6 +445,14 @@ class TestDavis:
         expected[4] = CAR
         np.testing.assert_array_equal(label_of(image), expected)
         assert image.name == "bear/00004.png"
+
+    @pytest.mark.parametrize("folder", ["Full-Resolution", "."])
+    def test_other_folders(self, root, folder):
+        source, target = root / "Annotations/480p/bear", root / "Annotations" / folder / "bear"
+        target.parent.mkdir(exist_ok=True)
+        source.rename(target)
+        source.parent.rmdir()
+        assert [image.name for image in FORMATS["davis"].read(root)] == ["bear/00004.png"]
 
     def test_sixteen_bits(self, root):
         ids = np.zeros((6, 8), np.uint16)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datamodules.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes, Folder, create
 from thriftseg.datasets.exchange import FORMATS
+from thriftseg.datasets.exchange.records import load_xml
 from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
 from thriftseg.labels.exchange import export_labels, import_labels
@@ -129,15 +131,25 @@ class TestExport:
         back = imported(dataset, tmp_path / "out", "coco", store.root)
         assert back.written == 2
 
-    def test_tracks_end_where_the_next_frame_has_no_label(self, noisy, tmp_path):
+    def test_masks_are_tracks_of_one_frame(self, noisy, tmp_path):
         dataset, store = noisy
         exported(dataset, tmp_path, "cvat-video", source="noise", store=store.root)
         clip = dataset.clips("train")[0]
-        content = (tmp_path / f"{clip.video}.xml").read_text()
-        assert content.count('frame="2" keyframe="1" outside="1"') == content.count("<track ") > 5
-        assert f"<stop_frame>{len(clip.frames) - 1}</stop_frame>" in content
-        positions = {image.position for image in FORMATS["cvat-video"].read(tmp_path / f"{clip.video}.xml")}
-        assert positions == {0, 1}
+        root = load_xml(tmp_path / f"{clip.video}.xml")
+        tracks = [[(int(m.get("frame")), m.get("outside")) for m in track] for track in root.findall("track")]
+        assert {tuple(track) for track in tracks} == {((0, "0"), (1, "1")), ((1, "0"), (2, "1"))}
+        assert len(tracks) == 2 * dataset.taxonomy.num_classes
+        assert root.findtext("meta/task/stop_frame") == str(len(clip.frames) - 1)
+
+    def test_the_last_frame_needs_no_end(self, camvid_root, tmp_path):
+        dataset = CamVid(camvid_root)
+        clip, store = dataset.clips("train")[0], stored(CamVid(camvid_root), tmp_path / "s", "last")
+        label = np.full(dataset.clip_size(clip), 3, np.uint8)
+        store.write(clip.video, max(clip.frames), label, kind=LabelKind.PROPAGATED, generator="test")
+        exported(dataset, tmp_path, "cvat-video", source="last", store=store.root)
+        root = load_xml(tmp_path / f"{clip.video}.xml")
+        assert [mask.get("frame") for mask in root.iter("mask")] == [str(len(clip.frames) - 1)]
+        assert root.find("track/mask").get("rle") == f"0, {label.size}"
 
     def test_images_are_copied_once(self, camvid_root, tmp_path):
         dataset = CamVid(camvid_root)
@@ -205,6 +217,21 @@ class TestExport:
         with pytest.raises(LabelStoreError, match="source 'none' has no label maps for split 'train'"):
             exported(dataset, tmp_path / "x", "coco", source="none", store=store.root)
         assert not (tmp_path / "x").exists()
+
+
+def test_command_line(camvid_root, tmp_path, capsys):
+    shared = ["--dataset", "camvid", "--root", str(camvid_root), "--format", "label-studio", "--store", str(tmp_path)]
+    assert main(["label", "export", *shared, "--out", str(tmp_path / "out"), "--copy_images", "true"]) == 0
+    out = capsys.readouterr().out
+    frames = sum(len(clip.annotated) for clip in CamVid(camvid_root).clips("train"))
+    assert f"{frames} frames of 3 clips written to {tmp_path}/out: tasks.json, label_config.xml" in out
+    back = [*shared, "--path", str(tmp_path / "out/tasks.json"), "--source", "team", "--seconds_per_frame", "90"]
+    assert main(["label", "import", *back]) == 0
+    assert f"{frames} labels written to {tmp_path}/team ({frames * 90 / 3600:.2f} h), 0 were" in capsys.readouterr().out
+    assert main(["label", "import", *back, "--split", "val"]) == 2
+    error = capsys.readouterr().err
+    assert f"{frames} of {frames} images fit no frame of the split" in error
+    assert len(error.strip().splitlines()) == 1
 
 
 class TestImport:
@@ -303,6 +330,32 @@ class TestImport:
         with pytest.raises(DatasetError, match=message):
             imported(dataset, out, "coco", tmp_path / "s")
         assert not (tmp_path / "s").exists()
+
+    def test_file_without_shapes(self, dataset, out, tmp_path):
+        path = out / "annotations.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"annotations": []}))
+        with pytest.raises(DatasetError, match=r"out: no image has any shape; found \d+ images"):
+            imported(dataset, out, "coco", tmp_path / "s")
+
+    def test_an_interrupted_import_goes_on_to_the_same_files(self, dataset, out, tmp_path, monkeypatch):
+        write, calls = LabelStore.write, []
+
+        def interrupted(self, *args, **kwargs):
+            calls.append(args)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return write(self, *args, **kwargs)
+
+        monkeypatch.setattr(LabelStore, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            imported(dataset, out, "coco", tmp_path / "a")
+        monkeypatch.undo()
+        resumed = imported(dataset, out, "coco", tmp_path / "a")
+        whole = imported(dataset, out, "coco", tmp_path / "b")
+        assert (resumed.kept, resumed.written, resumed.cost) == (2, whole.written - 2, whole.cost)
+        manifests = [(tmp_path / name / "mended/manifest.jsonl").read_bytes() for name in "ab"]
+        assert manifests[0] == manifests[1]
 
     def test_renamed_classes(self, dataset, out, tmp_path):
         path = out / "annotations.json"

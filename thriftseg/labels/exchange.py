@@ -317,8 +317,8 @@ def _read(path: Path, format: str) -> list[AnnotatedImage]:
     if path.suffix.lower() == ".zip":
         raise DatasetError("a packed file", path=path, fix="unpack it and pass the folder")
     images = chosen.read(path)
-    if not images:
-        raise DatasetError("no annotated images", path=path)
+    if not any(image.shapes for image in images):
+        raise DatasetError("no image has any shape", path=path, found=f"{len(images)} images")
     return images
 
 

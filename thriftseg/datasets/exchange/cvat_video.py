@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement
 
@@ -26,7 +26,6 @@ from thriftseg.datasets.exchange.cvat import (
 from thriftseg.datasets.exchange.records import (
     AnnotatedImage,
     ExportedFrame,
-    ExportedObject,
     Shape,
     dump_xml,
     load_xml,
@@ -35,7 +34,6 @@ from thriftseg.datasets.exchange.records import (
 from thriftseg.datasets.exchange.regions import PolygonRegion, Region, box_region
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import Taxonomy
-from thriftseg.types import Clip
 
 _STEP = re.compile(r"step\s*=\s*(\d+)")
 
@@ -62,7 +60,7 @@ def read_cvat_video(path: Path) -> list[AnnotatedImage]:
 
 
 def write_cvat_video(folder: Path, frames: Iterable[ExportedFrame], taxonomy: Taxonomy) -> list[Path]:
-    """Write `<video>.xml` per clip with a track per object, and `labels.json` for the labels of the project.
+    """Write `<video>.xml` per clip, with masks as tracks of one frame, and `labels.json` for the project's labels.
 
     Args:
         folder: Target folder.
@@ -155,33 +153,21 @@ def _task_element(frames: Sequence[ExportedFrame], taxonomy: Taxonomy) -> Elemen
     add_labels(task, taxonomy)
     size = SubElement(task, "original_size")
     SubElement(size, "width").text, SubElement(size, "height").text = str(width), str(height)
-    for track_id, (item, masks) in enumerate(sorted(_tracks(frames, clip).items(), key=_track_order)):
-        label = taxonomy.class_names[item.train_id]
-        track = SubElement(root, "track", {"id": str(track_id), "label": label, "source": "auto"})
-        _add_keyframes(track, masks, len(clip.frames))
+    for frame in frames:
+        _add_tracks(root, frame, taxonomy)
     return root
 
 
-def _tracks(frames: Sequence[ExportedFrame], clip: Clip) -> dict[ExportedObject, dict[int, dict[str, str]]]:
-    """Mask attributes of every object by place of the frame in the clip."""
-    place = {number: position for position, number in enumerate(sorted(clip.frames))}
-    tracks: dict[ExportedObject, dict[int, dict[str, str]]] = defaultdict(dict)
-    for frame in frames:
-        for item, mask in frame.masks():
-            tracks[item][place[frame.number]] = mask_attributes(mask)
-    return tracks
-
-
-def _track_order(entry: tuple[ExportedObject, object]) -> tuple[int, int]:
-    return entry[0].train_id, entry[0].instance or 0
-
-
-def _add_keyframes(track: Element, masks: Mapping[int, dict[str, str]], length: int) -> None:
-    """A key frame per mask, and one `outside` where no mask follows at once."""
-    for position, following in pairwise([*sorted(masks), length]):
-        _add_mask(track, position, masks[position], outside=False)
-        if following > position + 1:
-            _add_mask(track, position + 1, masks[position], outside=True)
+def _add_tracks(root: Element, frame: ExportedFrame, taxonomy: Taxonomy) -> None:
+    """A track per mask that ends with its frame: CVAT keeps only the first mask of a track."""
+    numbers = sorted(frame.clip.frames)
+    position = numbers.index(frame.number)
+    for item, mask in frame.masks():
+        head = {"id": str(len(root.findall("track"))), "label": taxonomy.class_names[item.train_id], "source": "auto"}
+        track, attributes = SubElement(root, "track", head), mask_attributes(mask)
+        _add_mask(track, position, attributes, outside=False)
+        if position + 1 < len(numbers):
+            _add_mask(track, position + 1, attributes, outside=True)
 
 
 def _add_mask(track: Element, position: int, attributes: Mapping[str, str], *, outside: bool) -> None:

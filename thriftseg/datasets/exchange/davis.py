@@ -25,15 +25,16 @@ from thriftseg.datasets.images import encode_label_png, read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import Taxonomy, distinct_color
 
-ANNOTATIONS, RESOLUTION, TABLE_FILE = "Annotations", "480p", "objects.json"
+ANNOTATIONS, TABLE_FILE = "Annotations", "objects.json"
 VOID = 255
 """Id of pixels that DAVIS does not score; no object has it."""
 
+_RESOLUTIONS = ("480p", "Full-Resolution")
 _Table = Mapping[str, Mapping[str, str]]
 
 
 def read_davis(path: Path) -> list[AnnotatedImage]:
-    """Read all PNGs.
+    """Read all PNGs of `480p`, else of `Full-Resolution`, else of `Annotations` itself (as in YouTube-VOS).
 
     Args:
         path: The folder of `Annotations`, or that folder.
@@ -50,11 +51,11 @@ def read_davis(path: Path) -> list[AnnotatedImage]:
     table = load_json(table_file)
     with located(table_file, "the class table"):
         table = {video: {str(int(key)): str(name) for key, name in ids.items()} for video, ids in table.items()}
-    resolutions = [folder for folder in sorted(annotations.iterdir()) if folder.is_dir()]
-    files = [(file, folder) for folder in resolutions[:1] for file in sorted(folder.rglob("*.png"))]
+    folder = next((found for name in _RESOLUTIONS if (found := annotations / name).is_dir()), annotations)
+    files = sorted(folder.rglob("*.png"))
     if not files:
-        raise DatasetError("no annotations", path=annotations, expected=f"{RESOLUTION}/<video>/<number>.png")
-    return [_image(file, file.relative_to(folder).as_posix(), table, table_file) for file, folder in files]
+        raise DatasetError("no annotations", path=folder, expected="<video>/<number>.png")
+    return [_image(file, file.relative_to(folder).as_posix(), table, table_file) for file in files]
 
 
 def write_davis(folder: Path, frames: Iterable[ExportedFrame], taxonomy: Taxonomy) -> list[Path]:
@@ -73,7 +74,7 @@ def write_davis(folder: Path, frames: Iterable[ExportedFrame], taxonomy: Taxonom
     for video, group in groupby(frames, key=lambda frame: frame.clip.video):
         ids: dict[ExportedObject, int] = {}
         for frame in group:
-            written.append(folder / ANNOTATIONS / RESOLUTION / video / f"{frame.number:05d}.png")
+            written.append(folder / ANNOTATIONS / _RESOLUTIONS[0] / video / f"{frame.number:05d}.png")
             write_bytes(written[-1], _encode(_ids_of(frame, ids, taxonomy), taxonomy))
         if ids:
             table[video] = {str(number): taxonomy.class_names[item.train_id] for item, number in ids.items()}

@@ -94,8 +94,7 @@ def decode_brush(packed: Sequence[int]) -> UInt8Array:
 def read_label_studio(path: Path) -> list[AnnotatedImage]:
     """Read tasks with brush masks, polygons and rectangles; what comes later in an annotation is in front.
 
-    Of several annotations of a task the last one counts that was not cancelled. Tasks without annotation are left
-    out; predictions are not read.
+    Of several annotations of a task the last one counts that was not cancelled. Predictions are not read.
 
     Args:
         path: The JSON file, or the folder of `tasks.json`.
@@ -113,8 +112,7 @@ def read_label_studio(path: Path) -> list[AnnotatedImage]:
             if "annotations" not in task:
                 raise ValueError("no annotations; export from Label Studio as JSON, not as JSON-MIN")
             kept = [entry for entry in task["annotations"] if not entry.get("was_cancelled")]
-            if kept:
-                images.append(_image(task, kept[-1]["result"], path, f"task {position}"))
+            images.append(_image(task, kept[-1]["result"] if kept else [], path, f"task {position}"))
     return images
 
 

@@ -68,9 +68,9 @@ class AnnotatedImage:
         """
         label = np.full(size, IGNORE_INDEX, np.uint8)
         for shape in sorted(self.shapes, key=lambda shape: shape.z_order):
-            train_id = train_ids[shape.label]
-            for region in shape.regions if train_id is not None else ():
-                region.paint(label, train_id if train_id is not None else IGNORE_INDEX)
+            if (train_id := train_ids[shape.label]) is not None:
+                for region in shape.regions:
+                    region.paint(label, train_id)
         return label
 
 
