@@ -8,11 +8,14 @@ import sys
 import numpy as np
 import pytest
 
+from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datamodules.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes
+from thriftseg.datasets.images import read_label_png, write_label_png
 from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import LabelStoreError
+from thriftseg.labels.click_maps import write_point_maps
 from thriftseg.labels.clicks import generate_clicks, import_clicks, label_clicks, scaled_min_component
 from thriftseg.types import LabelKind
 
@@ -230,3 +233,67 @@ def test_a_killed_run_goes_on_to_the_same_files(camvid_root, tmp_path):
     assert (resumed.clicks, resumed.cost) == (whole.clicks, whole.cost)
     for name in ("clicks.json", "manifest.jsonl"):
         assert (tmp_path / "killed/clicks" / name).read_bytes() == (tmp_path / "whole/clicks" / name).read_bytes()
+
+
+class TestPointMaps:
+    def test_round_trip(self, cityscapes_root, tmp_path, capsys):
+        where = ["label", "clicks", "--dataset=cityscapes", f"--root={cityscapes_root}"]
+        assert main([*where, f"--store={tmp_path / 'a'}", "--point_maps=true"]) == 0
+        folder = tmp_path / "a/clicks/point_maps"
+        assert f"point maps in {folder}" in capsys.readouterr().out
+        assert main([*where, f"--store={tmp_path / 'b'}", f"--import_maps={folder}"]) == 0
+        dataset = Cityscapes(cityscapes_root)
+        made, read = (LabelStore(tmp_path / name, "clicks", dataset.taxonomy) for name in "ab")
+        assert len(made.labels) == 3
+        for clip in dataset.clips("train"):
+            (number,) = clip.annotated
+            points = made.points(clip.video, number)
+            drawn = read_label_png(folder / clip.video / f"{number:06d}.png")
+            assert np.count_nonzero(drawn != 255) == len(points)
+            assert all(drawn[row, column] == train_id for column, row, train_id in points)
+            assert sorted(read.points(clip.video, number)) == sorted(points)
+        costs = [sum((action.cost for action in store.actions.values()), start=0) for store in (made, read)]
+        assert costs[0] == costs[1]
+
+    def test_second_import_keeps_everything_and_other_maps_are_refused(self, camvid_root, tmp_path):
+        dataset = CamVid(camvid_root)
+        label_clicks(dataset, "train", store=tmp_path, progress=False)
+        folder = write_point_maps(dataset, "train", store=tmp_path, progress=False)
+        first = import_clicks(dataset, "train", folder, store=tmp_path, source="read")
+        assert import_clicks(dataset, "train", folder, store=tmp_path, source="read").kept == first.images
+        path = sorted(folder.rglob("*.png"))[0]
+        ids = read_label_png(path).copy()
+        ids[ids != 255] = 255
+        write_label_png(path, ids)
+        with pytest.raises(LabelStoreError, match="made in another way"):
+            import_clicks(dataset, "train", folder, store=tmp_path, source="read")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda ids: ids[:-1], "has another size than the frame; expected 128x64; found 128x63"),
+            (lambda ids: np.full_like(ids, 3), "a common label map in place of a point map"),
+            (lambda ids: np.where(ids == 255, 255, 99).astype(np.uint8), "outside the class table 'camvid'.*found 99"),
+            (None, r"1 of \d+ point maps are missing; expected "),
+        ],
+    )
+    def test_maps_that_are_none(self, camvid_root, tmp_path, change, message):
+        dataset = CamVid(camvid_root)
+        label_clicks(dataset, "train", store=tmp_path, progress=False)
+        folder = write_point_maps(dataset, "train", store=tmp_path, progress=False)
+        path = sorted(folder.rglob("*.png"))[0]
+        if change is None:
+            path.unlink()
+        else:
+            write_label_png(path, change(read_label_png(path)))
+        with pytest.raises(LabelStoreError, match=message):
+            import_clicks(dataset, "train", folder, store=tmp_path, source="read")
+
+    def test_no_clicks_no_maps(self, camvid_root, tmp_path):
+        with pytest.raises(LabelStoreError, match="source 'clicks' has no clicks for split 'train'"):
+            write_point_maps(CamVid(camvid_root), "train", store=tmp_path)
+
+    def test_file_and_maps_together_are_refused(self, camvid_root, tmp_path, capsys):
+        where = ["label", "clicks", "--dataset=camvid", f"--root={camvid_root}"]
+        assert main([*where, "--import_file=a.json", f"--import_maps={tmp_path}"]) == 2
+        assert "clicks come from a file or from point maps" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from thriftseg.cli import label_coarse, label_exchange, label_fill, label_inspect, label_propagate
 from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -38,16 +39,19 @@ def _declare_clicks(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of clicks whose object does not hold its centre")
     parser.add_argument("--cost_model", choices=["polygon", "published"], default="polygon", help="prices the clicks")
     parser.add_argument("--import_file", type=str | None, metavar="JSON", help="read clicks from a file instead")
+    parser.add_argument("--import_maps", type=str | None, metavar="DIR", help="read clicks from point maps instead")
+    parser.add_argument("--point_maps", type=bool, default=False, help="write the clicks as point maps too")
 
 
 def _clicks(args: Namespace) -> int:
-    from thriftseg.labels import import_clicks, label_clicks
+    from thriftseg.labels import import_clicks, label_clicks, write_point_maps
 
+    if args.import_file and args.import_maps:
+        raise ConfigError("clicks come from a file or from point maps", fix="drop --import_file or --import_maps")
     dataset, source = _announced_reader(args), args.source or "clicks"
-    if args.import_file:
-        summary = import_clicks(
-            dataset, args.split, args.import_file, store=args.store, source=source, cost_model=args.cost_model
-        )
+    given = args.import_file or args.import_maps
+    if given:
+        summary = import_clicks(dataset, args.split, given, store=args.store, source=source, cost_model=args.cost_model)
     else:
         summary = label_clicks(
             dataset,
@@ -60,6 +64,9 @@ def _clicks(args: Namespace) -> int:
             workers=args.workers,
         )
     print(summary)
+    if args.point_maps:
+        folder = write_point_maps(dataset, args.split, store=args.store, source=source, workers=args.workers)
+        print(f"point maps in {folder}")
     return 0
 
 

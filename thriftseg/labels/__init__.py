@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thriftseg.labels.agreement import Agreement
+from thriftseg.labels.click_maps import write_point_maps
 from thriftseg.labels.clicks import ClickSummary, generate_clicks, import_clicks, label_clicks
 from thriftseg.labels.coarse import CoarsePolygon, CoarseStyle, CoarseSummary, generate_coarse, label_coarse
 from thriftseg.labels.engine import LabelJob, run_job
@@ -55,6 +56,7 @@ __all__ = [
     "objects_of",
     "plan_propagation",
     "run_job",
+    "write_point_maps",
 ]
 
 _HOMES = {"FillSummary": "fill", "label_fill": "fill"}  # fill imports torch

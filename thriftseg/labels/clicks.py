@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +19,10 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.click_file import Click, click_key, read_click_file
+from thriftseg.datasets.click_file import Click, click_key, digest_of, read_click_file
 from thriftseg.datasets.images import probe_size
 from thriftseg.datasets.label_store import Frame, LabelStore, store_root
+from thriftseg.datasets.point_maps import point_map_path, read_point_map
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.engine import run_job
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip
@@ -216,23 +217,23 @@ def import_clicks(
     source: str = "clicks",
     cost_model: str | CostModel = "polygon",
 ) -> ClickSummary:
-    """Take the clicks of all annotated frames of a split from a public click file.
+    """Take the clicks of all annotated frames of a split from a public click file or a folder of point maps.
 
     Args:
         dataset: The data set.
         split: Its split.
-        path: The JSON file, see `thriftseg.datasets.click_file`.
+        path: The JSON file, see `thriftseg.datasets.click_file`, or the folder, see `thriftseg.datasets.point_maps`.
         store: Folder of the label store; `labels/<dataset>` when absent.
         source: Name of the clicks in the store.
         cost_model: Prices clicks.
 
     Raises:
-        LabelStoreError: The file is damaged, lacks a frame, or has clicks outside a frame.
+        LabelStoreError: A file is damaged, lacks a frame, or has clicks outside a frame.
     """
     path = Path(path)
-    given = read_click_file(path, dataset.taxonomy)
     frames = _annotated(dataset, split)
     keys = [click_key(dataset.name, clip.video, number) for clip, number in frames]
+    given = _read_maps(path, dataset, frames) if path.is_dir() else read_click_file(path, dataset.taxonomy)
     absent = [key for key in keys if key not in given]
     if absent:
         raise LabelStoreError(
@@ -242,15 +243,39 @@ def import_clicks(
             found=f"{len(given)} keys" + (f" such as {next(iter(given))!r}" if given else ""),
         )
     model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     target = _open_store(dataset, store, source)
-    writer = _ClickWriter(target, dataset.name, model, "click file", {"sha256": digest, **_prices(model)})
+    arguments = {"sha256": _digest(path, given), **_prices(model)}
+    writer = _ClickWriter(target, dataset.name, model, "point maps" if path.is_dir() else "click file", arguments)
     for (clip, number), key in zip(frames, keys, strict=True):
         if not target.has(clip.video, number):
             size = probe_size(clip.frames[number])
             _check_inside(given[key], size, key, path)
             writer.add((clip.video, number), given[key], size)
     return writer.finish(frames, [])
+
+
+def _read_maps(folder: Path, dataset: VideoDataset, frames: Sequence[tuple[Clip, int]]) -> dict[str, tuple[Click, ...]]:
+    paths = [point_map_path(folder, clip.video, number) for clip, number in frames]
+    absent = [path for path in paths if not path.is_file()]
+    if absent:
+        raise LabelStoreError(
+            f"{len(absent)} of {len(frames)} point maps are missing",
+            path=folder,
+            expected=absent[0].relative_to(folder),
+        )
+    return {
+        click_key(dataset.name, clip.video, number): read_point_map(
+            path, dataset.taxonomy, probe_size(clip.frames[number])
+        )
+        for (clip, number), path in zip(frames, paths, strict=True)
+    }
+
+
+def _digest(path: Path, given: Mapping[str, Sequence[Click]]) -> str:
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    lines = [f"{key} {digest_of(given[key])}" for key in sorted(given)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class _ClickJob:

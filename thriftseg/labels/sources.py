@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from thriftseg.arrays import UInt8Array
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.label_rows import POINTS, ActionRow, action_id
 from thriftseg.datasets.label_store import LabelStore
+from thriftseg.datasets.point_maps import draw_point_map
 from thriftseg.errors import LabelStoreError
-from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
+from thriftseg.types import Clip, LabelKind
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,7 @@ class LabelSource:
             return self.dataset.read_coarse(clip, number)
         height, width = self.dataset.clip_size(clip)
         if self.store.labels[clip.video, number].kind == POINTS:
-            drawn = np.full((height, width), IGNORE_INDEX, np.uint8)
-            for column, row, train_id in self.store.points(clip.video, number):
-                drawn[row, column] = train_id
-            return drawn
+            return draw_point_map(self.store.points(clip.video, number), height, width)
         stored = self.store.read(clip.video, number, verify=True)
         if stored.shape != (height, width):
             raise LabelStoreError(
