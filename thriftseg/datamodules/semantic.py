@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,13 +25,11 @@ from thriftseg.datamodules.sampling import EpochSampler, OrderedSampler, seeded_
 from thriftseg.datamodules.training import TrainingFrames
 from thriftseg.datamodules.transforms import RandomScaleCrop
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import probe_size
+from thriftseg.datasets.images import keep_freed_memory, probe_size
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import LabelKind
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class SemanticDataModule(LightningDataModule):
@@ -381,19 +377,7 @@ def _shown_mask(shown: Tensor, crop: torch.Size) -> Tensor:
 def _start_worker(worker_id: int) -> None:
     # One worker is one core: threads of OpenCV inside workers would fight over them.
     cv2.setNumThreads(0)
-    _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Let this process reuse the pages of freed images; glibc otherwise returns them and faults them in again.
-
-    That costs up to a fifth of the loading speed at 1024x2048. Other allocators are left alone.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value that glibc takes
-    mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    keep_freed_memory()
 
 
 def _check_counts(**limits: tuple[int, int]) -> None:

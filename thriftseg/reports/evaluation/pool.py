@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import cv2
 
+from thriftseg.datasets.images import keep_freed_memory
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.labels.engine import exit_with_parent, one_opencv_thread
 from thriftseg.progress import progress_bar
@@ -88,6 +89,7 @@ _worker_job: list[Callable[..., object]] = []
 
 def _start_worker(job: Callable[[Task], Result]) -> None:
     cv2.setNumThreads(1)
+    keep_freed_memory()
     _worker_job[:] = [job]
     exit_with_parent()
 
