@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ Result = TypeVar("Result")
 _PATIENCE = timedelta(days=30)
 """How long a process that has finished waits for the others."""
 
-_CHATTY = ("lightning.pytorch", "lightning.fabric")
+_CHATTY = ("lightning.pytorch", "lightning.fabric", "torch.multiprocessing.spawn")
 
 
 class JobModule(LightningModule, Generic[Task, Result]):
@@ -59,6 +60,8 @@ class JobModule(LightningModule, Generic[Task, Result]):
 
     def on_predict_start(self) -> None:
         """Prepare this process."""
+        if self.outboxes:  # the trainer would put off the end that comes when another process has died
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if isinstance(self._job, LabelJob):
             with self._errors_sent():
                 self._job.start(str(self.device), str(self.global_rank) if self.trainer.world_size > 1 else None)
