@@ -16,3 +16,11 @@ def camvid_copy(camvid_root: Path, tmp_path: Path) -> Path:
 def cityscapes_copy(cityscapes_root: Path, tmp_path: Path) -> Path:
     """Cityscapes files that a test may break."""
     return Path(shutil.copytree(cityscapes_root, tmp_path / "cityscapes"))
+
+
+@pytest.fixture(scope="session")
+def sam2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of "sam2.1_hiera_tiny"; use them with a small `image_size`."""
+    from tests.labels.small_sam2 import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("sam2"))

@@ -13,7 +13,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -86,7 +86,7 @@ def resolve_device(device: str) -> torch.device:
         raise ConfigError("no such device", expected="auto, cpu, cuda or cuda:N", found=repr(device)) from error
 
 
-def precision_context(device: torch.device, enabled: bool) -> Any:
+def precision_context(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:
     """A context that computes in bfloat16 on CUDA where that is enabled, and in single precision otherwise."""
     return torch.autocast("cuda", torch.bfloat16) if enabled and device.type == "cuda" else nullcontext()
 

@@ -1,0 +1,129 @@
+"""What a method offers that turns points, boxes and masks into masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.errors import ConfigError
+
+NumCandidates = Literal[1, 3]
+"""Masks per prompt: the best guess, or three guesses where a prompt is ambiguous."""
+
+
+def _no_points() -> Float32Array:
+    return np.zeros((0, 2), np.float32)
+
+
+def _no_flags() -> BoolArray:
+    return np.zeros(0, np.bool_)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is known of one object; at least one of points, box and mask.
+
+    Attributes:
+        points: Points as (x, y) in pixels of the frame, (P, 2) float32.
+        positive: Whether each point lies on the object, (P,) bool.
+        box: Box around the object, (x0, y0, x1, y1) in pixels of the frame.
+        mask_logits: `Candidates.low_res_logits` of an earlier answer to be improved, (h, w) float32.
+
+    Raises:
+        ConfigError: There is nothing, or the shapes do not fit.
+
+    Example:
+        >>> Prompt(box=(4, 4, 20, 12)).points.shape
+        (0, 2)
+    """
+
+    points: Float32Array = field(default_factory=_no_points)
+    positive: BoolArray = field(default_factory=_no_flags)
+    box: tuple[float, float, float, float] | None = None
+    mask_logits: Float32Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.points.shape != (len(self.positive), 2):
+            raise ConfigError(
+                "points of a prompt",
+                expected="(P, 2) points and (P,) flags",
+                found=f"{self.points.shape} and {self.positive.shape}",
+            )
+        if not len(self.points) and self.box is None and self.mask_logits is None:
+            raise ConfigError("empty prompt", expected="points, a box or a mask")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Masks that answer one prompt.
+
+    Attributes:
+        masks: (M, H, W) bool, M = 1 or 3.
+        scores: Quality of each mask as the method sees it, (M,) float32.
+        low_res_logits: Logits of each mask at a size of the method's own, (M, h, w) float32, to be fed back.
+    """
+
+    masks: BoolArray
+    scores: Float32Array
+    low_res_logits: Float32Array
+
+
+class Embedded(Protocol):
+    """A frame that was looked at once and answers any number of prompts."""
+
+    def predict(self, prompts: Sequence[Prompt], candidates: NumCandidates) -> list[Candidates]:
+        """Answer prompts, several at once where the method can.
+
+        Args:
+            prompts: The prompts; each is answered as if it were alone.
+            candidates: Masks per prompt.
+
+        Returns:
+            The masks of each prompt, in the order of the prompts.
+        """
+
+
+class Prompter(Protocol):
+    """Turns prompts into masks.
+
+    One that computes on an accelerator offers `MovesToDevice.to` as well.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the method."""
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Settings that the masks depend on, JSON values only."""
+
+    def embed(self, frame: UInt8Array) -> Embedded:
+        """Look at a frame, which is most of the work.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+        """
+
+
+@runtime_checkable
+class MaskGenerator(Protocol):
+    """Finds masks without prompts."""
+
+    @property
+    def name(self) -> str:
+        """Name of the method."""
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Settings that the masks depend on, JSON values only."""
+
+    def automatic_masks(self, frame: UInt8Array) -> list[BoolArray]:
+        """Masks of whatever is in a frame, each (H, W) bool; they may overlap.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+        """
