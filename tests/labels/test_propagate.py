@@ -14,79 +14,9 @@ from thriftseg.datamodules.mixture import Mixture
 from thriftseg.datasets import CamVid, Cityscapes
 from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.labels import FlowPropagator, label_propagate, objects_of
+from thriftseg.labels import FlowPropagator, label_propagate
 from thriftseg.labels.propagation_plan import plan_propagation
 from thriftseg.types import Clip, LabelKind
-
-
-def moving_texture(frames: int, step: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
-    """A texture that moves `step` pixels to the right per frame."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 255, (height // 4, (width + frames * abs(step)) // 4 + 1, 3))
-    wide = np.kron(coarse, np.ones((4, 4, 1))).astype(np.uint8)
-    start = frames * step
-    return [wide[:, start - i * step : start - i * step + width].copy() for i in range(frames)]
-
-
-class TestFlowPropagator:
-    def test_follows_the_motion(self):
-        frames = moving_texture(4, 3)
-        label = np.zeros((64, 96), np.uint8)
-        label[20:40, 30:50] = 5
-        objects = objects_of(label)
-        for step, result in enumerate(FlowPropagator().propagate(objects, frames), start=1):
-            moved = np.zeros_like(label)
-            moved[20:40, 30 + 3 * step : 50 + 3 * step] = 5
-            found = objects.to_label(result.ids)
-            kept = found != 255
-            assert (found == moved)[kept].mean() > 0.99
-            assert kept[10:54, 20:80].mean() > 0.9
-
-    def test_what_enters_the_image_is_ignored(self):
-        results = FlowPropagator().propagate(objects_of(np.zeros((64, 96), np.uint8)), moving_texture(4, 6))
-        last = list(results)[-1]
-        assert (last.ids[:, :12] == 0).mean() > 0.95
-        assert last.confidence == pytest.approx((last.ids != 0).mean())
-
-    def test_scores_are_the_reliable_shares(self):
-        label = np.full((64, 96), 255, np.uint8)
-        label[:, :8], label[20:40, 30:50] = 1, 4
-        frames = moving_texture(4, 6)
-        frames.reverse()  # everything moves to the left, so object 1 leaves
-        *_, last = FlowPropagator().propagate(objects_of(label), frames)
-        assert last.scores.keys() <= {1, 2}
-        assert last.scores[2] > 0.95
-        assert not (last.ids == 1).any()
-
-    def test_void_stays_void(self):
-        frames = moving_texture(1, 1) * 2
-        label = np.full((64, 96), 255, np.uint8)
-        label[0, 0] = 3
-        (result,) = FlowPropagator().propagate(objects_of(label), frames)
-        assert (result.ids.ravel()[1:] == 0).all()
-        assert result.confidence == 1.0
-
-    def test_frames_are_read_one_by_one(self):
-        read = []
-
-        def frames():
-            for number, frame in enumerate(moving_texture(5, 1)):
-                read.append(number)
-                yield frame
-
-        steps = FlowPropagator().propagate(objects_of(np.zeros((64, 96), np.uint8)), frames())
-        next(steps)
-        assert read == [0, 1]
-
-    def test_beats_direct_flow_on_long_ways(self):
-        frames = moving_texture(9, 4)
-        label = (np.arange(96) // 8 % 2).astype(np.uint8)[None].repeat(64, axis=0)
-        truth = np.roll(label, 32, axis=1)
-        objects = objects_of(label)
-        *_, chained = FlowPropagator().propagate(objects, frames)
-        (direct,) = FlowPropagator().propagate(objects, [frames[0], frames[-1]])
-        right = [(objects.to_label(result.ids) == truth)[:, 40:].mean() for result in (chained, direct)]
-        assert right[0] > right[1] + 0.2
 
 
 def make_clip(frames, labels, step: int = 1) -> Clip:

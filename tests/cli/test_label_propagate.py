@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from thriftseg.cli.main import main
+from thriftseg.costs import CostModel
+from thriftseg.datasets import CamVid, Cityscapes
+from thriftseg.datasets.label_store import LabelStore
+
+
+def propagate(root: Path, store: Path, *options: str, dataset: str = "cityscapes", offsets: str = "-1,1") -> int:
+    given = ["--dataset", dataset, "--root", str(root), "--store", str(store), f"--offsets={offsets}"]
+    return main(["label", "propagate", *given, "--accelerator", "cpu", *options])
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("│ \n").split("│")]
+
+
+def test_tables_of_cost_and_quality(camvid_root, tmp_path, capsys):
+    options = ["--split", "val", "--annotated_every", "2", "--on_missing", "skip", "--method", "nearest"]
+    assert propagate(camvid_root, tmp_path, *options, dataset="camvid", offsets="1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    dataset, model = CamVid(camvid_root), CostModel.named("polygon")
+    starts = [(clip, n) for clip in dataset.clips("val") for n in clip.annotated[::2]]
+    starts = [(clip, n) for clip, n in starts if clip.number_at(n, 1) in clip.frames]
+    hours = sum(model.manual_frame("camvid", dataset.read_label(*start)).hours for start in starts)
+    totals = next(cells(line) for line in lines if line.startswith("│"))
+    assert totals[:4] == [str(len(starts)), "0", "0", "0"]
+    assert totals[-1] == f"{hours:.2f} h"
+    (quality,) = [cells(line) for line in lines if line.startswith("│ 1 ")]
+    assert 0.3 < float(quality[1]) <= float(quality[2]) < 1
+
+
+def test_failures_are_listed_after_the_table(cityscapes_root, tmp_path, capsys):
+    import shutil
+
+    root = shutil.copytree(cityscapes_root, tmp_path / "data")
+    clip = Cityscapes(root).clips("train")[0]
+    clip.frames[6].write_bytes(b"no image")
+    assert propagate(root, tmp_path / "s") == 2
+    out, err = capsys.readouterr()
+    assert next(cells(line) for line in out.splitlines() if line.startswith("│"))[:3] == ["5", "0", "1"]
+    assert "1 of 6 labels could not be made" in err
+    assert f"{clip.video}/000006 (from frame 5)" in err
+
+
+def test_objects_of_stm(cityscapes_root, tmp_path):
+    from thriftseg.zoo import STM, save_weights
+
+    torch.manual_seed(0)
+    save_weights(STM("resnet18", decoder_channels=8), tmp_path / "stm.safetensors")
+    options = ["--method", "stm", "--weights", str(tmp_path / "stm.safetensors"), "--settings", '{"memory_every": 2}']
+    objects = ["--object_unit", "instance", "--save_objects", "true"]
+    assert propagate(cityscapes_root, tmp_path / "s", *options, *objects) == 0
+    store = LabelStore(tmp_path / "s", "stm", Cityscapes().taxonomy)
+    assert len(store.labels) == 6
+    for (video, number), row in store.labels.items():
+        assert row.arguments["memory_every"] == 2
+        assert row.arguments["object_unit"] == "instance"
+        assert store.object_log.path_of_ids(video, number).is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--flow_weights", "x.pth"], "DIS has no weights"),
+        (["--weights", "x"], "--method flow does not take --weights"),
+        (["--method", "nearest", "--settings", '{"a": 1}'], "--method nearest does not take --settings"),
+        (["--method", "stm"], "stm needs weights"),
+        (["--method", "stm", "--weights", "absent.safetensors"], "absent.safetensors"),
+        (["--workers", "2", "--devices", "2"], "--workers are processes on the CPU"),
+        (["--object_unit", "instance", "--min_area", "-3"], "min_area; expected at least 1 pixel"),
+    ],
+)
+def test_bad_options(cityscapes_root, tmp_path, capsys, options, message):
+    assert propagate(cityscapes_root, tmp_path, *options) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.labels import FlowPropagator, NearestPropagator, create_propagator, objects_of
+from thriftseg.labels.propagators import MovesToDevice
+from thriftseg.zoo import STM, ObjectTracker, create_model, save_weights
+
+
+def moving_texture(frames: int, step: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
+    """A texture that moves `step` pixels to the right per frame."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (height // 4, (width + frames * abs(step)) // 4 + 1, 3))
+    wide = np.kron(coarse, np.ones((4, 4, 1))).astype(np.uint8)
+    start = frames * step
+    return [wide[:, start - i * step : start - i * step + width].copy() for i in range(frames)]
+
+
+class TestFlowPropagator:
+    def test_follows_the_motion(self):
+        frames = moving_texture(4, 3)
+        label = np.zeros((64, 96), np.uint8)
+        label[20:40, 30:50] = 5
+        objects = objects_of(label)
+        for step, result in enumerate(FlowPropagator().propagate(objects, frames), start=1):
+            moved = np.zeros_like(label)
+            moved[20:40, 30 + 3 * step : 50 + 3 * step] = 5
+            found = objects.to_label(result.ids)
+            kept = found != 255
+            assert (found == moved)[kept].mean() > 0.99
+            assert kept[10:54, 20:80].mean() > 0.9
+
+    def test_what_enters_the_image_is_ignored(self):
+        results = FlowPropagator().propagate(objects_of(np.zeros((64, 96), np.uint8)), moving_texture(4, 6))
+        last = list(results)[-1]
+        assert (last.ids[:, :12] == 0).mean() > 0.95
+        assert last.confidence == pytest.approx((last.ids != 0).mean())
+
+    def test_scores_are_the_reliable_shares(self):
+        label = np.full((64, 96), 255, np.uint8)
+        label[:, :8], label[20:40, 30:50] = 1, 4
+        frames = moving_texture(4, 6)
+        frames.reverse()  # everything moves to the left, so object 1 leaves
+        *_, last = FlowPropagator().propagate(objects_of(label), frames)
+        assert last.scores.keys() <= {1, 2}
+        assert last.scores[2] > 0.95
+        assert not (last.ids == 1).any()
+
+    def test_void_stays_void(self):
+        frames = moving_texture(1, 1) * 2
+        label = np.full((64, 96), 255, np.uint8)
+        label[0, 0] = 3
+        (result,) = FlowPropagator().propagate(objects_of(label), frames)
+        assert (result.ids.ravel()[1:] == 0).all()
+        assert result.confidence == 1.0
+
+    def test_frames_are_read_one_by_one(self):
+        read = []
+
+        def frames():
+            for number, frame in enumerate(moving_texture(5, 1)):
+                read.append(number)
+                yield frame
+
+        steps = FlowPropagator().propagate(objects_of(np.zeros((64, 96), np.uint8)), frames())
+        next(steps)
+        assert read == [0, 1]
+
+    def test_beats_direct_flow_on_long_ways(self):
+        frames = moving_texture(9, 4)
+        label = (np.arange(96) // 8 % 2).astype(np.uint8)[None].repeat(64, axis=0)
+        truth = np.roll(label, 32, axis=1)
+        objects = objects_of(label)
+        *_, chained = FlowPropagator().propagate(objects, frames)
+        (direct,) = FlowPropagator().propagate(objects, [frames[0], frames[-1]])
+        right = [(objects.to_label(result.ids) == truth)[:, 40:].mean() for result in (chained, direct)]
+        assert right[0] > right[1] + 0.2
+
+    def test_more_than_255_objects(self):
+        frames = moving_texture(3, 2)
+        label = np.full((64, 96), 255, np.uint8)
+        label[::3, ::3] = 7
+        objects = objects_of(label, unit="component", min_area=1)
+        assert len(objects.objects) == 22 * 32
+        *_, last = FlowPropagator().propagate(objects, frames)
+        assert last.ids.dtype == np.uint16
+        np.testing.assert_array_equal(last.ids[30, 34:64:3], objects.ids[30, 30:60:3])
+
+
+class TestNearest:
+    def test_copies(self):
+        label = np.zeros((64, 96), np.uint8)
+        label[:, 50:] = 255
+        objects = objects_of(label)
+        results = list(NearestPropagator().propagate(objects, moving_texture(3, 2)))
+        assert [(objects.to_label(result.ids) == label).all() for result in results] == [True, True]
+
+
+def small_stm() -> STM:
+    torch.manual_seed(0)
+    return STM("resnet18", decoder_channels=8).eval()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stm") / "small.safetensors"
+    save_weights(small_stm(), path)
+    return path
+
+
+def three_objects() -> np.ndarray:
+    label = np.full((64, 96), 255, np.uint8)
+    label[10:30, 10:40], label[30:50, 30:60], label[5:20, 60:90] = 2, 5, 9
+    return label
+
+
+class TestSTM:
+    def test_equals_the_tracker(self, weights):
+        frames = moving_texture(5, 2)
+        objects = objects_of(three_objects())
+        tracker = ObjectTracker(small_stm())
+        tensors = [torch.from_numpy(frame).permute(2, 0, 1).float() / 255 for frame in frames]
+        tracker.step(tensors[0], torch.from_numpy(objects.ids.astype(np.int64)))
+        expected = [tracker.step(tensor).numpy() for tensor in tensors[1:]]
+        found = list(create_propagator("stm", weights=weights).propagate(objects, frames))
+        assert len(found) == 4
+        for step, ids in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(step.ids, ids)
+            assert step.scores.keys() == set(np.unique(ids)) - {0}
+            assert all(0.25 < score <= 1 for score in [step.confidence, *step.scores.values()])
+        assert any((step.ids > 0).any() for step in found)
+
+    def test_every_call_starts_afresh(self):
+        frames, objects = moving_texture(4, 2), objects_of(three_objects())
+        propagator = create_propagator("stm", weights=small_stm())
+        first = list(propagator.propagate(objects, frames))
+        list(propagator.propagate(objects, frames[::-1]))
+        for one, other in zip(first, propagator.propagate(objects, frames), strict=True):
+            np.testing.assert_array_equal(one.ids, other.ids)
+            assert one.scores == other.scores
+
+    def test_arguments_tell_weights_and_memory_apart(self, weights):
+        made = [
+            create_propagator("stm", weights=source, **settings).arguments
+            for source, settings in [
+                (weights, {}),
+                (small_stm(), {}),
+                (STM("resnet18", decoder_channels=8), {}),
+                (weights, {"memory_every": 2, "max_memory_frames": 4}),
+            ]
+        ]
+        assert made[0] == made[1]
+        assert made[0] != made[2]
+        assert {**made[0], "memory_every": 2, "max_memory_frames": 4} == made[3]
+
+    def test_travels_without_the_network_that_its_file_holds(self, weights):
+        propagator = create_propagator("stm", weights=weights)
+        assert isinstance(propagator, MovesToDevice)
+        propagator.to("cpu")
+        message = pickle.dumps(propagator)
+        assert len(message) < 1000
+        assert pickle.loads(message).arguments == propagator.arguments  # noqa: S301
+
+    def test_an_object_of_one_pixel_and_id_255(self):
+        label = np.full((32, 48), 255, np.uint8)
+        label[0:32:2, 0:32:2] = 4
+        objects = objects_of(label, unit="component", min_area=1)
+        assert len(objects.objects) == 256
+        (result,) = create_propagator("stm", weights=small_stm()).propagate(objects, moving_texture(2, 1, 32, 48))
+        assert result.ids.max() <= 256
+
+    def test_faults(self, tmp_path):
+        with pytest.raises(ConfigError, match="stm needs weights"):
+            create_propagator("stm")
+        with pytest.raises(ConfigError, match=r"wrong settings of the propagator 'stm'.*'depth'"):
+            create_propagator("stm", weights=small_stm(), depth=3)
+        with pytest.raises(ConfigError, match="too few memory frames"):
+            _ = create_propagator("stm", weights=small_stm(), max_memory_frames=1).arguments
+        path = tmp_path / "other.safetensors"
+        save_weights(create_model("deeplabv3plus_mobilenetv2", 3, decoder_channels=8), path)
+        with pytest.raises(
+            CheckpointError, match=r"not a network for video object segmentation; .*found DeepLabV3Plus"
+        ):
+            _ = create_propagator("stm", weights=path).arguments
+        path.write_bytes(b"cut")
+        with pytest.raises(CheckpointError, match=r"other\.safetensors"):
+            _ = create_propagator("stm", weights=path).arguments
