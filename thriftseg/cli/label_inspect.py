@@ -99,7 +99,8 @@ def _print(inspection: Inspection, console: Console) -> None:
         compared = sum(entry.agreement is not None for entry in inspection.labels)
         console.print(
             f"agreement with the manual labels of {compared} frames: mIoU {100 * agreement.miou:.1f} % with ignored "
-            f"pixels counted as wrong, {100 * agreement.kept_miou:.1f} % of kept pixels",
+            f"pixels counted as wrong, {100 * agreement.kept_miou:.1f} % of kept pixels; "
+            f"{100 * agreement.ignored_share:.1f} % of the pixels with a class there are ignored here",
             soft_wrap=True,
         )
     if inspection.confidence is not None:
