@@ -10,7 +10,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import flow, loading, losses, metrics, networks, training_step, video_objects
+from benchmarks import flow, loading, losses, metrics, networks, sam2_propagation, training_step, video_objects
 from benchmarks.measure import Item, Outcome
 
 ITEMS = [
@@ -21,6 +21,7 @@ ITEMS = [
     *networks.ITEMS,
     *video_objects.ITEMS,
     *flow.ITEMS,
+    *sam2_propagation.ITEMS,
 ]
 
 
