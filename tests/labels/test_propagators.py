@@ -185,7 +185,7 @@ class TestSTM:
         path = tmp_path / "other.safetensors"
         save_weights(create_model("deeplabv3plus_mobilenetv2", 3, decoder_channels=8), path)
         with pytest.raises(
-            CheckpointError, match=r"not a network for video object segmentation; .*found DeepLabV3Plus"
+            CheckpointError, match=r"not a network for video object .*found DeepLabV3Plus"
         ):
             _ = create_propagator("stm", weights=path).arguments
         path.write_bytes(b"cut")
