@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli import label_coarse, label_exchange, label_fill, label_inspect, label_propagate
+from thriftseg.cli import label_coarse, label_exchange, label_fill, label_inspect, label_propagate, label_refine
 from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.cli.reader import add_reader_arguments, reader_of
 from thriftseg.errors import ConfigError
@@ -79,6 +79,7 @@ def _announced_reader(args: Namespace) -> VideoDataset:
 ACTIONS = {
     "clicks": Action(_declare_clicks, _clicks, "one click per object or region, from label maps or a file"),
     "propagate": Action(label_propagate.declare, label_propagate.run, "carry manual labels to neighbouring frames"),
+    "refine": Action(label_refine.declare, label_refine.run, "make coarse labels finer with masks of points"),
     "export": label_exchange.EXPORT,
     "import": label_exchange.IMPORT,
     "coarse": Action(label_coarse.declare, label_coarse.run, "coarse polygons drawn inside the objects of label maps"),

@@ -7,13 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from thriftseg.arrays import AnyArray, Int32Array, UInt8Array
 from thriftseg.datasets.images import probe_size, read_frame, read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Clip
+
+if TYPE_CHECKING:
+    from thriftseg.datasets.polygons import Regions
 
 
 def resolve_root(dataset: str, root: str | Path | None, customary: str | None = None) -> tuple[Path, str]:
@@ -133,6 +136,14 @@ class VideoDataset(ABC):
 
     def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
         """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k`, 0 = none; `None` where there are none."""
+        return None
+
+    def read_coarse_regions(self, clip: Clip, number: int) -> Regions | None:
+        """The regions that a coarse label was drawn from; `None` where there is only a map."""
+        return None
+
+    def read_coarse_instances(self, clip: Clip, number: int) -> Int32Array | None:
+        """Instance ids of a coarse label, as from `read_instances`; `None` where there are none."""
         return None
 
     def clip_size(self, clip: Clip) -> tuple[int, int]:

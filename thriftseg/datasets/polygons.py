@@ -112,6 +112,35 @@ def draw_instances(file: PolygonFile, taxonomy: Taxonomy) -> Int32Array:
     return instances
 
 
+@dataclass(frozen=True)
+class Regions:
+    """The visible parts of the regions of an image.
+
+    Attributes:
+        index: (H, W) int32; k where the k-th region, counted from 1 in drawing order, is in front, 0 where none is.
+        train_ids: Class of each region, 255 for ignored ones.
+        groups: Whether each region is a group of objects.
+    """
+
+    index: Int32Array
+    train_ids: tuple[int, ...]
+    groups: tuple[bool, ...]
+
+
+def draw_regions(file: PolygonFile, taxonomy: Taxonomy) -> Regions:
+    """Draw which region is in front at each pixel.
+
+    Raises:
+        DatasetError: A label is not in the class table.
+    """
+    index = np.zeros((file.height, file.width), dtype=np.int32)
+    regions = list(_drawn(file, taxonomy))
+    for place, (polygon, _, _) in enumerate(regions, start=1):
+        cv2.fillPoly(index, [polygon.points], place)
+    train_ids = tuple(train_id for _, train_id, _ in regions)
+    return Regions(index, train_ids, tuple(group for _, _, group in regions))
+
+
 class PolygonDataset(VideoDataset):
     """A data set whose label and instance maps are PNGs of raw ids, or are drawn from polygons where there are none.
 
@@ -124,6 +153,28 @@ class PolygonDataset(VideoDataset):
         Groups and objects of ignored classes count as none.
         """
         path = clip.instances.get(number)
+        if path is None:
+            return None
+        instances = self._decode_instances(path)
+        self._check_size(clip, instances, path)
+        return instances
+
+    def read_coarse_regions(self, clip: Clip, number: int) -> Regions | None:
+        """The polygons behind a coarse label, from its file or one beside it.
+
+        Raises:
+            DatasetError: The file is damaged or of another size than the frame.
+        """
+        path = _beside(clip.coarse.get(number), "_polygons.json")
+        if path is None:
+            return None
+        regions = draw_regions(read_polygons(path), self.taxonomy)
+        self._check_size(clip, regions.index, path)
+        return regions
+
+    def read_coarse_instances(self, clip: Clip, number: int) -> Int32Array | None:
+        """Instance ids of a coarse label, from a PNG beside it."""
+        path = _beside(clip.coarse.get(number), "_instanceIds.png")
         if path is None:
             return None
         instances = self._decode_instances(path)
@@ -145,6 +196,14 @@ class PolygonDataset(VideoDataset):
         train_ids = self.taxonomy.to_train_ids(np.where(single, raw_class, ignored), path)
         ids = train_ids.astype(np.int32) * INSTANCES_PER_CLASS + index + 1
         return np.where(single & (train_ids != IGNORE_INDEX), ids, 0)
+
+
+def _beside(label: Path | None, ending: str) -> Path | None:
+    """The file of another kind that belongs to a label file, if there is one."""
+    if label is None:
+        return None
+    path = label.with_name(label.stem.rpartition("_")[0] + ending)
+    return path if path.is_file() else None
 
 
 def _drawn(file: PolygonFile, taxonomy: Taxonomy) -> Iterator[tuple[Polygon, int, bool]]:

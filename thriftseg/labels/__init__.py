@@ -12,9 +12,12 @@ from thriftseg.labels.engine import LabelJob, run_job
 from thriftseg.labels.exchange import ExportSummary, ImportSummary, export_labels, import_labels
 from thriftseg.labels.inspect import InspectedLabel, Inspection, inspect_labels
 from thriftseg.labels.objects import ObjectMap, ObjectUnit, TrackedObject, objects_of
+from thriftseg.labels.prompters import Candidates, Prompt, Prompter, create_prompter
 from thriftseg.labels.propagate import PropagationSummary, UnfinishedError, label_propagate
 from thriftseg.labels.propagation_plan import PropagationPlan, plan_propagation
 from thriftseg.labels.propagators import FlowPropagator, NearestPropagator, Propagated, Propagator, create_propagator
+from thriftseg.labels.refine import RefineSummary, label_refine
+from thriftseg.labels.refinement import RefineRule
 from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agreement",
+    "Candidates",
     "ClickSummary",
     "CoarsePolygon",
     "CoarseStyle",
@@ -36,12 +40,17 @@ __all__ = [
     "NearestPropagator",
     "ObjectMap",
     "ObjectUnit",
+    "Prompt",
+    "Prompter",
     "Propagated",
     "PropagationPlan",
     "PropagationSummary",
     "Propagator",
+    "RefineRule",
+    "RefineSummary",
     "TrackedObject",
     "UnfinishedError",
+    "create_prompter",
     "create_propagator",
     "export_labels",
     "generate_clicks",
@@ -53,6 +62,7 @@ __all__ = [
     "label_coarse",
     "label_fill",
     "label_propagate",
+    "label_refine",
     "objects_of",
     "plan_propagation",
     "run_job",
