@@ -51,7 +51,7 @@ COMMANDS = {
     "test": Command("train", "score a checkpoint on the test split"),
     "predict": Command("predict", "segment a video file or a folder of frames"),
     "evaluate": Command("evaluate", "score a folder of predictions against a folder of true labels"),
-    "label": Command("label", "generate labels from cheaper ones (clicks, propagate)"),
+    "label": Command("label", "make labels from cheaper ones, inspect them, exchange them with annotation tools"),
     "zoo": Command("zoo", "import, list, publish and export networks"),
     "data": Command("data", "check, synthesize or import data; print a mixture and its cost"),
 }

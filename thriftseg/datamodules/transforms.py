@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.datasets.images import resize_frame, resize_label
+from thriftseg.datasets.point_maps import draw_point_map
 from thriftseg.errors import ConfigError
 from thriftseg.flow import flip_flow, scale_flow
 from thriftseg.types import IGNORE_INDEX
@@ -88,10 +89,7 @@ class Geometry:
 
     def point_map(self, points: tuple[Point, ...]) -> UInt8Array:
         """Points drawn as single pixels into an otherwise ignored map (*crop); on one pixel the last point wins."""
-        drawn = np.full(self.crop, IGNORE_INDEX, dtype=np.uint8)
-        for column, row, train_id in self.points(points):
-            drawn[row, column] = train_id
-        return drawn
+        return draw_point_map(self.points(points), *self.crop)
 
     def flow(self, flow: Float32Array, valid: BoolArray | None = None) -> tuple[Float32Array, BoolArray]:
         """Flow (2, H, W) between two frames of the sample, as it is between the augmented frames.

@@ -95,7 +95,7 @@ def plot_by_offset(by_offset: Mapping[int, Agreement], path: str | Path, title: 
     axes.plot(offsets, [part.miou for part in parts], "o-", color="tab:red", label="mIoU, ignored = wrong")
     axes.set(xlabel="offset from the annotated frame", ylabel="share", ylim=(0, 1), title=title)
     axes.grid(axis="y", alpha=0.4)
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=3)
     stream = io.BytesIO()
     figure.savefig(stream, format=suffix, dpi=144)
     write_bytes(path, stream.getvalue())
