@@ -26,7 +26,7 @@ from thriftseg.labels.prompters import (
     SAMPrompter,
     create_prompter,
 )
-from thriftseg.labels.prompters.grabcut import contrast
+from thriftseg.labels.prompters.grabcut import CERTAIN, contrast
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")  # of predictors made by hand
 
@@ -263,8 +263,8 @@ class TestSAM:
 
     def test_arguments_name_the_weights(self, sam, tmp_path):
         other = SAMPrompter(write_sam(tmp_path / "other", seed=1), device="cpu")
-        assert sam.arguments.keys() == {"weights", "sha256", "precision"}
-        assert other.arguments["sha256"] != sam.arguments["sha256"]
+        assert sam.arguments.keys() == {"weights", "mixed_precision"}
+        assert other.arguments["weights"] != sam.arguments["weights"]
         twin = pickle.loads(pickle.dumps(sam))  # noqa: S301 - our own
         assert twin.arguments == sam.arguments
 
@@ -366,6 +366,15 @@ class TestGrabCut:
         (second,) = embedded.predict([points((150, 110), mask_logits=first.low_res_logits[first.scores.argmax()])], 1)
         np.testing.assert_array_equal(first.low_res_logits > 0, first.masks)
         assert iou(second.masks[0], truth) > 0.97
+
+    def test_certain_logits_are_kept(self):
+        image, truth = scene()
+        logits = np.where(truth, np.float32(10), np.float32(-10))
+        logits[100:120, 170:190], logits[105:110, 140:145] = CERTAIN + 1, -CERTAIN - 1
+        (answer,) = GrabCutPrompter().embed(image).predict([Prompt(mask_logits=logits)], 1)
+        assert answer.masks[0][100:120, 170:190].all()
+        assert not answer.masks[0][105:110, 140:145].any()
+        assert iou(answer.masks[0], logits > 0) > 0.97
 
     def test_only_regions_with_a_point_count(self):
         image, truth = scene()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import logging
 import pickle
@@ -23,6 +22,7 @@ from thriftseg.labels.merging import merge_logits
 from thriftseg.labels.objects import ObjectMap, TrackedObject
 from thriftseg.labels.propagators import create_propagator
 from thriftseg.labels.propagators.sam2 import SAM2Propagator, SAM2Tracker, _new_state, _normalise, _resize
+from thriftseg.zoo.weights import weights_digest
 
 pytest.importorskip("sam2")
 
@@ -241,10 +241,9 @@ def test_arguments_name_the_weights(sam2_checkpoint):
     propagator = create_propagator("sam2", weights=str(sam2_checkpoint), image_size=64, device="cpu")
     assert propagator.arguments == {
         "model": "sam2.1_hiera_tiny",
-        "weights": "sam2.1_hiera_tiny.pt",
-        "sha256": hashlib.sha256(sam2_checkpoint.read_bytes()).hexdigest()[:12],
+        "weights": weights_digest(hand_built(image_size=64, checkpoint=sam2_checkpoint)),
         "image_size": 64,
-        "precision": "float32",
+        "mixed_precision": True,
     }
 
 

@@ -9,7 +9,6 @@ compiled part that the wheel of `sam2` does not have, and the predictor would wa
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 
 from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.zoo.weights import weights_digest
 
 INSTALL = "pip install thriftseg[sam]"
 
@@ -36,7 +36,8 @@ class SAM2Model:
     Attributes:
         predictor: `sam2.sam2_video_predictor.SAM2VideoPredictor`, in evaluation mode, on the CPU; it serves as the
             model of `sam2.sam2_image_predictor.SAM2ImagePredictor` as well.
-        identity: What tells it from others, JSON values only: name of the model, its weights, size of its input.
+        identity: What tells it from others, JSON values only: name of the model, digest of its weights, size of its
+            input.
     """
 
     predictor: Any
@@ -68,7 +69,7 @@ def build_sam2(weights: str | Path | None, model: str | None = None, image_size:
             config, device="cpu", apply_postprocessing=False, hydra_overrides_extra=size_overrides(image_size)
         )
     _load(predictor, path, name)
-    identity = {"model": name, "weights": path.name, "sha256": _digest(path), "image_size": predictor.image_size}
+    identity = {"model": name, "weights": weights_digest(predictor), "image_size": predictor.image_size}
     return SAM2Model(predictor.requires_grad_(False), identity)
 
 
@@ -178,8 +179,3 @@ def _load(predictor: Any, path: Path, name: str) -> None:
             fix="name the model that the checkpoint belongs to",
         )
     predictor.load_state_dict(weights)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:12]

@@ -31,10 +31,10 @@ Window = tuple[slice, slice]
 class GrabCutPrompter:
     """GrabCut in a window around each prompt: two colour models and a graph cut, without any training.
 
-    Points are certain within a pixel, and so are logits of a mask beyond 15. What is likely the object at the start is the mask, the inside of the box, or
-    else a disc around each positive point; outside of the box, and at the rim of the window, is background. With
-    positive points, only regions that hold one of them count. The three candidates look at windows with half, the
-    same and twice the margin.
+    Points are certain within a pixel, and so are logits of a mask beyond 15. What is likely the object at the start is
+    the mask, the inside of the box, or else a disc around each positive point; outside of the box, and at the rim of
+    the window, is background. With positive points, only regions that hold one of them count. The three candidates
+    look at windows with half, the same and twice the margin.
 
     The score is the contrast of the mask: the mean, over its outline, of the colour difference across it (of the
     channel with the largest), from 0 to 1; 0 for an empty mask. Logits are 10 inside and -10 outside, at the size of

@@ -10,7 +10,6 @@ fine-tuned ones, from a folder or the hub.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -33,6 +32,7 @@ from thriftseg.labels.prompters.batches import (
 )
 from thriftseg.labels.prompters.protocol import Candidates, NumCandidates, Prompt
 from thriftseg.labels.sam2_models import precision_context, resolve_device
+from thriftseg.zoo.weights import weights_digest
 
 INSTALL = "pip install thriftseg[hf]"
 
@@ -63,7 +63,7 @@ class SAMPrompter:
         self._settings: dict[str, Any] = {"weights": weights, "device": device, "mixed_precision": mixed_precision}
         self._mixed, self._device = mixed_precision, resolve_device(device)
         self._network, self._processor = _load(weights)
-        self._identity = {"weights": Path(str(weights)).name, "sha256": _digest(self._network)}
+        self._digest = weights_digest(self._network)
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(type(self), **self._settings), ()
@@ -71,8 +71,7 @@ class SAMPrompter:
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the masks depend on."""
-        half = self._mixed and self._device.type == "cuda"
-        return {**self._identity, "precision": "bfloat16" if half else "float32"}
+        return {"weights": self._digest, "mixed_precision": self._mixed}
 
     def to(self, device: str) -> None:
         """Compute on a device from now on; see `MovesToDevice.to`."""
@@ -180,11 +179,3 @@ def _without_chatter(settings: Any) -> Iterator[None]:
         settings.set_verbosity(verbosity)
         if bar:
             settings.enable_progress_bar()
-
-
-def _digest(network: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]

@@ -94,8 +94,7 @@ class SAM2Prompter:
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the masks depend on."""
-        half = self._mixed and self._device.type == "cuda"
-        return {**self._model.identity, "precision": "bfloat16" if half else "float32", **self._automatic}
+        return {**self._model.identity, "mixed_precision": self._mixed, **self._automatic}
 
     def to(self, device: str) -> None:
         """Compute on a device from now on; see `MovesToDevice.to`."""

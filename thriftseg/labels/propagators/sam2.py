@@ -90,8 +90,7 @@ class SAM2Propagator:
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the labels depend on."""
-        half = self._mixed and self._device.type == "cuda"
-        return {**self._model.identity, "precision": "bfloat16" if half else "float32"}
+        return {**self._model.identity, "mixed_precision": self._mixed}
 
     def to(self, device: str) -> None:
         """Compute on a device from now on; see `MovesToDevice.to`."""
