@@ -63,12 +63,13 @@ def build_sam2(weights: str | Path | None, model: str | None = None, image_size:
         raise ConfigError("image_size of SAM 2", expected=f"a multiple of {_STRIDE}", found=image_size)
     library = _import_sam2()
     name, config, path = _locate(library, weights, model)
+    state = _read(path)
     with torch.random.fork_rng(devices=()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about flash attention on old devices, which is no fault
         predictor = library.build_sam2_video_predictor(
             config, device="cpu", apply_postprocessing=False, hydra_overrides_extra=size_overrides(image_size)
         )
-    _load(predictor, path, name)
+    _load(predictor, state, path, name)
     identity = {"model": name, "weights": weights_digest(predictor), "image_size": predictor.image_size}
     return SAM2Model(predictor.requires_grad_(False), identity)
 
@@ -158,19 +159,23 @@ def size_overrides(image_size: int | None) -> list[str]:
     ]
 
 
-def _load(predictor: Any, path: Path, name: str) -> None:
+def _read(path: Path) -> Mapping[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a parser fed with arbitrary bytes can fail in any way
         raise CheckpointError(
             "not a checkpoint, or cut short", path=path, found=f"{path.stat().st_size} bytes", fix="fetch it again"
         ) from error
-    weights = state.get("model") if isinstance(state, dict) else None
-    if not isinstance(weights, dict):
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict):
         raise CheckpointError("holds no weights of SAM 2", path=path, expected="an entry 'model' with tensors by name")
+    return state
+
+
+def _load(predictor: Any, state: Mapping[str, Any], path: Path, name: str) -> None:
     own = predictor.state_dict()
-    wrong = own.keys() ^ weights.keys()
-    wrong |= {key for key in own.keys() & weights.keys() if own[key].shape != getattr(weights[key], "shape", None)}
+    wrong = own.keys() ^ state.keys()
+    wrong |= {key for key in own.keys() & state.keys() if own[key].shape != getattr(state[key], "shape", None)}
     if wrong:
         raise CheckpointError(
             f"no weights of {name}",
@@ -178,4 +183,4 @@ def _load(predictor: Any, path: Path, name: str) -> None:
             found=f"{len(wrong)} entries that are missing, unknown or of another size, such as {min(wrong)}",
             fix="name the model that the checkpoint belongs to",
         )
-    predictor.load_state_dict(weights)
+    predictor.load_state_dict(state)
