@@ -14,7 +14,7 @@ from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels.coarse import label_coarse
 from thriftseg.labels.fill import Prediction, fill_gaps, label_fill
 from thriftseg.types import LabelKind
-from thriftseg.zoo import SemanticNetwork, SlidingWindow
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, create_model
 
 CLASSES = 11
 
@@ -208,6 +208,22 @@ def test_a_second_run_makes_what_is_missing_only(camvid_root, coarse, network):
         network.weigh.bias += 1
     with pytest.raises(LabelStoreError, match="made in another way"):
         fill(camvid_root, network, coarse)
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_files_of_one(camvid_root, tmp_path):
+    dataset = CamVid(camvid_root)
+    torch.manual_seed(0)
+    network = create_model("deeplabv3plus_mobilenetv2", CLASSES, decoder_channels=8)
+    for devices in (1, 2):
+        options = {"store": tmp_path / str(devices), "devices": devices, "accelerator": "cpu", "progress": False}
+        label_coarse(dataset, "train", **options)
+        label_fill(dataset, "train", network, source="coarse", out_source="filled", **options)
+    for source in ("coarse", "filled"):
+        one, two = (LabelStore(tmp_path / name, source, dataset.taxonomy) for name in ("1", "2"))
+        assert two.manifest_path.read_bytes() == one.manifest_path.read_bytes()
+        assert len(two.labels) == sum(len(clip.annotated) for clip in dataset.clips("train"))
+        assert two.verify() == []
 
 
 @pytest.mark.parametrize(
