@@ -8,7 +8,7 @@ import torch
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datasets import CamVid, Cityscapes
-from thriftseg.datasets.label_store import LabelStore
+from thriftseg.datasets.label_store import LabelStore, rows_equal
 
 
 def propagate(root: Path, store: Path, *options: str, dataset: str = "cityscapes", offsets: str = "-1,1") -> int:
@@ -67,6 +67,24 @@ def test_objects_of_stm(cityscapes_root, tmp_path):
         assert row.arguments["memory_every"] == 2
         assert row.arguments["object_unit"] == "instance"
         assert store.object_log.path_of_ids(video, number).is_file()
+
+
+@pytest.mark.slow
+def test_sam2(cityscapes_root, tmp_path):
+    """The true predictor with random weights; how many objects are merged at once changes nothing."""
+    pytest.importorskip("sam2")
+    from tests.labels.small_sam2 import write_checkpoint
+
+    weights = str(write_checkpoint(tmp_path))
+    options = ["--method", "sam2", "--weights", weights, "--settings", '{"image_size": 256}', "--split", "val"]
+    stores = []
+    for size in ("1", "32"):
+        assert propagate(cityscapes_root, tmp_path / size, *options, "--max_objects", size) == 0
+        stores.append(LabelStore(tmp_path / size, "sam2", Cityscapes().taxonomy))
+    assert len(stores[0].labels) == 4
+    assert rows_equal(*stores)
+    assert stores[0].object_log.read() == stores[1].object_log.read()
+    assert all(item.score is not None for items in stores[0].object_log.read().values() for item in items)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.flow import DIS
 from thriftseg.labels import FlowPropagator, NearestPropagator, create_propagator, objects_of
 from thriftseg.labels.propagators import MovesToDevice
 from thriftseg.zoo import STM, ObjectTracker, create_model, save_weights
@@ -91,6 +92,17 @@ class TestFlowPropagator:
         *_, last = FlowPropagator().propagate(objects, frames)
         assert last.ids.dtype == np.uint16
         np.testing.assert_array_equal(last.ids[30, 34:64:3], objects.ids[30, 30:60:3])
+
+    def test_estimator_learns_the_device(self):
+        class Estimator(DIS):
+            device = None
+
+            def to(self, device: str) -> None:
+                self.device = device
+
+        for estimator, device in ((Estimator(), "cpu"), (DIS(), None)):
+            FlowPropagator(estimator).to("cpu")
+            assert getattr(estimator, "device", None) == device
 
 
 class TestNearest:
@@ -184,9 +196,7 @@ class TestSTM:
             _ = create_propagator("stm", weights=small_stm(), max_memory_frames=1).arguments
         path = tmp_path / "other.safetensors"
         save_weights(create_model("deeplabv3plus_mobilenetv2", 3, decoder_channels=8), path)
-        with pytest.raises(
-            CheckpointError, match=r"not a network for video object .*found DeepLabV3Plus"
-        ):
+        with pytest.raises(CheckpointError, match=r"not a network for video object .*found DeepLabV3Plus"):
             _ = create_propagator("stm", weights=path).arguments
         path.write_bytes(b"cut")
         with pytest.raises(CheckpointError, match=r"other\.safetensors"):

@@ -93,6 +93,11 @@ class RAFT:
         settings = ("iterations", "device", "half")
         return partial(type(self), self.weights, **{name: getattr(self, name) for name in settings}), ()
 
+    def to(self, device: str) -> None:
+        """Run `estimate` on a device from now on, where the constructor left the choice open."""
+        if self.device == "auto":
+            self.device = device
+
     def estimate(self, a: UInt8Array, b: UInt8Array) -> Float32Array:
         """Flow between two frames.
 

@@ -17,7 +17,7 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array, UInt16Array
 from thriftseg.flow import DIS, FlowEstimator, compose, consistency_mask_np, warp_labels
 from thriftseg.labels.objects import NO_OBJECT, ObjectMap
-from thriftseg.labels.propagators.protocol import Propagated
+from thriftseg.labels.propagators.protocol import MovesToDevice, Propagated
 
 
 class FlowPropagator:
@@ -49,6 +49,11 @@ class FlowPropagator:
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the labels depend on."""
         return {"estimator": repr(self.estimator), "chained": True, "alpha": self.alpha, "beta": self.beta}
+
+    def to(self, device: str) -> None:
+        """Estimate flow on a device from now on, where the estimator has the choice."""
+        if isinstance(self.estimator, MovesToDevice):
+            self.estimator.to(device)
 
     def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
         """Yield the objects of every frame but the first; see `Propagator.propagate`."""

@@ -54,7 +54,7 @@ class Propagator(Protocol):
 
 @runtime_checkable
 class MovesToDevice(Protocol):
-    """A propagator or prompter that computes on a device of choice."""
+    """A propagator, prompter or flow estimator that computes on a device of choice."""
 
     def to(self, device: str) -> None:
         """Compute on a device from now on.
