@@ -59,6 +59,10 @@ def test_figures_are_those_of_the_metrics(camvid_root, propagated, inspection):
     scores = confusion_scores(matrix)
     assert inspection.agreement.miou == pytest.approx(scores["miou"].item())
     assert inspection.agreement.iou == pytest.approx(scores["iou"].numpy(), nan_ok=True)
+    hits, found = matrix.diagonal(), matrix[:, :-1]
+    assert inspection.agreement.kept_share == pytest.approx((found.sum(1) / matrix.sum(1)).numpy(), nan_ok=True)
+    assert inspection.agreement.precision == pytest.approx((hits / found.sum(0)).numpy(), nan_ok=True)
+    assert inspection.agreement.kept_accuracy == pytest.approx((hits.sum() / found.sum()).item())
     matrix[:, -1] = 0
     assert inspection.agreement.kept_iou == pytest.approx(confusion_scores(matrix)["iou"].numpy(), nan_ok=True)
     assert inspection.agreement.kept_miou > inspection.agreement.miou

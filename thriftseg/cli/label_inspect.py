@@ -87,7 +87,12 @@ def _print(inspection: Inspection, console: Console) -> None:
     agreement = inspection.agreement
     columns = {"share of labels": inspection.class_share}
     if agreement is not None:
-        columns |= {"IoU, ignored = wrong": agreement.iou.tolist(), "IoU of kept pixels": agreement.kept_iou.tolist()}
+        columns |= {
+            "kept": agreement.kept_share.tolist(),
+            "precision": agreement.precision.tolist(),
+            "IoU of kept": agreement.kept_iou.tolist(),
+            "IoU, ignored = wrong": agreement.iou.tolist(),
+        }
     console.print(class_table(inspection.class_names, columns))
     if inspection.by_offset:
         console.print(_offset_table(inspection))
@@ -100,7 +105,8 @@ def _print(inspection: Inspection, console: Console) -> None:
         console.print(
             f"agreement with the manual labels of {compared} frames: mIoU {100 * agreement.miou:.1f} % with ignored "
             f"pixels counted as wrong, {100 * agreement.kept_miou:.1f} % of kept pixels; "
-            f"{100 * agreement.ignored_share:.1f} % of the pixels with a class there are ignored here",
+            f"{100 * (1 - agreement.ignored_share):.1f} % of the pixels with a class there are kept, "
+            f"{100 * agreement.kept_accuracy:.2f} % of those are right",
             soft_wrap=True,
         )
     if inspection.confidence is not None:

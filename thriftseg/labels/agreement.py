@@ -52,6 +52,22 @@ class Agreement:
         return _iou(self.counts, self.counts[:, :-1].sum(axis=1))
 
     @property
+    def kept_share(self) -> Float64Array:
+        """Share of the pixels of each true class that carry a label, (C,); NaN for classes that do not occur."""
+        return _ratio(self.counts[:, :-1].sum(axis=1), self.counts.sum(axis=1))
+
+    @property
+    def precision(self) -> Float64Array:
+        """Share of the pixels labelled as each class that are of it, (C,); NaN for classes that are not found."""
+        return _ratio(np.diagonal(self.counts), self.counts[:, :-1].sum(axis=0))
+
+    @property
+    def kept_accuracy(self) -> float:
+        """Share of the pixels with a label that are right; NaN without any."""
+        kept = self.counts[:, :-1].sum()
+        return float(np.trace(self.counts) / kept) if kept else float("nan")
+
+    @property
     def miou(self) -> float:
         """Mean of `iou` over the classes that occur; NaN without labelled pixels."""
         return _mean(self.iou)
@@ -70,7 +86,11 @@ class Agreement:
 def _iou(counts: Int64Array, true: Int64Array) -> Float64Array:
     hit, found = np.diagonal(counts), counts[:, :-1].sum(axis=0)
     union = true + found - hit
-    return np.where(union > 0, hit / np.maximum(union, 1), np.nan)
+    return _ratio(hit, union)
+
+
+def _ratio(part: Int64Array, whole: Int64Array) -> Float64Array:
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
 def _mean(iou: Float64Array) -> float:

@@ -147,9 +147,15 @@ class Inspection:
 
     def _agreement_json(self, agreement: Agreement) -> dict[str, Any]:
         compared = sum(entry.agreement is not None for entry in self.labels)
+        figures = {
+            "iou": agreement.iou,
+            "kept_iou": agreement.kept_iou,
+            "kept_share": agreement.kept_share,
+            "precision": agreement.precision,
+        }
         per_class = {
-            name: {"iou": _known(iou), "kept_iou": _known(kept)}
-            for name, iou, kept in zip(self.class_names, agreement.iou, agreement.kept_iou, strict=True)
+            name: {figure: _known(values[train_id]) for figure, values in figures.items()}
+            for train_id, name in enumerate(self.class_names)
         }
         return {"labels": compared, **_scores(agreement), "classes": per_class}
 
@@ -283,6 +289,7 @@ def _scores(agreement: Agreement) -> dict[str, float | None]:
     return {
         "miou": _known(agreement.miou),
         "kept_miou": _known(agreement.kept_miou),
+        "kept_accuracy": _known(agreement.kept_accuracy),
         "ignored_share": agreement.ignored_share,
     }
 
