@@ -165,6 +165,17 @@ class TestWarp:
             assert (warped == 9).sum() == 1
         assert not consistency_mask(tensor, torch.zeros_like(tensor))[0, 1, 2]
 
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+    def test_wild_flow_has_finite_gradients(self, value: float) -> None:
+        x = torch.randn(2, 3, 12, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        flow = torch.zeros(2, 2, 12, 16)
+        flow[:, :, 3:5] = value
+        flow.requires_grad_()
+        warped, inside = warp(x, flow)
+        gradients = torch.autograd.grad((warped * inside[:, None]).sum(), (x, flow))
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        torch.testing.assert_close(gradients[0][:, 0], inside.float())
+
     def test_half_precision_input_keeps_its_type_and_position(self) -> None:
         x = torch.arange(4096.0).remainder(64).half().view(1, 1, 1, -1)
         flow = torch.zeros(1, 2, 1, 4096, dtype=torch.float16)

@@ -34,8 +34,9 @@ def _gather_nearest(x: Tensor, column: Tensor, row: Tensor) -> Tensor:
 
 
 def _sample_bilinear(x: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-    """Sample (N, C, H, W) at real positions (N, H, W), clamped to the image."""
+    """Sample (N, C, H, W) at real positions (N, H, W), clamped to the image; NaN counts as 0."""
     height, width = x.shape[-2:]
+    columns, rows = columns.nan_to_num(0.0), rows.nan_to_num(0.0)  # the backward pass would write to unowned memory
     grid = torch.stack([columns * (2 / max(width - 1, 1)) - 1, rows * (2 / max(height - 1, 1)) - 1], dim=-1)
     sampled = F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=True)
     return sampled.to(x.dtype)
