@@ -66,6 +66,13 @@ class LabelLookup:
         self._dataset, self._root, self._planned, self._coarse = dataset, root, planned, coarse
         self.stores: dict[str, LabelStore] = {}
 
+    def is_rejected(self, pick: Pick) -> bool:
+        """Whether a person has rejected the stored label of a pick."""
+        given = pick.source == "manual" or (pick.source == "coarse" and bool(pick.clip.coarse))
+        if given or pick.source in self._planned:
+            return False
+        return (pick.clip.video, pick.number) in self._store(pick.source).reviews.rejected
+
     def sample(self, pick: Pick) -> Sample:
         """Look the label of a pick up.
 
@@ -99,9 +106,7 @@ class LabelLookup:
         return _sample(pick, number, LabelKind.REFINED if coarse else LabelKind.PROPAGATED, actions=(action,))
 
     def _stored(self, pick: Pick, number: int) -> Sample:
-        if pick.source not in self.stores:
-            self.stores[pick.source] = LabelStore(self._root, pick.source, self._dataset.taxonomy)
-        store = self.stores[pick.source]
+        store = self._store(pick.source)
         row = store.labels.get((pick.clip.video, number))
         if row is None or not store.has(pick.clip.video, number):
             raise self._no_label(pick, number, store, row)
@@ -118,6 +123,11 @@ class LabelLookup:
             return _sample(pick, number, LabelKind.CLICKS, points=points, actions=row.parents)
         path = store.path_of(pick.clip.video, number)
         return _sample(pick, number, row.label_kind, label=path, actions=row.parents)
+
+    def _store(self, source: str) -> LabelStore:
+        if source not in self.stores:
+            self.stores[source] = LabelStore(self._root, source, self._dataset.taxonomy)
+        return self.stores[source]
 
     def _no_label(self, pick: Pick, number: int, store: LabelStore, row: LabelRow | None) -> MixtureError:
         found = "no such source" if not store.exists else "no row in its manifest" if row is None else "its row only"

@@ -159,8 +159,10 @@ class Mixture:
     def draw(self, dataset: VideoDataset, split: str) -> MixtureList:
         """Draw the frames of a split, look their labels up and price them.
 
+        Labels that a person has rejected (`thriftseg label review`) are left out.
+
         Raises:
-            MixtureError: See `select`; or a label is not in the store.
+            MixtureError: See `select`; or a label is not in the store, or all of them were rejected.
             LabelStoreError: The store is damaged or of another class table.
             ConfigError: The cost model knows no price for this data set.
         """
@@ -236,10 +238,14 @@ class Mixture:
     def _resolve(self, dataset: VideoDataset, split: str, planned: frozenset[str]) -> MixtureList:
         clips = dataset.clips(split)
         lookup = LabelLookup(dataset, self.store_root(dataset), planned, self.coarse)
-        samples = [lookup.sample(pick) for pick in self.select(clips)]
+        picks = self.select(clips)
+        kept = [pick for pick in picks if not lookup.is_rejected(pick)]
+        if not kept:
+            raise MixtureError("people have rejected all labels of the mixture", path=self.store_root(dataset))
+        samples = [lookup.sample(pick) for pick in kept]
         actions = dict.fromkeys(action for sample in samples for action in sample.actions)
         prices = ActionPricer(dataset, clips, self.cost_model, self.store_root(dataset)).price(actions, lookup.stores)
-        return MixtureList(dataset.name, split, self.cost_model.name, samples, prices)
+        return MixtureList(dataset.name, split, self.cost_model.name, samples, prices, len(picks) - len(kept))
 
 
 def round_half_up(value: float) -> int:

@@ -42,6 +42,7 @@ class MixtureList:
         cost_model: Name of the model that priced the actions.
         samples: The samples, ordered by clip and offset.
         actions: Cost of every human action the samples descend from, by identifier.
+        rejected: Labels left out since a person has rejected them.
     """
 
     dataset: str
@@ -49,6 +50,7 @@ class MixtureList:
     cost_model: str
     samples: Sequence[Sample]
     actions: Mapping[str, AnnotationCost]
+    rejected: int = 0
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -112,6 +114,8 @@ class MixtureList:
             )
             for line in [head, *cells]
         ]
+        if self.rejected:
+            lines.append(f"{self.rejected} rejected labels are left out")
         return "\n".join([f"labels of {self.dataset}/{self.split} (cost model: {self.cost_model})", *lines])
 
     def _sources(self) -> list[str]:

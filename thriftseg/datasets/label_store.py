@@ -4,6 +4,7 @@
     <root>/<source>/clicks.json               labels kept as points (see `thriftseg.datasets.click_file`)
     <root>/<source>/manifest.jsonl            one row per label and per human action
     <root>/<source>/objects.jsonl             what became of tracked objects (see `thriftseg.datasets.object_log`)
+    <root>/<source>/reviews.jsonl             what people decided about labels (see `thriftseg.datasets.review_log`)
 
 A label is written before its row, and each of them in full or not at all: what the manifest lists is there, and a
 killed run goes on where it stopped. Rows carry no time, so two stores are equal when their sets of rows are.
@@ -27,6 +28,7 @@ from thriftseg.datasets.images import encode_label_png, read_label_png
 from thriftseg.datasets.label_rows import POINTS, ActionRow, LabelRow, action_id, parse_row
 from thriftseg.datasets.manifest import Manifest, canonical
 from thriftseg.datasets.object_log import ObjectLog
+from thriftseg.datasets.review_log import ReviewLog, Reviews
 from thriftseg.errors import LabelStoreError
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, LabelKind
@@ -53,6 +55,7 @@ class LabelStore:
 
     Attributes:
         object_log: What became of the objects that labels were made of.
+        review_log: What people decided about the labels.
 
     Raises:
         LabelStoreError: The name of the source cannot be used.
@@ -78,6 +81,8 @@ class LabelStore:
         self.folder = self.root / source
         self._manifest = Manifest(self.folder, writer)
         self.object_log = ObjectLog(self.folder, writer)
+        self.review_log = ReviewLog(self.folder, writer)
+        self._reviews: Reviews | None = None
         self._labels: dict[Frame, LabelRow] | None = None
         self._actions: dict[str, ActionRow] = {}
         self._points: dict[str, tuple[Click, ...]] | None = None
@@ -99,12 +104,25 @@ class LabelStore:
 
     @property
     def labels(self) -> Mapping[Frame, LabelRow]:
-        """Rows of stored labels by video and frame number.
+        """Rows of stored labels by video and frame number, rejected ones included.
 
         Raises:
             LabelStoreError: The manifest is damaged, of another version or of another class table.
         """
         return self._load()
+
+    @property
+    def usable(self) -> Mapping[Frame, LabelRow]:
+        """The same without labels that a person has rejected: what to train on, to show and to build on."""
+        rejected = self.reviews.rejected
+        return {frame: row for frame, row in self.labels.items() if frame not in rejected}
+
+    @property
+    def reviews(self) -> Reviews:
+        """What people decided about the labels."""
+        if self._reviews is None:
+            self._reviews = self.review_log.read()
+        return self._reviews
 
     @property
     def actions(self) -> Mapping[str, ActionRow]:
@@ -155,9 +173,10 @@ class LabelStore:
             space: What the values mean.
 
         Raises:
-            LabelStoreError: The array is no label map of this class table.
+            LabelStoreError: The array is no label map of this class table, or the label is locked.
         """
         path = self.path_of(video, number)
+        self._refuse_locked([(video, number)])
         self._check_label(label, space, path)
         content = encode_label_png(label, self.taxonomy.flat_palette())
         write_bytes(path, content)
@@ -198,7 +217,11 @@ class LabelStore:
             costs: What the clicks of each frame cost.
             sizes: Height and width of each frame.
             arguments: Settings of the generator, JSON values only.
+
+        Raises:
+            LabelStoreError: The label of a frame is locked.
         """
+        self._refuse_locked(points)
         keys = {frame: click_key(dataset, *frame) for frame in points}
         merged = dict(self._click_file()) | {keys[frame]: tuple(clicks) for frame, clicks in points.items()}
         write_bytes(self.click_path, encode_click_file(merged, self.taxonomy))
@@ -296,10 +319,11 @@ class LabelStore:
         self.refresh()
         self._manifest.consolidate(self.rows())
         self.object_log.consolidate()
+        self.review_log.consolidate()
 
     def refresh(self) -> None:
         """Forget what was read, to see rows that other processes have written."""
-        self._labels, self._points = None, None
+        self._labels, self._points, self._reviews = None, None, None
 
     def _load(self) -> dict[Frame, LabelRow]:
         if self._labels is None:
@@ -337,6 +361,14 @@ class LabelStore:
             return row.key in self._click_file() and digest_of(self._click_file()[row.key]) == row.sha256
         path = self._file_of(row)
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+
+    def _refuse_locked(self, frames: Iterable[Frame]) -> None:
+        for video, number in self.reviews.locked.intersection(frames):
+            raise LabelStoreError(
+                f"the label of frame {number} of {video!r} is locked",
+                path=self.path_of(video, number),
+                fix="accept the frame (thriftseg label review), which takes the lock away",
+            )
 
     def _damaged(self, path: Path) -> LabelStoreError:
         return LabelStoreError(

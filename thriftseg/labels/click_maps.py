@@ -39,7 +39,7 @@ def write_point_maps(
         LabelStoreError: The source has no clicks for this split.
     """
     clicks = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
-    frames = [(clip, n) for clip in dataset.clips(split) for n in clip.frames if (clip.video, n) in clicks.labels]
+    frames = [(clip, n) for clip in dataset.clips(split) for n in clip.frames if (clip.video, n) in clicks.usable]
     if not frames:
         raise LabelStoreError(f"source {source!r} has no clicks for split {split!r}", path=clicks.folder)
     job = _PointMapJob(dataset, clicks)

@@ -353,7 +353,7 @@ def _chosen_frames(dataset: VideoDataset, split: str, store: LabelStore | None, 
         keys = [(clip, number) for clip in clips for number in clip.annotated]
         place: Path = dataset.root
     else:
-        rows = [row for row in store.labels.values() if row.kind != POINTS and row.space == "train_id"]
+        rows = [row for row in store.usable.values() if row.kind != POINTS and row.space == "train_id"]
         wanted = {(row.video, row.frame): row for row in rows}
         keys = [(c, n) for c in clips for n in c.frames if (c.video, n) in wanted]
         place = store.folder

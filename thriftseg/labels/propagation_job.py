@@ -114,7 +114,7 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
             return outcome
         outcome.empty = not objects.objects
         if task.annotated in task.targets:
-            self._write(task, task.annotated, label, 1.0, LabelKind.MANUAL)
+            self._store_annotated(task, label, objects)
             outcome.written += 1
         for direction in (1, -1):
             self._walk(task, objects, direction, outcome)
@@ -149,6 +149,9 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
         if frames.fault is not None:
             outcome.failures += [_failure(task, target, frames.fault) for target in sorted(open_targets)]
 
+    def _store_annotated(self, task: PropagationTask, label: UInt8Array, objects: ObjectMap) -> None:
+        self._write(task, task.annotated, label, 1.0, LabelKind.MANUAL)
+
     def _steps(self, objects: ObjectMap, frames: _Frames) -> Iterator[Propagated]:
         if not frames.readable:
             return iter(())
@@ -159,7 +162,7 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
     def _store_step(
         self, task: PropagationTask, objects: ObjectMap, number: int, step: Propagated, outcome: PropagationOutcome
     ) -> None:
-        label, logged = objects.to_label(step.ids), _logged(objects, step)
+        label, logged = objects.to_label(step.ids), logged_objects(objects, step)
         self._store.object_log.write(task.clip.video, number, logged)
         if self._save_objects:
             self._store.object_log.write_ids(task.clip.video, number, step.ids, len(objects.objects))
@@ -185,9 +188,13 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
             kind=kind,
             generator=self.generator,
             arguments=self.arguments,
-            parents=[action_id("manual", self._dataset.name, task.clip.video, task.annotated)],
+            parents=self._parents(task, number),
             confidence=confidence,
         )
+
+    def _parents(self, task: PropagationTask, number: int) -> list[str]:
+        """Human actions that the label of a target descends from."""
+        return [action_id("manual", self._dataset.name, task.clip.video, task.annotated)]
 
 
 class _Frames:
@@ -236,7 +243,8 @@ class _Frames:
         return frame
 
 
-def _logged(objects: ObjectMap, step: Propagated) -> list[LoggedObject]:
+def logged_objects(objects: ObjectMap, step: Propagated) -> list[LoggedObject]:
+    """What became of every object in one frame."""
     pixels = np.bincount(step.ids.ravel(), minlength=len(objects.objects) + 1)
     return [
         LoggedObject(item.id, item.train_id, item.instance, int(pixels[item.id]), _rounded(step.scores, item.id))

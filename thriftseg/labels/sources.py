@@ -59,7 +59,7 @@ class LabelSource:
         return LabelStore(self.root, self.source, self.dataset.taxonomy)
 
     def labels(self, split: str) -> list[SourceLabel]:
-        """The labels of a split, ordered by video and number.
+        """The labels of a split, ordered by video and number; without those that a person has rejected.
 
         Raises:
             LabelStoreError: There are none, or they are object ids.
@@ -120,7 +120,7 @@ class LabelSource:
 
     def _stored(self, clips: list[Clip]) -> list[SourceLabel]:
         by_video = {clip.video: clip for clip in clips}
-        rows = [row for (video, _), row in sorted(self.store.labels.items()) if video in by_video]
+        rows = [row for (video, _), row in sorted(self.store.usable.items()) if video in by_video]
         ids = next((row for row in rows if row.space != "train_id"), None)
         if ids is not None:
             raise LabelStoreError(
