@@ -511,6 +511,16 @@ def test_own_clips_with_their_class_table(folder_root, tmp_path):
     assert run(tmp_path / "street3", labels, "folder", ["miou"], classes=folder_root / "classes.yaml").frames == 3
 
 
+def test_every_label_counts_once_where_all_frames_are_labelled(cityscapes_root, tmp_path):
+    labels = cityscapes_root / "gtFine_sequence/val"
+    rng, pixels = np.random.default_rng(0), 0
+    for path in labels.rglob("*_labelIds.png"):
+        write_label_png(tmp_path / path.name, noisy(rng, read(path), [7, 26]))
+        pixels += int((CITYSCAPES.to_train_ids(read(path)) != 255).sum())
+    report = run(tmp_path, labels, "cityscapes", ["miou"])
+    assert (report.videos, report.frames, int(report.confusion.sum())) == (2, 16, pixels)
+
+
 @pytest.mark.parametrize(("layout", "frames"), [("idd", 2), ("veis", 16)])
 def test_layouts_written_by_the_generator(layout, frames, request, tmp_path):
     root = request.getfixturevalue(f"{layout}_root")
@@ -552,6 +562,19 @@ def test_idd_in_the_classes_of_cityscapes(tmp_path):
 )
 def test_names_tell_the_frame(layout, path, expected):
     assert LAYOUTS[layout].parse(PurePosixPath(path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("labelled", "expected"),
+    [
+        ([294], [("x_000294", -math.inf, math.inf)]),
+        ([19, 49, 300], [("x_000019", 0, 29), ("x_000049", 30, 59), ("x_000300", 281, 310)]),
+        ([0, 1, 2, 100, 120], [("x_000000", -19, 12), ("x_000100", 81, 130)]),
+        ([0, 1, 2], [("x_000000", -math.inf, math.inf)]),
+    ],
+)
+def test_snippets_of_cityscapes_never_overlap(labelled, expected):
+    assert LAYOUTS["cityscapes"].cut("x", labelled) == expected
 
 
 def test_videos_of_camvid_end_at_gaps():

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
@@ -184,12 +185,15 @@ def _cityscapes_frame(path: PurePosixPath) -> FrameName | None:
 
 
 def _cityscapes_stretches(recording: str, labelled: Sequence[int]) -> Iterator[Stretch]:
-    """Snippets around the labelled frames; one snippet may have any length."""
-    for number in labelled:
-        alone = len(labelled) == 1
-        first = -math.inf if alone else number - cityscapes.FRAMES_BEFORE
-        last = math.inf if alone else number + cityscapes.FRAMES_AFTER
-        yield Stretch(f"{recording}_{number:06d}", first, last)
+    """Snippets around the labelled frames, joined where they overlap; one alone may have any length."""
+    reach = cityscapes.FRAMES_BEFORE + cityscapes.FRAMES_AFTER
+    starts = [number for before, number in pairwise([-math.inf, *labelled]) if number - before > reach]
+    if len(starts) == 1:
+        yield Stretch(f"{recording}_{labelled[0]:06d}", -math.inf, math.inf)
+        return
+    ends = [before for before, number in pairwise([*labelled, math.inf]) if number - before > reach]
+    for start, end in zip(starts, ends, strict=True):
+        yield Stretch(f"{recording}_{start:06d}", start - cityscapes.FRAMES_BEFORE, end + cityscapes.FRAMES_AFTER)
 
 
 def _camvid_frame(path: PurePosixPath) -> FrameName | None:
