@@ -5,6 +5,9 @@ in between are compared with the manual ones. Pixels without a label count as wr
 band is 2 px wide; `kept` is the mIoU of the pixels that carry a label.
 
     python -m benchmarks.propagation_quality --root DIR [--methods flow,nearest] [--offsets 1,5,10] [--json FILE]
+
+With `--dataset davis`, DIR is a folder in the layout of DAVIS, and the figure is J, the mean IoU over the frames of an
+object and then over the objects.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ import numpy as np
 import torch
 
 from thriftseg.datasets import VideoDataset, create
+from thriftseg.datasets.images import read_frame, read_label_png
 from thriftseg.datasets.label_store import LabelStore
-from thriftseg.labels import Agreement, label_propagate
+from thriftseg.labels import Agreement, ObjectMap, TrackedObject, create_propagator, label_propagate
+from thriftseg.metrics import object_scores
 from thriftseg.metrics.boundary_iou import boundary_counts, boundary_iou
 
 BAND = 2
@@ -80,6 +85,30 @@ def scores(agreement: Agreement, boundary: np.ndarray) -> dict[str, float]:
     }
 
 
+def measure_objects(root: Path, method: str, offsets: Sequence[int], every: int) -> dict[str, dict[int, float]]:
+    """J by direction and offset, for sequences of objects."""
+    found: dict[tuple[str, int], dict[tuple[str, int], list[float]]] = {}
+    for folder in sorted((root / "Annotations" / "480p").iterdir()):
+        labels = [np.asarray(read_label_png(path)) for path in sorted(folder.glob("*.png"))]
+        frames = sorted((root / "JPEGImages" / "480p" / folder.name).glob("*.jpg"))
+        for start in range(0, len(labels), every):
+            ids = [int(value) for value in np.unique(labels[start]) if value not in (0, 255)]
+            given = np.where(labels[start] == 255, 0, labels[start]).astype(np.uint16)
+            objects = ObjectMap(given, tuple(TrackedObject(value, value, value) for value in ids))
+            for direction, sign in DIRECTIONS.items():
+                way = [i for o in range(max(offsets) + 1) if 0 <= (i := start + sign * o) < len(labels)]
+                steps = create_propagator(method).propagate(objects, (read_frame(frames[i]) for i in way))
+                for offset, (place, step) in enumerate(zip(way[1:], steps, strict=True), start=1):
+                    if offset in offsets:
+                        j, _ = object_scores(step.ids.astype(np.uint8), labels[place].astype(np.uint8), ids)
+                        for value, score in zip(ids, j.tolist(), strict=True):
+                            for name in (direction, "both"):
+                                rows = found.setdefault((name, offset), {})
+                                rows.setdefault((folder.name, value), []).append(score)
+    means = {key: float(np.mean([np.mean(scores) for scores in rows.values()])) for key, rows in found.items()}
+    return {name: {offset: means[name, offset] for offset in offsets} for name in (*DIRECTIONS, "both")}
+
+
 def main() -> None:
     """Measure, print and optionally write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,8 +120,14 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    dataset, offsets = create(args.dataset, args.root), [int(offset) for offset in args.offsets.split(",")]
-    found = {name: measure(dataset, args.split, name, offsets, args.every) for name in args.methods.split(",")}
+    offsets, methods = [int(offset) for offset in args.offsets.split(",")], args.methods.split(",")
+    if args.dataset == "davis":
+        for method in methods:
+            for direction, row in measure_objects(Path(args.root), method, offsets, args.every).items():
+                print(f"{method:8} {direction:9}", " ".join(f"J at {offset}: {j:.3f}" for offset, j in row.items()))
+        return
+    dataset = create(args.dataset, args.root)
+    found = {name: measure(dataset, args.split, name, offsets, args.every) for name in methods}
     print(f"{'method':8} {'direction':9} {'offset':>6}  miou   kept   ignored  boundary-iou")
     for method, directions in found.items():
         for direction, rows in directions.items():
