@@ -168,6 +168,13 @@ class TestFaults:
         with pytest.raises(ConfigError, match="num_classes is out of range"):
             BoundaryIoU(0)
 
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+    def test_width_of_the_functional_core(self, dtype: torch.dtype) -> None:
+        label = torch.full((1, 4, 4), 1, dtype=dtype)
+        for num_classes in (3, 200):  # two ways through the code
+            with pytest.raises(ValueError, match="width of the boundary must be at least 1, found 0"):
+                boundary_counts(label, label, num_classes, width=0)
+
     def test_shapes(self) -> None:
         with pytest.raises(ValueError, match=r"must be \(N, H, W\), found \(4, 4\)"):
             boundary_counts(torch.zeros(4, 4).long(), torch.zeros(4, 4).long(), 2, 1)

@@ -165,11 +165,13 @@ def boundary_counts(
         (3, C) int64: intersection, boundary pixels of the truth, boundary pixels of the prediction.
 
     Raises:
-        ValueError: The shapes differ or are not (N, H, W), or the ids are not integers.
+        ValueError: The shapes differ or are not (N, H, W), the ids are not integers, or the width is below 1.
     """
     check_same_shape(pred, target)
     if pred.ndim != 3:
         raise ValueError(f"pred and target must be (N, H, W), found {tuple(pred.shape)}")
+    if width < 1:
+        raise ValueError(f"width of the boundary must be at least 1, found {width}")
     ignored = None if void == "none" else ignore_index
     if void == "ignore_before":
         no_class = (target == ignore_index) | (target < 0) | (target >= num_classes)
