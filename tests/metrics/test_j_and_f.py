@@ -284,6 +284,11 @@ class TestProtocols:
             score_sequence(video(*[bar(0)] * 3), video(bar(0), bar(3), bar(3)), sequence="bear")
         with pytest.raises(DatasetError, match="the first true frame holds no object"):
             score_sequence(video(bar(3)), video(bar(0)), protocol="davis_unsupervised")
+        binary = video(*[bar(3)] * 3) * 255
+        with pytest.raises(
+            DatasetError, match=r"expected ids from 1 to 254 \(255 is void\); found ids \[0, 255\]; fix:"
+        ):
+            score_sequence(binary, binary)
         with pytest.raises(ValueError, match=r"found \(0, 1, 20\)"):
             score_sequence(video(bar(3))[:0], video(bar(3))[:0])
 

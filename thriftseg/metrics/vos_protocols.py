@@ -71,7 +71,13 @@ def score_sequence(
         raise ValueError(f"pred and target must be (T, H, W) of equal shape, found {pred.shape}, {target.shape}")
     known = _true_objects(target, protocol)
     if protocol.startswith("davis") and not known:
-        raise DatasetError("the first true frame holds no object", path=sequence)
+        raise DatasetError(
+            "the first true frame holds no object",
+            path=sequence,
+            expected=f"ids from 1 to {VOID - 1} ({VOID} is void)",
+            found=f"ids {np.flatnonzero(_ids(target[0])).tolist()}",
+            fix='number the objects from 1 on, or use the protocol "all_frames" if they enter later',
+        )
     if protocol == "davis":
         _check_length(target, sequence)
         pred, target = pred[1:-1], target[1:-1]
