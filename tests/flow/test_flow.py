@@ -243,6 +243,8 @@ class TestDIS:
     def test_wrong_frames(self) -> None:
         with pytest.raises(ValueError, match="same shape"):
             DIS().estimate(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
+        with pytest.raises(ValueError, match="frames must be uint8 from 0 to 255, found float32 and uint8"):
+            DIS().estimate(np.zeros((16, 16, 3), np.float32), np.zeros((16, 16, 3), np.uint8))
 
     def test_threads_and_pickled_copies_agree(self) -> None:
         frames = [np.random.default_rng(seed).integers(0, 256, (48, 64, 3)).astype(np.uint8) for seed in range(5)]

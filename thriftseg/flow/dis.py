@@ -55,7 +55,7 @@ class DIS:
             Flow a -> b, (2, H, W) float32.
 
         Raises:
-            ValueError: The shapes disagree or are not (H, W, 3).
+            ValueError: The shapes disagree or are not (H, W, 3), or the type is not uint8.
         """
         check_frames(a, b)
         if not hasattr(self._per_thread, "estimator"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
 
@@ -57,7 +59,9 @@ def check_frames(a: UInt8Array, b: UInt8Array) -> None:
     """Refuse frames that no flow leads between.
 
     Raises:
-        ValueError: The shapes disagree or are not (H, W, 3).
+        ValueError: The shapes disagree or are not (H, W, 3), or the type is not uint8.
     """
+    if a.dtype != np.uint8 or b.dtype != np.uint8:
+        raise ValueError(f"frames must be uint8 from 0 to 255, found {a.dtype} and {b.dtype}")
     if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
         raise ValueError(f"frames must both have the same shape (H, W, 3), found {a.shape} and {b.shape}")
