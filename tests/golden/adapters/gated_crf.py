@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from thriftseg.losses.gated_crf import GaussianKernel, gated_crf_loss
 
 DOUBLE, SINGLE = 1e-6, 1e-5
 """Relative tolerances; the authors' positions are single precision in either case."""
+
+_LOGITS = re.compile(
+    r"logits = (?P<factor>[\d.]+)\*onehot\((?P<labels>\S+), \d+\) \+ Generator\(PCG64\((?P<seed>\d+)\)\)"
+)
+_VOID = re.compile(r"labels != (\d+)")
 
 
 def serves(golden: Any) -> bool:
@@ -89,14 +95,20 @@ def _seeded(case: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _from_pictures(case: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
-    picture = cv2.cvtColor(cv2.imread(str(folder / "gatedcrf" / "camvid_crop.png")), cv2.COLOR_BGR2RGB)
-    labels = cv2.imread(str(folder / "gatedcrf" / "camvid_crop_labels.png"), cv2.IMREAD_UNCHANGED)
-    noise = np.random.Generator(np.random.PCG64(150)).standard_normal(case["shape_y"])
-    one_hot = np.eye(case["shape_y"][1])[labels].transpose(2, 0, 1)
+    """Inputs made from a picture and its labels by the rules in words."""
+    rules, shape = case["inputs"], case["shape_y"]
+    rule, void = _LOGITS.search(rules["y"]), _VOID.search(rules["mask_src"])
+    if rule is None or void is None:
+        raise ValueError(f"unknown inputs {rules}")
+    path = folder / rules["rgb"].split()[0]
+    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    labels = cv2.imread(str(path.parent / rule["labels"]), cv2.IMREAD_UNCHANGED)
+    noise = np.random.Generator(np.random.PCG64(int(rule["seed"]))).standard_normal(shape)
+    one_hot = np.eye(shape[1])[labels].transpose(2, 0, 1)
     return {
-        "y": _softmax(3 * one_hot + noise),
+        "y": _softmax(float(rule["factor"]) * one_hot + noise),
         "rgb": (picture.transpose(2, 0, 1)[None] / np.float32(255)).astype(np.float32),
-        "mask_src": (labels != 11).astype(np.float32)[None, None],
+        "mask_src": (labels != int(void[1])).astype(np.float32)[None, None],
     }
 
 
