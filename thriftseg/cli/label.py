@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli import label_coarse, label_exchange, label_fill, label_inspect, label_propagate, label_refine
+from thriftseg.cli import (
+    label_coarse,
+    label_exchange,
+    label_fill,
+    label_inspect,
+    label_propagate,
+    label_refine,
+    label_review,
+)
 from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.cli.reader import add_reader_arguments, reader_of
 from thriftseg.errors import ConfigError
@@ -85,4 +93,5 @@ ACTIONS = {
     "coarse": Action(label_coarse.declare, label_coarse.run, "coarse polygons drawn inside the objects of label maps"),
     "fill": Action(label_fill.declare, label_fill.run, "fill ignored pixels of labels with a network's prediction"),
     "inspect": Action(label_inspect.declare, label_inspect.run, "show labels, what they cover, and how good they are"),
+    "review": Action(label_review.declare, label_review.run, "decide about doubtful labels, spread corrections"),
 }

@@ -34,6 +34,18 @@ def action_id(source: str, dataset: str, video: str, number: int) -> str:
     return f"{source}:{dataset}/{video}/{number:06d}"
 
 
+def annotated_frame(action: str) -> tuple[str, int] | None:
+    """Video and native number of the frame that a human action is about, `None` if the identifier does not tell.
+
+    Example:
+        >>> annotated_frame("manual:camvid/0016E5/007959")
+        ('0016E5', 7959)
+    """
+    _, _, frame = action.partition(":")
+    video, _, number = frame.partition("/")[2].rpartition("/")
+    return (video, int(number)) if video and number.isdecimal() else None
+
+
 @dataclass(frozen=True)
 class LabelRow:
     """One stored label.

@@ -7,8 +7,10 @@ stay locked: every row therefore carries how often the label had been made again
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -101,20 +103,19 @@ class Reviews:
     decisions: Mapping[tuple[str, int, int | None], Decision]
     remade: Mapping[Frame, Remade]
 
-    @property
+    @cached_property
     def rejected(self) -> frozenset[Frame]:
         """Frames whose labels are not to be used."""
         return self._frames("reject")
 
-    @property
+    @cached_property
     def locked(self) -> frozenset[Frame]:
         """Frames whose labels must stay as they are."""
         return self._frames("lock")
 
     def of_objects(self, video: str, number: int) -> list[Decision]:
         """Decisions about objects of a frame, by number of the object."""
-        found = [decision for key, decision in self.decisions.items() if key[:2] == (video, number)]
-        return sorted((item for item in found if item.object is not None), key=lambda item: item.key[2] or 0)
+        return self._of_objects.get((video, number), [])
 
     def locked_objects(self, video: str, number: int) -> list[ReviewedObject]:
         """Objects whose pixels in a frame must stay as they are."""
@@ -125,6 +126,14 @@ class Reviews:
         """How often a label was made again."""
         note = self.remade.get((video, number))
         return 0 if note is None else note.remade
+
+    @cached_property
+    def _of_objects(self) -> dict[Frame, list[Decision]]:
+        found: dict[Frame, list[Decision]] = defaultdict(list)
+        about_objects = [item for item in self.decisions.values() if item.object is not None]
+        for item in sorted(about_objects, key=lambda item: item.key[2] or 0):
+            found[item.video, item.frame].append(item)
+        return found
 
     def _frames(self, verdict: Verdict) -> frozenset[Frame]:
         return frozenset(
@@ -159,7 +168,9 @@ class ReviewLog:
 
     def add(self, rows: Iterable[Decision | Remade]) -> None:
         """Add rows and wait until they are on disk."""
-        self._lines.append([_to_json(row) for row in rows])
+        lines = [_to_json(row) for row in rows]
+        if lines:
+            self._lines.append(lines)
 
     def read(self) -> Reviews:
         """What holds now.
@@ -176,7 +187,8 @@ class ReviewLog:
     def consolidate(self) -> None:
         """Merge the files of all writers into one sorted one. No other writer may be at work."""
         reviews = self.read()
-        self._lines.consolidate(_to_json(row) for row in [*reviews.decisions.values(), *reviews.remade.values()])
+        rows: list[Decision | Remade] = [*reviews.decisions.values(), *reviews.remade.values()]
+        self._lines.consolidate(map(_to_json, rows))
 
     def _parse(self, row: Mapping[str, Any]) -> Decision | Remade:
         if row.get("schema") != _SCHEMA:

@@ -18,6 +18,9 @@ from thriftseg.labels.propagation_plan import PropagationPlan, plan_propagation
 from thriftseg.labels.propagators import FlowPropagator, NearestPropagator, Propagated, Propagator, create_propagator
 from thriftseg.labels.refine import RefineSummary, label_refine
 from thriftseg.labels.refinement import RefineRule
+from thriftseg.labels.repropagate import Repropagation, RepropagationSummary, label_repropagate
+from thriftseg.labels.repropagation_plan import RepropagationPlan, plan_repropagation
+from thriftseg.labels.review import DecisionSummary, ReviewList, apply_decisions, least_confident
 from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ __all__ = [
     "CoarsePolygon",
     "CoarseStyle",
     "CoarseSummary",
+    "DecisionSummary",
     "ExportSummary",
     "FillSummary",
     "FlowPropagator",
@@ -48,8 +52,13 @@ __all__ = [
     "Propagator",
     "RefineRule",
     "RefineSummary",
+    "Repropagation",
+    "RepropagationPlan",
+    "RepropagationSummary",
+    "ReviewList",
     "TrackedObject",
     "UnfinishedError",
+    "apply_decisions",
     "create_prompter",
     "create_propagator",
     "export_labels",
@@ -63,8 +72,11 @@ __all__ = [
     "label_fill",
     "label_propagate",
     "label_refine",
+    "label_repropagate",
+    "least_confident",
     "objects_of",
     "plan_propagation",
+    "plan_repropagation",
     "run_job",
     "write_point_maps",
 ]

@@ -187,6 +187,32 @@ def inspect_labels(
     model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
     found = LabelSource(dataset, store_root(store, dataset.name), source)
     labels = found.labels(split)
+    inspected = inspect_each(found, labels, devices=devices, progress=progress)
+    return Inspection(
+        dataset=dataset.name,
+        split=split,
+        source=source,
+        class_names=tuple(dataset.taxonomy.class_names),
+        labels=tuple(inspected),
+        cost=_cost(found, labels, _given_labels(dataset, split), model),
+        cost_model=model.name,
+    )
+
+
+def inspect_each(
+    found: LabelSource, labels: Sequence[SourceLabel], *, devices: int = 1, progress: bool = True
+) -> list[InspectedLabel]:
+    """Look at some labels of a source, in their order.
+
+    Args:
+        found: Reads the labels.
+        labels: The labels.
+        devices: Number of processes.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        LabelStoreError: Some cannot be read.
+    """
     results = run_job(
         _InspectJob(found), labels, description="inspect", devices=devices, accelerator="cpu", progress=progress
     )
@@ -194,19 +220,11 @@ def inspect_labels(
     if failures:
         raise LabelStoreError(
             f"{len(failures)} of {len(labels)} labels cannot be inspected",
-            path=found.root / source,
+            path=found.root / found.source,
             fix="delete the files below and run the command that made them again",
             detail="\n".join(failures),
         )
-    return Inspection(
-        dataset=dataset.name,
-        split=split,
-        source=source,
-        class_names=tuple(dataset.taxonomy.class_names),
-        labels=tuple(result for result in results if not isinstance(result, str)),
-        cost=_cost(found, labels, _given_labels(dataset, split), model),
-        cost_model=model.name,
-    )
+    return [result for result in results if not isinstance(result, str)]
 
 
 class _InspectJob:

@@ -27,6 +27,7 @@ __all__ = [
     "Propagator",
     "STMPropagator",
     "create_propagator",
+    "propagator_class",
 ]
 
 _HOMES = {"STMPropagator": "stm", "SAM2Propagator": "sam2"}
@@ -56,14 +57,25 @@ def create_propagator(method: str, **settings: Any) -> Propagator:
         >>> create_propagator("flow", beta=1.0).arguments["beta"]
         1.0
     """
-    if method not in PROPAGATORS:
-        raise ConfigError("no such propagation method", expected=", ".join(PROPAGATORS), found=repr(method))
-    make: Callable[..., Propagator] = _class_of(PROPAGATORS[method])
+    make = propagator_class(method)
     try:
         return make(**settings)
     except TypeError as error:
         raise ConfigError(f"wrong settings of the propagator {method!r}", found=str(error)) from error
 
 
-def _class_of(name: str) -> Any:
-    return globals()[name] if name in globals() else __getattr__(name)
+def propagator_class(method: str) -> Callable[..., Propagator]:
+    """The class of a propagator by name.
+
+    Args:
+        method: As for `create_propagator`.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    if method not in PROPAGATORS:
+        raise ConfigError("no such propagation method", expected=", ".join(PROPAGATORS), found=repr(method))
+    name = PROPAGATORS[method]
+    found: Any = globals()[name] if name in globals() else __getattr__(name)
+    chosen: Callable[..., Propagator] = found
+    return chosen
