@@ -126,10 +126,11 @@ class TestCommand:
             assert len(raw[clip.video]) == len(clicks)
         assert f"{summary.clicks} clicks on 3 frames" in str(summary)
 
-    def test_same_seed_gives_the_same_file(self, cityscapes_root, tmp_path):
+    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+    def test_same_seed_gives_the_same_file(self, cityscapes_root, tmp_path, workers):
         dataset = Cityscapes(cityscapes_root)
-        for name, workers in (("a", 1), ("b", 2)):
-            label_clicks(dataset, "train", store=tmp_path / name, workers=workers, progress=False)
+        for name, number in (("a", 1), ("b", workers)):
+            label_clicks(dataset, "train", store=tmp_path / name, workers=number, progress=False)
         first, second = (LabelStore(tmp_path / name, "clicks", dataset.taxonomy) for name in "ab")
         assert rows_equal(first, second)
         assert first.click_path.read_bytes() == second.click_path.read_bytes()

@@ -268,7 +268,7 @@ class TestKill:
         command = [sys.executable, str(script), str(root), str(tmp_path / "s"), moment, str(workers)]
         return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
-    @pytest.mark.parametrize("moment", ["before", "inside"])
+    @pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.slow), "inside"])
     def test_at_the_worst_moment(self, uninterrupted, cityscapes_root, tmp_path, moment):
         assert self.start(tmp_path, cityscapes_root, moment).wait(60) == -signal.SIGKILL
         manifest = tmp_path / "s/flow/manifest.jsonl"
@@ -292,7 +292,8 @@ class TestKill:
         assert (summary.written, summary.kept) == (LABELS - done, done)
         assert_same(uninterrupted, tmp_path / "s")
 
-    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("workers", [1, 2])
     def test_from_outside(self, uninterrupted, cityscapes_root, tmp_path, workers):
         process = self.start(tmp_path, cityscapes_root, "any", workers)
         while process.poll() is None and len(list((tmp_path / "s").rglob("*.png"))) < 3:
