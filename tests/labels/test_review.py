@@ -190,6 +190,14 @@ class TestLocks:
         assert summary.locked == 1
         assert changed(before, contents(tmp_path)) == [13, 14, 15, 16]
 
+    def test_locked_frame_that_was_corrected(self, street, tmp_path):
+        """The label stays, and its neighbours follow the correction."""
+        before = contents(tmp_path)
+        decide(street, tmp_path, "lock,clip0,14,")
+        correct(street, tmp_path, 14)
+        repropagate(street, tmp_path)
+        assert changed(before, contents(tmp_path)) == [13, *range(15, 21)]
+
     def test_locked_frame_cannot_be_written(self, street, tmp_path):
         decide(street, tmp_path, "lock,clip0,000017,")
         store = stored(tmp_path)
@@ -291,6 +299,30 @@ class TestResume:
         assert stored(tmp_path).reviews == stored(whole).reviews
         for name in ("manifest", "objects", "reviews"):
             files = [root / f"known_motion/{name}.jsonl" for root in (tmp_path, whole)]
+            assert files[0].read_bytes() == files[1].read_bytes()
+
+    def test_broken_frame_ends_its_side(self, street, tmp_path):
+        before = contents(tmp_path)
+        correct(street, tmp_path, 14)
+        street.broken = 17
+        with pytest.raises(LabelStoreError, match=r"4 of 8 labels could not be made again") as caught:
+            repropagate(street, tmp_path)
+        assert "clip0/000017 (from frame 14)" in caught.value.detail
+        assert changed(before, contents(tmp_path)) == [13, 14, 15, 16]
+        street.broken = None
+        assert repropagate(street, tmp_path).written == 4
+        assert changed(before, contents(tmp_path)) == [*range(13, 21)]
+
+    @pytest.mark.slow
+    def test_several_processes_give_the_same_files(self, street, tmp_path):
+        correct(street, tmp_path, 2, 5, 14, 17)
+        decide(street, tmp_path, "reject,clip0,15,", "lock,clip0,16,3", "lock,clip0,19,")
+        shutil.copytree(tmp_path, tmp_path / "two")
+        for folder, devices in ((tmp_path, 1), (tmp_path / "two", 2)):
+            assert repropagate(street, folder, devices=devices, accelerator="cpu").corrected == 4
+        assert contents(tmp_path) == contents(tmp_path / "two")
+        for name in ("manifest", "objects", "reviews"):
+            files = [root / f"known_motion/{name}.jsonl" for root in (tmp_path, tmp_path / "two")]
             assert files[0].read_bytes() == files[1].read_bytes()
 
     def test_changed_correction_is_spread_again(self, street, tmp_path):

@@ -170,6 +170,7 @@ def label_repropagate(
     one. Locked frames stay as they are, locked objects keep their pixels, and decisions about labels that are made
     again are void. The new labels descend from the human work behind the old ones and from that of the correction.
     A killed run goes on when it is started again; so does one after further corrections, or a correction of these.
+    Labels of a label store have no instances, so that corrections are followed by class where the unit is "instance".
 
     Args:
         dataset: The data set.

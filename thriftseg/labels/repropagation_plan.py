@@ -108,7 +108,8 @@ class _ClipPlan:
         if note is not None:
             made_from = (note.source, note.corrected, note.sha256)
             return made_from == (correction.source, correction.label.number, correction.sha256)
-        return correction.source == "manual" and set(correction.label.actions) <= set(self._rows[target].parents)
+        # The first propagation leaves no note, and no other human work in the row than that of the annotated frame.
+        return self._rows[target].parents == correction.label.actions
 
     def _reaching(self, target: int) -> list[int]:
         """Corrected frames, at most one per side, with nothing between them and a label."""
