@@ -11,7 +11,7 @@ from thriftseg.cli.main import main
 from thriftseg.datasets import Cityscapes
 from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.labels import create_prompter, label_refine
+from thriftseg.labels import create_prompter, inspect_labels, label_coarse, label_refine
 from thriftseg.labels.refine import class_ids
 from thriftseg.taxonomies import CAMVID, CITYSCAPES
 
@@ -83,6 +83,15 @@ def test_polygons_grow_to_the_objects(root: Path, store: Path):
     ]
     assert len(log[0]["points"]) == 2
     assert len(log[0]["scores"]) == 3
+
+
+def test_simulated_coarse_labels_bring_their_cost_along(root: Path, store: Path):
+    dataset = Cityscapes(root)
+    coarse = label_coarse(dataset, "train", store=store, source="drawn", progress=False)
+    refine(root, store, coarse="drawn")
+    refined = inspect_labels(dataset, "train", "drawn_grabcut", store=store)
+    assert coarse.cost.seconds > 0
+    assert refined.cost == coarse.cost
 
 
 def test_a_second_run_keeps_what_is_there(root: Path, store: Path):

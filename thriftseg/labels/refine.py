@@ -195,6 +195,8 @@ class _RefineJob(StoringJob[SourceLabel]):
         refine = self._automatically if self._settings.automatic else self._by_instances
         refined, log = refine(task, label, frame)
         write_bytes(_log_path(self.store, task), _encode(log))
+        for action in self._given.recorded_actions(task):
+            self.store.record_action(action)
         self.store.write(
             task.clip.video,
             task.number,
