@@ -135,3 +135,23 @@ def test_settings():
 def test_grabcut_makes_no_automatic_masks(root: Path, store: Path):
     with pytest.raises(ConfigError, match="makes no masks of its own; found grabcut; fix: take sam2"):
         refine(root, store, automatic=True)
+
+
+@pytest.mark.parametrize("method", ["sam2", "amg"])
+def test_refines_with_the_real_sam2(root: Path, store: Path, sam2_checkpoint: Path, method: str):
+    """Random weights: what is tested is that masks come out of the true predictor and are written back."""
+    settings = {"image_size": 64, "points_per_side": 2, "min_quality": 0, "min_stability": 0}
+    command = ["label", "refine", "--dataset", "cityscapes", "--root", str(root), "--store", str(store)]
+    options = ["--weights", str(sam2_checkpoint), "--settings", json.dumps(settings), "--accelerator", "cpu"]
+    assert main([*command, "--method", method, *options]) == 0
+    labels = LabelStore(store, f"coarse_{method}", CITYSCAPES)
+    row = labels.labels["bonn_000000_000019", 19]
+    assert row.arguments["method"] == "sam2"
+    assert row.arguments["automatic"] is (method == "amg")
+    log = json.loads(labels.path_of("bonn_000000_000019", 19).with_suffix(".instances.json").read_bytes())
+    if method == "sam2":
+        assert [entry["class"] for entry in log] == ["car"]
+        assert len(set(log[0]["scores"])) == 3  # each round sees the logits of the one before
+    else:
+        assert log
+        assert all(entry["accepted"] == (entry["class"] is not None) for entry in log)
