@@ -12,19 +12,21 @@ from tests.labels.known_motion import KnownMotion, Scene, shifted
 from thriftseg.cli.main import main
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules.mixture import Mixture, MixturePart
-from thriftseg.datasets import Cityscapes
+from thriftseg.datasets import CamVid, Cityscapes
 from thriftseg.datasets.label_rows import ActionRow, action_id
 from thriftseg.datasets.label_store import LabelStore
 from thriftseg.datasets.manifest import Manifest
 from thriftseg.datasets.review_log import ReviewLog
-from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.errors import ConfigError, LabelStoreError, MixtureError
 from thriftseg.labels import (
     NearestPropagator,
     apply_decisions,
     export_labels,
+    label_clicks,
     label_propagate,
     label_repropagate,
     least_confident,
+    write_point_maps,
 )
 from thriftseg.labels.inspect import inspect_labels
 from thriftseg.labels.repropagate import propagator_like
@@ -521,8 +523,39 @@ class TestUse:
         assert {sample.id for sample in everything.samples} - {sample.id for sample in rest.samples} == {gone}
         assert (len(everything), len(rest), rest.rejected) == (15, 14, 1)
         assert "1 rejected labels are left out" in str(rest)
+        with pytest.raises(MixtureError, match="people have rejected all labels of the mixture"):
+            self.draw_rejected(flow, tmp_path)
         export = export_labels(flow, "train", tmp_path / "out", "coco", source="flow", store=tmp_path, progress=False)
         assert export.frames == 14
+
+    def draw_rejected(self, flow, tmp_path) -> None:
+        """Draw a mixture of one clip and offset after rejecting that offset in every clip."""
+        shutil.copytree(tmp_path / "flow", tmp_path / "none" / "flow")
+        table = tmp_path / "none.csv"
+        table.write_text("decision,video,frame\n" + "".join(f"reject,{clip.video},6\n" for clip in flow.clips("train")))
+        apply_decisions(flow, "flow", table, store=tmp_path / "none")
+        parts = [MixturePart("flow", offsets=[1], clips=1)]
+        Mixture(parts=parts, store=tmp_path / "none").draw(flow, "train")
+
+    def test_clicks(self, camvid_root, tmp_path):
+        dataset = CamVid(camvid_root)
+        label_clicks(dataset, "train", store=tmp_path, progress=False)
+        store = LabelStore(tmp_path, "clicks", dataset.taxonomy)
+        (video, first), (_, second) = sorted(store.labels)[:2]
+        clicks = {(video, second): store.points(video, second)}
+        table = tmp_path / "d.csv"
+        table.write_text(f"decision,video,frame,object\nreject,{video},{first},\nlock,{video},{second},\n")
+        apply_decisions(dataset, "clicks", table, store=tmp_path)
+        drawn = Mixture(parts=[MixturePart("clicks", share=1)], store=tmp_path).draw(dataset, "train")
+        assert (len(drawn), drawn.rejected) == (len(store.labels) - 1, 1)
+        maps = write_point_maps(dataset, "train", store=tmp_path, progress=False)
+        assert len(list(maps.rglob("*.png"))) == len(drawn)
+        store.refresh()
+        with pytest.raises(LabelStoreError, match=f"the label of frame {second} of '{video}' is locked"):
+            store.write_points(clicks, dataset="camvid", generator="test", costs={}, sizes={})
+        table.write_text(f"decision,video,frame,object\nreject,{video},{first},1\n")
+        with pytest.raises(ConfigError, match="line 2: only label maps of classes have objects"):
+            apply_decisions(dataset, "clicks", table, store=tmp_path)
 
     def test_corrections_count_once(self, flow, tmp_path, capsys):
         clip = flow.clips("train")[0]

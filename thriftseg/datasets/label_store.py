@@ -363,7 +363,9 @@ class LabelStore:
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
 
     def _refuse_locked(self, frames: Iterable[Frame]) -> None:
-        for video, number in self.reviews.locked.intersection(frames):
+        locked = sorted(self.reviews.locked.intersection(frames))
+        if locked:
+            video, number = locked[0]
             raise LabelStoreError(
                 f"the label of frame {number} of {video!r} is locked",
                 path=self.path_of(video, number),
