@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import math
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from thriftseg.datasets.images import read_frame, write_label_png
 from thriftseg.errors import ConfigError, DatasetError
@@ -22,6 +24,7 @@ from thriftseg.reports.evaluate import evaluate
 from thriftseg.reports.evaluation.bootstrap import Resampling
 from thriftseg.reports.evaluation.layouts import LAYOUTS
 from thriftseg.reports.evaluation.scoring import category_iou, class_totals, semantic_scores
+from thriftseg.reports.evaluation.tables import print_evaluation
 from thriftseg.taxonomies import CAMVID, CITYSCAPES
 
 SIZE = (24, 32)
@@ -175,8 +178,7 @@ def test_surplus_predictions_are_a_warning(copies):
     write_label_png(pred / "overview.png", np.zeros(SIZE, np.uint8))
     (warning,) = run(pred, data).warnings
     assert (
-        warning
-        == "2 PNGs among the predictions belong to no video that is scored: pred/R9_00000.png, pred/overview.png"
+        warning == "2 PNGs among the predictions belong to nothing that is scored: pred/R9_00000.png, pred/overview.png"
     )
 
 
@@ -245,7 +247,10 @@ def remove_two(pred):
         (spoil_name, r"two predictions for frame 30 of R1; found "),
         (spoil_colours, r"R1_00030.png: colours outside the class table.*found \(1, 2, 3\) at row 0, column 0"),
         (empty, r"no predictions in this folder; .*found 1 files, such as notes.txt"),
-        (remove_two, r"2 of 18 labelled frames have no prediction; .*missing for R1_00030.png, R2_00060.png; fix"),
+        (
+            remove_two,
+            r"2 of 18 labelled frames have no prediction; .*for R1_00030.png, R2_00060.png; found 16 PNGs, such as R0",
+        ),
     ],
 )
 def test_faults_of_predictions_are_told(copies, spoil, message):
@@ -472,6 +477,34 @@ def test_objects_need_ids(davis, tmp_path):
         run(tmp_path / "pred", davis[1], "davis")
 
 
+def test_sixteen_bit_objects(davis, tmp_path):
+    for path in davis[0].glob("*/*.png"):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        Image.fromarray(read(path).astype(np.uint16)).save(tmp_path / path.parent.name / path.name)
+    assert run(tmp_path, davis[1], "davis").scores == run(*davis, "davis").scores
+    Image.fromarray(np.full(SIZE, 300, np.uint16)).save(tmp_path / "bear/00001.png")
+    with pytest.raises(DatasetError, match=r"bear/00001.png: ids that no object can have; .*found 300 to 300"):
+        run(tmp_path, davis[1], "davis")
+
+
+def test_objects_without_a_frame_that_counts(tmp_path):
+    for folder in ("pred", "gt"):
+        write_label_png(tmp_path / folder / "owl/00000.png", np.eye(*SIZE, k=len(folder), dtype=np.uint8))
+    with pytest.raises(DatasetError, match=r"no object has a frame that counts; .*found 1 objects in 1 labelled"):
+        run(tmp_path / "pred", tmp_path / "gt", "youtube_vos")
+    assert run(tmp_path / "pred", tmp_path / "gt", "mose").frames == 1
+
+
+def test_numbers_off_by_one_and_copies_are_doubted(davis, tmp_path):
+    for path in (davis[1] / "Annotations/480p").glob("*/*.png"):
+        write_label_png(tmp_path / "copy" / path.parent.name / path.name, read(path), CAMVID.flat_palette())
+        write_label_png(tmp_path / "late" / path.parent.name / f"{int(path.stem) + 1:05d}.png", read(path))
+    (warning,) = run(tmp_path / "copy", davis[1], "davis").warnings
+    assert warning == "every object is right in every frame: make sure that --pred is no copy of the truth"
+    (warning,) = run(tmp_path / "late", davis[1], "davis").warnings
+    assert warning.startswith("2 PNGs among the predictions belong to nothing that is scored: bear/00004.png")
+
+
 def test_a_split_may_be_a_list_of_videos(davis, tmp_path):
     pred, data = davis
     shutil.copytree(data, tmp_path / "data")
@@ -481,13 +514,16 @@ def test_a_split_may_be_a_list_of_videos(davis, tmp_path):
     report = run(pred, tmp_path / "data/Annotations/480p", "davis")
     assert (report.videos, report.settings["split"]) == (1, "val")
     assert report.warnings[0].startswith(
-        "4 PNGs among the predictions belong to no video that is scored: bear/00000.png"
+        "4 PNGs among the predictions belong to nothing that is scored: bear/00000.png"
     )
     assert run(pred, tmp_path / "data", "davis", split="all").videos == 2
     with pytest.raises(ConfigError, match="no such split; found train"):
         run(pred, tmp_path / "data", "davis", split="train")
     (lists / "val.txt").write_text("swan\nlion\n")
     with pytest.raises(DatasetError, match=r"val.txt: lists 1 videos without labels; found lion"):
+        run(pred, tmp_path / "data", "davis")
+    (lists / "val.txt").write_text("\n")
+    with pytest.raises(DatasetError, match=r"val.txt: lists no video"):
         run(pred, tmp_path / "data", "davis")
 
 
@@ -621,12 +657,26 @@ def test_the_worst_video_comes_first(camvid):
     assert len(values) == 6
 
 
+def test_names_are_printed_as_they_are(copies, tmp_path):
+    """Brackets are markup to the tables, and paths need not be text."""
+    pred, data = copies
+    report = run(pred.rename(tmp_path / "run [b] [2]"), data)
+    report.per_video[0] = dataclasses.replace(report.per_video[0], video="clip [/b]")
+    console = Console(width=200, file=io.StringIO())
+    print_evaluation(report, console)
+    assert "run [b] [2]" in console.file.getvalue()
+    assert "clip [/b]" in console.file.getvalue()
+
+
 def test_a_folder_behind_a_link_is_searched_once(copies, tmp_path):
     pred, data = copies
     (tmp_path / "results").mkdir()
     (tmp_path / "results/run").symlink_to(pred)
     (pred / "loop").symlink_to(tmp_path / "results")
-    assert run(tmp_path / "results", data).scores == run(pred, data).scores
+    expected = run(pred, data).scores
+    assert run(tmp_path / "results", data).scores == expected
+    shutil.copytree(data / "testannot", pred / ".ipynb_checkpoints")
+    assert run(pred, data).scores == expected
 
 
 def test_real_video(reference_dir, tmp_path):

@@ -217,7 +217,7 @@ def _report(
         )
         for index, name in enumerate(names)
     ]
-    warnings = [*_surplus(pairing.surplus), *(by_class.warnings if by_class else [])]
+    warnings = [*_surplus(pairing.surplus), *(warning for part in parts for warning in part.warnings)]
     return EvaluationReport(
         settings=settings,
         version=__version__,
@@ -240,4 +240,4 @@ def _surplus(paths: Sequence[Path]) -> list[str]:
     if not paths:
         return []
     shown = ", ".join("/".join(path.parts[-2:]) for path in paths[:_SHOWN]) + (", ..." if len(paths) > _SHOWN else "")
-    return [f"{len(paths)} PNGs among the predictions belong to no video that is scored: {shown}"]
+    return [f"{len(paths)} PNGs among the predictions belong to nothing that is scored: {shown}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from thriftseg.arrays import AnyArray, Float64Array, Int64Array, UInt8Array
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.metrics import VOSProtocol, frame_statistics, score_sequence
+from thriftseg.metrics.boundary_f import VOID
 from thriftseg.reports.evaluation.bootstrap import LEAST_VIDEOS, Resampling
 from thriftseg.reports.evaluation.counting import check_size
 from thriftseg.reports.evaluation.pairing import PairedVideo
@@ -106,12 +107,14 @@ class ObjectEvaluation:
         per_video: Means over the objects of each video, by name.
         per_object: Scores of each object.
         frames: Labelled frames per video.
+        warnings: Doubts about the scores.
     """
 
     scores: dict[str, Score]
     per_video: list[dict[str, float]]
     per_object: list[ObjectScores]
     frames: list[int]
+    warnings: list[str]
 
 
 def score_objects(videos: Sequence[PairedVideo], protocol: VOSProtocol, fps: float, effort: Effort) -> ObjectEvaluation:
@@ -124,13 +127,19 @@ def score_objects(videos: Sequence[PairedVideo], protocol: VOSProtocol, fps: flo
         effort: Processes, draws of the bootstrap and their seed.
 
     Raises:
-        DatasetError: See `SequenceScorer`; also when no video has an object.
+        DatasetError: See `SequenceScorer`; also when no video has an object in a frame that counts.
     """
     tasks = [SequenceTask(position, video) for position, video in enumerate(videos)]
     results = effort.run(SequenceScorer(protocol), tasks, "comparing objects")
     rows = sorted((row for result in results for row in result), key=lambda row: (row.position, row.object))
-    if not rows:
-        raise DatasetError("the true labels hold no object", path=next(iter(videos[0].labels.values())))
+    if not any(row.numbers.size for row in rows):
+        raise DatasetError(
+            "no object has a frame that counts" if rows else "the true labels hold no object",
+            path=next(iter(videos[0].labels.values())).parent,
+            expected=f"objects in frames that the protocol {protocol!r} scores",
+            found=f"{len(rows)} objects in {sum(len(video.labels) for video in videos)} labelled frames",
+            fix="choose other frames with --jf_protocol, or check --gt",
+        )
     totals = totals_per_video(rows, len(videos))
     pooled, per_video = scores_of_totals(totals.sum(axis=0)), scores_of_totals(totals)
     intervals, unit, units = _intervals(rows, videos, totals, fps, effort)
@@ -140,7 +149,13 @@ def score_objects(videos: Sequence[PairedVideo], protocol: VOSProtocol, fps: flo
         per_video=[{name: float(values[index]) for name, values in per_video.items()} for index in range(len(videos))],
         per_object=[ObjectScores(videos[row.position].name, row.object, row.scores()) for row in rows],
         frames=[len(video.labels) for video in videos],
+        warnings=list(_doubts(rows)),
     )
+
+
+def _doubts(rows: Sequence[ScoredObject]) -> Iterator[str]:
+    if all((row.values == 1).all() for row in rows):
+        yield "every object is right in every frame: make sure that --pred is no copy of the truth"
 
 
 def _intervals(
@@ -213,6 +228,12 @@ def _read_maps(files: Mapping[int, Path], numbers: Sequence[int], labels: Mappin
 
 def _read_ids(path: Path) -> UInt8Array:
     ids = read_label_png(path)
-    if ids.dtype != np.uint8:
-        raise DatasetError("object ids above 255", path=path, expected="an 8-bit PNG", found=f"{ids.max()}")
+    if ids.dtype != np.uint8 and (ids.min() < 0 or ids.max() > VOID):
+        raise DatasetError(
+            "ids that no object can have",
+            path=path,
+            expected=f"0 to {VOID}",
+            found=f"{ids.min()} to {ids.max()}",
+            fix="number the objects of a video from 1 on",
+        )
     return ids.astype(np.uint8, copy=False)

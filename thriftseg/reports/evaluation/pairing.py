@@ -54,7 +54,8 @@ class Pairing:
 
     Attributes:
         videos: Videos in order of their names.
-        surplus: Predictions that belong to no labelled video, or whose name says no frame.
+        surplus: Predictions that belong to no labelled video, or whose name says no frame; where videos are labelled
+            throughout, also those of further frames.
     """
 
     videos: tuple[PairedVideo, ...]
@@ -69,7 +70,8 @@ def pair(layout: Layout, located: Located, pred: Path, frames: Path | None, opti
         located: Folder of the true labels.
         pred: Folder of the predictions.
         frames: Folder of the frames, if they are needed.
-        optional: Whether the first and the last label of a video may lack a prediction, as they are not scored.
+        optional: Whether videos are labelled throughout, and the first and the last label may lack a prediction, as
+            they are not scored.
 
     Raises:
         DatasetError: The folders are the same or equal in content, one of them holds nothing of this layout, two files
@@ -81,11 +83,12 @@ def pair(layout: Layout, located: Located, pred: Path, frames: Path | None, opti
     pictures = _index(layout, frames, layout.frame_files, FRAME_SUFFIXES, "frames") if frames else _Index()
     labels = _listed(labels, located.listing)
     videos = tuple(_videos(layout, labels, predictions, pictures))
-    _refuse_missing(videos, pred, layout, optional)
+    _refuse_missing(videos, pred, predictions, layout, optional)
     _refuse_same_content(videos, pred)
-    used = {path for video in videos for path in video.predictions.values()}
-    named = (path for files in predictions.files.values() for path in files.values())
-    return Pairing(videos, tuple(sorted({*predictions.unnamed, *named} - used)))
+    used = {
+        path for video in videos for number, path in video.predictions.items() if number in video.labels or not optional
+    }
+    return Pairing(videos, tuple(sorted({*predictions.unnamed, *predictions.paths} - used)))
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class _Index:
 
     files: Mapping[str, Mapping[int, Path]] = field(default_factory=dict)
     unnamed: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files whose name says a frame."""
+        return [path for numbered in self.files.values() for path in numbered.values()]
 
 
 def _index(layout: Layout, folder: Path, patterns: Sequence[str], suffixes: tuple[str, ...], kind: str) -> _Index:
@@ -123,11 +131,12 @@ def _index(layout: Layout, folder: Path, patterns: Sequence[str], suffixes: tupl
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, also behind links, each folder once."""
+    """All files below a folder, also behind links, each folder once; hidden ones are left out."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(parent))
-        folders[:] = [name for name in folders if os.path.realpath(Path(parent, name)) not in seen]
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in visible if os.path.realpath(Path(parent, name)) not in seen]
         yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
@@ -154,6 +163,8 @@ def _listed(labels: _Index, listing: Path | None) -> _Index:
     if listing is None:
         return labels
     names = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not names:
+        raise DatasetError("lists no video", path=listing, expected="one name per line")
     absent = [name for name in names if name not in labels.files]
     if absent:
         raise DatasetError(f"lists {len(absent)} videos without labels", path=listing, found=", ".join(absent[:_SHOWN]))
@@ -195,7 +206,9 @@ def _refuse_same_folder(gt: Path, pred: Path) -> None:
         )
 
 
-def _refuse_missing(videos: Iterable[PairedVideo], pred: Path, layout: Layout, optional: bool) -> None:
+def _refuse_missing(
+    videos: Iterable[PairedVideo], pred: Path, predictions: _Index, layout: Layout, optional: bool
+) -> None:
     missing = [
         path
         for video in videos
@@ -209,6 +222,7 @@ def _refuse_missing(videos: Iterable[PairedVideo], pred: Path, layout: Layout, o
             f"{len(missing)} of {total} labelled frames have no prediction",
             path=pred,
             expected=f"one PNG for each label, missing for {shown}{', ...' if len(missing) > _SHOWN else ''}",
+            found=f"{len(predictions.paths)} PNGs, such as {predictions.paths[0].relative_to(pred)}",
             fix="predict every frame, or choose with --split what is scored",
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from thriftseg.reports.evaluation.report import EvaluationReport, Score
@@ -63,7 +64,7 @@ def print_evaluation(report: EvaluationReport, console: Console) -> None:
 
 
 def _score_table(report: EvaluationReport) -> Table:
-    table = _table(report.settings["pred"], "score", ["%", "95 % interval"])
+    table = _table(escape(str(report.settings["pred"])), "score", ["%", "95 % interval"])
     for name, score in report.scores.items():
         table.add_row(_heading(name), _percent(score.value), _interval(score))
     return table
@@ -107,7 +108,7 @@ def _video_table(report: EvaluationReport) -> Table:
     shown = f", the worst {SHOWN_VIDEOS} of {len(rows)}" if len(rows) > SHOWN_VIDEOS else ""
     table = _table(f"Per video{shown}", "video", ["frames", *(f"{_heading(name)} %" for name in names)])
     for row in rows[:SHOWN_VIDEOS]:
-        table.add_row(row.video, str(row.frames), *(_percent(row.scores[name]) for name in names))
+        table.add_row(escape(row.video), str(row.frames), *(_percent(row.scores[name]) for name in names))
     return table
 
 
