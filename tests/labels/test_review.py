@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from thriftseg.errors import ConfigError, LabelStoreError, MixtureError
 from thriftseg.labels import (
     NearestPropagator,
     apply_decisions,
+    create_propagator,
     export_labels,
     label_clicks,
     label_propagate,
@@ -457,6 +459,13 @@ class TestRecipe:
         row = next(iter(LabelStore(tmp_path, "flow", dataset.taxonomy).labels.values()))
         assert propagator_like(row).arguments == flow.arguments
 
+    def test_sam2_needs_its_weights_only(self, sam2_checkpoint, street, tmp_path):
+        pytest.importorskip("sam2")
+        sam2 = create_propagator("sam2", weights=sam2_checkpoint, image_size=256)
+        row = next(iter(stored(tmp_path).labels.values()))
+        row = replace(row, generator="propagate/sam2", arguments={**sam2.arguments, "object_unit": "class"})
+        assert propagator_like(row, weights=sam2_checkpoint).arguments == sam2.arguments
+
     def test_corrections_are_the_work_of_people(self, street, tmp_path):
         stored(tmp_path, FIXED).write("clip0", 14, street.label, kind=LabelKind.FILLED, generator="fill")
         with pytest.raises(ConfigError, match=r"a label that a person made; expected manual; found filled"):
@@ -578,6 +587,38 @@ class TestUse:
         assert both.seconds == pytest.approx(after.seconds)
         assert self.run(flow, tmp_path, f"--corrections={FIXED}", "--repropagate=true") == 0
         assert "0 labels of " in capsys.readouterr().out
+
+    def test_by_way_of_an_annotation_tool(self, camvid_root, tmp_path, capsys):
+        """From the propagated labels to a tool, back as corrections, and from there to their neighbours."""
+        where = ["--dataset=camvid", f"--root={camvid_root}", f"--store={tmp_path}", "--split=val"]
+        flow = [*where, "--source=flow"]
+        options = ["--offsets=-3..3", "--on_missing=skip", "--annotated_every=4", "--accelerator=cpu"]
+        assert main(["label", "propagate", *flow, *options]) == 0
+        before = LabelStore(tmp_path, "flow", CamVid(camvid_root).taxonomy)
+        digests = {frame: row.sha256 for frame, row in before.labels.items()}
+        out = ["--format=davis", f"--out={tmp_path / 'tool'}", "--frames=least-confident:1"]
+        assert main(["label", "export", *flow, *out]) == 0
+        (drawn,) = (tmp_path / "tool").rglob("*/*.png")
+        picture = Image.open(drawn)
+        ids = np.array(picture)
+        ids[:20, :20] = ids.max()
+        corrected = Image.fromarray(ids, "P")
+        corrected.putpalette(picture.getpalette())
+        corrected.save(drawn)
+        back = ["--format=davis", f"--path={tmp_path / 'tool'}", "--based_on=flow", "--seconds_per_frame=60"]
+        assert main(["label", "import", *where, f"--source={FIXED}", *back]) == 0
+        spread = ["--accelerator=cpu", f"--corrections={FIXED}", "--repropagate=true"]
+        assert main(["label", "review", *flow, *spread]) == 0
+        (fixed,) = LabelStore(tmp_path, FIXED, before.taxonomy).labels.values()
+        before.refresh()
+        again = {frame for frame, row in before.labels.items() if row.sha256 != digests[frame]}
+        made_from_it = {frame for frame, row in before.labels.items() if fixed.parents[-1] in row.parents}
+        assert again == made_from_it == set(before.reviews.remade)
+        assert (fixed.video, fixed.frame) in again
+        assert before.labels[fixed.video, fixed.frame].sha256 == fixed.sha256
+        assert 1 < len(again) < len(digests)
+        assert before.verify() == []
+        assert f"{len(again)} labels of {before.folder} made again from 1 corrected frames" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("option", "message"),
