@@ -94,6 +94,11 @@ class TestMetric:
         for result in gloo_pool.run(share_of_points, ranks):
             assert result == pytest.approx(expected)
 
+    def test_large_budgets_keep_their_names(self) -> None:
+        curve = QualityAtCost(budgets=[1234567, 1234568])  # seconds
+        curve.update(torch.tensor([1e6, 2e6]), torch.tensor([0.25, 0.75]))
+        assert list(curve.compute()) == ["area", "quality_at_cost_1234567", "quality_at_cost_1234568"]
+
 
 def share_of_points(rank: int, world: int, ranks: tuple[int, ...]) -> dict[str, float]:
     curve = QualityAtCost(targets=[0.85])

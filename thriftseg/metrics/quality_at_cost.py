@@ -179,6 +179,6 @@ class QualityAtCost(RowMetric):
         """
         cost, quality = self.rows("points").numpy().T
         readings = {"area": area_under_curve(cost, quality)}
-        readings |= {f"quality_at_cost_{b:g}": quality_at_cost(cost, quality, b) for b in self.budgets}
-        readings |= {f"cost_at_quality_{t:g}": cost_at_quality(cost, quality, t) for t in self.targets}
+        readings |= {f"quality_at_cost_{b:.15g}": quality_at_cost(cost, quality, b) for b in self.budgets}
+        readings |= {f"cost_at_quality_{t:.15g}": cost_at_quality(cost, quality, t) for t in self.targets}
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in readings.items()}
