@@ -246,6 +246,8 @@ class TestFaults:
         y, image = example()
         with pytest.raises(ValueError, match=r"image must be .* multiples of \(6, 7\).*found \(2, 3, 6, 8\)"):
             gated_crf_loss(y, torch.zeros(2, 3, 6, 8))
+        with pytest.raises(ValueError, match=r"image must be floating point.*found torch.uint8"):
+            gated_crf_loss(y, image.to(torch.uint8))
         with pytest.raises(ValueError, match=r"source must be \(B, H, W\) or \(B, 1, H, W\)"):
             gated_crf_loss(y, image, source=torch.ones(2, 2, 6, 7))
         with pytest.raises(ValueError, match=r"compatibility must be a symmetric \(3, 3\) matrix"):

@@ -247,11 +247,13 @@ def gated_crf_terms(
 
     Raises:
         ConfigError: `radius` or `outside` is out of range, or there is no kernel.
-        ValueError: The shapes do not fit together, or `compatibility` is not symmetric.
+        ValueError: The shapes do not fit together, the image holds integers, or `compatibility` is not symmetric.
     """
     _check_settings(kernels, radius, outside)
     if probabilities.ndim != 4:
         raise ValueError(f"probabilities must be (B, C, H, W), found {tuple(probabilities.shape)}")
+    if not image.is_floating_point():
+        raise ValueError(f"image must be floating point, in the unit of the kernels, found {image.dtype}")
     probabilities = at_least_float32(probabilities)
     image = _to_prediction(image, probabilities, "image")
     source, destination = _gate(source, probabilities, "source"), _gate(destination, probabilities, "destination")
