@@ -14,6 +14,7 @@ import torch
 from tests.golden.compare import Deviation, compare_exactly, compare_within
 from tests.golden.label_maps import prediction, read_ids
 from thriftseg.metrics import ConfusionScores
+from thriftseg.reports.evaluation.scoring import category_iou
 from thriftseg.taxonomies import TAXONOMIES
 
 TOLERANCE = 1e-9
@@ -59,6 +60,13 @@ def check_case(
         yield compare_within(f"{name} {score}", values, known, TOLERANCE)
     for score, value in (("miou", case["mIoU"]), ("macc", derived["mAcc"])):
         yield compare_within(f"{name} {score}", result[score], value, TOLERANCE)
+    categories = category_iou(result["confusion"].numpy(), taxonomy)
+    yield compare_within(
+        f"{name} categories", list(categories.values()), [case["category_iou"][c] for c in categories], TOLERANCE
+    )
+    yield compare_within(
+        f"{name} category mean", np.nanmean(list(categories.values())), case["category_mIoU"], TOLERANCE
+    )
     yield compare_within(f"{name} pixel accuracy", result["pixel_accuracy"], derived["pixel_accuracy"], TOLERANCE)
 
 
