@@ -18,7 +18,7 @@ TOLERANCE = 1e-9
 
 
 def serves(golden: Any) -> bool:
-    return isinstance(golden, list) and all("boundary_counts" in case for case in golden)
+    return isinstance(golden, list) and bool(golden) and all("boundary_counts" in case for case in golden)
 
 
 def check(golden: list[dict[str, Any]], path: Path) -> Iterator[Deviation]:
