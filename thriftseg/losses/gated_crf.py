@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -75,23 +75,22 @@ class _Energy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, probabilities: Tensor, pairs: _Pairs, compatibility: Tensor | None) -> Tensor:
         with torch.autocast(probabilities.device.type, enabled=False):
-            affinity, gathered = pairs.gather(probabilities)
-            potts = compatibility is None
-            gradient = gathered.neg_() if potts else torch.einsum("cd,bdhw->bchw", compatibility, gathered)
+            values, sums = pairs.gather(probabilities)
+            gathered = pairs.crop(sums)[:, 1:]
+            if compatibility is None:
+                gradient, ctx.sign = gathered, -1
+                products = values.mul_(sums)
+                energy = products[:, 0] - products[:, 1:].sum(dim=1)
+            else:
+                gradient, ctx.sign = torch.einsum("cd,bdhw->bchw", compatibility, gathered), 1
+                energy = probabilities * gradient
         ctx.save_for_backward(probabilities, gradient)
-        energy = (probabilities * gradient).sum(dim=1, keepdim=True)
-        return (energy + affinity if potts else energy).sum() / 2
+        return energy.sum() / 2
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, None, None]:
         probabilities, gradient = ctx.saved_tensors
-        return _RefusesSecondDerivative.apply(probabilities, grads[0], gradient), None, None
-
-
-def _half_window(radius: int) -> Iterator[tuple[int, int]]:
-    """Shifts (dy, dx) to one of each two opposite neighbours."""
-    yield from ((0, dx) for dx in range(1, radius + 1))
-    yield from ((dy, dx) for dy in range(1, radius + 1) for dx in range(-radius, radius + 1))
+        return _RefusesSecondDerivative.apply(probabilities, ctx.sign * grads[0], gradient), None, None
 
 
 class _Pairs:
@@ -99,7 +98,8 @@ class _Pairs:
 
     Maps are laid out flat, each row followed by `radius` zeros: a shift of the window is then one offset, neighbours
     beyond the left or right side of the image fall on these zeros, and every pass runs over contiguous memory. One
-    half of the window suffices, since the affinity is symmetric.
+    half of the window suffices, since the affinity is symmetric; the shifts of one of its rows are consecutive offsets
+    and are worked out together.
     """
 
     def __init__(
@@ -111,18 +111,18 @@ class _Pairs:
         destination: Tensor | None,
     ) -> None:
         self.height, self.width = image.shape[-2:]
-        self.radius = radius
-        self.kernels = [kernel for kernel in kernels if kernel.rgb is not None]
-        self.blind_kernels = [kernel for kernel in kernels if kernel.rgb is None]
-        self.channels = self._flatten(image).split(1, dim=1)
+        self.stride = self.width + radius
+        self.length = self.height * self.stride
+        self.radius, self.kernels = radius, kernels
+        self.channels = self._flatten(image).unbind(dim=1)
         self.gates = None
         if source is not None or destination is not None:
             ones = torch.ones_like(image[:, :1])
-            self.gates = tuple(self._flatten(ones if mask is None else mask) for mask in (source, destination))
+            self.gates = tuple(self._flatten(ones if mask is None else mask)[:, 0] for mask in (source, destination))
 
     def _flatten(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H * (W + radius))."""
-        return F.pad(x, (0, self.radius)).flatten(2)
+        """(B, C, H, W) to (B, C, H * (W + radius)), and as many zeros more as a row of the window reaches beyond."""
+        return F.pad(F.pad(x, (0, self.radius)).flatten(2), (0, 2 * self.radius))
 
     def gather(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over the neighbours j of each pixel i, weighted by K_ij (s_j d_i + s_i d_j).
@@ -131,44 +131,71 @@ class _Pairs:
             probabilities: (B, C, H, W).
 
         Returns:
-            Sum of the weights, (B, 1, H, W), and of the weighted probabilities, (B, C, H, W).
+            Ones and the probabilities, laid out flat, (B, 1 + C, L), and the weighted sums of both.
         """
         batch, classes = probabilities.shape[:2]
-        padded = probabilities.new_zeros(batch, 1 + classes, self.height, self.width + self.radius)
+        padded = probabilities.new_zeros(batch, 1 + classes, self.height, self.stride)
         padded[:, :1, :, : self.width] = 1
         padded[:, 1:, :, : self.width] = probabilities
         values = padded.flatten(2)
         sums = torch.zeros_like(values)
-        length = values.shape[2]
-        buffers = values.new_empty(3, len(values), 1, length)
-        for dy, dx in _half_window(self.radius):
-            offset = dy * (self.width + self.radius) + dx
-            if offset < length:
-                first, second = slice(length - offset), slice(offset, length)
-                affinity = self._affinity(first, second, dy**2 + dx**2, buffers[..., first])
-                sums[..., first].addcmul_(affinity, values[..., second])
-                sums[..., second].addcmul_(affinity, values[..., first])
-        sums = sums.unflatten(2, (self.height, -1))[..., : self.width]
-        return sums[:, :1], sums[:, 1:]
+        buffers = values.new_empty(2, batch * (2 * self.radius + 1) * self.length)
+        for dy in range(self.radius + 1):
+            shifts = range(-self.radius if dy else 1, self.radius + 1)
+            offset = dy * self.stride + shifts[0]
+            if offset >= self.length:
+                break
+            for affinity in self._affinities(dy, shifts, offset, buffers).unbind(dim=1):
+                first, second = slice(max(self.length - offset, 0)), slice(offset, self.length)
+                pairs = affinity[:, None, first]
+                sums[..., first].addcmul_(pairs, values[..., second])
+                sums[..., second].addcmul_(pairs, values[..., first])
+                offset += 1
+        return values, sums
 
-    def _affinity(self, first: slice, second: slice, squared_distance: int, buffers: Tensor) -> Tensor:
-        """Weights of the pairs of one shift, (B, 1, n), in a part of the buffers (3, B, 1, n)."""
-        total, spare, difference = buffers.unbind()
-        both_ways = 2 if self.gates is None else 1
-        total.fill_(both_ways * sum(kernel.at(squared_distance) for kernel in self.blind_kernels))
-        if self.kernels:
-            difference.zero_()
-            for channel in self.channels:
-                torch.sub(channel[..., first], channel[..., second], out=spare)
-                difference.addcmul_(spare, spare)
-        for kernel in self.kernels:
-            torch.mul(difference, kernel.exponent, out=spare)
-            total.add_(spare.exp_(), alpha=both_ways * kernel.at(squared_distance))
-        if self.gates is not None:
+    def crop(self, x: Tensor) -> Tensor:
+        """(B, C, L) to (B, C, H, W)."""
+        rows: Tensor = x.unflatten(2, (self.height, self.stride))
+        return rows[..., : self.width]
+
+    def _affinities(self, dy: int, shifts: range, offset: int, buffers: Tensor) -> Tensor:
+        """Weights of the pairs of consecutive shifts in one row, (B, K, n), in a part of the buffers.
+
+        Args:
+            dy: The row.
+            shifts: The K columns.
+            offset: Offset of the first shift; the pixels that have a counterpart there are the n first.
+            buffers: Memory for two results, (2, *).
+        """
+        size = (len(self.channels[0]), len(shifts), self.length - offset)
+        difference, total = (buffer[: math.prod(size)].view(size) for buffer in buffers.unbind())
+        difference.zero_()
+        for channel in self.channels if any(kernel.rgb for kernel in self.kernels) else ():
+            torch.sub(self._first(channel, offset), self._second(channel, offset, len(shifts)), out=total)
+            difference.addcmul_(total, total)
+        for place, kernel in enumerate(self.kernels):
+            factors = total.new_tensor([kernel.at(dy**2 + dx**2) for dx in shifts])[:, None]
+            if place == 0:
+                torch.mul(difference, kernel.exponent, out=total).exp_().mul_(factors)
+            else:
+                total.addcmul_((difference * kernel.exponent).exp_(), factors)
+        if self.gates is None:
+            total *= 2
+        else:
             source, destination = self.gates
-            torch.mul(destination[..., first], source[..., second], out=spare)
-            total.mul_(spare.addcmul_(source[..., first], destination[..., second]))
+            gate = self._first(destination, offset) * self._second(source, offset, len(shifts))
+            gate.addcmul_(self._first(source, offset), self._second(destination, offset, len(shifts)))
+            total *= gate
         return total
+
+    def _first(self, x: Tensor, offset: int) -> Tensor:
+        """Values of the first pixels of all pairs of some shifts, (B, 1, n)."""
+        return x[:, None, : self.length - offset]
+
+    def _second(self, x: Tensor, offset: int, count: int) -> Tensor:
+        """Values of the second pixels, a view (B, K, n)."""
+        size = self.length - offset
+        return x[:, offset : offset + size + count - 1].unfold(1, size, 1)
 
 
 def _border_affinity(image: Tensor, kernels: Sequence[GaussianKernel], radius: int) -> Tensor:
