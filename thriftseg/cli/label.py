@@ -1,4 +1,4 @@
-"""`thriftseg label clicks | propagate`."""
+"""`thriftseg label ...`: making labels, and looking after them."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _table(title: str | None, first: str, numbers: Sequence[str]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left")
     table.add_column(first, no_wrap=True)
     for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     return table
 
 
