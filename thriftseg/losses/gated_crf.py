@@ -42,9 +42,9 @@ class GaussianKernel:
             raise ConfigError("a Gated CRF kernel needs xy, rgb or both", found=self)
 
     @property
-    def exponent(self) -> float:
-        """Factor of the squared difference of colours in the exponent."""
-        return -0.5 / self.rgb**2 if self.rgb else 0.0
+    def color_factor(self) -> float:
+        """Factor of the squared difference of colours in the exponent, without its sign."""
+        return 0.5 / self.rgb**2 if self.rgb else 0.0
 
     def at(self, squared_distance: float) -> float:
         """The factor of two pixels this far apart, without their colours."""
@@ -114,7 +114,9 @@ class _Pairs:
         self.stride = self.width + radius
         self.length = self.height * self.stride
         self.radius, self.kernels = radius, kernels
-        self.channels = self._flatten(image).unbind(dim=1)
+        # Colours are scaled so that their squared difference is, but for its sign, the exponent of the first kernel.
+        self.color_factor = kernels[0].color_factor or 1.0
+        self.channels = self._flatten(image * math.sqrt(self.color_factor)).unbind(dim=1)
         self.gates = None
         if source is not None or destination is not None:
             ones = torch.ones_like(image[:, :1])
@@ -145,11 +147,11 @@ class _Pairs:
             offset = dy * self.stride + shifts[0]
             if offset >= self.length:
                 break
-            for affinity in self._affinities(dy, shifts, offset, buffers).unbind(dim=1):
-                first, second = slice(max(self.length - offset, 0)), slice(offset, self.length)
-                pairs = affinity[:, None, first]
-                sums[..., first].addcmul_(pairs, values[..., second])
-                sums[..., second].addcmul_(pairs, values[..., first])
+            for affinity in self._affinities(dy, shifts, offset, buffers).split(1, dim=1):
+                size = max(self.length - offset, 0)
+                pairs = affinity.narrow(2, 0, size)
+                sums.narrow(2, 0, size).addcmul_(pairs, values.narrow(2, self.length - size, size))
+                sums.narrow(2, self.length - size, size).addcmul_(pairs, values.narrow(2, 0, size))
                 offset += 1
         return values, sums
 
@@ -172,16 +174,16 @@ class _Pairs:
         difference.zero_()
         for channel in self.channels if any(kernel.rgb for kernel in self.kernels) else ():
             torch.sub(self._first(channel, offset), self._second(channel, offset, len(shifts)), out=total)
-            difference.addcmul_(total, total)
+            difference.addcmul_(total, total, value=-1)
+        both_ways = 2 if self.gates is None else 1
         for place, kernel in enumerate(self.kernels):
-            factors = total.new_tensor([kernel.at(dy**2 + dx**2) for dx in shifts])[:, None]
+            factors = total.new_tensor([both_ways * kernel.at(dy**2 + dx**2) for dx in shifts])[:, None]
+            share = kernel.color_factor / self.color_factor
             if place == 0:
-                torch.mul(difference, kernel.exponent, out=total).exp_().mul_(factors)
+                torch.exp(difference if share == 1 else share * difference, out=total).mul_(factors)
             else:
-                total.addcmul_((difference * kernel.exponent).exp_(), factors)
-        if self.gates is None:
-            total *= 2
-        else:
+                total.addcmul_((share * difference).exp_(), factors)
+        if self.gates is not None:
             source, destination = self.gates
             gate = self._first(destination, offset) * self._second(source, offset, len(shifts))
             gate.addcmul_(self._first(source, offset), self._second(destination, offset, len(shifts)))
