@@ -14,13 +14,11 @@ from thriftseg.cli import (
     label_review,
 )
 from thriftseg.cli.actions import Action, add_actions, run_action
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import add_reader_arguments, announced_reader
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-    from thriftseg.datasets import VideoDataset
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -56,7 +54,7 @@ def _clicks(args: Namespace) -> int:
 
     if args.import_file and args.import_maps:
         raise ConfigError("clicks come from a file or from point maps", fix="drop --import_file or --import_maps")
-    dataset, source = _announced_reader(args), args.source or "clicks"
+    dataset, source = announced_reader(args), args.source or "clicks"
     given = args.import_file or args.import_maps
     if given:
         summary = import_clicks(dataset, args.split, given, store=args.store, source=source, cost_model=args.cost_model)
@@ -76,12 +74,6 @@ def _clicks(args: Namespace) -> int:
         folder = write_point_maps(dataset, args.split, store=args.store, source=source, workers=args.workers)
         print(f"point maps in {folder}")
     return 0
-
-
-def _announced_reader(args: Namespace) -> VideoDataset:
-    dataset = reader_of(args)
-    print(dataset.describe_root())
-    return dataset
 
 
 ACTIONS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import add_reader_arguments, announced_reader
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -30,8 +30,7 @@ def run(args: Namespace) -> int:
     """Make the labels and say what they cover and cost."""
     from thriftseg.labels import CoarseStyle, label_coarse
 
-    dataset = reader_of(args)
-    print(dataset.describe_root())
+    dataset = announced_reader(args)
     summary = label_coarse(
         dataset,
         args.split,

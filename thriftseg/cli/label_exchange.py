@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thriftseg.cli.actions import Action
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import add_reader_arguments, announced_reader
 from thriftseg.datasets.exchange import FORMATS
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def _declare_export(parser: ArgumentParser) -> None:
 def _export(args: Namespace) -> int:
     from thriftseg.labels.exchange import export_labels
 
-    dataset = reader_of(args)
-    print(dataset.describe_root())
+    dataset = announced_reader(args)
     summary = export_labels(
         dataset,
         args.split,
@@ -75,8 +74,7 @@ def _declare_import(parser: ArgumentParser) -> None:
 def _import(args: Namespace) -> int:
     from thriftseg.labels.exchange import import_labels
 
-    dataset = reader_of(args)
-    print(dataset.describe_root())
+    dataset = announced_reader(args)
     summary = import_labels(
         dataset,
         args.split,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thriftseg.cli.inference import add_inference_arguments, inference_of
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import add_reader_arguments, announced_reader
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def run(args: Namespace) -> int:
     from thriftseg.reports.prediction import load_weights
 
     inference = inference_of(args)
-    dataset = reader_of(args)
-    print(dataset.describe_root())
+    dataset = announced_reader(args)
     loaded = load_weights(args.weights)
     _check_classes(loaded, dataset, args.weights)
     summary = label_fill(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import add_reader_arguments, announced_reader
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def run(args: Namespace) -> int:
     """Propagate, and print what was made, what it cost and how good it is."""
     from thriftseg.labels import UnfinishedError, label_propagate
 
-    dataset = reader_of(args)
-    print(dataset.describe_root())
+    dataset = announced_reader(args)
     devices, accelerator = _machines(args)
     try:
         summary = label_propagate(

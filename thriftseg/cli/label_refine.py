@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import add_reader_arguments, announced_reader
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def run(args: Namespace) -> int:
     if args.method == "amg" and args.classes:
         raise ConfigError("--classes belongs to prompted methods", found="--method amg", fix="leave it out")
     prompter = _prompter(args)
-    dataset = reader_of(args)
-    print(dataset.describe_root())
+    dataset = announced_reader(args)
     summary = label_refine(
         dataset,
         args.split,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import add_reader_arguments, announced_reader
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def run(args: Namespace) -> int:
         raise ConfigError("--apply true without decisions", fix="give --decisions FILE")
     if args.repropagate and args.corrections is None:
         raise ConfigError("--repropagate true without corrections", fix="give --corrections SOURCE")
-    dataset = reader_of(args)
-    print(dataset.describe_root())
+    dataset = announced_reader(args)
     if args.apply:
         from thriftseg.labels import apply_decisions
 

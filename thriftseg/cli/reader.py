@@ -30,3 +30,10 @@ def reader_of(args: Namespace) -> VideoDataset:
         ConfigError: There is no data set of this name.
     """
     return create(args.dataset, args.root, **args.reader)
+
+
+def announced_reader(args: Namespace) -> VideoDataset:
+    """The reader that the options name, after printing which folder it reads."""
+    dataset = reader_of(args)
+    print(dataset.describe_root())
+    return dataset
