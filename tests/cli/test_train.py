@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from thriftseg.cli.main import main
 from thriftseg.lightning_modules import SemanticSegmentation, load_network
 from thriftseg.taxonomies import CAMVID
 from thriftseg.zoo import SlidingWindow
+from thriftseg.zoo.weights import weights_digest
 
 CONFIG = {
     "trainer": {
@@ -94,6 +96,13 @@ def test_fit_resume_validate_and_test(thriftseg, folder: Path, capsys: pytest.Ca
     assert thriftseg("fit", "--ckpt_path=last", "--trainer.max_epochs=2") == 0
     assert load_network(last).metadata["global_step"] == 4
     assert (run / "version_1" / "metrics.csv").is_file()
+    trained = json.loads((run / "fit.json").read_text())
+    assert trained["training"] == {"steps": 4, "scored_step": 4, "seed": 0}
+    assert trained["network_sha256"] == weights_digest(load_network(last).network)
+    assert trained["metrics"]["cost/hours"] == float(scored[0]["cost/hours"])
+
+    assert thriftseg("fit", "--ckpt_path=last", "--trainer.max_epochs=2") == 0
+    assert json.loads((run / "fit.json").read_text()) == trained
 
     capsys.readouterr()
     assert thriftseg("validate", f"--ckpt_path={last}") == 0
@@ -108,6 +117,9 @@ def test_last_is_the_end_of_training_with_or_without_a_better_score(thriftseg, f
     assert thriftseg("fit", "--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2") == 0
     checkpoints = folder / "runs" / "small" / "checkpoints"
     assert [path.name[:8] for path in sorted(checkpoints.iterdir())] == ["epoch001", "last.ckp"]
+    trained = json.loads((checkpoints.parent / "fit.json").read_text())
+    assert trained["training"] == {"steps": 6, "scored_step": 4, "seed": 0}
+    assert trained["network_sha256"] is None
     assert load_network(checkpoints / "last.ckpt").metadata["global_step"] == 6
     assert thriftseg("fit", "--ckpt_path=last", "--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=2") == 0
     assert load_network(checkpoints / "last.ckpt").metadata["global_step"] == 8
