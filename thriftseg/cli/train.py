@@ -95,15 +95,18 @@ class TrainingCLI(LightningCLI):
     def after_fit(self) -> None:
         """Keep the last scores of training with its steps and seed; going on with a finished run leaves them alone."""
         if self.trainer.callback_metrics:
-            self._write_scores(training_facts(self.trainer, self._options.seed_everything))
+            record = self._run_record
+            seed = self._options.seed_everything
+            steps = {"steps": self.trainer.global_step, "scored_step": record.step}
+            self._write_scores({**steps, "seed": None if seed is False else seed})
 
     def after_validate(self) -> None:
         """Keep the scores with the command that gave them."""
-        self._write_scores()
+        self._write_scores_of_checkpoint()
 
     def after_test(self) -> None:
         """Keep the scores with the command that gave them."""
-        self._write_scores()
+        self._write_scores_of_checkpoint()
 
     @property
     def run_folder(self) -> Path:
@@ -131,11 +134,19 @@ class TrainingCLI(LightningCLI):
         with _device_errors(options.accelerator):
             return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
-    def _write_scores(self, training: Mapping[str, int | None] | None = None) -> None:
+    def _write_scores_of_checkpoint(self) -> None:
+        step = self._run_record.loaded_step
+        self._write_scores({"steps": step, "scored_step": step})
+
+    def _write_scores(self, training: Mapping[str, int | None]) -> None:
         if self.trainer.is_global_zero:
             path = self.run_folder / f"{self.config.subcommand}.json"
             write_scores(path, self._command, self.trainer, self.model, training)
             print(f"scores with their command: {path}")
+
+    @property
+    def _run_record(self) -> RunRecord:
+        return next(callback for callback in _as_list(self.trainer.callbacks) if isinstance(callback, RunRecord))  # type: ignore[attr-defined]
 
     @property
     def _options(self) -> Any:
@@ -214,26 +225,12 @@ def start_from(weights: str, model: LightningModule) -> None:
     network.load_state_dict(published.network.state_dict())
 
 
-def training_facts(trainer: Trainer, seed: bool | int) -> dict[str, int | None]:
-    """What the scores of a training run have to be read with.
-
-    Args:
-        trainer: Trainer that has trained.
-        seed: Value of `--seed_everything`; `False` is no seed.
-
-    Returns:
-        `steps` that the optimiser took, `scored_step` after which the last validation ran, `seed`.
-    """
-    scored = next((callback.step for callback in trainer.callbacks if isinstance(callback, RunRecord)), None)  # type: ignore[attr-defined]
-    return {"steps": trainer.global_step, "scored_step": scored, "seed": None if seed is False else int(seed)}
-
-
 def write_scores(
     path: Path,
     command: str,
     trainer: Trainer,
     model: LightningModule,
-    training: Mapping[str, int | None] | None = None,
+    training: Mapping[str, int | None],
 ) -> None:
     """Write the scores of an evaluation for `thriftseg zoo publish --metrics` and `thriftseg report`.
 
@@ -242,17 +239,17 @@ def write_scores(
         command: Command line that gave the scores.
         trainer: Trainer that ran the evaluation.
         model: Model that was scored; a digest of its `network` tells whose scores they are.
-        training: `training_facts` if the scores were measured during training; no digest is written where the network
-            was trained on after the last validation.
+        training: `steps` that the optimiser took, `scored_step` after which the scores were measured, `seed`; no
+            digest is written where the network was trained on after that.
     """
     network = getattr(model, "network", None)
-    unchanged = training is None or training["scored_step"] == training["steps"]
+    unchanged = training["scored_step"] == training["steps"]
     scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
     content = {
         "command": command,
         "thriftseg": __version__,
         "network_sha256": weights_digest(network) if isinstance(network, Network) and unchanged else None,
-        **({} if training is None else {"training": dict(training)}),
+        "training": dict(training),
         "metrics": {name: value if math.isfinite(value) else None for name, value in scores.items()},
     }
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -12,11 +12,20 @@ from thriftseg.lazy import lazy_names
 if TYPE_CHECKING:
     from thriftseg.datamodules.mixture import Mixture, MixturePart
     from thriftseg.datamodules.mixture_list import MixtureList
+    from thriftseg.datamodules.motion import measure_motion
     from thriftseg.datamodules.neighbours import NeighbourPolicy
     from thriftseg.datamodules.photometric import PhotometricConfig
     from thriftseg.datamodules.semantic import SemanticDataModule
 
-__all__ = ["Mixture", "MixtureList", "MixturePart", "NeighbourPolicy", "PhotometricConfig", "SemanticDataModule"]
+__all__ = [
+    "Mixture",
+    "MixtureList",
+    "MixturePart",
+    "NeighbourPolicy",
+    "PhotometricConfig",
+    "SemanticDataModule",
+    "measure_motion",
+]
 
 __getattr__ = lazy_names(
     __name__,
@@ -27,5 +36,6 @@ __getattr__ = lazy_names(
         "NeighbourPolicy": "neighbours",
         "PhotometricConfig": "photometric",
         "SemanticDataModule": "semantic",
+        "measure_motion": "motion",
     },
 )

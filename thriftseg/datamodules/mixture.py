@@ -2,20 +2,22 @@
 
 A mixture draws annotated frames once, by seed, and takes samples at offsets from them. The draw orders the annotated
 frames by a hash of seed, video and number, so it depends neither on the order of files nor on the library version,
-and a larger share contains a smaller one.
+and a larger share contains a smaller one. The same holds where those with the largest motion come first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from thriftseg.costs import CostModel
 from thriftseg.datamodules.label_lookup import ActionPricer, LabelLookup, Pick
 from thriftseg.datamodules.mixture_list import MixtureList
+from thriftseg.datamodules.motion import measure_motion
 from thriftseg.datamodules.patterns import offsets_of
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.label_store import store_root
@@ -86,6 +88,9 @@ class Mixture:
         store: Folder of the label store; `labels/<dataset>` when absent.
         cost_model: "polygon", "published", or a model of your own.
         weights: Factor on the loss by source.
+        clip_selection: Order in which annotated frames are drawn: "random" by seed, or "flow" by motion, those with the
+            largest mean optical flow around them first and equal ones by seed (`measure_motion`, which remembers what
+            it measured in the label store; measure once, by `thriftseg data mixture`, before several processes train).
 
     Raises:
         MixtureError: The settings contradict each other.
@@ -108,6 +113,7 @@ class Mixture:
         store: str | Path | None = None,
         cost_model: str | CostModel = "polygon",
         weights: dict[str, float] | None = None,
+        clip_selection: Literal["random", "flow"] = "random",
     ) -> None:
         given = [name for name, value in _named(pattern, coarse_percent, parts) if value is not None]
         if len(given) > 1:
@@ -118,37 +124,51 @@ class Mixture:
             raise MixtureError(
                 "total", expected="at least 1, and no parts", found=total, fix="parts have clips or share instead"
             )
+        if clip_selection not in ("random", "flow"):
+            raise MixtureError("clip_selection", expected="random or flow", found=repr(clip_selection))
         self.pattern = pattern if given else "N1"
         self.offsets = offsets_of(self.pattern) if self.pattern is not None else (0,)
         self.coarse_percent, self.parts, self.propagated, self.coarse = coarse_percent, parts, propagated, coarse
         self.total, self.seed, self.store, self.weights = total, seed, store, dict(weights or {})
+        self.clip_selection = clip_selection
         self.cost_model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
 
     def __repr__(self) -> str:
         shape = next(f"{n}={v!r}" for n, v in _named(self.pattern, self.coarse_percent, self.parts) if v is not None)
         source = {"pattern": f", propagated={self.propagated!r}", "coarse_percent": f", coarse={self.coarse!r}"}
         middle = source.get(shape.partition("=")[0], "")
+        middle += f", clip_selection={self.clip_selection!r}" if self.clip_selection != "random" else ""
         return f"Mixture({shape}{middle}, seed={self.seed}, cost_model={self.cost_model.name!r})"
 
-    def select(self, clips: Sequence[Clip]) -> list[Pick]:
+    def select(self, clips: Sequence[Clip], motion: Mapping[tuple[str, int], float] | None = None) -> list[Pick]:
         """Draw the frames; nothing on disk is touched.
 
         Args:
             clips: All clips of a split.
+            motion: Motion around each annotated frame, by video and number, as from `measure_motion`; needed with
+                clip_selection "flow" alone.
 
         Returns:
             Picks ordered by video, annotated frame and offset.
 
         Raises:
-            MixtureError: Nothing is annotated, more is asked for than there is, or an offset does not exist.
+            MixtureError: Nothing is annotated, more is asked for than there is, an offset does not exist, or motion is
+                needed and not given.
         """
+        if self.clip_selection == "random":
+            motion = {}
+        elif motion is None:
+            raise MixtureError(
+                "drawing by flow needs the motion around the annotated frames",
+                fix="pass what measure_motion returns, or call draw or plan",
+            )
         picks: list[Pick] = []
         taken: set[tuple[str, int, int]] = set()
         parts = self._parts(clips)
         self._check_weights(parts)
         for part in parts:
             offsets = parse_offsets(part.offsets)
-            for clip, annotated in self._draw(part, offsets, clips, taken):
+            for clip, annotated in self._draw(part, offsets, clips, taken, motion):
                 taken.update((clip.video, annotated, offset) for offset in offsets)
                 weight = part.weight * self.weights.get(part.labels, 1.0)
                 picks += [Pick(clip, annotated, offset, part.labels, weight) for offset in offsets]
@@ -198,10 +218,11 @@ class Mixture:
         offsets: Sequence[int],
         clips: Sequence[Clip],
         taken: set[tuple[str, int, int]],
+        motion: Mapping[tuple[str, int], float],
     ) -> list[tuple[Clip, int]]:
         pool = self._pool(part.labels, clips)
         seed = self.seed if part.seed is None else part.seed
-        order = sorted(pool, key=lambda frame: _rank(seed, frame[0].video, frame[1]))
+        order = sorted(pool, key=lambda frame: _rank(seed, frame[0].video, frame[1], motion))
         free = [
             (clip, annotated)
             for clip, annotated in order
@@ -238,14 +259,17 @@ class Mixture:
     def _resolve(self, dataset: VideoDataset, split: str, planned: frozenset[str]) -> MixtureList:
         clips = dataset.clips(split)
         lookup = LabelLookup(dataset, self.store_root(dataset), planned, self.coarse)
-        picks = self.select(clips)
+        motion = (
+            measure_motion(dataset, clips, store=self.store_root(dataset)) if self.clip_selection == "flow" else None
+        )
+        picks = self.select(clips, motion)
         kept = [pick for pick in picks if not lookup.is_rejected(pick)]
         if not kept:
             raise MixtureError("people have rejected all labels of the mixture", path=self.store_root(dataset))
         samples = [lookup.sample(pick) for pick in kept]
         actions = dict.fromkeys(action for sample in samples for action in sample.actions)
         prices = ActionPricer(dataset, clips, self.cost_model, self.store_root(dataset)).price(actions, lookup.stores)
-        return MixtureList(dataset.name, split, self.cost_model.name, samples, prices, len(picks) - len(kept))
+        return MixtureList(dataset.name, split, self.cost_model.name, samples, prices, len(picks) - len(kept), motion)
 
 
 def round_half_up(value: float) -> int:
@@ -268,5 +292,8 @@ def _annotated(clips: Sequence[Clip]) -> list[tuple[Clip, int]]:
     return [(clip, number) for clip in clips for number in clip.annotated]
 
 
-def _rank(seed: int, video: str, number: int) -> bytes:
-    return hashlib.blake2b(f"{seed}/{video}/{number}".encode(), digest_size=16).digest()
+def _rank(seed: int, video: str, number: int, motion: Mapping[tuple[str, int], float]) -> tuple[float, bytes]:
+    """What annotated frames are sorted by: large motion first where it is known, then as good as at random."""
+    return -motion.get((video, number), 0.0), hashlib.blake2b(
+        f"{seed}/{video}/{number}".encode(), digest_size=16
+    ).digest()

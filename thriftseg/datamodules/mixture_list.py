@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from thriftseg.costs import AnnotationCost
@@ -43,6 +44,8 @@ class MixtureList:
         samples: The samples, ordered by clip and offset.
         actions: Cost of every human action the samples descend from, by identifier.
         rejected: Labels left out since a person has rejected them.
+        motion: Pixels per frame step around every annotated frame of the split, by video and number, where frames with
+            the largest motion were drawn first; otherwise `None`.
     """
 
     dataset: str
@@ -51,6 +54,7 @@ class MixtureList:
     samples: Sequence[Sample]
     actions: Mapping[str, AnnotationCost]
     rejected: int = 0
+    motion: Mapping[tuple[str, int], float] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -80,6 +84,7 @@ class MixtureList:
                 "kind": sample.kind.label,
                 "weight": sample.weight,
                 "label": str(sample.label) if sample.label is not None else f"{len(sample.points or ())} clicks",
+                **self._motion_cell(sample),
             }
             for sample in self.samples
         ]
@@ -116,7 +121,21 @@ class MixtureList:
         ]
         if self.rejected:
             lines.append(f"{self.rejected} rejected labels are left out")
+        if self.motion:
+            lines.append(self._describe_motion(self.motion))
         return "\n".join([f"labels of {self.dataset}/{self.split} (cost model: {self.cost_model})", *lines])
+
+    def _motion_cell(self, sample: Sample) -> dict[str, float]:
+        if self.motion is None:
+            return {}
+        return {"motion": round(self.motion[sample.clip.video, sample.annotated], 3)}
+
+    def _describe_motion(self, motion: Mapping[tuple[str, int], float]) -> str:
+        drawn = {(sample.clip.video, sample.annotated) for sample in self.samples}
+        return (
+            f"clips with the largest motion first: {fmean(motion[frame] for frame in drawn):.2f} pixels per frame step "
+            f"on average, {fmean(motion.values()):.2f} in the whole split"
+        )
 
     def _sources(self) -> list[str]:
         names = dict.fromkeys(sample.source for sample in self.samples)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.label_rows import action_id
+from thriftseg.datasets.measurements import MeasurementCache, file_stamp
 from thriftseg.progress import progress_bar
 from thriftseg.types import Clip
 
-_SCHEMA = 1
+_SCHEMA = 2
 _SHOW_PROGRESS_FROM = 200
 
 
@@ -63,12 +61,14 @@ def price_labels(
     wanted = {action_id(label.source, dataset.name, label.clip.video, label.number): label for label in labels}
     if not model.needs_label:
         return {action: _price(dataset, label, model) for action, label in wanted.items()}
-    cache = _PriceCache(cache_folder, dataset, model)
-    known = {action: cost for action, label in wanted.items() if (cost := cache.get(action, label)) is not None}
-    missing = {action: label for action, label in wanted.items() if action not in known}
-    fresh = _price_all(dataset, missing, model)
-    cache.add(missing, fresh)
-    return {action: known[action] if action in known else fresh[action] for action in wanted}
+    cache = _price_cache(cache_folder, dataset, model)
+    stamps = {action: file_stamp(label.path) for action, label in wanted.items()}
+    missing = {action: label for action, label in wanted.items() if cache.get(action, stamps[action]) is None}
+    for action, cost in _price_all(dataset, missing, model).items():
+        cache.add(action, stamps[action], cost.to_dict())
+    if missing:
+        cache.save()
+    return {action: AnnotationCost.from_dict(cache.get(action, stamps[action])) for action in wanted}
 
 
 def _price(dataset: VideoDataset, label: GivenLabel, model: CostModel) -> AnnotationCost:
@@ -90,40 +90,7 @@ def _price_all(dataset: VideoDataset, labels: Mapping[str, GivenLabel], model: C
         return dict(zip(labels, counted, strict=True))
 
 
-class _PriceCache:
-    """Costs of label files by identifier, valid while size and time of the file stay the same."""
-
-    def __init__(self, folder: Path | None, dataset: VideoDataset, model: CostModel) -> None:
-        self._path = folder / f"costs.{model.name}.json" if folder is not None else None
-        taxonomy = dataset.taxonomy
-        self._header = {"schema": _SCHEMA, "model": repr(model), "taxonomy": f"{taxonomy.name} {taxonomy.version}"}
-        self._entries = self._read()
-
-    def get(self, action: str, label: GivenLabel) -> AnnotationCost | None:
-        entry = self._entries.get(action)
-        return AnnotationCost.from_dict(entry["cost"]) if entry and entry["stamp"] == _stamp(label.path) else None
-
-    def add(self, labels: Mapping[str, GivenLabel], costs: Mapping[str, AnnotationCost]) -> None:
-        if self._path is None or not costs:
-            return
-        for action, cost in costs.items():
-            self._entries[action] = {"stamp": _stamp(labels[action].path), "cost": cost.to_dict()}
-        content = json.dumps({**self._header, "labels": self._entries}, sort_keys=True)
-        try:
-            write_bytes(self._path, content.encode())
-        except OSError:
-            return  # a read-only store costs time at the next start, nothing else
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self._path.read_text()) if self._path is not None else {}
-        except (OSError, ValueError):
-            return {}
-        if any(content.get(name) != value for name, value in self._header.items()):
-            return {}
-        return dict(content["labels"])
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+def _price_cache(folder: Path | None, dataset: VideoDataset, model: CostModel) -> MeasurementCache:
+    taxonomy = f"{dataset.taxonomy.name} {dataset.taxonomy.version}"
+    path = folder / f"costs.{model.name}.json" if folder is not None else None
+    return MeasurementCache(path, {"schema": _SCHEMA, "model": repr(model), "taxonomy": taxonomy})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from thriftseg.lightning_modules.run_record import RunRecord
     from thriftseg.lightning_modules.schedules import PolyLR
     from thriftseg.lightning_modules.semantic import SemanticSegmentation
+    from thriftseg.lightning_modules.taught import TaughtSegmentation
 
 __all__ = [
     "LoadedNetwork",
@@ -22,6 +23,7 @@ __all__ = [
     "PredictionImages",
     "RunRecord",
     "SemanticSegmentation",
+    "TaughtSegmentation",
     "default_progress_bar",
     "load_network",
     "read_checkpoint",
@@ -35,6 +37,7 @@ __getattr__ = lazy_names(
         "PredictionImages": "callbacks",
         "RunRecord": "run_record",
         "SemanticSegmentation": "semantic",
+        "TaughtSegmentation": "taught",
         "default_progress_bar": "callbacks",
         "load_network": "checkpoints",
         "read_checkpoint": "checkpoints",

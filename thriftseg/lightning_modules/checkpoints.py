@@ -45,6 +45,19 @@ class LoadedNetwork:
     inference: WholeImage | SlidingWindow = field(default_factory=WholeImage)
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def data_state(self) -> dict[str, Any]:
+        """What the datamodule noted: class table and mixture; empty where the checkpoint has nothing of it."""
+        for value in self.metadata.values():
+            if isinstance(value, Mapping) and "mixture" in value and "taxonomy" in value:
+                return dict(value)
+        return {}
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Table, cost and digest of the labels the network was trained on; empty where they are not known."""
+        return dict(self.data_state.get("mixture", {}))
+
 
 class Unrecordable(TypeError):
     """An object whose construction cannot be written down, such as a lambda."""

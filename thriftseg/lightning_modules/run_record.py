@@ -15,11 +15,15 @@ class RunRecord(Callback):
 
     Args:
         command: Command line that started the run.
+
+    Attributes:
+        loaded_step: Optimiser steps behind the checkpoint that was loaded; `None` before one is.
     """
 
     def __init__(self, command: str) -> None:
         self.command = command
         self.step: int | None = None
+        self.loaded_step: int | None = None
         self.scores: dict[str, float] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -29,6 +33,10 @@ class RunRecord(Callback):
         self.step = trainer.global_step
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.scores = {name: value for name, value in values.items() if name.startswith("val/")}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note how long the weights were trained that are validated, tested or trained on."""
+        self.loaded_step = checkpoint["global_step"]
 
     def state_dict(self) -> dict[str, Any]:
         """Command, step and scores in plain types."""

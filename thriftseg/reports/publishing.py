@@ -114,7 +114,7 @@ def publish(
         "architecture": architecture,
         "tag": tag,
         "metrics": _scores(metrics, raw, network, rounded=half),
-        "labels": _labels(loaded),
+        "labels": loaded.labels or None,
         "data": {"name": data or _dataset(loaded), "source": data_source},
         "training": _training(loaded, raw),
         "licences": lineage_of(_dataset(loaded), data, data_licence, licence, _pretrained(raw)),
@@ -222,22 +222,8 @@ def _read_scores(path: Path, digest: str) -> dict[str, Any]:
     return {"command": str(command), "values": kept}
 
 
-def _data_state(loaded: LoadedNetwork) -> Mapping[str, Any]:
-    """State of the datamodule, where the checkpoint has one."""
-    for value in loaded.metadata.values():
-        if isinstance(value, Mapping) and "mixture" in value and "taxonomy" in value:
-            return value
-    return {}
-
-
-def _labels(loaded: LoadedNetwork) -> dict[str, Any] | None:
-    mixture = _data_state(loaded).get("mixture")
-    return dict(mixture) if mixture else None
-
-
 def _dataset(loaded: LoadedNetwork) -> str | None:
-    labels = _labels(loaded)
-    return str(labels["dataset"]) if labels else loaded.taxonomy
+    return str(loaded.labels["dataset"]) if loaded.labels else loaded.taxonomy
 
 
 def _training(loaded: LoadedNetwork, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,7 +241,7 @@ def _pretrained(raw: Mapping[str, Any]) -> bool:
 
 
 def _taxonomy(loaded: LoadedNetwork) -> Taxonomy:
-    version = int(_data_state(loaded).get("taxonomy", {}).get("version", 1))
+    version = int(loaded.data_state.get("taxonomy", {}).get("version", 1))
     names = loaded.class_names or tuple(str(index) for index in range(loaded.network.num_classes))
     colors = loaded.palette or tuple(distinct_color(index) for index in range(len(names)))
     rows = (LabelClass(index, name, index, colors[index]) for index, name in enumerate(names))

@@ -257,7 +257,20 @@ class SemanticNetwork(Network, ABC):
             (B, num_classes, ceil(H / s), ceil(W / s)), where s is the output stride of the decoder.
         """
         clip = self._pad(self._as_clip(frames))
-        return crop_to_stride(self.compute_logits(clip), clip, frames)
+        return self._at_stride(self.compute_logits(clip), clip, frames)
+
+    def forward_at_both_resolutions(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment in one pass, for losses at both resolutions.
+
+        Args:
+            frames: As for `forward`.
+
+        Returns:
+            The logits of `forward` and those of `low_resolution_logits`.
+        """
+        clip = self._pad(self._as_clip(frames))
+        logits = self.compute_logits(clip)
+        return self._enlarge(logits, clip, frames), self._at_stride(logits, clip, frames)
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Segment and return the outputs of auxiliary heads too.
@@ -322,6 +335,9 @@ class SemanticNetwork(Network, ABC):
         if logits.shape[-2:] != size:
             logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
         return logits[..., : frames.shape[-2], : frames.shape[-1]]
+
+    def _at_stride(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
+        return crop_to_stride(logits, clip, frames)
 
 
 def crop_to_stride(features: Tensor, padded: Tensor, frames: Tensor) -> Tensor:

@@ -299,6 +299,9 @@ class TDNet(SemanticNetwork):
             return clip
         return super()._pad(clip)
 
+    def _at_stride(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
+        return logits  # less than a cell is padded
+
     def _refuse_other_size(self, clip: Tensor, bound: tuple[int, int]) -> None:
         size = clip.shape[-2:]
         if tuple(_grid(size)) == bound:

@@ -199,17 +199,6 @@ class TMANet(SemanticNetwork):
         """Logits at stride 8; see `SemanticNetwork.compute_logits`, except that [1]'s sizes are 8 k + 1."""
         return self._decode(self._encode(frames)[1].unbind(1))
 
-    def low_resolution_logits(self, frames: Tensor) -> Tensor:
-        """Logits before the final enlargement; see `SemanticNetwork.low_resolution_logits`.
-
-        Args:
-            frames: As for `forward`.
-
-        Returns:
-            (B, num_classes, h, w) with h = ceil(H / 8), or ceil((H - 1) / 8) + 1 with `align_corners`; w likewise.
-        """
-        return self.compute_logits(self._pad(self._as_clip(frames)))
-
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SemanticNetwork.forward_with_auxiliary`; the third stage's logits are "auxiliary"."""
         clip = self._pad(self._as_clip(frames))
@@ -244,6 +233,9 @@ class TMANet(SemanticNetwork):
         for pattern, replacement in OFFICIAL_NAMES:
             key = re.sub(pattern, replacement, key)
         return key
+
+    def _at_stride(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
+        return logits  # less than a cell is padded
 
     def _encode(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of the third and the fourth stage, (B, T, C, h, w)."""

@@ -1,0 +1,73 @@
+"""Figures that took reading files, remembered until those files change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thriftseg.atomic import write_bytes
+from thriftseg.errors import DatasetError
+
+
+class MeasurementCache:
+    """Measured values by name in one JSON file, each with a stamp of what it was measured from.
+
+    A cache that is damaged, or was written under another header, counts as empty. One that cannot be written is given
+    up silently: that costs time at the next start, nothing else.
+
+    Args:
+        path: The JSON file; `None` remembers nothing beyond this object.
+        header: Plain values that all entries depend on, such as a version and settings.
+
+    Example:
+        >>> cache = MeasurementCache(None, {"schema": 1})
+        >>> cache.add("frame", [1, 2], 0.5)
+        >>> cache.get("frame", [1, 2]), cache.get("frame", [1, 3])
+        (0.5, None)
+    """
+
+    def __init__(self, path: Path | None, header: Mapping[str, Any]) -> None:
+        self._path, self._header = path, dict(header)
+        self._entries = self._read()
+
+    def get(self, name: str, stamp: Any) -> Any | None:
+        """The value measured from what has this stamp (a plain value of JSON), or `None`."""
+        entry = self._entries.get(name)
+        return entry["value"] if entry and entry["stamp"] == stamp else None
+
+    def add(self, name: str, stamp: Any, value: Any) -> None:
+        """Remember a value (not `None`) in this object; `save` writes it down."""
+        self._entries[name] = {"stamp": stamp, "value": value}
+
+    def save(self) -> None:
+        """Write the file in full or not at all."""
+        if self._path is None:
+            return
+        content = json.dumps({**self._header, "entries": self._entries}, sort_keys=True)
+        try:
+            write_bytes(self._path, content.encode())
+        except OSError:
+            return
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self._path.read_text()) if self._path is not None else {}
+            fits = all(content.get(name) == value for name, value in self._header.items())
+            return dict(content["entries"]) if fits and content else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+
+def file_stamp(path: Path) -> list[int]:
+    """Size and time of the last change of a file, which tell that it is still the same.
+
+    Raises:
+        DatasetError: There is no such file.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise DatasetError("no such file", path=path) from None
+    return [status.st_size, status.st_mtime_ns]
