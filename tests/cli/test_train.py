@@ -111,6 +111,7 @@ def test_fit_resume_validate_and_test(thriftseg, folder: Path, capsys: pytest.Ca
     out = capsys.readouterr().out
     assert "test/tc" in out
     assert "cost/hours" in out
+    assert json.loads((run / "test.json").read_text())["training"] == {"steps": 4, "scored_step": 4}
 
 
 def test_last_is_the_end_of_training_with_or_without_a_better_score(thriftseg, folder: Path) -> None:
