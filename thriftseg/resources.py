@@ -34,6 +34,20 @@ def config_path(name: str) -> Path:
     raise ConfigError(f"no config named {name!r} ships with thriftseg", fix="pass the path of your own YAML file")
 
 
+def list_configs(folder: str) -> list[str]:
+    """Names of the shipped configs in a folder, sorted, as `config_path` takes them.
+
+    Args:
+        folder: Folder below `configs/`.
+
+    Example:
+        >>> "supervised/cityscapes_hrnet_w18.yaml" in list_configs("supervised")
+        True
+    """
+    root = next((root for root in _CONFIG_FOLDERS if (root / folder).is_dir()), _CONFIG_FOLDERS[0])
+    return sorted(str(path.relative_to(root)) for path in (root / folder).glob("*.yaml"))
+
+
 def checkpoints_folder() -> Path:
     """Folder of the published checkpoints that ship with the package, with their index."""
     return next((folder for folder in _CHECKPOINT_FOLDERS if folder.is_dir()), _CHECKPOINT_FOLDERS[0])

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thriftseg.errors import ConfigError
+from thriftseg.reports import list_tables, load_table
+from thriftseg.reports.published_tables import read_table
+
+PUBLISHED = [
+    *(f"samsam2_t{number}" for number in (1, 2, 3, 4, 5, 7)),
+    *(f"weclick_{number}" for number in ("f5", "t1", "t2", "t3", "t4", "t5")),
+]
+TABLE = """
+name: small
+title: two rows
+source: nobody
+dataset: cityscapes
+metrics: [miou]
+x: null
+defaults: {samples: 10}
+rows:
+  - {key: a, config: x/a.yaml, series: s, published: {miou: 50.0}}
+  - {key: b, config: x/b.yaml, series: s, samples: 20}
+"""
+
+
+def test_every_published_table_ships() -> None:
+    assert set(PUBLISHED) <= set(list_tables())
+    for name in list_tables():
+        table = load_table(name)
+        assert table.name == name
+        assert all(Path(row.config).parent.name == name.partition("_")[0] for row in table.rows)
+        assert all("-" not in Path(row.config).stem for row in table.rows)
+        assert table.x in (None, "coarse_percent")
+        for row in table.rows:
+            # What was published is compared, but for sizes and speeds; all are per cent.
+            assert set(row.published) - {"params_m", "fps"} <= set(table.metrics)
+            assert all(10 < row.published[metric] < 100 for metric in table.metrics if metric in row.published)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "number"),
+    [
+        ("samsam2_t1", "B3", {"miou": 74.48}),
+        ("samsam2_t1", "TDNet B5", {"miou": 66.36}),
+        ("samsam2_t2", "F2", {"miou": 60.67}),
+        ("samsam2_t3", "90 % refined", {"miou": 66.93, "macc": 77.04}),
+        ("samsam2_t4", "50 % refined", {"miou": 69.93, "macc": 78.26}),
+        ("samsam2_t7", "25 % amg", {"miou": 66.30, "macc": 73.59}),
+        ("weclick_t1", "MobileNetV2 + KD", {"miou": 56.26, "macc": 66.14}),
+        ("weclick_t2", "R18 backward", {"miou": 57.24, "macc": 65.50}),
+        ("weclick_t3", "two-sided, random", {"miou": 57.74, "macc": 66.43}),
+        ("weclick_f5", "n = 5", {}),
+        ("weclick_t4", "PSP-Mob WeClick", {"miou": 52.44, "macc": 62.71, "params_m": 10.31, "fps": 52.23}),
+        ("weclick_t5", "Cityscapes Gated CRF R34", {"miou": 57.43}),
+    ],
+)
+def test_numbers_of_the_papers(name: str, key: str, number: dict[str, float]) -> None:
+    (row,) = [row for row in load_table(name).rows if row.key == key]
+    assert row.published == number
+
+
+def test_refining_helps_all_classes_but_two() -> None:
+    classes, coarse = load_table("samsam2_t5"), load_table("samsam2_t3")
+    assert len(classes.metrics) == 8
+    configs = {row.config for row in coarse.rows}
+    assert {row.config for row in classes.rows} <= configs
+    not_refined, refined = classes.rows[1].published, classes.rows[2].published
+    better = [name for name in classes.metrics if refined[name] > not_refined[name]]
+    assert sorted(set(classes.metrics) - set(better)) == ["iou/bicycle", "iou/car"]
+
+
+def test_a_table_has_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(TABLE)
+    table = read_table(path)
+    assert [(row.key, row.samples, row.hours, dict(row.published)) for row in table.rows] == [
+        ("a", 10, None, {"miou": 50.0}),
+        ("b", 20, None, {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("key: b", "key: a", "keys of rows are not unique; found a"),
+        ("samples: 20", "sample: 20", "PublishedRow has missing or unknown entries; .*; found sample$"),
+        ("title: two rows", "", "PublishedTable has missing or unknown entries; .*; found title$"),
+        ("rows:", "lines:", "not a table"),
+    ],
+)
+def test_a_damaged_table_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(TABLE.replace(old, new))
+    with pytest.raises(ConfigError, match=f"small.yaml: {message}"):
+        read_table(path)
+
+
+def test_unknown_tables_are_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"no such table; expected samsam2_camvid, .*weclick_t5; found 'samsam2_t6'"):
+        load_table("samsam2_t6")
