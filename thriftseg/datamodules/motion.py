@@ -6,12 +6,13 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
-from thriftseg.arrays import Float32Array, UInt8Array
+from thriftseg.arrays import UInt8Array
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import resize_frame
 from thriftseg.datasets.measurements import MeasurementCache, file_stamp
@@ -63,19 +64,16 @@ def measure_motion(
     Raises:
         DatasetError: A frame is missing or unreadable.
     """
-    estimator = estimator if estimator is not None else DIS()
-    cache = _cache(store, estimator)
-    frames = [(clip, number) for clip in clips for number in sorted({*clip.labels, *clip.coarse})]
-    pairs = {(clip.video, number): spread_pairs(clip, number) for clip, number in frames}
-    stamps = {(clip.video, number): _stamp(clip, pairs[clip.video, number]) for clip, number in frames}
-    wanted = [(clip, {n: pairs[clip.video, n] for n in _unknown(clip, stamps, cache)}) for clip in clips]
-    todo = [(clip, around) for clip, around in wanted if around]
+    flow = estimator if estimator is not None else DIS()
+    cache = _cache(store, flow)
+    plans = [_Plan(clip, {n: spread_pairs(clip, n) for n in sorted({*clip.labels, *clip.coarse})}) for clip in clips]
+    stamps = {frame: stamp for plan in plans for frame, stamp in plan.stamps().items()}
+    todo = [missing for plan in plans if (missing := plan.without(cache, stamps)).pairs]
     with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or min(8, os.cpu_count() or 1)) as pool:
         task = bar.add_task("measuring motion", total=len(todo))
         for start in range(0, len(todo), _BATCH):
             try:
-                measured = pool.map(lambda work: _measure_clip(dataset, *work, estimator), todo[start : start + _BATCH])
-                for motion in measured:
+                for motion in pool.map(lambda plan: plan.measure(dataset, flow), todo[start : start + _BATCH]):
                     for frame, value in motion.items():
                         cache.add(_name(frame), stamps[frame], value)
                     bar.advance(task)
@@ -107,40 +105,44 @@ def spread_pairs(clip: Clip, annotated: int) -> list[tuple[int, int]]:
     return [pairs[place] for place in places]
 
 
-def _measure_clip(
-    dataset: VideoDataset, clip: Clip, around: Mapping[int, Sequence[tuple[int, int]]], estimator: FlowEstimator
-) -> dict[tuple[str, int], float]:
-    """Motion around annotated frames from the pairs that belong to each; every frame is decoded once."""
-    lengths: dict[tuple[int, int], float] = {}
-    size = dataset.clip_size(clip)
-    seen: dict[int, UInt8Array] = {}
-    for first, second in sorted({pair for pairs in around.values() for pair in pairs}):
-        # Pairs come in order, so of the frames before this one only the second of the last pair can be needed again.
-        seen = {n: seen[n] if n in seen else _reduced(dataset.read_frame(clip, n)) for n in (first, second)}
-        lengths[first, second] = _mean_length(estimator.estimate(seen[first], seen[second]), size)
-    return {
-        (clip.video, number): fmean(lengths[pair] for pair in pairs) if pairs else 0.0
-        for number, pairs in around.items()
-    }
+@dataclass(frozen=True)
+class _Plan:
+    """Which pairs of adjacent frames of a clip are looked at, by annotated frame."""
+
+    clip: Clip
+    pairs: Mapping[int, Sequence[tuple[int, int]]]
+
+    def stamps(self) -> dict[tuple[str, int], str]:
+        """By annotated frame, a digest of the frame files that its motion is measured from."""
+        return {(self.clip.video, number): _stamp(self.clip, pairs) for number, pairs in self.pairs.items()}
+
+    def without(self, cache: MeasurementCache, stamps: Mapping[tuple[str, int], str]) -> _Plan:
+        """The part that is not in the cache."""
+        frames = {number: (self.clip.video, number) for number in self.pairs}
+        missing = [number for number, frame in frames.items() if cache.get(_name(frame), stamps[frame]) is None]
+        return _Plan(self.clip, {number: self.pairs[number] for number in missing})
+
+    def measure(self, dataset: VideoDataset, flow: FlowEstimator) -> dict[tuple[str, int], float]:
+        """Motion by annotated frame; each frame of the clip is decoded once."""
+        lengths: dict[tuple[int, int], float] = {}
+        seen: dict[int, UInt8Array] = {}
+        for first, second in sorted({pair for pairs in self.pairs.values() for pair in pairs}):
+            # In this order, only the second frame of the last pair can be needed again.
+            seen = {n: seen[n] if n in seen else dataset.read_frame(self.clip, n) for n in (first, second)}
+            lengths[first, second] = _mean_length(seen[first], seen[second], flow)
+        return {
+            (self.clip.video, number): fmean(lengths[pair] for pair in pairs) if pairs else 0.0
+            for number, pairs in self.pairs.items()
+        }
 
 
-def _reduced(frame: UInt8Array) -> UInt8Array:
-    height, width = frame.shape[:2]
-    if width <= _WIDTH:
-        return frame
-    return resize_frame(frame, (max(1, round(height * _WIDTH / width)), _WIDTH))
-
-
-def _mean_length(flow: Float32Array, size: tuple[int, int]) -> float:
-    """Mean length of a flow (2, h, w), in pixels of frames of height and width `size`."""
-    across, down = flow[0] * (size[1] / flow.shape[2]), flow[1] * (size[0] / flow.shape[1])
-    return float(np.hypot(across, down).mean(dtype=np.float64))
-
-
-def _unknown(clip: Clip, stamps: Mapping[tuple[str, int], str], cache: MeasurementCache) -> list[int]:
-    """Annotated frames of a clip whose motion is not in the cache."""
-    own = {number: stamps[clip.video, number] for number in sorted({*clip.labels, *clip.coarse})}
-    return [number for number, stamp in own.items() if cache.get(_name((clip.video, number)), stamp) is None]
+def _mean_length(first: UInt8Array, second: UInt8Array, estimator: FlowEstimator) -> float:
+    """Mean length of the flow between two frames in their pixels, estimated on at most 512 columns."""
+    height, width = first.shape[:2]
+    size = (max(1, round(height * _WIDTH / width)), _WIDTH) if width > _WIDTH else (height, width)
+    across, down = estimator.estimate(resize_frame(first, size), resize_frame(second, size))
+    lengths = np.hypot(across * (width / size[1]), down * (height / size[0]))
+    return float(lengths.mean(dtype=np.float64))
 
 
 def _stamp(clip: Clip, pairs: Sequence[tuple[int, int]]) -> str:

@@ -32,7 +32,7 @@ class MeasurementCache:
         self._path, self._header = path, dict(header)
         self._entries = self._read()
 
-    def get(self, name: str, stamp: Any) -> Any | None:
+    def get(self, name: str, stamp: Any) -> Any:
         """The value measured from what has this stamp (a plain value of JSON), or `None`."""
         entry = self._entries.get(name)
         return entry["value"] if entry and entry["stamp"] == stamp else None
