@@ -18,6 +18,7 @@ from thriftseg.errors import CheckpointError
 from thriftseg.lightning_modules.checkpoints import LoadedNetwork, load_network, read_checkpoint
 from thriftseg.reports.lineage import lineage_of
 from thriftseg.reports.model_card import model_card
+from thriftseg.reports.run_scores import read_score_file
 from thriftseg.taxonomies import LabelClass, Taxonomy, distinct_color
 from thriftseg.zoo.catalog import CatalogEntry, read_index, write_index
 from thriftseg.zoo.network import Network
@@ -201,25 +202,17 @@ def _scores(
 
 
 def _read_scores(path: Path, digest: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-        command, values, scored = content["command"], dict(content["metrics"]), content["network_sha256"]
-    except FileNotFoundError as error:
-        raise CheckpointError("no such file of scores", path=path, fix="`thriftseg test` writes test.json") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            "not a file of scores", path=path, expected="command, metrics and network_sha256", found=error
-        ) from error
-    if scored != digest:
+    file = read_score_file(path)
+    if file.network_sha256 != digest:
         raise CheckpointError(
             "the scores are of other weights",
             path=path,
             expected=digest[:8],
-            found=str(scored)[:8],
+            found=str(file.network_sha256)[:8],
             fix="run `thriftseg test` on this checkpoint; after --half, on the published weights (--weights NAME)",
         )
-    kept = {key: value for key, value in sorted(values.items()) if key.startswith(("test/", "val/"))}
-    return {"command": str(command), "values": kept}
+    kept = {key: value for key, value in sorted(file.metrics.items()) if key.startswith(("test/", "val/"))}
+    return {"command": file.command, "values": kept}
 
 
 def _dataset(loaded: LoadedNetwork) -> str | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from thriftseg.reports.cost_quality import CostQualityPoint
-from thriftseg.zoo.catalog import CatalogEntry
+
+if TYPE_CHECKING:
+    from thriftseg.zoo.catalog import CatalogEntry
 
 
 def cost_quality_table(points: Iterable[CostQualityPoint], title: str | None = None) -> Table:
