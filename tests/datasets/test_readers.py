@@ -399,6 +399,15 @@ class TestIDD:
         (clip,) = IDD(root).clips("test")
         assert (clip.labels, list(clip.frames)) == ({}, [1])
 
+    def test_only_images_of_one_size(self, root: Path, temporal: Path):
+        (clip,) = IDD(root, frame_size=(HEIGHT, WIDTH)).clips("val")
+        assert clip.video == "66_894867"
+        (other,) = IDD(root, frame_size=[30, 50]).clips("val")
+        assert other.video == "202_frame0014"
+        found = rf"expected 1920x1080; found {WIDTH}x{HEIGHT}, 50x30; fix: give frame_size as height and width"
+        with pytest.raises(DatasetError, match=rf"leftImg8bit/val: no image has the wanted frame_size; {found}"):
+            IDD(root, frame_size=(1080, 1920)).clips("val")
+
     def test_unknown_view(self):
         with pytest.raises(ConfigError, match="no view 'level2'"):
             IDD(view="level2")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from thriftseg.datasets.files import frame_number, list_files, list_folders, usual_step
 from thriftseg.datasets.frame_matching import match_frames
+from thriftseg.datasets.images import probe_size
 from thriftseg.datasets.polygons import PolygonDataset
-from thriftseg.errors import ConfigError
+from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import IDD19, IDD26, Taxonomy
 from thriftseg.types import Clip
 
@@ -62,6 +63,8 @@ class IDD(PolygonDataset):
     Args:
         root: Folder that holds the packages above.
         view: The 26 classes of level 3 (`level3`) or the 19 classes of Cityscapes (`cityscapes`).
+        frame_size: Height and width of the images to keep, such as (1080, 1920), which most have; all by default. The
+            first listing then opens the header of every image.
 
     Example:
         >>> IDD("data/idd").taxonomy.num_classes, IDD("data/idd", view="cityscapes").taxonomy.num_classes
@@ -79,11 +82,17 @@ class IDD(PolygonDataset):
         "packages into one folder"
     )
 
-    def __init__(self, root: str | Path | None = None, view: Literal["level3", "cityscapes"] = "level3") -> None:
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        view: Literal["level3", "cityscapes"] = "level3",
+        frame_size: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__(root)
         if view not in _VIEWS:
             raise ConfigError(f"IDD has no view {view!r}", expected=", ".join(_VIEWS))
         self.view = view
+        self.frame_size = tuple(frame_size) if frame_size is not None else None
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -94,6 +103,7 @@ class IDD(PolygonDataset):
         images = list(self._images(split))
         if not images:
             raise self.empty(split, self.root / "leftImg8bit" / split / "{drive}" / "*_leftImg8bit.png")
+        images = self._of_wanted_size(images)
         labels = {} if split == "test" else self._label_files(split)
         temporal = self._temporal_frames(split)
         annotated = match_frames(
@@ -109,6 +119,21 @@ class IDD(PolygonDataset):
             named = {path.stem.removesuffix(_FRAME): path for path in list_files(folder) if path.stem.endswith(_FRAME)}
             for name, path in named.items():  # of several formats the PNG comes last in the listing and wins
                 yield _Image(folder.name, name, path)
+
+    def _of_wanted_size(self, images: list[_Image]) -> list[_Image]:
+        if self.frame_size is None:
+            return images
+        sizes = [probe_size(image.path) for image in images]
+        kept = [image for image, size in zip(images, sizes, strict=True) if size == self.frame_size]
+        if not kept:
+            raise DatasetError(
+                "no image has the wanted frame_size",
+                path=images[0].path.parents[1],
+                expected=_sizes_text([self.frame_size]),
+                found=_sizes_text(sizes),
+                fix="give frame_size as height and width",
+            )
+        return kept
 
     def _label_files(self, split: str) -> dict[_Key, dict[str, Path]]:
         """Label files by image and kind."""
@@ -152,6 +177,10 @@ class IDD(PolygonDataset):
             frame_step=usual_step(frames),
             drive=str(drive_key(image.drive)),
         )
+
+
+def _sizes_text(sizes: Iterable[tuple[int, ...]]) -> str:
+    return ", ".join(f"{width}x{height}" for height, width in sorted(set(sizes)))
 
 
 def drive_key(folder: str) -> int | str:
