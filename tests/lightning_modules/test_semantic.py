@@ -15,7 +15,7 @@ from thriftseg.datasets import CamVid
 from thriftseg.errors import ConfigError
 from thriftseg.labels import label_clicks
 from thriftseg.lightning_modules import PolyLR, SemanticSegmentation
-from thriftseg.lightning_modules.semantic import pooled_mean
+from thriftseg.lightning_modules.semantic import pooled_means
 from thriftseg.losses import CrossEntropy, LossTerms
 from thriftseg.metrics import ConfusionScores, TemporalConsistency
 from thriftseg.zoo import PSPNet
@@ -77,11 +77,13 @@ def test_nothing_labelled_gives_zero_with_finite_gradients(build_module) -> None
     assert all(torch.count_nonzero(p.grad) == 0 for p in module.parameters() if p.grad is not None)
 
 
-def test_pooled_mean_of_one_process() -> None:
-    loss, logged = pooled_mean(LossTerms(torch.tensor(6.0, requires_grad=True), torch.tensor(4.0)))
+def test_pooled_means_of_one_process() -> None:
+    terms = LossTerms(torch.tensor(6.0, requires_grad=True), torch.tensor(4.0))
+    nothing = LossTerms(torch.tensor(0.0), torch.tensor(0.0))
+    (loss, logged), (zero, _) = pooled_means([terms, nothing])
     assert loss.item() == logged.item() == 1.5
     assert not logged.requires_grad
-    assert pooled_mean(LossTerms(torch.tensor(0.0), torch.tensor(0.0)))[0].item() == 0.0
+    assert zero.item() == 0.0
 
 
 def test_auxiliary_loss_is_weighted_and_logged() -> None:

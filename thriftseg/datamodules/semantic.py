@@ -53,14 +53,15 @@ class SemanticDataModule(LightningDataModule):
         flip: Mirror every second training sample.
         photometric: Colour changes in training; `True` for the default strength.
         neighbours: Unlabelled frames to add to training samples.
+        neighbour_flow: Add the optical flow from the frame to segment to its neighbours, by `flow` and `flow_cache`.
         source_ratios: Share of each source among the training draws; by default every sample is drawn once an epoch.
         batch_size: Training samples per batch and process.
         eval_batch_size: Consecutive frames per evaluation batch.
         eval_size: Height and width to evaluate at, if not the working size. Labels are resized along.
         tc: Which pairs of adjacent frames are evaluated for temporal consistency: those that end at a labelled frame,
             all, or none.
-        flow: Estimator of the optical flow between evaluated pairs, by default DIS of the medium preset. It runs in
-            the workers, on the CPU.
+        flow: Estimator of the optical flow between evaluated pairs and to neighbours, by default DIS of the medium
+            preset. It runs in the workers, on the CPU.
         flow_cache: Folder that keeps that flow between epochs and runs (see `FlowStore`). It takes about 1 MB per
             pair at 480p.
         num_workers: Worker processes per loader; 0 loads in the main process.
@@ -86,6 +87,7 @@ class SemanticDataModule(LightningDataModule):
         flip: bool = True,
         photometric: PhotometricConfig | bool = True,
         neighbours: NeighbourPolicy | None = None,
+        neighbour_flow: bool = False,
         source_ratios: dict[str, float] | None = None,
         batch_size: int = 8,
         eval_batch_size: int = 1,
@@ -112,7 +114,7 @@ class SemanticDataModule(LightningDataModule):
         self.transform = RandomScaleCrop(tuple(crop), tuple(scale), flip, tuple(resize) if resize else None)  # type: ignore[arg-type]
         self.past_frames = past_frames
         self.photometric = PhotometricConfig() if photometric is True else photometric or None
-        self.neighbours = neighbours
+        self.neighbours, self.neighbour_flow = neighbours, neighbour_flow
         self.source_ratios = source_ratios
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.eval_size = tuple(eval_size) if eval_size else self.transform.resize
@@ -264,6 +266,7 @@ class SemanticDataModule(LightningDataModule):
             past_frames=self._past_frames(),
             photometric=self.photometric,
             neighbours=self.neighbours,
+            flow=self.flow if self.neighbour_flow else None,
             seed=self.seed,
         )
         if self.cache == "ram":

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules.neighbours import NeighbourPolicy
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.reading import ClipReader
 from thriftseg.datamodules.sampling import Draw
 from thriftseg.datamodules.transforms import Geometry, RandomScaleCrop
+from thriftseg.flow import FlowStore
 from thriftseg.types import Clip, Sample
 
 
@@ -27,6 +29,7 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         past_frames: Frames before the one to segment; a missing one repeats the next newer frame.
         photometric: Colour changes to draw factors for.
         neighbours: Unlabelled frames to add.
+        flow: Store of the flow from the frame to segment to its neighbours, which is then added too.
         seed: Non-negative seed.
     """
 
@@ -39,10 +42,12 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         past_frames: int = 0,
         photometric: PhotometricConfig | None = None,
         neighbours: NeighbourPolicy | None = None,
+        flow: FlowStore | None = None,
         seed: int = 0,
     ) -> None:
         self.reader, self.samples, self.transform = reader, samples, transform
         self.past_frames, self.photometric, self.neighbours, self.seed = past_frames, photometric, neighbours, seed
+        self.flow = flow
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -75,6 +80,8 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         }
         if beside:
             item["neighbours"] = frames[: len(beside)]
+        if beside and self.flow is not None:
+            item |= _flow_item(self.flow, sample, dict(zip(beside, images, strict=False)), images[-1], geometry)
         if self.photometric is not None:
             item["photometric"] = self.photometric.draw(rng)
         return item
@@ -98,3 +105,16 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         if sample.points is not None:
             return geometry.point_map(sample.points)
         return geometry.label(self.reader.label(sample, frame))
+
+
+def _flow_item(
+    store: FlowStore, sample: Sample, neighbours: dict[int, UInt8Array], frame: UInt8Array, geometry: Geometry
+) -> dict[str, torch.Tensor]:
+    """Flow from the frame to segment to its neighbours, and where it is known and stays in the shown part."""
+    flow = torch.empty((len(neighbours), 2, *geometry.crop))
+    valid = torch.empty((len(neighbours), *geometry.crop), dtype=torch.bool)
+    for place, (number, neighbour) in enumerate(neighbours.items()):
+        found = store.flow(sample.clip.video, sample.number, number, frame, neighbour)
+        moved, inside = geometry.flow(np.nan_to_num(found), np.isfinite(found[0]) & np.isfinite(found[1]))
+        flow[place], valid[place] = torch.from_numpy(moved), torch.from_numpy(inside)
+    return {"neighbour_flow": flow, "neighbour_valid": valid}

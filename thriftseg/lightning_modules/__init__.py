@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from thriftseg.lightning_modules.schedules import PolyLR
     from thriftseg.lightning_modules.semantic import SemanticSegmentation
     from thriftseg.lightning_modules.taught import TaughtSegmentation
+    from thriftseg.lightning_modules.weclick import WeClick
 
 __all__ = [
     "LoadedNetwork",
@@ -24,6 +25,7 @@ __all__ = [
     "RunRecord",
     "SemanticSegmentation",
     "TaughtSegmentation",
+    "WeClick",
     "default_progress_bar",
     "load_network",
     "read_checkpoint",
@@ -38,6 +40,7 @@ __getattr__ = lazy_names(
         "RunRecord": "run_record",
         "SemanticSegmentation": "semantic",
         "TaughtSegmentation": "taught",
+        "WeClick": "weclick",
         "default_progress_bar": "callbacks",
         "load_network": "checkpoints",
         "read_checkpoint": "checkpoints",

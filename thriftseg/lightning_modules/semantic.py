@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -211,10 +212,14 @@ class SemanticSegmentation(LightningModule):
 
     def _pooled_loss(self, logits: Tensor, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
         """Loss to differentiate and, detached, the loss over all processes."""
+        return pooled_means([self._label_terms(logits, batch)])[0]
+
+    def _label_terms(self, logits: Tensor, batch: SemanticBatch) -> LossTerms:
+        """Sum and count of the loss; a loss without terms counts once per process."""
         if isinstance(self.loss, CountedLoss):
-            return pooled_mean(self.loss.terms(logits, batch["label"], batch["weight"]))
+            return self.loss.terms(logits, batch["label"], batch["weight"])
         loss = self.loss(logits, batch["label"], batch["weight"])
-        return loss, loss.detach()
+        return LossTerms(loss, torch.ones_like(loss.detach()))
 
     def _phase(self, batch_idx: int) -> dict[str, int]:
         """Argument that makes a network with several phases take the next of them in each batch."""
@@ -334,23 +339,26 @@ class SemanticSegmentation(LightningModule):
             raise ConfigError("auxiliary_weight is out of range", expected="0 or more", found=auxiliary_weight)
 
 
-def pooled_mean(terms: LossTerms) -> tuple[Tensor, Tensor]:
-    r"""Mean over the batches of all processes, for gradients that are averaged over processes.
+def pooled_means(terms: Sequence[LossTerms]) -> list[tuple[Tensor, Tensor]]:
+    r"""Means over the batches of all processes, for gradients that are averaged over processes.
 
     With W processes, process r returns \( s_r W / \sum_q n_q \): the average of the gradients over processes is
     then the gradient of \( \sum_r s_r / \sum_q n_q \). Without any count the result is 0 with zero gradients.
 
     Args:
-        terms: Sum and count of this process.
+        terms: Sums and counts of this process; every process passes as many, in the same order.
 
     Returns:
-        The loss to differentiate in this process, and the detached mean over all processes.
+        Of each, the loss to differentiate in this process, and the detached mean over all processes.
     """
-    pooled = torch.stack([terms.sum.detach(), terms.count])
+    pooled = torch.stack([torch.stack([term.sum.detach(), term.count.to(term.sum)]) for term in terms])
     processes = 1
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         processes = torch.distributed.get_world_size()
         if processes > 1:
             torch.distributed.all_reduce(pooled)
-    everything = pooled[1].clamp(min=1)
-    return terms.sum * (processes / everything), pooled[0] / everything
+    counts = pooled[:, 1].clamp(min=1)
+    return [
+        (term.sum * (processes / count), mean)
+        for term, count, mean in zip(terms, counts, pooled[:, 0] / counts, strict=True)
+    ]

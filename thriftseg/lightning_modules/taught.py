@@ -112,8 +112,16 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
         )
         self.teacher = None if teacher is None else Teacher(self._fitting(teacher))
         self.teacher_weights = teacher_weights
-        for record in (self.hparams, self._hparams_initial):
-            record.update(teacher=None, teacher_weights=None)  # a student reloads without its teacher
+        self._forget("teacher", "teacher_weights")
+        self._run_settings: dict[str, Any] = {
+            "optimizer": optimizer,
+            "lr_scheduler": lr_scheduler,
+            "lr_interval": lr_interval,
+            "class_names": class_names,
+            "boundary_width": boundary_width,
+            "boundary_ratio": boundary_ratio,
+            "inference": inference,
+        }
 
     @property
     def has_teacher(self) -> bool:
@@ -192,6 +200,11 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
         if self.teacher is None:
             raise ConfigError("there is no teacher to train", fix="name a network as `teacher`")
         return self.teacher.network.requires_grad_(True)
+
+    def _forget(self, *names: str) -> None:
+        """Leave arguments out of checkpoints, so that a student reloads without what only training needs."""
+        for record in (self.hparams, self._hparams_initial):
+            record.update(dict.fromkeys(names))
 
     def _labels_digest(self) -> str | None:
         drawn = getattr(self._datamodule(), "mixture_list", None)

@@ -15,6 +15,24 @@ from thriftseg.reports.cost_quality import CostQualityPoint
 if TYPE_CHECKING:
     from thriftseg.zoo.catalog import CatalogEntry
 
+_HEADINGS = {
+    "miou": "mIoU",
+    "macc": "mAcc",
+    "pixel_accuracy": "pixel acc.",
+    "fwiou": "fwIoU",
+    "boundary_iou": "Boundary-IoU",
+    "tc": "TC",
+    "jf_mean": "J&F",
+    "j_mean": "J",
+    "j_recall": "J recall",
+    "j_decay": "J decay",
+    "f_mean": "F",
+    "f_recall": "F recall",
+    "f_decay": "F decay",
+    "iou": "IoU",
+    "accuracy": "accuracy",
+}
+
 
 def cost_quality_table(points: Iterable[CostQualityPoint], title: str | None = None) -> Table:
     """One row per student: source, annotation hours, clicks, mIoU, Boundary-IoU, TC in percent.
@@ -109,6 +127,17 @@ def format_hours(hours: float) -> str:
     if hours == 0:
         return "0"
     return f"{hours:.{max(0, 2 - math.floor(math.log10(abs(hours))))}f}"
+
+
+def metric_heading(name: str) -> str:
+    """Name of a score for the eye.
+
+    Example:
+        >>> [metric_heading(name) for name in ("miou", "iou/car", "fps")]
+        ['mIoU', 'IoU car', 'fps']
+    """
+    metric, _, of_class = name.partition("/")
+    return f"{_HEADINGS.get(metric, metric)} {of_class}".rstrip()
 
 
 def _table(title: str | None, first: str, numbers: Sequence[str]) -> Table:

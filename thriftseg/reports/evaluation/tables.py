@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from thriftseg.reports.evaluation.report import EvaluationReport, Score
-from thriftseg.reports.tables import class_table
+from thriftseg.reports.tables import class_table, metric_heading
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,24 +20,6 @@ SHOWN_VIDEOS = 20
 """Videos that are listed, worst first; the files hold all of them."""
 
 _PER_VIDEO = ("miou", "pixel_accuracy", "boundary_iou", "tc", "jf_mean", "j_mean", "f_mean")
-
-_HEADINGS = {
-    "miou": "mIoU",
-    "macc": "mAcc",
-    "pixel_accuracy": "pixel acc.",
-    "fwiou": "fwIoU",
-    "boundary_iou": "Boundary-IoU",
-    "tc": "TC",
-    "jf_mean": "J&F",
-    "j_mean": "J",
-    "j_recall": "J recall",
-    "j_decay": "J decay",
-    "f_mean": "F",
-    "f_recall": "F recall",
-    "f_decay": "F decay",
-    "iou": "IoU",
-    "accuracy": "accuracy",
-}
 
 
 def print_evaluation(report: EvaluationReport, console: Console) -> None:
@@ -50,7 +32,7 @@ def print_evaluation(report: EvaluationReport, console: Console) -> None:
     console.print(_score_table(report))
     console.print(_caption(report), highlight=False, style="dim")
     if report.per_class:
-        columns = {_heading(name): values for name, values in report.per_class.items()}
+        columns = {metric_heading(name): values for name, values in report.per_class.items()}
         console.print()
         console.print(class_table(report.class_names, columns, "Per class"))
     if report.per_category:
@@ -66,7 +48,7 @@ def print_evaluation(report: EvaluationReport, console: Console) -> None:
 def _score_table(report: EvaluationReport) -> Table:
     table = _table(escape(str(report.settings["pred"])), "score", ["%", "95 % interval"])
     for name, score in report.scores.items():
-        table.add_row(_heading(name), _percent(score.value), _interval(score))
+        table.add_row(metric_heading(name), _percent(score.value), _interval(score))
     return table
 
 
@@ -106,7 +88,7 @@ def _video_table(report: EvaluationReport) -> Table:
     rows = report.worst_first()
     names = [name for name in _PER_VIDEO if name in report.scores]
     shown = f", the worst {SHOWN_VIDEOS} of {len(rows)}" if len(rows) > SHOWN_VIDEOS else ""
-    table = _table(f"Per video{shown}", "video", ["frames", *(f"{_heading(name)} %" for name in names)])
+    table = _table(f"Per video{shown}", "video", ["frames", *(f"{metric_heading(name)} %" for name in names)])
     for row in rows[:SHOWN_VIDEOS]:
         table.add_row(escape(row.video), str(row.frames), *(_percent(row.scores[name]) for name in names))
     return table
@@ -118,10 +100,6 @@ def _table(title: str, first: str, numbers: Sequence[str]) -> Table:
     for heading in numbers:
         table.add_column(heading, justify="right")
     return table
-
-
-def _heading(name: str) -> str:
-    return _HEADINGS.get(name, name)
 
 
 def _percent(value: float) -> str:
