@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -28,6 +28,8 @@ from thriftseg.zoo.weights import check_weights, weights_digest
 RUNS = "runs"
 CHECKPOINTS = "checkpoints"
 LAST = "last"
+TEACHER = "teacher"
+TEACHER_CHECKPOINT = "teacher.ckpt"
 KEYWORDS = {"best", "hpc"}
 """Checkpoint names that the trainer resolves itself."""
 
@@ -39,13 +41,15 @@ class TrainingCLI(LightningCLI):
     the config of each attempt to `version_<n>/`. The number of classes and their names flow from the data set into
     the network and the module. Settings come from configs and arguments alone, never from a checkpoint.
 
+    A student whose config names a teacher without weights is trained after that teacher, see `TeacherCLI`.
+
     Args:
         args: Arguments of the command, names of shipped configs replaced by their paths.
         command: Command line as it was given, kept with the scores.
     """
 
     def __init__(self, args: list[str], command: str) -> None:
-        self._command = command
+        self._args, self._command = args, command
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -73,9 +77,15 @@ class TrainingCLI(LightningCLI):
             type=str | None,
             help="Published weights to start from: a name, a path, or hf:<organisation>/<name>.",
         )
-        parser.link_arguments(
-            "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
+        parser.add_argument(
+            "--stage",
+            type=Literal["both", "teacher", "student"],
+            default="both",
+            help="What to train where a student has a teacher: one of them, or both; a trained teacher is used again.",
         )
+        for network in ("network", "teacher"):
+            target = f"model.init_args.{network}.init_args.num_classes"
+            parser.link_arguments("data.num_classes", target, apply_on="instantiate")
         parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -85,6 +95,17 @@ class TrainingCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         # Lightning would let the settings stored in the checkpoint override those of the command line.
         return
+
+    def before_instantiate_classes(self) -> None:
+        """Train the teacher of a student first, where it has no weights yet."""
+        if self.config.subcommand != "fit":
+            return
+        settings = self._options.model.init_args
+        if settings.get("teacher") is not None and settings.get("teacher_weights") is None:
+            settings.teacher_weights = self._trained_teacher()
+            self._set_seed()
+        elif self._options.stage == "teacher":
+            raise ConfigError("there is no teacher to train", fix="name one in the model, without teacher_weights")
 
     def after_instantiate_classes(self) -> None:
         """Check the checkpoint to start from before any work is done, and load the published weights."""
@@ -107,6 +128,19 @@ class TrainingCLI(LightningCLI):
     def after_test(self) -> None:
         """Keep the scores with the command that gave them."""
         self._write_scores_of_checkpoint()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if self._options.stage != "teacher":
+            super()._run_subcommand(subcommand)
+
+    def _trained_teacher(self) -> str | None:
+        """Checkpoint of the teacher, trained now if it is not there; `None` after a trial run, which keeps nothing."""
+        checkpoint = self.run_folder / TEACHER / TEACHER_CHECKPOINT
+        if not checkpoint.is_file() and self._options.stage == "student":
+            raise CheckpointError("no trained teacher", path=checkpoint, fix="train it with --stage teacher or both")
+        if not checkpoint.is_file():
+            TeacherCLI(self._args, self._command)
+        return str(checkpoint) if checkpoint.is_file() else None
 
     @property
     def run_folder(self) -> Path:
@@ -157,6 +191,46 @@ class TrainingCLI(LightningCLI):
             return str(self._options.name)
         configs = _as_list(self._options.get("config"))
         return Path(str(configs[0])).stem if configs and configs[0] else "default"
+
+
+class TeacherCLI(TrainingCLI):
+    """Trains the teacher of a student by the student's config, on data without neighbours.
+
+    The run writes to the folder `teacher` of the student's run. It goes on where it was interrupted, and leaves
+    `teacher.ckpt` only when it is complete.
+    """
+
+    def before_instantiate_classes(self) -> None:
+        """Go on with an unfinished run; published weights are meant for the student."""
+        last = self.run_folder / CHECKPOINTS / f"{LAST}.ckpt"
+        self._options.ckpt_path = str(last) if last.is_file() else None
+        self._options.weights = None
+
+    def instantiate_classes(self) -> None:
+        """Put the teacher in the place of the student."""
+        super().instantiate_classes()
+        self.model = self.model.teacher_module()
+        self.datamodule.neighbours = None
+
+    def after_fit(self) -> None:
+        """Keep the scores, and the teacher under a name that tells that it is complete."""
+        super().after_fit()
+        if self._options.trainer.fast_dev_run:
+            return
+        whole = self.run_folder / TEACHER_CHECKPOINT
+        part = whole.with_suffix(".part")
+        self.trainer.save_checkpoint(part)
+        if self.trainer.is_global_zero:
+            part.replace(whole)
+        self.trainer.strategy.barrier()
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder that the teacher's run writes to."""
+        return super().run_folder / TEACHER
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        LightningCLI._run_subcommand(self, subcommand)
 
 
 def main(argv: list[str]) -> int:
