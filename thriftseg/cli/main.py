@@ -51,6 +51,7 @@ COMMANDS = {
     "test": Command("train", "score a checkpoint on the test split"),
     "predict": Command("predict", "segment a video file or a folder of frames"),
     "evaluate": Command("evaluate", "score a folder of predictions against a folder of true labels"),
+    "report": Command("report", "set the scores of runs beside the numbers of a published table"),
     "label": Command("label", "make labels from cheaper ones, inspect them, exchange them with annotation tools"),
     "zoo": Command("zoo", "import, list, publish and export networks"),
     "data": Command("data", "check, synthesize or import data; print a mixture and its cost"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
@@ -15,12 +17,16 @@ from thriftseg.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+CostAxis = Literal["hours", "coarse_percent"]
 METRIC_NAMES = {"miou": "mIoU", "boundary_iou": "Boundary-IoU", "tc": "Temporal consistency"}
+AXIS_NAMES: dict[CostAxis, str] = {"hours": "annotation hours", "coarse_percent": "coarse labels (%)"}
 
 # Okabe and Ito: told apart with any colour vision.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 _INK, _FAINT = "#222222", "#d9d9d9"
+_NAME_SIZE, _LABEL_SIZE = 10, 7
+_LEGEND_WIDTH, _TITLE_CHARACTERS = 1.8, 10  # inches; characters per inch
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,10 @@ class CostQualityPoint:
         clicks: Mouse clicks of the annotators.
         boundary_iou: Boundary-IoU in [0, 1].
         tc: Temporal consistency in [0, 1].
+        coarse_percent: Per cent of the labels that are coarse.
+        miou_std: Standard deviation of `miou` over runs, drawn as a bar.
+        published: Whether the values are those of a paper, drawn hollow with a dashed curve.
+        label: What stands beside the marker.
     """
 
     name: str
@@ -42,6 +52,29 @@ class CostQualityPoint:
     clicks: int = 0
     boundary_iou: float = math.nan
     tc: float = math.nan
+    coarse_percent: float | None = None
+    miou_std: float | None = None
+    published: bool = False
+    label: str = ""
+
+
+class _Curve(NamedTuple):
+    name: str
+    color: str
+    marker: str
+    hollow: bool
+    places: list[tuple[float, float]]
+    deviations: list[float | None]
+    labels: list[str]
+    free: list[float]
+
+
+class _Note(NamedTuple):
+    x: float
+    y: float
+    text: str
+    color: str
+    size: int
 
 
 def plot_cost_quality(
@@ -49,88 +82,144 @@ def plot_cost_quality(
     path: str | Path,
     *,
     metrics: Sequence[str] = ("miou",),
+    x: CostAxis = "hours",
     title: str | None = None,
 ) -> Path:
-    """Plot quality against annotation hours, one panel per metric.
+    """Plot quality against annotation hours or the share of coarse labels, one panel per metric.
 
-    Hours are drawn on a logarithmic axis. A point without cost, which such an axis cannot show, becomes a dashed line:
-    the quality that comes for free.
+    A curve joins the best points of a name at each cost. Hours are drawn on a logarithmic axis; a point without cost,
+    which such an axis cannot show, becomes a dashed line: the quality that comes for free. Labels of points that find
+    no free place are left out.
 
     Args:
         points: At least one; values that are NaN are left out.
         path: Picture to write; the suffix chooses the format. An older picture is replaced at the end only.
         metrics: Names of quality fields of the points.
+        x: Field of the points to plot against.
         title: Heading of the picture.
 
     Returns:
         The picture's path.
 
     Raises:
-        ConfigError: There are no points, a metric is unknown, or hours are negative or not finite.
+        ConfigError: There are no points, a metric is unknown, or hours or shares are negative or not finite.
     """
-    _check(points, metrics)
+    _check(points, metrics, x)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6 * len(metrics), 3.9), dpi=160, layout="constrained")
+    legend = any(point.published for point in points)
+    width = (5.6 + legend * _LEGEND_WIDTH) * len(metrics)
+    figure = Figure(figsize=(width, 3.9), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     if title:
-        figure.suptitle(title, color=_INK, fontsize=12, fontweight="bold")
+        lines = textwrap.fill(title, int(_TITLE_CHARACTERS * width))
+        figure.suptitle(lines, color=_INK, fontsize=12, fontweight="bold")
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-        _draw_panel(axes, points, metric)
+        _draw_panel(axes, points, metric, x, legend=legend)
     return _save(figure, Path(path))
 
 
-def _check(points: Sequence[CostQualityPoint], metrics: Sequence[str]) -> None:
+def _check(points: Sequence[CostQualityPoint], metrics: Sequence[str], x: CostAxis) -> None:
     if not points:
         raise ConfigError("no points to plot")
     for metric in metrics:
         if metric not in METRIC_NAMES:
             raise ConfigError("unknown metric", expected=", ".join(METRIC_NAMES), found=metric)
+    if x not in AXIS_NAMES:
+        raise ConfigError("unknown axis", expected=", ".join(AXIS_NAMES), found=x)
     for point in points:
-        if not math.isfinite(point.hours) or point.hours < 0:
-            raise ConfigError(f"annotation hours of {point.name!r} are not a duration", found=point.hours)
+        value = getattr(point, x)
+        if value is None or not math.isfinite(value) or value < 0:
+            kind = "a duration" if x == "hours" else "a share"
+            raise ConfigError(f"{AXIS_NAMES[x]} of {point.name!r} are not {kind}", found=value)
 
 
-def _draw_panel(axes: Axes, points: Sequence[CostQualityPoint], metric: str) -> None:
-    axes.set_xscale("log")
-    axes.set_xlabel("annotation hours", color=_INK)
+def _draw_panel(axes: Axes, points: Sequence[CostQualityPoint], metric: str, x: CostAxis, *, legend: bool) -> None:
+    axes.set_xlabel(AXIS_NAMES[x], color=_INK)
     axes.set_ylabel(METRIC_NAMES[metric], color=_INK)
     axes.grid(True, color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=_INK, labelsize=9)
-    _set_limits(axes, points, metric)
-    labels = []
-    for index, name in enumerate(dict.fromkeys(point.name for point in points)):
-        curve = sorted((p for p in points if p.name == name and not math.isnan(getattr(p, metric))), key=_hours)
-        labels += _draw_curve(axes, name, curve, metric, _COLORS[index % len(_COLORS)], _MARKERS[index % len(_MARKERS)])
-    _place(axes, labels)
+    if x == "hours":
+        _set_hours(axes, points)
+    _set_quality(axes, points, metric)
+    curves = list(_curves(points, metric, x))
+    for curve in curves:
+        _draw_curve(axes, curve, 6 if legend else 8)
+    drawn = [curve for curve in curves if curve.places]
+    names = [_Note(*max(curve.places), curve.name, curve.color, _NAME_SIZE) for curve in drawn]
+    if legend:
+        names = []
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    labels = [
+        _Note(*place, label, curve.color, _LABEL_SIZE)
+        for curve in drawn
+        for place, label in zip(curve.places, curve.labels, strict=True)
+        if label
+    ]
+    _place(axes, [place for curve in drawn for place in curve.places], names, labels)
 
 
-def _draw_curve(
-    axes: Axes, name: str, curve: list[CostQualityPoint], metric: str, color: str, marker: str
-) -> list[tuple[float, float, str, str]]:
-    """Draw the points of one source; returns the labels to place as (hours, quality, text, colour)."""
-    for point in curve:
-        if point.hours == 0:
-            axes.axhline(getattr(point, metric), color=color, linewidth=1.2, linestyle=(0, (4, 3)))
-            left = axes.get_xlim()[0]
-            axes.annotate(
-                f"{name} (no annotation)",
-                (left, getattr(point, metric)),
-                xytext=(4, 3),
-                textcoords="offset points",
-                color=color,
-                fontsize=9,
-            )
-    paid = [point for point in curve if point.hours > 0]
-    hours, quality = [point.hours for point in paid], [getattr(point, metric) for point in paid]
-    axes.plot(hours, quality, color=color, marker=marker, markersize=8, markeredgecolor="white", linewidth=1.4)
-    return [(hours[-1], quality[-1], name, color)] if paid else []
+def _curves(points: Sequence[CostQualityPoint], metric: str, x: CostAxis) -> Iterator[_Curve]:
+    """Points of one name and kind, in the colour of the name."""
+    styles = {name: index for index, name in enumerate(dict.fromkeys(point.name for point in points))}
+    for name, published in dict.fromkeys((point.name, point.published) for point in points):
+        members = [p for p in points if (p.name, p.published) == (name, published)]
+        members = [p for p in members if not math.isnan(getattr(p, metric))]
+        paid = sorted((p for p in members if x != "hours" or p.hours > 0), key=attrgetter(x))
+        yield _Curve(
+            f"{name} (paper)" if published else name,
+            _COLORS[styles[name] % len(_COLORS)],
+            _MARKERS[styles[name] % len(_MARKERS)],
+            hollow=published,
+            places=[(getattr(p, x), getattr(p, metric)) for p in paid],
+            deviations=[p.miou_std if metric == "miou" else None for p in paid],
+            labels=[p.label for p in paid],
+            free=[getattr(p, metric) for p in members if p not in paid],
+        )
 
 
-def _set_limits(axes: Axes, points: Sequence[CostQualityPoint], metric: str) -> None:
+def _draw_curve(axes: Axes, curve: _Curve, size: int) -> None:
+    for quality in curve.free:
+        _draw_free(axes, curve.name, quality, curve.color)
+    if not curve.places:
+        return
+    best: dict[float, float] = {}
+    for cost, quality in curve.places:
+        best[cost] = max(quality, best.get(cost, quality))
+    style: dict[str, Any] = {
+        "color": curve.color,
+        "marker": curve.marker,
+        "markersize": size,
+        "markerfacecolor": "white" if curve.hollow else curve.color,
+        "markeredgecolor": curve.color if curve.hollow else "white",
+    }
+    dash = (0, (4, 3)) if curve.hollow else "-"
+    axes.plot(list(best), list(best.values()), label=curve.name, linewidth=1.4, linestyle=dash, **style)
+    costs, qualities = zip(*curve.places, strict=True)
+    axes.plot(costs, qualities, linestyle="none", **style)
+    known = [(*place, std) for place, std in zip(curve.places, curve.deviations, strict=True) if std is not None]
+    if known:
+        x, y, deviation = zip(*known, strict=True)
+        axes.errorbar(x, y, yerr=deviation, color=curve.color, linestyle="none", linewidth=1.2, capsize=3)
+
+
+def _draw_free(axes: Axes, name: str, quality: float, color: str) -> None:
+    axes.axhline(quality, color=color, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"{name} (no annotation)",
+        (axes.get_xlim()[0], quality),
+        xytext=(4, 3),
+        textcoords="offset points",
+        color=color,
+        fontsize=9,
+    )
+
+
+def _set_hours(axes: Axes, points: Sequence[CostQualityPoint]) -> None:
+    axes.set_xscale("log")
     hours = [point.hours for point in points if point.hours > 0] or [1.0]
     low, high = min(hours) / 1.6, max(hours) * 1.6
     axes.set_xlim(low, high)
@@ -138,6 +227,9 @@ def _set_limits(axes: Axes, points: Sequence[CostQualityPoint], metric: str) -> 
     shown = [tick for tick in ticks if low <= tick <= high]
     axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axes.set_xticks([], minor=True)
+
+
+def _set_quality(axes: Axes, points: Sequence[CostQualityPoint], metric: str) -> None:
     values = [value for point in points if not math.isnan(value := float(getattr(point, metric)))] or [0.0, 1.0]
     margin = max(0.02, 0.18 * (max(values) - min(values)))
     axes.set_ylim(max(0.0, min(values) - margin), min(1.0, max(values) + margin))
@@ -147,35 +239,47 @@ def _tick_steps(ratio: float) -> tuple[int, ...]:
     return (1, 2, 5) if ratio < 100 else (1, 3) if ratio < 10_000 else (1,)
 
 
-def _place(axes: Axes, labels: list[tuple[float, float, str, str]]) -> None:
-    """Write names next to their markers, on the first side where they hide no marker, no name and no border."""
+def _place(axes: Axes, markers: list[tuple[float, float]], names: list[_Note], labels: list[_Note]) -> None:
+    """Write notes next to their markers, on the first side where they hide no marker, no note and no border.
+
+    The name of a curve stands somewhere in any case, the label of a point only where there is room.
+    """
     from matplotlib.transforms import Bbox
 
     figure: Any = axes.figure
     figure.canvas.draw()
     frame = axes.get_window_extent()
-    pixels = [axes.transData.transform((hours, quality)) for hours, quality, _, _ in labels]
-    taken = [Bbox.from_extents(x - 9, y - 9, x + 9, y + 9) for x, y in pixels]
+    pixels = [axes.transData.transform(place) for place in markers]
+    taken = [Bbox.from_extents(px - 9, py - 9, px + 9, py + 9) for px, py in pixels]
     sides = ((9, 0, "left", "center"), (0, 9, "center", "bottom"), (0, -9, "center", "top"), (-9, 0, "right", "center"))
-    for hours, quality, text, color in labels:
-        for dx, dy, horizontal, vertical in sides:
-            note = axes.annotate(
-                text,
-                (hours, quality),
-                xytext=(dx, dy),
-                textcoords="offset points",
-                ha=horizontal,
-                va=vertical,
-                color=color,
-                fontsize=10,
-            )
-            box = note.get_window_extent()
+    for note in [*names, *labels]:
+        for side in sides:
+            drawn = _annotate(axes, note, *side)
+            box = drawn.get_window_extent()
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
                 break
-            if (dx, dy) != sides[-1][:2]:
-                note.remove()
-        taken.append(box)
+            if side != sides[-1] or note in labels:
+                drawn.remove()
+            else:
+                taken.append(box)
+
+
+def _annotate(axes: Axes, note: _Note, dx: int, dy: int, horizontal: str, vertical: str) -> Any:
+    from matplotlib.patheffects import withStroke
+
+    return axes.annotate(
+        note.text,
+        (note.x, note.y),
+        xytext=(dx, dy),
+        textcoords="offset points",
+        ha=horizontal,
+        va=vertical,
+        color=note.color,
+        fontsize=note.size,
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+    )
 
 
 def _save(figure: Any, path: Path) -> Path:
@@ -183,7 +287,3 @@ def _save(figure: Any, path: Path) -> Path:
     figure.savefig(stream, format=path.suffix.removeprefix(".") or None)
     write_bytes(path, stream.getvalue())
     return path
-
-
-def _hours(point: CostQualityPoint) -> float:
-    return point.hours

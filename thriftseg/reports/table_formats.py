@@ -8,7 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from thriftseg.reports.table_comparison import ComparedRow, Measured, TableComparison
@@ -17,6 +19,7 @@ from thriftseg.reports.tables import format_hours, metric_heading
 SIDE_BY_SIDE = 2
 """Scores that stand side by side; more of them take a line each."""
 
+_UNBOUNDED = 1000
 _WHAT = ("paper", "ours", "diff.")
 _SAME_FOR_ALL = ("samples", "iterations")
 """Settings that a narrow table says once if all rows share them."""
@@ -39,6 +42,18 @@ _CSV_COLUMNS = (
 )
 
 
+def print_comparison(comparison: TableComparison) -> None:
+    """Print the table; a terminal that is too narrow wraps lines, but no number is cut.
+
+    Args:
+        comparison: The table and the runs.
+    """
+    table = comparison_table(comparison)
+    console = Console()
+    width = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
+    Console(width=max(width, console.width)).print(table)
+
+
 def comparison_table(comparison: TableComparison) -> Table:
     """The rows of a published table, each score with that of the runs and the difference, in per cent.
 
@@ -58,13 +73,14 @@ def comparison_table(comparison: TableComparison) -> Table:
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
         header_style="bold",
         title_justify="left",
         caption_justify="left",
     )
     for heading in headings:
         left = heading in ("row", "score")
-        table.add_column(heading.replace(" ", "\n", 1), justify="left" if left else "right", no_wrap=heading != "hours")
+        table.add_column(heading.replace(" ", "\n", 1), justify="left" if left else "right", no_wrap=True)
     series = [row.published.series for row in comparison.rows]
     for index, lines in enumerate(rows):
         for cells in lines:
