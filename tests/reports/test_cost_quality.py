@@ -41,6 +41,21 @@ def test_free_labels_and_missing_values_can_be_drawn(tmp_path):
     assert plot_cost_quality([nothing], tmp_path / "nothing.png").stat().st_size > 0
 
 
+def test_quality_against_the_share_of_coarse_labels(tmp_path):
+    points = [
+        CostQualityPoint("net", 100, 0.7, coarse_percent=0, miou_std=0.01),
+        CostQualityPoint("net", 10, 0.6, coarse_percent=100),
+        CostQualityPoint("net", 100, 0.72, coarse_percent=0, published=True, label="N1"),
+    ]
+    path = plot_cost_quality(points, tmp_path / "share.png", x="coarse_percent")
+    assert (0, 114, 178) in colors_of(path)
+    assert Image.open(path).width > Image.open(plot_cost_quality(points[:2], tmp_path / "hours.png")).width  # a legend
+    with pytest.raises(ConfigError, match=r"coarse labels \(%\) of 'manual' are not a share; found None"):
+        plot_cost_quality(POINTS, path, x="coarse_percent")
+    with pytest.raises(ConfigError, match="unknown axis; expected hours, coarse_percent; found clicks"):
+        plot_cost_quality(POINTS, path, x="clicks")
+
+
 def test_pixels_are_the_same_each_time(tmp_path):
     first = plot_cost_quality(POINTS, tmp_path / "a.png").read_bytes()
     assert plot_cost_quality(POINTS, tmp_path / "b.png").read_bytes() == first

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.reports import find_runs, read_run
+from thriftseg.reports.run_scores import read_score_file
+
+
+def write(path: Path, metrics: dict[str, float | None], **training: int | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"command": "thriftseg fit", "network_sha256": None, "training": training, "metrics": metrics}
+    path.write_text(json.dumps(content))
+
+
+def test_runs_of_a_config_are_told_from_those_of_longer_names(tmp_path: Path) -> None:
+    for name in ("tmanet_b3", "tmanet_b3-seed1", "tmanet_b3-gpu-2", "tmanet_b3s", "tmanet_b3_moving", "a_tmanet_b3"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tmanet_b3-notes").write_text("no folder")
+    assert [path.name for path in find_runs(tmp_path, "tmanet_b3")] == [
+        "tmanet_b3",
+        "tmanet_b3-gpu-2",
+        "tmanet_b3-seed1",
+    ]
+    assert find_runs(tmp_path, "tmanet_b5") == []
+
+
+def test_test_scores_come_before_those_of_validation_and_of_training(tmp_path: Path) -> None:
+    write(
+        tmp_path / "fit.json", {"val/miou": 0.5, "cost/hours": 3.5, "train/loss": 1.0}, steps=9, scored_step=9, seed=4
+    )
+    run = read_run(tmp_path)
+    assert run is not None
+    assert (run.kind, run.scores, run.hours) == ("fit", {"miou": 0.5}, 3.5)
+    assert (run.steps, run.scored_step, run.seed) == (9, 9, 4)
+
+    write(tmp_path / "validate.json", {"val/miou": 0.6, "val/iou/car": None}, steps=6, scored_step=6)
+    write(tmp_path / "test.json", {"test/miou": 0.7, "val/miou": 0.1})
+    tested, validated = read_run(tmp_path), read_run(tmp_path, ["validate"])
+    assert tested is not None
+    assert validated is not None
+    assert (tested.kind, tested.scores, tested.steps, tested.scored_step) == ("test", {"miou": 0.7}, 9, None)
+    assert (validated.kind, validated.scores["miou"], validated.steps, validated.scored_step) == ("validate", 0.6, 9, 6)
+    assert math.isnan(validated.scores["iou/car"])
+    assert validated.seed == 4
+
+
+def test_a_folder_without_scores_is_no_finished_run(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    assert read_run(tmp_path) is None
+    write(tmp_path / "fit.json", {"val/miou": 0.5})
+    assert read_run(tmp_path, ["test"]) is None
+
+
+def test_scores_of_a_version_that_did_not_count_steps(tmp_path: Path) -> None:
+    path = tmp_path / "test.json"
+    path.write_text('{"command": "thriftseg test", "network_sha256": "ab", "metrics": {"test/miou": 0.25}}')
+    file = read_score_file(path)
+    assert (file.steps, file.seed, file.network_sha256, file.metrics) == (None, None, "ab", {"test/miou": 0.25})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"command": "x", "metr',
+        "[1, 2]",
+        '{"metrics": {}}',
+        '{"command": "x", "network_sha256": null, "metrics": [0.5]}',
+        '{"command": "x", "network_sha256": null, "metrics": {"val/miou": "high"}}',
+        "\0\xff",
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "validate.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match="not a file of scores; expected command, metrics") as caught:
+        read_run(tmp_path)
+    assert str(caught.value).startswith(str(path))
+    assert "fix: delete it, and run its command again" in str(caught.value)
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such folder of runs"):
+        find_runs(tmp_path / "nowhere", "tmanet_b3")

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from thriftseg.errors import ConfigError
+from thriftseg.reports import (
+    PublishedRow,
+    PublishedTable,
+    compare_table,
+    comparison_csv,
+    comparison_markdown,
+    comparison_table,
+    configs_of,
+    plot_comparison,
+)
+from thriftseg.reports.table_formats import print_comparison
+
+STEPS = 100
+TABLE = PublishedTable(
+    "demo",
+    "Two labels",
+    "A paper [1]",
+    "camvid",
+    ("miou", "macc"),
+    "coarse_percent",
+    (
+        PublishedRow("0 %", "demo/net_n1.yaml", "plain", {"miou": 75.0, "macc": 85.0}, 300, 450.0, STEPS, 0),
+        PublishedRow("50 %", "demo/net_coarse50.yaml", "plain", {"miou": 70.5}, 300, 242.5, STEPS, 50),
+        PublishedRow("0 % refined", "demo/net_n1.yaml", "refined", {"miou": 75.0, "macc": 85.0}, 300, 450.0, STEPS, 0),
+        PublishedRow("50 % refined", "demo/net_refined50.yaml", "refined", {}, 300, None, STEPS, 50),
+    ),
+)
+
+
+def write(
+    run: Path,
+    kind: str = "fit",
+    *,
+    steps: int | None = STEPS,
+    scored: int | None = None,
+    seed: int = 0,
+    **metrics: float,
+) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    split = "test" if kind == "test" else "val"
+    named = {f"{split}/{name}" if name != "hours" else "cost/hours": value for name, value in metrics.items()}
+    training = {"steps": steps, "scored_step": steps if scored is None else scored, "seed": seed}
+    content = {"command": "thriftseg fit", "network_sha256": None, "training": training, "metrics": named}
+    (run / f"{kind}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs"
+    for seed, miou in enumerate((0.74, 0.76, 0.78)):
+        write(folder / f"net_n1-seed{seed}", seed=seed, miou=miou, macc=miou + 0.1, hours=450.0)
+    write(folder / "net_refined50", miou=0.715, macc=0.8, hours=241.25)
+    return folder
+
+
+def records(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def shown(comparison) -> list[str]:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(comparison_table(comparison))
+    return captured.get().splitlines()
+
+
+def test_mean_and_deviation_over_seeds_in_per_cent(runs: Path) -> None:
+    comparison = compare_table(TABLE, runs)
+    first, second, shared, last = comparison.rows
+    score = first.measured("miou")
+    assert score is not None
+    assert (score.mean, score.std, score.runs) == (pytest.approx(76), pytest.approx(2), 3)
+    assert first.difference("miou") == pytest.approx(1.0)
+    assert [run.seed for run in first.runs] == [0, 1, 2]
+    assert second.measured("miou") is second.difference("miou") is second.hours is None
+    assert shared.runs == first.runs
+    single = last.measured("miou")
+    assert single is not None
+    assert (single.mean, single.runs, last.hours) == (pytest.approx(71.5), 1, 241.25)
+    assert math.isnan(single.std)
+    assert last.difference("miou") is None
+    assert comparison.notes == ()
+
+
+def test_the_table_on_a_terminal(runs: Path) -> None:
+    lines = shown(compare_table(TABLE, runs))
+    assert lines[0].strip() == "Two labels"
+    rows = [line.split() for line in lines[4:]]
+    assert rows[0] == "0 % 450.0 3 75.00 76.00 ± 2.00 +1.00 85.00 86.00 ± 2.00 +1.00".split()
+    assert rows[1] == "50 % 242.5 - 70.50 - - - - -".split()
+    assert rows[2] == []
+    assert rows[3] == "0 % refined 450.0 3 75.00 76.00 ± 2.00 +1.00 85.00 86.00 ± 2.00 +1.00".split()
+    assert rows[4] == "50 % refined 241.2 1 - 71.50 - - 80.00 -".split()
+    assert lines[-1].strip() == "300 samples; 100 iterations; A paper [1]"
+
+
+def test_hours_of_the_runs_stand_beside_published_ones_that_differ(runs: Path) -> None:
+    write(runs / "net_coarse50", miou=0.7, hours=240.0)
+    lines = shown(compare_table(TABLE, runs))
+    assert any("240.0 (paper 242.5)" in line for line in lines)
+
+
+def test_no_number_is_cut_in_a_narrow_terminal(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_comparison(compare_table(TABLE, runs))
+    out = capsys.readouterr().out
+    assert out.count("76.00 ± 2.00") == 2
+    assert "…" not in out
+
+
+def test_the_table_in_markdown(runs: Path) -> None:
+    lines = comparison_markdown(compare_table(TABLE, runs)).splitlines()
+    assert lines[0] == "**Two labels** (A paper [1])"
+    assert lines[2] == (
+        "| row | samples | hours | iterations | runs | mIoU paper | mIoU ours | mIoU diff. "
+        "| mAcc paper | mAcc ours | mAcc diff. |"
+    )
+    assert lines[4] == ("| 0 % | 300 | 450.0 | 100 | 3 | 75.00 | 76.00 ± 2.00 | +1.00 | 85.00 | 86.00 ± 2.00 | +1.00 |")
+    assert lines[5] == "| 50 % | 300 | 242.5 | 100 | - | 70.50 | - | - | - | - | - |"
+    assert len(lines) == 8
+
+
+def test_the_table_as_csv(runs: Path) -> None:
+    rows = records(comparison_csv(compare_table(TABLE, runs)))
+    assert [(row["row"], row["metric"]) for row in rows[:3]] == [("0 %", "miou"), ("0 %", "macc"), ("50 %", "miou")]
+    assert rows[0] == {
+        "row": "0 %",
+        "series": "plain",
+        "config": "demo/net_n1.yaml",
+        "samples": "300",
+        "iterations": "100",
+        "coarse_percent": "0",
+        "published_hours": "450.0",
+        "hours": "450.0",
+        "metric": "miou",
+        "published": "75.0",
+        "ours": "76.0",
+        "std": "2.0",
+        "runs": "3",
+        "difference": "1.0",
+    }
+    assert [rows[2][name] for name in ("published", "ours", "std", "runs", "difference")] == ["70.5", "", "", "0", ""]
+    assert [rows[6][name] for name in ("hours", "published", "ours", "std")] == ["241.25", "", "71.5", ""]
+
+
+def test_many_scores_take_a_line_each(tmp_path: Path) -> None:
+    for index, stem in enumerate(("cityscapes_tmanet_n1", "cityscapes_tmanet_refined100")):
+        scores = {"iou/pole": 0.6 + index / 10, "iou/traffic light": 0.7, "iou/bicycle": math.nan}
+        write(tmp_path / stem, steps=40_000, hours=347.1, **scores)
+    comparison = compare_table("samsam2_t5", tmp_path)
+    lines = [line.split() for line in shown(comparison)]
+    assert ["0", "%", "347.1", "(paper", "4462.5)", "1", "IoU", "pole", "63.25", "60.00", "-3.25"] in lines
+    assert ["IoU", "traffic", "light", "70.02", "70.00", "-0.02"] in lines
+    assert ["IoU", "bicycle", "59.97", "-", "-"] in lines
+    markdown = comparison_markdown(comparison).splitlines()
+    assert len(markdown) == 4 + 3 * 8
+    assert markdown[4].startswith("| 0 % | 2975 | 347.1 (paper 4462.5) | 40000 | 1 | IoU pole | 63.25 | 60.00 |")
+    assert len(records(comparison_csv(comparison))) == 24
+    assert plot_comparison(comparison, tmp_path / "pictures") == []
+
+
+def test_runs_that_took_too_few_steps_are_left_out_and_named(runs: Path) -> None:
+    write(runs / "net_n1-seed2", steps=60, miou=0.1)
+    comparison = compare_table(TABLE, runs)
+    score = comparison.rows[0].measured("miou")
+    assert score is not None
+    assert (score.mean, score.runs) == (pytest.approx(75), 2)
+    assert comparison.notes == (
+        f"{runs / 'net_n1-seed2'}: left out after 60 of 100 steps; resume it, or pass --unfinished to count it",
+    )
+    counted = compare_table(TABLE, runs, unfinished=True)
+    assert len(counted.rows[0].runs) == 3
+    assert counted.notes == (f"{runs / 'net_n1-seed2'}: counted after 60 of 100 steps",)
+
+    write(runs / "net_n1-seed2", miou=0.78, macc=0.88, hours=450.0)  # resumed
+    assert compare_table(TABLE, runs).rows[0].measured("miou").mean == pytest.approx(76)
+
+
+def test_what_the_reader_of_scores_should_know(runs: Path) -> None:
+    (runs / "net_coarse50" / "checkpoints").mkdir(parents=True)
+    write(runs / "net_n1-seed0", "validate", scored=40, miou=0.74)
+    write(runs / "net_n1-seed1", "test", steps=None, miou=0.76)
+    (runs / "net_n1-seed1" / "fit.json").unlink()
+    comparison = compare_table(TABLE, runs)
+    assert comparison.notes == (
+        f"{runs / 'net_n1-seed0'}: validate.json has the scores after 40 of 100 steps",
+        f"{runs / 'net_n1-seed1'}: counted, but test.json does not tell the number of steps",
+        f"{runs / 'net_coarse50'}: left out, there is no test.json or validate.json or fit.json: "
+        "not finished, or not scored yet",
+        "the scores come from different files (test.json, validate.json, fit.json); choose one with --scores",
+    )
+    only = compare_table(TABLE, runs, scores="fit")
+    assert [run.folder.name for run in only.rows[0].runs] == ["net_n1-seed0", "net_n1-seed2"]
+    assert f"{runs / 'net_n1-seed1'}: left out, there is no fit.json: not finished, or not scored yet" in only.notes
+
+
+def test_no_run_at_all_is_an_error_with_its_fix(tmp_path: Path) -> None:
+    (tmp_path / "net_n1s").mkdir()
+    with pytest.raises(ConfigError, match="no run of table demo") as caught:
+        compare_table(TABLE, tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: no run of table demo; expected folders named like its configs, such as net_n1 or net_n1-seed1; "
+        "fix: run `thriftseg fit --config demo/net_n1.yaml`, or pass another --runs"
+    )
+    with pytest.raises(ConfigError, match="no such folder of runs"):
+        compare_table(TABLE, tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="unknown file of scores; expected test, validate, fit; found best"):
+        compare_table(TABLE, tmp_path, scores="best")
+
+
+def test_configs_of_a_table_are_listed_once() -> None:
+    assert configs_of(TABLE) == ["demo/net_n1.yaml", "demo/net_coarse50.yaml", "demo/net_refined50.yaml"]
+
+
+def test_pictures_show_published_values_hollow_and_runs_filled(runs: Path, tmp_path: Path) -> None:
+    pictures = plot_comparison(compare_table(TABLE, runs), tmp_path / "out")
+    assert [path.name for path in pictures] == ["demo_hours.png", "demo_coarse_percent.png"]
+    for path in pictures:
+        pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
+        blue, orange = ((pixels == color).all(1).sum() for color in ((0, 114, 178), (213, 94, 0)))
+        assert min(blue, orange) > 100
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["demo_coarse_percent.png", "demo_hours.png"]
