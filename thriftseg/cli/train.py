@@ -83,9 +83,9 @@ class TrainingCLI(LightningCLI):
             default="both",
             help="What to train where a student has a teacher: one of them, or both; a trained teacher is used again.",
         )
-        for network in ("network", "teacher"):
-            target = f"model.init_args.{network}.init_args.num_classes"
-            parser.link_arguments("data.num_classes", target, apply_on="instantiate")
+        parser.link_arguments(
+            "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
+        )
         parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:

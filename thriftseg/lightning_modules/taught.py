@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,9 @@ from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, load
 from thriftseg.zoo.weights import check_weights, weights_digest
 
 CHECKPOINT_SUFFIX = ".ckpt"
+
+NetworkCallable = Callable[[int], SemanticNetwork]
+"""Function from the number of classes to a network."""
 
 
 @dataclass
@@ -62,8 +66,8 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
 
     Args:
         network: Student to train.
-        teacher: Network that teaches; it should be trained. `thriftseg fit` trains it first, unless `teacher_weights`
-            names its weights.
+        teacher: Function from the number of classes to the network that teaches. `thriftseg fit` trains it first,
+            unless `teacher_weights` names its weights; anyone else hands over a trained network.
         teacher_weights: Checkpoint of a training run (`.ckpt`), or published weights: a path, a name, or
             `hf:<organisation>/<name>`. Enough without `teacher`.
         loss: See `SemanticSegmentation`, as for all further arguments.
@@ -84,7 +88,7 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
     def __init__(
         self,
         network: SemanticNetwork,
-        teacher: SemanticNetwork | None = None,
+        teacher: NetworkCallable | None = None,
         teacher_weights: str | None = None,
         loss: nn.Module | None = None,
         optimizer: OptimizerCallable | None = None,
@@ -110,7 +114,7 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
             inference=inference,
             compile=compile,
         )
-        self.teacher = None if teacher is None else Teacher(self._fitting(teacher))
+        self.teacher = None if teacher is None else Teacher(self._fitting(teacher(network.num_classes)))
         self.teacher_weights = teacher_weights
         self._forget("teacher", "teacher_weights")
         self._run_settings: dict[str, Any] = {

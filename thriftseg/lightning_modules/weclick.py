@@ -15,7 +15,7 @@ from thriftseg.errors import ConfigError
 from thriftseg.flow import RAFT
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.semantic import pooled_means
-from thriftseg.lightning_modules.taught import TaughtSegmentation
+from thriftseg.lightning_modules.taught import NetworkCallable, TaughtSegmentation
 from thriftseg.losses import GatedCRF, KnowledgeDistillation, LossTerms, MemoryFlowDistillation, PartialCrossEntropy
 from thriftseg.types import SemanticBatch
 from thriftseg.zoo import IMAGENET, SemanticNetwork, SlidingWindow, WholeImage
@@ -94,7 +94,7 @@ class WeClick(TaughtSegmentation):
     def __init__(
         self,
         network: SemanticNetwork,
-        teacher: SemanticNetwork | None = None,
+        teacher: NetworkCallable | None = None,
         teacher_weights: str | None = None,
         loss: nn.Module | None = None,
         gated_crf: GatedCRF | None = None,
