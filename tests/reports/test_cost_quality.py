@@ -50,7 +50,7 @@ def test_quality_against_the_share_of_coarse_labels(tmp_path):
     path = plot_cost_quality(points, tmp_path / "share.png", x="coarse_percent")
     assert (0, 114, 178) in colors_of(path)
     assert Image.open(path).width > Image.open(plot_cost_quality(points[:2], tmp_path / "hours.png")).width  # a legend
-    with pytest.raises(ConfigError, match=r"coarse labels \(%\) of 'manual' are not a share; found None"):
+    with pytest.raises(ConfigError, match=r"coarse labels \(%\) of 'manual' are not a share"):
         plot_cost_quality(POINTS, path, x="coarse_percent")
     with pytest.raises(ConfigError, match="unknown axis; expected hours, coarse_percent; found clicks"):
         plot_cost_quality(POINTS, path, x="clicks")
