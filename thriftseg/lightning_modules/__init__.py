@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from thriftseg.lightning_modules.schedules import PolyLR
     from thriftseg.lightning_modules.semantic import SemanticSegmentation
     from thriftseg.lightning_modules.taught import TaughtSegmentation
+    from thriftseg.lightning_modules.tdnet_distillation import TDNetDistillation
     from thriftseg.lightning_modules.weclick import WeClick
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "PredictionImages",
     "RunRecord",
     "SemanticSegmentation",
+    "TDNetDistillation",
     "TaughtSegmentation",
     "WeClick",
     "default_progress_bar",
@@ -39,6 +41,7 @@ __getattr__ = lazy_names(
         "PredictionImages": "callbacks",
         "RunRecord": "run_record",
         "SemanticSegmentation": "semantic",
+        "TDNetDistillation": "tdnet_distillation",
         "TaughtSegmentation": "taught",
         "WeClick": "weclick",
         "default_progress_bar": "callbacks",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thriftseg.errors import ConfigError
 from thriftseg.zoo.backbones import classifier_head, conv_bn_relu, create_encoder, init_decoder, tolerate_single_value
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
@@ -28,6 +29,7 @@ class PyramidPooling(nn.Module):
             nn.Sequential(nn.AdaptiveAvgPool2d(size), *conv_bn_relu(in_channels, channels)) for size in bins
         )
         self.out_channels = in_channels + channels * len(bins)
+        self._blocks = [in_channels] + [channels] * len(bins)
 
     def forward(self, features: Tensor) -> Tensor:
         """Append the pooled branches: (B, C, h, w) -> (B, `out_channels`, h, w)."""
@@ -36,6 +38,29 @@ class PyramidPooling(nn.Module):
             F.interpolate(branch(features), size=size, mode="bilinear", align_corners=False) for branch in self.branches
         ]
         return torch.cat([features, *pooled], dim=1)
+
+    def channel_groups(self, groups: int) -> list[list[int]]:
+        """Cut the map, and each pooled branch, into groups of consecutive channels.
+
+        Args:
+            groups: Number of groups.
+
+        Returns:
+            For each group its channels of the output.
+
+        Raises:
+            ConfigError: There are fewer channels than groups.
+
+        Example:
+            >>> PyramidPooling(4, 2, bins=(1, 2)).channel_groups(2)
+            [[0, 1, 4, 6], [2, 3, 5, 7]]
+        """
+        if not 1 <= groups <= min(self._blocks):
+            raise ConfigError("wrong number of channel groups", expected=f"1 to {min(self._blocks)}", found=groups)
+        blocks = torch.arange(self.out_channels).split(self._blocks)
+        return [
+            torch.cat(parts).tolist() for parts in zip(*(block.tensor_split(groups) for block in blocks), strict=True)
+        ]
 
 
 @register_network("pspnet_resnet18", backbone="resnet18")
@@ -111,6 +136,56 @@ class PSPNet(SemanticNetwork):
             return logits, {}
         return logits, {"auxiliary": self._enlarge(self.auxiliary_head(features[-2]), clip, frames)}
 
+    def forward_groups(self, frames: Tensor, groups: int = 2, gain: float = 1.0) -> tuple[Tensor, list[Tensor]]:
+        """Segment with all channels and with each group of them alone, to teach grouped sub-networks [2].
+
+        The encoder's map and each pooled branch are cut into groups of consecutive channels. The head's convolution is
+        linear, so the maps that the groups alone make add up to the one that the head normalises (`group_maps`).
+
+        [2] Hu et al., Temporally Distributed Networks for Fast Video Semantic Segmentation, CVPR 2020.
+
+        Args:
+            frames: As for `forward`.
+            groups: Number of groups.
+            gain: Factor on the map of each group before it is normalised.
+
+        Returns:
+            The logits of `low_resolution_logits`, and those of each group, of the same shape.
+
+        Raises:
+            ConfigError: There are fewer channels than groups.
+        """
+        clip = self._pad(self._as_clip(frames))
+        maps = self.group_maps(clip[:, -1], groups)
+        fused = [torch.stack(maps).sum(dim=0), *(gain * part for part in maps)]
+        logits, *others = [self._at_stride(self._classify(each), clip, frames) for each in fused]
+        return logits, others
+
+    def group_maps(self, frame: Tensor, groups: int) -> list[Tensor]:
+        """What each group of channels adds to the map that the head normalises first.
+
+        Args:
+            frame: (B, 3, H, W) normalised; H and W are multiples of `size_multiple`.
+            groups: Number of groups.
+
+        Returns:
+            For each group (B, channels of the head, H / s, W / s), where s is the output stride.
+
+        Raises:
+            ConfigError: There are fewer channels than groups.
+        """
+        features = self.pyramid(self.encoder(frame)[-1])
+        convolution: Any = self.head[0][0]  # type: ignore[index]
+        return [
+            F.conv2d(features[:, channels], convolution.weight[:, channels], padding=convolution.padding)
+            for channels in self.pyramid.channel_groups(groups)
+        ]
+
     def _decode(self, features: list[Tensor]) -> Tensor:
         logits: Tensor = self.head(self.pyramid(features[-1]))
+        return logits
+
+    def _classify(self, fused: Tensor) -> Tensor:
+        """Logits from the output of the head's first convolution."""
+        logits: Tensor = self.head[1:](self.head[0][1:](fused))  # type: ignore[index]
         return logits

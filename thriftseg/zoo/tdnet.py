@@ -57,7 +57,7 @@ class DistillationOutputs(NamedTuple):
         low_resolution_logits: (B, num_classes, h, w), before enlargement.
         low_resolution_sub_path_logits: (B, num_classes, h, w), before enlargement.
         auxiliary: Logits (B, num_classes, H, W) of auxiliary heads by name.
-        path: Path of the current frame; its sub-path answers to the teacher's channel group `path` modulo 2.
+        path: Path of the current frame.
     """
 
     logits: Tensor
