@@ -59,6 +59,29 @@ class LoadedNetwork:
         return dict(self.data_state.get("mixture", {}))
 
 
+def cost_of_labels(notes: Mapping[str, Any]) -> dict[str, float]:
+    """Hours and clicks of the labels that a published network descends from, those of its teacher included.
+
+    Args:
+        notes: The card, with the `labels` of the network and what is known of its `teacher`.
+
+    Returns:
+        `hours` and `clicks`; empty where the labels are not known.
+
+    Example:
+        >>> labels, teacher = {"cost": {"seconds": 7200, "clicks": 9}}, {"added_cost": {"hours": 1}}
+        >>> cost_of_labels({"labels": labels, "teacher": teacher})
+        {'hours': 3.0, 'clicks': 9.0}
+    """
+    if not notes.get("labels"):
+        return {}
+    own, added = notes["labels"]["cost"], (notes.get("teacher") or {}).get("added_cost", {})
+    return {
+        "hours": float(own["seconds"] / 3600 + added.get("hours", 0)),
+        "clicks": float(own["clicks"] + added.get("clicks", 0)),
+    }
+
+
 class Unrecordable(TypeError):
     """An object whose construction cannot be written down, such as a lambda."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules.checkpoints import METADATA_KEY, load_network
+from thriftseg.lightning_modules.checkpoints import METADATA_KEY, cost_of_labels, load_network
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.semantic import SemanticSegmentation
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, load
@@ -33,11 +34,13 @@ class Teacher:
 
     Attributes:
         network: The network, in evaluation mode and without gradients.
-        labels: What its labels were and cost, as its checkpoint tells; empty where it does not.
+        labels: Digest of the list of its labels; `None` where that is not known.
+        cost: Hours and clicks that these labels cost, and those of its own teacher; empty where that is not known.
     """
 
     network: SemanticNetwork
-    labels: dict[str, Any] = field(default_factory=dict)
+    labels: str | None = None
+    cost: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False)
@@ -117,6 +120,7 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
         self.teacher = None if teacher is None else Teacher(self._fitting(teacher(network.num_classes)))
         self.teacher_weights = teacher_weights
         self._forget("teacher", "teacher_weights")
+        self._added_cost: dict[str, float] = {}
         self._run_settings: dict[str, Any] = {
             "optimizer": optimizer,
             "lr_scheduler": lr_scheduler,
@@ -157,38 +161,25 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
             return
         network = self.teacher.network.to(self.device)
         self.teacher.network = self.trainer.precision_plugin.convert_module(network)  # type: ignore[assignment]
-        if self.teacher.labels and self.teacher.labels.get("digest") != self._labels_digest():
-            taught = self.teacher.labels["cost"]
-            self._cost = {
-                "hours": self._cost.get("hours", 0.0) + taught["seconds"] / 3600,
-                "clicks": self._cost.get("clicks", 0.0) + taught["clicks"],
-            }
+        self._count_labels_of(self.teacher)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `SemanticSegmentation`, and note who the teacher was."""
         super().on_save_checkpoint(checkpoint)
         if self.teacher is not None:
-            network = self.teacher.network
             checkpoint[METADATA_KEY]["teacher"] = {
-                "network": dict(network.record),
-                "network_sha256": weights_digest(network),
-                "labels": self.teacher.labels,
+                "network": dict(self.teacher.network.record),
+                "network_sha256": weights_digest(self.teacher.network),
+                "added_cost": self._added_cost,
             }
 
     def _read_teacher(self, weights: str) -> Teacher:
-        if Path(weights).suffix == CHECKPOINT_SUFFIX:
-            loaded = load_network(weights)
-            network, labels = loaded.network, loaded.labels
-        else:
-            published = load(weights)
-            network, labels = published.network, published.card.get("labels") or {}
-            if not isinstance(network, SemanticNetwork):
-                raise CheckpointError("no semantic network to teach", path=weights, found=type(network).__name__)
-        if self.teacher is None:
-            return Teacher(self._fitting(network), labels)
-        check_weights(self.teacher.network, network.state_dict(), weights)
-        self.teacher.network.load_state_dict(network.state_dict())
-        return Teacher(self.teacher.network, labels)
+        found = _read(weights)
+        if self.teacher is not None:
+            check_weights(self.teacher.network, found.network.state_dict(), weights)
+            self.teacher.network.load_state_dict(found.network.state_dict())
+            return replace(found, network=self.teacher.network)
+        return replace(found, network=self._fitting(found.network))
 
     def _fitting(self, teacher: SemanticNetwork) -> SemanticNetwork:
         if teacher.num_classes != self.network.num_classes:
@@ -210,6 +201,25 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
         for record in (self.hparams, self._hparams_initial):
             record.update(dict.fromkeys(names))
 
-    def _labels_digest(self) -> str | None:
+    def _count_labels_of(self, teacher: Teacher) -> None:
+        """Add the cost of labels that only the teacher learned from."""
         drawn = getattr(self._datamodule(), "mixture_list", None)
-        return None if drawn is None else str(drawn.digest())
+        if drawn is None or drawn.digest() == teacher.labels:
+            return
+        if not teacher.cost:
+            rank_zero_warn("It is not known what the labels of the teacher cost, so they are not counted.")
+        self._added_cost = dict(teacher.cost)
+        self._cost = {name: value + teacher.cost.get(name, 0.0) for name, value in self._cost.items()}
+
+
+def _read(weights: str) -> Teacher:
+    """Teacher of a training checkpoint or of published weights."""
+    if Path(weights).suffix == CHECKPOINT_SUFFIX:
+        loaded = load_network(weights)
+        network, notes = loaded.network, {"labels": loaded.labels, "teacher": loaded.metadata.get("teacher")}
+    else:
+        published = load(weights)
+        network, notes = published.network, published.card
+    if not isinstance(network, SemanticNetwork):
+        raise CheckpointError("no semantic network to teach", path=weights, found=type(network).__name__)
+    return Teacher(network, (notes["labels"] or {}).get("digest"), cost_of_labels(notes))

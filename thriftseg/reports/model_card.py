@@ -153,6 +153,16 @@ def _labels(card: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield from _table(("source", "kind", "samples", "annotated frames", "hours", "clicks"), rows)
     yield f"\nHours by the cost model `{labels['cost_model']}`, for the split `{labels['split']}`."
+    if card.get("teacher"):
+        yield f"\n{_teacher(card['teacher'])}"
+
+
+def _teacher(teacher: Mapping[str, Any]) -> str:
+    added = teacher["added_cost"]
+    who = f"A `{teacher['network']['class_path']}` taught it (weights with SHA-256 `{teacher['network_sha256'][:8]}`)"
+    if not added:
+        return f"{who} that learned from labels among these, or from ones whose cost is not known."
+    return f"{who} that learned from other labels, which cost {format_hours(added['hours'])} h more."
 
 
 def _training(card: Mapping[str, Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from thriftseg import __version__
 from thriftseg.atomic import PARTIAL_SUFFIX, write_bytes
 from thriftseg.errors import CheckpointError
-from thriftseg.lightning_modules.checkpoints import LoadedNetwork, load_network, read_checkpoint
+from thriftseg.lightning_modules.checkpoints import LoadedNetwork, cost_of_labels, load_network, read_checkpoint
 from thriftseg.reports.lineage import lineage_of
 from thriftseg.reports.model_card import model_card
 from thriftseg.reports.run_scores import read_score_file
@@ -116,6 +116,7 @@ def publish(
         "tag": tag,
         "metrics": _scores(metrics, raw, network, rounded=half),
         "labels": loaded.labels or None,
+        "teacher": loaded.metadata.get("teacher"),
         "data": {"name": data or _dataset(loaded), "source": data_source},
         "training": _training(loaded, raw),
         "licences": lineage_of(_dataset(loaded), data, data_licence, licence, _pretrained(raw)),
@@ -297,7 +298,7 @@ def _entry(
         tag=notes["tag"],
         data=notes["data"]["name"],
         labels=labels_in_words(labels),
-        hours=labels["cost"]["seconds"] / 3600 if labels else None,
+        hours=cost_of_labels(notes).get("hours"),
         miou=headline_miou(notes["metrics"]),
         hub=earlier.hub if same and earlier is not None else None,
     )
