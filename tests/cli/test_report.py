@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from thriftseg.cli.main import main
+from thriftseg.reports import list_tables, load_table
+from thriftseg.resources import config_path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two seeds of the second row of samsam2_t4, finished, and one that is not."""
+    for seed, (miou, steps) in enumerate([(0.70, 40_000), (0.71, 40_000), (0.1, 39_999)]):
+        folder = tmp_path / "runs" / f"cityscapes_td2fanet_coarse50-seed{seed}"
+        folder.mkdir(parents=True)
+        metrics = {"val/miou": miou, "val/macc": miou + 0.08, "cost/hours": 2404.1}
+        training = {"steps": steps, "scored_step": steps, "seed": seed}
+        content = {"command": "thriftseg fit", "network_sha256": None, "training": training, "metrics": metrics}
+        (folder / "fit.json").write_text(json.dumps(content))
+    return tmp_path / "runs"
+
+
+def test_the_table_as_text(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "table", "samsam2_t4", "--runs", str(runs)]) == 0
+    printed = capsys.readouterr()
+    rows = [line.split() for line in printed.out.splitlines()]
+    assert "50 % 2404.1 2 70.35 70.50 ± 0.71 +0.15 78.56 78.50 ± 0.71 -0.06".split() in rows
+    assert "100 % 347.1 - 62.96 - - 73.86 - -".split() in rows
+    short = runs / "cityscapes_td2fanet_coarse50-seed2"
+    assert printed.err == (
+        f"note: {short}: left out after 39999 of 40000 steps; resume it, or pass --unfinished to count it\n"
+    )
+
+
+def test_the_runs_folder_of_the_trainer_is_the_default(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(runs.parent)
+    assert main(["report", "table", "samsam2_t4", "--format=markdown", "--unfinished", "--scores=fit"]) == 0
+    printed = capsys.readouterr()
+    assert "| 50 % | 2975 | 2404.1 | 40000 | 3 | 70.35 | 50.33 ± 34.93 | -20.02 |" in printed.out
+    assert printed.err == "note: runs/cityscapes_td2fanet_coarse50-seed2: counted after 39999 of 40000 steps\n"
+
+
+def test_only_the_table_is_on_stdout_and_pictures_are_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = runs.parent / "figures"
+    arguments = ["--runs", str(runs), "--format=csv", "--out", str(pictures)]
+    assert main(["report", "table", "samsam2_t4", *arguments]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].startswith("row,series,config,samples,")
+    assert len(lines) == 1 + 2 * len(load_table("samsam2_t4").rows)
+    assert "2404.1,2404.1,miou,70.35,70.5,0.7071,2,0.15" in printed.out
+    names = ["samsam2_t4_hours.png", "samsam2_t4_coarse_percent.png"]
+    assert printed.err.splitlines()[1:] == [str(pictures / name) for name in names]
+    assert sorted(path.name for path in pictures.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["nothing"], "no such table; expected samsam2_camvid, "),
+        (["samsam2_t2"], "no run of table samsam2_t2; expected folders named like its configs, such as idd_tmanet_n1 "),
+        (["samsam2_t4", "--scores=test"], None),
+        (["samsam2_t4", "--scores=best"], "scores"),
+    ],
+)
+def test_what_can_go_wrong_is_told_in_one_line(
+    runs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str | None
+) -> None:
+    code = main(["report", "table", *arguments, "--runs", str(runs)])
+    err = capsys.readouterr().err
+    if problem is None:
+        assert code == 0
+        assert err.count("left out, there is no test.json: not finished, or not scored yet") == 3
+    else:
+        assert code == 2
+        assert problem in err
+        assert len(err.splitlines()) == 1
+
+
+def test_a_damaged_file_of_scores_is_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = runs / "cityscapes_td2fanet_coarse50-seed1" / "validate.json"
+    damaged.write_text('{"command": "thriftseg va')
+    assert main(["report", "table", "samsam2_t4", "--runs", str(runs)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"thriftseg: error: {damaged}: not a file of scores; expected command, metrics")
+
+
+def test_tables_rows_and_configs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    def lines(*arguments: str) -> list[str]:
+        assert main(["report", "list", *arguments]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert [line.split()[0] for line in lines()] == list_tables()
+    assert lines("samsam2_t2")[1].split() == ["F2", "samsam2/idd_tmanet_f2.yaml"]
+    configs = lines("samsam2_t3", "--configs")
+    assert len(configs) == len(set(configs)) == 21
+    assert configs[0] == "samsam2/cityscapes_tmanet_n1.yaml"
+    everything = lines("--configs")
+    assert len(everything) == len(set(everything)) > 60
+    assert all(config_path(config).is_file() for config in everything)
+
+
+def test_help_is_quick_and_neither_help_nor_table_imports_torch(runs: Path) -> None:
+    for arguments in (["table", "--help"], ["list"], ["table", "samsam2_t4", "--runs", str(runs)]):
+        code = (
+            f"import sys; from thriftseg.cli.main import main; code = main({['report', *arguments]!r});"
+            "sys.exit(code or len({'torch', 'lightning', 'matplotlib'} & set(sys.modules)))"
+        )
+        quickest = float("inf")
+        for _ in range(2):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+            quickest = min(quickest, time.perf_counter() - start)
+        assert quickest < 1.0
