@@ -48,6 +48,11 @@ SMALL_TRAINER = {
 # 1 / log(1.10 + share of the class) in train, scaled to a mean of 1 over pixels
 CAMVID_CLASS_WEIGHTS = [1.0, 0.78, 2.2, 0.69, 1.49, 1.2, 2.18, 2.13, 1.69, 2.28, 2.3]
 
+SHARE_TEACHER = (
+    "The teacher is trained first, into runs/<name>/teacher; to share one, pass "
+    "--model.init_args.teacher_weights runs/<other>/teacher/teacher.ckpt."
+)
+
 Settings = Mapping[str, Any]
 Tree = dict[str, Any]
 
@@ -99,7 +104,9 @@ def samsam2(experiment: Experiment) -> Recipe:
     dataset = _dataset(experiment.dataset)
     if experiment.settings.get("everything"):
         dataset["init_args"] = {"coarse_source": "train_extra"}
-    return Recipe(f"{title}: {labels}", commands, trainer, model, {"dataset": dataset, "mixture": mixture} | data)
+    notes = [SHARE_TEACHER] if "teacher" in model["init_args"] else []
+    data = {"dataset": dataset, "mixture": mixture} | data
+    return Recipe(f"{title}: {labels}", commands, trainer, model, data, notes)
 
 
 def weclick(experiment: Experiment) -> Recipe:
@@ -120,8 +127,7 @@ def weclick(experiment: Experiment) -> Recipe:
         init["distillation_weight"] = 1.0
     if "mfd" in settings["terms"]:
         init["memory_flow_weight"] = 1.0
-        policy = {"direction": "forward", "n": 3} | settings["neighbours"]
-        data["neighbours"] = {"class_path": "thriftseg.datamodules.NeighbourPolicy", "init_args": policy}
+        data["neighbours"] = {"direction": "forward", "n": 3} | settings["neighbours"]
         if small:
             data["neighbour_flow"] = True
         else:
@@ -140,10 +146,7 @@ def weclick(experiment: Experiment) -> Recipe:
 def _click_notes(experiment: Experiment) -> Iterator[str]:
     terms = experiment.settings["terms"]
     if "kd" in terms:
-        yield (
-            "The teacher is trained first, into runs/<name>/teacher; to share one, pass "
-            "--model.init_args.teacher_weights runs/<other>/checkpoints/last.ckpt."
-        )
+        yield SHARE_TEACHER
     if "mfd" in terms and experiment.dataset == "camvid":
         yield "Neighbours: frames of the 30 Hz videos in train_sequence, see thriftseg.datasets.CamVid."
 
@@ -212,9 +215,12 @@ def _tmanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
 
 def _td2fanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
     model = _object(
-        "lightning_modules.SemanticSegmentation",
+        "lightning_modules.TDNetDistillation",
         network=_object("zoo.TDNetFANet", backbone="resnet18", pretrained=True),
+        teacher=_image_network(TEACHERS["psp"], small=False),
         loss=_object("losses.OHEMCrossEntropy", threshold=0.7),
+        full_weight=1.0,
+        sub_path_weight=0.5,
         **_sgd(0.01, 1e-4, warmup_steps=1000),
     )
     trainer = {
@@ -224,7 +230,8 @@ def _td2fanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
         "check_val_every_n_epoch": 10,
     }
     data = {"crop": [768, 1536], "scale": [0.5, 2.0], "photometric": False, "batch_size": 8, "num_workers": 8}
-    return f"{NAMES['td2fanet']} on {NAMES[experiment.dataset]}", trainer, model, data
+    title = f"{NAMES['td2fanet']} on {NAMES[experiment.dataset]}, taught by {_name(TEACHERS['psp'])}"
+    return title, trainer, model, data
 
 
 _VIDEO_NETWORKS: dict[str, Callable[[Experiment], tuple[str, Tree, Tree, Tree]]] = {

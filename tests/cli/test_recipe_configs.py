@@ -1,0 +1,250 @@
+"""Every config of a published table: up to date, parsed as it is, true to its row, and run on small data."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser
+
+from tests.cli.recipe_data import HEIGHT, WIDTH, RecipeData
+from tests.cli.test_configs import assert_contains
+from tests.datamodules.test_mixture import FakeDataset, make_clips
+from thriftseg.cli.main import main
+from thriftseg.cli.train import TrainingCLI
+from thriftseg.datamodules import Mixture
+from thriftseg.datamodules.mixture import MixturePart
+from thriftseg.reports import PublishedRow, list_tables, load_table
+from thriftseg.types import Clip
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = sorted(
+    str(path.relative_to(FOLDER)) for paper in ("samsam2", "weclick") for path in FOLDER.glob(f"{paper}/*")
+)
+ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows]
+COUNTS = {"cityscapes": 2975, "idd": 4032, "camvid": 367}
+TRAIN_EXTRA = 19998
+NETWORKS = {"tmanet": "TMANet", "td2fanet": "TDNetFANet", "dl": "DeepLabV3Plus", "psp": "PSPNet"}
+MODULES = {"td2fanet": "TDNetDistillation"}
+READERS = {"cityscapes": "Cityscapes", "idd": "IDD", "camvid": "CamVid"}
+TINY_NETWORKS = {
+    "TMANet": {"depth": 18, "head_channels": 16, "value_channels": 16, "key_channels": 8},
+    "TDNetFANet": {},
+    "DeepLabV3Plus": {"decoder_channels": 16},
+    "PSPNet": {"decoder_channels": 16, "output_stride": 16},
+}
+
+
+class ParserBuilt(Exception):
+    """Carries the parser of the command line, which takes as long to build as a config takes to parse."""
+
+
+class ParserOnly(TrainingCLI):
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        raise ParserBuilt(parser)
+
+
+@functools.cache
+def command_line() -> LightningArgumentParser:
+    with pytest.raises(ParserBuilt) as caught:
+        ParserOnly(["fit"], "thriftseg fit")
+    parser: LightningArgumentParser = caught.value.args[0]
+    return parser
+
+
+@functools.cache
+def parsed(config: str) -> dict[str, Any]:
+    """The untouched config as `thriftseg fit` understands it."""
+    settings = command_line().parse_args(["fit", "--config", str(FOLDER / config)])
+    content: dict[str, Any] = yaml.safe_load(command_line().dump(settings, skip_validation=True))["fit"]
+    data = content["data"]["init_args"]
+    data["mixture"] = data["mixture"]["init_args"]  # the one class that configs need not name
+    return content
+
+
+def written(config: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((FOLDER / config).read_text())
+    return content
+
+
+def class_name(entry: dict[str, Any]) -> str:
+    return str(entry["class_path"]).rpartition(".")[2]
+
+
+def generator(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, folder / "generate.py", *options], capture_output=True, text=True)
+
+
+class TestGenerator:
+    def test_the_committed_configs_are_what_it_writes(self) -> None:
+        done = generator(FOLDER, "--check")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def test_it_finds_and_mends_changed_missing_and_stray_files(self, tmp_path: Path) -> None:
+        copy = shutil.copytree(FOLDER, tmp_path / "configs")
+        changed, missing, stray = (
+            copy / "samsam2" / f"{name}.yaml" for name in ("idd_tmanet_n1", "idd_tmanet_f2", "x")
+        )
+        changed.write_text(changed.read_text().replace("40000", "4000"))
+        missing.unlink()
+        stray.write_text("")
+        done = generator(copy, "--check")
+        assert done.returncode == 1
+        assert sorted(done.stdout.splitlines()) == [
+            f"out of date: samsam2/{path.name}" for path in (missing, changed, stray)
+        ]
+        done = generator(copy)
+        assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
+        for name in CONFIGS:
+            assert (copy / name).read_bytes() == (FOLDER / name).read_bytes()
+        assert not stray.exists()
+
+    def test_every_config_serves_a_row(self) -> None:
+        assert {row.config for _, row in ROWS} == set(CONFIGS)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_parses_to_what_it_says(config: str) -> None:
+    content = parsed(config)
+    assert_contains(content, written(config))
+    dataset, network, *_ = Path(config).stem.split("_")
+    data, model = content["data"]["init_args"], content["model"]["init_args"]
+    assert class_name(data["dataset"]) == READERS[dataset]
+    assert class_name(model["network"]) == NETWORKS[network]
+    module = "WeClick" if config.startswith("weclick/") else MODULES.get(network, "SemanticSegmentation")
+    assert class_name(content["model"]) == module
+    assert data["num_workers"] > 0
+
+
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{name}-{row.key}" for name, row in ROWS])
+def test_a_row_has_the_published_samples_hours_and_iterations(table: str, row: PublishedRow) -> None:
+    content = parsed(row.config)
+    data, trainer = content["data"]["init_args"], content["trainer"]
+    dataset = clips_without_files(row.config, data["dataset"])
+    mixture = mixture_of(data["mixture"])
+    clips = dataset.clips("train")
+    motion = {(clip.video, number): float(i) for i, clip in enumerate(clips) for number in clip.annotated}
+    samples = len(mixture.select(clips, motion))
+    assert samples == row.samples
+    if row.hours is not None:
+        mixture.clip_selection = "random"  # as many clips, and these need no files
+        planned = mixture.plan(dataset, "train")
+        assert (len(planned), planned.cost_model) == (samples, "published")
+        assert planned.cost().hours == pytest.approx(row.hours, abs=0.0501)
+    steps = (
+        trainer["max_steps"] if trainer["max_steps"] > 0 else trainer["max_epochs"] * (samples // data["batch_size"])
+    )
+    assert steps == row.iterations
+
+
+def test_rows_without_hours_have_no_published_times() -> None:
+    """Clicks of Cityscapes are not counted in the paper, and nobody published times for CamVid."""
+    assert {name for name, row in ROWS if row.hours is None} == {
+        *(f"weclick_{name}" for name in ("t1", "t2", "t3", "t4", "t5", "f5", "camvid")),
+        "samsam2_camvid",
+    }
+
+
+def clips_without_files(config: str, reader: dict[str, Any]) -> FakeDataset:
+    name = Path(config).stem.partition("_")[0]
+    clips = make_clips(COUNTS[name])
+    if (reader.get("init_args") or {}).get("coarse_source") == "train_extra":
+        extra = [Clip(f"extra_{i}", {0: Path(f"{i}.png")}, coarse={0: Path(f"{i}.png")}) for i in range(TRAIN_EXTRA)]
+        clips = [Clip(clip.video, clip.frames, clip.labels) for clip in clips] + extra
+    dataset = FakeDataset(clips)
+    dataset.name = name
+    return dataset
+
+
+def mixture_of(entry: dict[str, Any]) -> Mixture:
+    settings = dict(entry)
+    if settings["parts"] is not None:
+        settings["parts"] = [MixturePart(**part) for part in settings["parts"]]
+    return Mixture(**settings)
+
+
+def kind_of(config: str) -> tuple[object, ...]:
+    """What a run of this config exercises; configs of one kind differ in numbers alone."""
+    content = written(config)
+    data, model = content["data"]["init_args"], content["model"]["init_args"]
+    mixture = data["mixture"]
+    sources = (
+        mixture.get("pattern") not in (None, "N1") and mixture["propagated"],
+        mixture.get("coarse_percent") is not None and mixture["coarse"],
+        mixture.get("coarse_percent") == 100,
+        str(mixture.get("parts")),
+        mixture.get("clip_selection"),
+    )
+    terms = ("teacher" in model, data.get("neighbours", {}).get("direction"), "flow" in model)
+    network = model["network"]
+    pieces = class_name(network), network["init_args"].get("backbone") == "mobilenet_v2"
+    return Path(config).stem.partition("_")[0], class_name(content["model"]), *pieces, *sources, *terms
+
+
+def one_of_each_kind() -> list[Any]:
+    seen: set[tuple[object, ...]] = set()
+    cases = []
+    for config in sorted(CONFIGS, key=lambda name: ("50" not in name, name)):  # half coarse has both sources
+        slow = [] if (kind := kind_of(config)) not in seen else [pytest.mark.slow]
+        seen.add(kind)
+        cases.append(pytest.param(config, marks=slow))
+    return cases
+
+
+@pytest.mark.parametrize("config", one_of_each_kind())
+def test_runs(
+    config: str,
+    recipe_data: Callable[[str], RecipeData],
+    small_raft: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = recipe_data(Path(config).stem.partition("_")[0])
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny(written(config), data, small_raft)))
+    arguments = ["--config", config, "--config", "tiny.yaml", f"--data.dataset.root={data.root}"]
+    assert main(["fit", *arguments]) == 0
+
+
+def tiny(content: dict[str, Any], data: RecipeData, raft: str) -> dict[str, Any]:
+    """What to change so that a core runs a config in a second."""
+    model, loading = content["model"]["init_args"], content["data"]["init_args"]
+    networks = {key: tiny_network(model[key]) for key in ("network", "teacher") if key in model}
+    flow = {"flow": {"init_args": {"weights": raft, "iterations": 1}}} if "flow" in model else {}
+    trainer = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "strategy": "auto",
+        "precision": "32-true",
+        "fast_dev_run": True,
+        "enable_progress_bar": False,
+    }
+    changed = {
+        "mixture": {"store": str(data.store), "total": None},
+        "crop": [32, 64],
+        "resize": None,
+        "batch_size": 2,
+        "eval_batch_size": 1,
+        "num_workers": 0,
+        "cache": "none",
+    }
+    if "frame_size" in loading["dataset"].get("init_args", {}):
+        changed["dataset"] = {"init_args": {"frame_size": [HEIGHT, WIDTH]}}
+    if loading["mixture"]["cost_model"] == "published":
+        changed["mixture"]["cost_model"] = "published"
+    return {"trainer": trainer, "model": {"init_args": networks | flow}, "data": {"init_args": changed}}
+
+
+def tiny_network(network: dict[str, Any]) -> dict[str, Any]:
+    settings = TINY_NETWORKS[class_name(network)] | {"pretrained": False}
+    backbone = network["init_args"].get("backbone")
+    if backbone and backbone.startswith("resnet"):
+        settings = settings | {"backbone": "resnet18"}
+    return {"init_args": settings}
