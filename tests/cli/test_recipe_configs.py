@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from tests.cli.recipe_data import HEIGHT, WIDTH, RecipeData
@@ -63,10 +64,19 @@ def command_line() -> LightningArgumentParser:
 def parsed(config: str) -> dict[str, Any]:
     """The untouched config as `thriftseg fit` understands it."""
     settings = command_line().parse_args(["fit", "--config", str(FOLDER / config)])
-    content: dict[str, Any] = yaml.safe_load(command_line().dump(settings, skip_validation=True))["fit"]
+    content: dict[str, Any] = plain(settings.fit)
     data = content["data"]["init_args"]
     data["mixture"] = data["mixture"]["init_args"]  # the one class that configs need not name
     return content
+
+
+def plain(value: Any) -> Any:
+    """Parsed settings as a YAML file would hold them."""
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def written(config: str) -> dict[str, Any]:
@@ -154,13 +164,18 @@ def test_rows_without_hours_have_no_published_times() -> None:
 
 def clips_without_files(config: str, reader: dict[str, Any]) -> FakeDataset:
     name = Path(config).stem.partition("_")[0]
-    clips = make_clips(COUNTS[name])
-    if (reader.get("init_args") or {}).get("coarse_source") == "train_extra":
-        extra = [Clip(f"extra_{i}", {0: Path(f"{i}.png")}, coarse={0: Path(f"{i}.png")}) for i in range(TRAIN_EXTRA)]
-        clips = [Clip(clip.video, clip.frames, clip.labels) for clip in clips] + extra
-    dataset = FakeDataset(clips)
+    dataset = FakeDataset(clips_of(name, (reader.get("init_args") or {}).get("coarse_source", "train")))
     dataset.name = name
     return dataset
+
+
+@functools.cache
+def clips_of(dataset: str, coarse_source: str) -> list[Clip]:
+    clips = make_clips(COUNTS[dataset])
+    if coarse_source == "train":
+        return clips
+    extra = [Clip(f"extra_{i}", {0: Path(f"{i}.png")}, coarse={0: Path(f"{i}.png")}) for i in range(TRAIN_EXTRA)]
+    return [Clip(clip.video, clip.frames, clip.labels) for clip in clips] + extra
 
 
 def mixture_of(entry: dict[str, Any]) -> Mixture:
