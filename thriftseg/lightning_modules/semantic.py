@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule
@@ -71,6 +71,9 @@ class SemanticSegmentation(LightningModule):
     Raises:
         ConfigError: Class names do not fit the number of classes, or a setting is out of range.
     """
+
+    unrecorded: ClassVar[tuple[str, ...]] = ()
+    """Arguments that only training needs; checkpoints hold `None` in their place."""
 
     def __init__(
         self,
@@ -322,7 +325,7 @@ class SemanticSegmentation(LightningModule):
             self.save_hyperparameters()
         for name, value in list(self.hparams.items()):
             try:
-                self.hparams[name] = to_record(value)
+                self.hparams[name] = None if name in self.unrecorded else to_record(value)
             except Unrecordable as error:
                 del self.hparams[name]
                 rank_zero_warn(f"checkpoints will not record {name!r}: {error}")

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -88,6 +88,8 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
         ConfigError: Teacher and student differ in their number of classes, or a setting is out of range.
     """
 
+    unrecorded: ClassVar[tuple[str, ...]] = ("teacher", "teacher_weights")
+
     def __init__(
         self,
         network: SemanticNetwork,
@@ -119,7 +121,6 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
         )
         self.teacher = None if teacher is None else Teacher(self._fitting(teacher(network.num_classes)))
         self.teacher_weights = teacher_weights
-        self._forget("teacher", "teacher_weights")
         self._added_cost: dict[str, float] = {}
         self._run_settings: dict[str, Any] = {
             "optimizer": optimizer,
@@ -194,12 +195,7 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
     def _untrained_teacher(self) -> SemanticNetwork:
         if self.teacher is None:
             raise ConfigError("there is no teacher to train", fix="name a network as `teacher`")
-        return self.teacher.network.requires_grad_(True)
-
-    def _forget(self, *names: str) -> None:
-        """Leave arguments out of checkpoints, so that a student reloads without what only training needs."""
-        for record in (self.hparams, self._hparams_initial):
-            record.update(dict.fromkeys(names))
+        return self.teacher.network.train().requires_grad_(True)
 
     def _count_labels_of(self, teacher: Teacher) -> None:
         """Add the cost of labels that only the teacher learned from."""

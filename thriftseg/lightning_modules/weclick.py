@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +91,8 @@ class WeClick(TaughtSegmentation):
         ConfigError: A setting is out of range, or the network needs past frames.
     """
 
+    unrecorded: ClassVar[tuple[str, ...]] = (*TaughtSegmentation.unrecorded, "flow")
+
     def __init__(
         self,
         network: SemanticNetwork,
@@ -140,7 +142,6 @@ class WeClick(TaughtSegmentation):
             inference=inference,
             compile=compile,
         )
-        self._forget("flow")
         self.gated_crf = gated_crf if gated_crf is not None else GatedCRF()
         self.memory_flow = memory_flow if memory_flow is not None else MemoryFlowDistillation()
         self.distillation = distillation if distillation is not None else KnowledgeDistillation()
@@ -197,9 +198,8 @@ class WeClick(TaughtSegmentation):
             yield _Term("gated_crf", weight, self._gated_crf_terms(student.low[:, 0], batch))
         teacher = self._teacher(clip if distils else clip[:, :1], needed=distils or flows)
         if distils and teacher is not None:
-            # Every frame has the same number of valid pixels, so n times their joint mean is the sum of their means.
-            weight = self.distillation_weight * clip.shape[1]
-            yield _Term("distillation", weight, self._distillation_terms(student.low, teacher.low, batch["valid"]))
+            terms = self._distillation_terms(student.low, teacher.low, batch["valid"])
+            yield _Term("distillation", self.distillation_weight, terms)
         if flows:
             for terms in self._memory_flow_terms(student, teacher, batch):
                 yield _Term("memory_flow", self.memory_flow_weight, terms)
@@ -225,8 +225,11 @@ class WeClick(TaughtSegmentation):
 
     def _distillation_terms(self, student: Tensor, teacher: Tensor, valid: Tensor) -> LossTerms:
         learned, taught = (self._at(self.stride, x.flatten(0, 1), valid.shape[-2:]) for x in (student, teacher))
-        cells = _all_valid(valid, self.stride).repeat_interleave(student.shape[1], dim=0)
-        return self.distillation.terms(learned, taught, cells)
+        frames = student.shape[1]
+        cells = _all_valid(valid, self.stride).repeat_interleave(frames, dim=0)
+        terms = self.distillation.terms(learned, taught, cells)
+        # Every frame has the same number of valid pixels, so n times their joint mean is the sum of their means.
+        return LossTerms(frames * terms.sum, terms.count)
 
     def _memory_flow_terms(self, student: _Views, teacher: _Views | None, batch: SemanticBatch) -> Iterator[LossTerms]:
         if teacher is None and self.memory_flow.weight != "none":
