@@ -186,21 +186,13 @@ def mixture_of(entry: dict[str, Any]) -> Mixture:
 
 
 def kind_of(config: str) -> tuple[object, ...]:
-    """What a run of this config exercises; configs of one kind differ in numbers alone."""
+    """Data set, module, networks, label sources and terms: configs of one kind differ in numbers alone."""
     content = written(config)
     data, model = content["data"]["init_args"], content["model"]["init_args"]
     mixture = data["mixture"]
-    sources = (
-        mixture.get("pattern") not in (None, "N1") and mixture["propagated"],
-        mixture.get("coarse_percent") is not None and mixture["coarse"],
-        mixture.get("coarse_percent") == 100,
-        str(mixture.get("parts")),
-        mixture.get("clip_selection"),
-    )
-    terms = ("teacher" in model, data.get("neighbours", {}).get("direction"), "flow" in model)
-    network = model["network"]
-    pieces = class_name(network), network["init_args"].get("backbone") == "mobilenet_v2"
-    return Path(config).stem.partition("_")[0], class_name(content["model"]), *pieces, *sources, *terms
+    labels = [str(mixture.get(key)) for key in ("parts", "propagated", "coarse", "clip_selection")]
+    terms = ["teacher" in model, "neighbours" in data]
+    return class_name(data["dataset"]), class_name(content["model"]), class_name(model["network"]), *labels, *terms
 
 
 def one_of_each_kind() -> list[Any]:
