@@ -62,6 +62,9 @@ def test_offsets_beyond_the_clip():
         NeighbourPolicy("forward", n=3, distance=10).check([sample()])
     with pytest.raises(ConfigError, match="offset -4 of frame ulm/000003"):
         NeighbourPolicy().check([sample(), sample(3)])
+    NeighbourPolicy("backward", n=3, distance=5).check([sample()])
+    with pytest.raises(ConfigError, match=r"offset 14 of frame ulm/000020 does not exist; expected frame 34 of ulm"):
+        NeighbourPolicy("backward", n=3, distance=7).check([sample()])
 
 
 def test_offsets_count_steps_of_the_clip():
