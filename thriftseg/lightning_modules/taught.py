@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.lightning_modules.checkpoints import METADATA_KEY, cost_of_labels, load_network
 from thriftseg.lightning_modules.schedules import PolyLR
-from thriftseg.lightning_modules.semantic import SemanticSegmentation
+from thriftseg.lightning_modules.semantic import SemanticSegmentation, pooled_means
+from thriftseg.losses import LossTerms
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, load
 from thriftseg.zoo.weights import check_weights, weights_digest
 
@@ -58,6 +59,20 @@ class Teacher:
         normal = self.network.preprocessing(frames)
         window = normal[:, None].expand(-1, self.network.past_frames + 1, -1, -1, -1)
         return self.network.forward_at_both_resolutions(window)
+
+
+class LossPart(NamedTuple):
+    """A summand of a loss.
+
+    Attributes:
+        name: Its name in the log, below `train/loss/`; parts that share one are logged as their sum.
+        weight: Factor in the loss; the log leaves it out.
+        terms: Sum and count of this process.
+    """
+
+    name: str
+    weight: float
+    terms: LossTerms
 
 
 class TaughtSegmentation(SemanticSegmentation, ABC):
@@ -197,6 +212,19 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
             raise ConfigError("there is no teacher to train", fix="name a network as `teacher`")
         return self.teacher.network.train().requires_grad_(True)
 
+    def _weighted_sum(self, parts: Sequence[LossPart], batch_size: int) -> Tensor:
+        """Loss to differentiate; logs it over all processes as `train/loss`, and its parts."""
+        means = pooled_means([part.terms for part in parts])
+        logged: dict[str, Tensor] = {}
+        for part, (_, mean) in zip(parts, means, strict=True):
+            name = f"train/loss/{part.name}"
+            logged[name] = logged[name] + mean if name in logged else mean
+        self.log_dict(logged, batch_size=batch_size)
+        weights = [part.weight for part in parts]
+        losses, everywhere = (_dot(weights, values) for values in zip(*means, strict=True))
+        self.log("train/loss", everywhere, prog_bar=True, batch_size=batch_size)
+        return losses
+
     def _count_labels_of(self, teacher: Teacher) -> None:
         """Add the cost of labels that only the teacher learned from."""
         drawn = getattr(self._datamodule(), "mixture_list", None)
@@ -206,6 +234,10 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
             rank_zero_warn("It is not known what the labels of the teacher cost, so they are not counted.")
         self._added_cost = dict(teacher.cost)
         self._cost = {name: value + teacher.cost.get(name, 0.0) for name, value in self._cost.items()}
+
+
+def _dot(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    return torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
 
 
 def _read(weights: str) -> Teacher:

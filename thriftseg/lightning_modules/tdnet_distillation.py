@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,18 +12,12 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.lightning_modules.schedules import PolyLR
-from thriftseg.lightning_modules.semantic import SemanticSegmentation, pooled_means
-from thriftseg.lightning_modules.taught import NetworkCallable, TaughtSegmentation
-from thriftseg.losses import KnowledgeDistillation, LossTerms, OHEMCrossEntropy
+from thriftseg.lightning_modules.semantic import SemanticSegmentation
+from thriftseg.lightning_modules.taught import LossPart, NetworkCallable, TaughtSegmentation
+from thriftseg.losses import KnowledgeDistillation, OHEMCrossEntropy
 from thriftseg.types import SemanticBatch
 from thriftseg.zoo import PSPNet, SemanticNetwork, SlidingWindow, WholeImage
 from thriftseg.zoo.tdnet import DistillationOutputs, TDNet
-
-
-class _Term(NamedTuple):
-    name: str
-    weight: float
-    terms: LossTerms
 
 
 class TDNetDistillation(TaughtSegmentation):
@@ -143,36 +137,28 @@ class TDNetDistillation(TaughtSegmentation):
 
     def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
         """Loss of a batch; logs it as `train/loss`, and its parts."""
-        terms = list(self._terms(batch, batch_idx))
-        means = pooled_means([term.terms for term in terms])
-        size = len(batch["label"])
-        self.log_dict(
-            {f"train/loss/{term.name}": mean for term, (_, mean) in zip(terms, means, strict=True)}, batch_size=size
-        )
-        total = torch.stack([term.weight * mean for term, (_, mean) in zip(terms, means, strict=True)]).sum()
-        self.log("train/loss", total, prog_bar=True, batch_size=size)
-        return torch.stack([term.weight * loss for term, (loss, _) in zip(terms, means, strict=True)]).sum()
+        return self._weighted_sum(list(self._parts(batch, batch_idx)), len(batch["label"]))
 
     @property
     def _distils(self) -> bool:
         return self.full_weight > 0 or self.sub_path_weight > 0
 
-    def _terms(self, batch: SemanticBatch, batch_idx: int) -> Iterator[_Term]:
+    def _parts(self, batch: SemanticBatch, batch_idx: int) -> Iterator[LossPart]:
         frames = batch["frames"]
         outputs = self.network.forward_with_distillation(self.network.preprocessing(frames), **self._phase(batch_idx))
-        yield _Term("full", 1.0, self._label_terms(outputs.logits, batch))
+        yield LossPart("full", 1.0, self._label_terms(outputs.logits, batch))
         if self.sub_path_label_weight:
-            yield _Term("sub_path", self.sub_path_label_weight, self._label_terms(outputs.sub_path_logits, batch))
+            yield LossPart("sub_path", self.sub_path_label_weight, self._label_terms(outputs.sub_path_logits, batch))
         if self.auxiliary_weight:
             for name, logits in outputs.auxiliary.items():
-                yield _Term(name, self.auxiliary_weight, self._label_terms(logits, batch))
+                yield LossPart(name, self.auxiliary_weight, self._label_terms(logits, batch))
         if self._distils and self.teacher is not None:
             taught = self._ask(cast(PSPNet, self.teacher.network), frames[:, -1], outputs.path)
             yield from self._distillation_terms(outputs, *taught, batch["valid"])
 
     def _distillation_terms(
         self, outputs: DistillationOutputs, whole: Tensor, group: Tensor, valid: Tensor
-    ) -> Iterator[_Term]:
+    ) -> Iterator[LossPart]:
         pairs = (
             ("full", self.full_weight, outputs.low_resolution_logits, whole),
             ("sub_path", self.sub_path_weight, outputs.low_resolution_sub_path_logits, group),
@@ -181,7 +167,7 @@ class TDNetDistillation(TaughtSegmentation):
             if weight:
                 cells = F.interpolate(valid[:, None].float(), size=learned.shape[-2:])[:, 0] > 0
                 terms = self.distillation.terms(learned, self._resized(taught, learned), cells)
-                yield _Term(f"{name}_distillation", weight, terms)
+                yield LossPart(f"{name}_distillation", weight, terms)
 
     @torch.no_grad()
     def _ask(self, teacher: PSPNet, frame: Tensor, path: int) -> tuple[Tensor, Tensor]:

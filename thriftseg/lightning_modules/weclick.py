@@ -14,19 +14,10 @@ from torch import Tensor, nn
 from thriftseg.errors import ConfigError
 from thriftseg.flow import RAFT
 from thriftseg.lightning_modules.schedules import PolyLR
-from thriftseg.lightning_modules.semantic import pooled_means
-from thriftseg.lightning_modules.taught import NetworkCallable, TaughtSegmentation
+from thriftseg.lightning_modules.taught import LossPart, NetworkCallable, TaughtSegmentation
 from thriftseg.losses import GatedCRF, KnowledgeDistillation, LossTerms, MemoryFlowDistillation, PartialCrossEntropy
 from thriftseg.types import SemanticBatch
 from thriftseg.zoo import IMAGENET, SemanticNetwork, SlidingWindow, WholeImage
-
-
-class _Term(NamedTuple):
-    """A summand of the loss, with its name in the log."""
-
-    name: str
-    weight: float
-    terms: LossTerms
 
 
 class _Views(NamedTuple):
@@ -175,34 +166,26 @@ class WeClick(TaughtSegmentation):
         Raises:
             ConfigError: Memory flow distillation lacks the flow, or the teacher that it weighs pixels with.
         """
-        terms = list(self._terms(batch))
-        means = pooled_means([term.terms for term in terms])
-        parts: dict[str, Tensor] = {}
-        for term, (_, logged) in zip(terms, means, strict=True):
-            parts[term.name] = parts.get(term.name, torch.zeros_like(logged)) + logged
-        self.log_dict({f"train/loss/{name}": value for name, value in parts.items()}, batch_size=len(batch["label"]))
-        total = sum(term.weight * logged for term, (_, logged) in zip(terms, means, strict=True))
-        self.log("train/loss", total, prog_bar=True, batch_size=len(batch["label"]))
-        return torch.stack([term.weight * loss for term, (loss, _) in zip(terms, means, strict=True)]).sum()
+        return self._weighted_sum(list(self._parts(batch)), len(batch["label"]))
 
-    def _terms(self, batch: SemanticBatch) -> Iterator[_Term]:
+    def _parts(self, batch: SemanticBatch) -> Iterator[LossPart]:
         flows = "neighbours" in batch and self.memory_flow_weight > 0
         distils = self.teacher is not None and self.distillation_weight > 0
         clip = batch["frames"][:, -1:]
         if "neighbours" in batch and (flows or distils):
             clip = torch.cat([clip, batch["neighbours"]], dim=1)
         student = self._student(clip)
-        yield _Term("label", self.weak_weight, self._label_terms(student.full[:, 0], batch))
+        yield LossPart("label", self.weak_weight, self._label_terms(student.full[:, 0], batch))
         if self.gated_crf_weight and self._joined():
             weight = self.weak_weight * self.gated_crf_weight
-            yield _Term("gated_crf", weight, self._gated_crf_terms(student.low[:, 0], batch))
+            yield LossPart("gated_crf", weight, self._gated_crf_terms(student.low[:, 0], batch))
         teacher = self._teacher(clip if distils else clip[:, :1], needed=distils or flows)
         if distils and teacher is not None:
             terms = self._distillation_terms(student.low, teacher.low, batch["valid"])
-            yield _Term("distillation", self.distillation_weight, terms)
+            yield LossPart("distillation", self.distillation_weight, terms)
         if flows:
             for terms in self._memory_flow_terms(student, teacher, batch):
-                yield _Term("memory_flow", self.memory_flow_weight, terms)
+                yield LossPart("memory_flow", self.memory_flow_weight, terms)
 
     def _joined(self) -> bool:
         return self._trainer is None or self.trainer.global_step >= self._gated_crf_from
