@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torchvision.models.optical_flow import raft_small
 
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
+from thriftseg.flow import RAFT
 from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.zoo import PSPNet
 
@@ -54,3 +56,12 @@ def build_trainer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tra
         return Trainer(**(settings | changes))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def raft(tmp_path_factory: pytest.TempPathFactory) -> RAFT:
+    """The small network with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("raft") / "small.pth"
+    torch.save(raft_small(weights=None).state_dict(), path)
+    return RAFT(path, iterations=2, device="cpu")

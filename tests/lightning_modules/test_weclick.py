@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
-import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,80 +12,15 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchvision.models.optical_flow import raft_small
 
+from tests.lightning_modules.clicked_clips import CLASSES, SIZE, UNEVEN, WEIGHTS, Tiny, make_batch, make_module, quiet
 from thriftseg.errors import ConfigError
 from thriftseg.flow import RAFT
-from thriftseg.lightning_modules import WeClick, load_network
-from thriftseg.losses import GatedCRF, MemoryFlowDistillation
-from thriftseg.zoo import IMAGENET, PSPNet, SemanticNetwork, create_model
+from thriftseg.lightning_modules import WeClick
+from thriftseg.losses import MemoryFlowDistillation
+from thriftseg.zoo import create_model
 
-CLASSES = 4
-SIZE = (32, 48)
-UNEVEN = (30, 42)
-WEIGHTS = {"weak_weight": 0.7, "gated_crf_weight": 0.3, "memory_flow_weight": 2.0, "distillation_weight": 0.5}
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-
-
-class Tiny(SemanticNetwork):
-    """Two convolutions."""
-
-    preprocessing = IMAGENET
-
-    def __init__(self, num_classes: int, stride: int = 4, seed: int = 0) -> None:
-        super().__init__(num_classes)
-        self.size_multiple = stride
-        torch.manual_seed(seed)
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 6, 3, stride=stride, padding=1), nn.ReLU(), nn.Conv2d(6, num_classes, 3, padding=1)
-        )
-        nn.init.normal_(self.layers[-1].weight, std=0.5)
-
-    def compute_logits(self, frames: Tensor) -> Tensor:
-        return self.layers(frames[:, -1])
-
-
-def tiny_teacher(num_classes: int) -> Tiny:
-    return Tiny(num_classes, stride=8, seed=1)
-
-
-def quiet(module: WeClick) -> dict[str, Tensor]:
-    """What the module logs, outside of a trainer."""
-    logged: dict[str, Tensor] = {}
-    module.log_dict = lambda values, **_: logged.update(values)
-    module.log = lambda name, value, **_: logged.update({name: value})
-    return logged
-
-
-def make_module(**settings: Any) -> WeClick:
-    return WeClick(Tiny(CLASSES), **({"teacher": tiny_teacher} | settings))
-
-
-def make_batch(neighbours: int = 2, size: tuple[int, int] = SIZE, seed: int = 3) -> dict[str, Any]:
-    """Two samples, the second one padded, with a few clicks and smooth flow."""
-    generator = torch.Generator().manual_seed(seed)
-    label = torch.full((2, *size), 255)
-    label[0, [3, 9, 20], [5, 30, 11]] = torch.tensor([0, 2, 3])
-    label[1, [4, 15], [21, 7]] = torch.tensor([1, 2])
-    valid = torch.ones(2, *size, dtype=torch.bool)
-    valid[1, 23:], valid[1, :, 34:] = False, False
-    raw = torch.rand(2, 1 + neighbours, 3, *size, generator=generator)
-    seen = (raw + 0.1 * torch.randn(2, 1 + neighbours, 3, 1, 1, generator=generator)).clamp(0, 1)
-    batch = {
-        "frames": seen[:, :1],
-        "frames_raw": raw[:, :1],
-        "label": label,
-        "weight": torch.tensor([1.0, 0.5]),
-        "valid": valid,
-        "id": ["a/1", "a/2"],
-    }
-    if neighbours:
-        coarse = 5 * torch.randn(2 * neighbours, 2, 4, 5, generator=generator)
-        flow = F.interpolate(coarse, size, mode="bilinear").unflatten(0, (2, neighbours))
-        known = torch.rand(2, neighbours, *size, generator=generator) < 0.9
-        batch |= {"neighbours": seen[:, 1:], "neighbours_raw": raw[:, 1:]}
-        batch |= {"neighbour_flow": flow, "neighbour_valid": known}
-    return batch
 
 
 def both_logits(network: Tiny, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -383,123 +315,6 @@ class TestMemoryFlow:
             self.only(teacher=None).training_step(make_batch(), 0)
         module = self.only(teacher=None, memory_flow=MemoryFlowDistillation("none"))
         assert module.training_step(make_batch(), 0).item() > 1e-3
-
-
-@pytest.fixture(scope="module")
-def raft(tmp_path_factory: pytest.TempPathFactory) -> RAFT:
-    """The small network with random weights."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("raft") / "small.pth"
-    torch.save(raft_small(weights=None).state_dict(), path)
-    return RAFT(path, iterations=2, device="cpu")
-
-
-def small_pspnet(num_classes: int, seed: int = 0) -> PSPNet:
-    torch.manual_seed(seed)
-    network = PSPNet(num_classes, backbone="mobilenet_v2", decoder_channels=8, output_stride=16, dropout=0.0)
-    nn.init.normal_(network.head[-1].weight, std=0.5)
-    return network
-
-
-class TestRun:
-    def test_teacher_and_flow_stay_as_they_are_and_are_not_saved(self, tmp_path: Path, build_trainer, raft) -> None:
-        module = WeClick(
-            small_pspnet(CLASSES), lambda classes: small_pspnet(classes, seed=1), flow=raft, memory_flow_stride=4
-        )
-        teacher, estimator = module.teacher.network, raft._network
-        before = [copy.deepcopy(network.state_dict()) for network in (teacher, estimator, module.network)]
-        batches = [make_batch(seed=seed) for seed in range(2)]
-        for batch in batches:
-            del batch["neighbour_flow"]
-        trainer = build_trainer(max_steps=2)
-        trainer.fit(module, DataLoader(batches, batch_size=None))
-        after = [network.state_dict() for network in (teacher, estimator, module.network)]
-        for old, new in zip(before[:2], after[:2], strict=True):
-            assert all(torch.equal(old[name], value) for name, value in new.items())
-        moved = {name for name, value in after[2].items() if not torch.equal(before[2][name], value)}
-        assert {name for name, _ in module.network.named_parameters()} <= moved
-        assert not teacher.training
-        assert not any(
-            "teacher" in name or "flow" in name for name, _ in module.named_modules() if name != "memory_flow"
-        )
-
-        trainer.save_checkpoint(tmp_path / "student.ckpt")
-        checkpoint = torch.load(tmp_path / "student.ckpt", weights_only=True)
-        assert set(checkpoint["state_dict"]) == {f"network.{name}" for name in module.network.state_dict()}
-        saved = checkpoint["hyper_parameters"]
-        assert (saved["teacher"], saved["teacher_weights"], saved["flow"]) == (None, None, None)
-        assert saved["network"]["class_path"] == "thriftseg.zoo.PSPNet"
-        weights = sum(value.numel() * value.element_size() for value in module.network.state_dict().values())
-        assert (tmp_path / "student.ckpt").stat().st_size < 3.5 * weights  # with both moments of the optimiser
-
-    def test_the_student_reloads_by_path_alone(self, tmp_path: Path, build_trainer) -> None:
-        module = WeClick(
-            small_pspnet(CLASSES),
-            lambda classes: small_pspnet(classes, seed=1),
-            gated_crf=GatedCRF(radius=3),
-            memory_flow=MemoryFlowDistillation("channel_l1", detach_source=False),
-            memory_flow_weight=0.25,
-            gated_crf_start=0.1,
-        )
-        trainer = build_trainer(max_steps=1)
-        trainer.fit(module, DataLoader([make_batch()], batch_size=None))
-        trainer.save_checkpoint(tmp_path / "student.ckpt")
-        again = WeClick.load_from_checkpoint(tmp_path / "student.ckpt", weights_only=True).eval()
-        assert (again.teacher, again.teacher_weights, again.flow) == (None, None, None)
-        assert (again.memory_flow_weight, again.gated_crf_start, again.gated_crf.radius) == (0.25, 0.1, 3)
-        assert (again.memory_flow.weight, again.memory_flow.detach_source) == ("channel_l1", False)
-        frame = torch.rand(1, 3, *UNEVEN)
-        with torch.inference_mode():
-            expected = module.eval()(frame)
-            assert torch.equal(again(frame), expected)
-            student = load_network(tmp_path / "student.ckpt").network
-            assert torch.equal(student(student.preprocessing(frame)), expected)
-        assert student.past_frames == 0
-
-    def test_building_a_student_warns_of_nothing(self, raft: RAFT) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            WeClick(small_pspnet(CLASSES), lambda classes: small_pspnet(classes), flow=raft)
-
-    def test_the_teacher_trains_in_stage_one(self, build_trainer) -> None:
-        student = WeClick(Tiny(CLASSES), tiny_teacher, gated_crf_weight=0.4, stride=8, distillation_weight=3.0)
-        teacher = student.teacher_module()
-        assert teacher.network is student.teacher.network
-        assert (teacher.gated_crf_weight, teacher.stride, teacher.has_teacher) == (0.4, 8, False)
-        assert all(module.training for module in teacher.modules())
-        before = copy.deepcopy(teacher.network.state_dict())
-        build_trainer(max_steps=1).fit(teacher, DataLoader([make_batch(0)], batch_size=None))
-        assert not any(torch.equal(before[name], value) for name, value in teacher.network.state_dict().items())
-        assert student.network.layers[0].weight.grad is None
-
-    def test_a_video_network_teaches_frame_by_frame(self, build_trainer) -> None:
-        teacher = create_model("tmanet_r18", CLASSES)
-        module = WeClick(Tiny(CLASSES), lambda _: teacher)
-        logged, batch = quiet(module), make_batch()
-        module.training_step(batch, 0).backward()
-        frame = teacher.preprocessing(batch["frames"])
-        with torch.no_grad():
-            window = frame.expand(-1, teacher.past_frames + 1, -1, -1, -1)
-            answer, _ = module.teacher.answer(batch["frames"][:, 0])
-            torch.testing.assert_close(answer, teacher(window))
-        assert all(math.isfinite(value.item()) for value in logged.values())
-        assert logged["train/loss/distillation"].item() > 0
-
-    def test_mixed_precision(self, build_trainer) -> None:
-        class Gradients(Callback):
-            def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-                self.value = torch.cat([parameter.grad.flatten() for parameter in pl_module.parameters()])
-
-        found = {}
-        for precision in ("32-true", "bf16-mixed"):
-            kept = Gradients()
-            module = make_module(gated_crf_start=0.0)
-            trainer = build_trainer(max_steps=1, precision=precision, callbacks=[kept])
-            trainer.fit(module, DataLoader([make_batch()], batch_size=None))
-            found[precision] = kept.value
-        half, full = found["bf16-mixed"], found["32-true"]
-        assert torch.isfinite(half).all()
-        assert torch.linalg.vector_norm(half - full) < 0.05 * torch.linalg.vector_norm(full)
 
 
 class TestSettings:
