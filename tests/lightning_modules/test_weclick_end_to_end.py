@@ -93,7 +93,7 @@ def test_all_losses_beat_clicks_alone(build_trainer) -> None:
     clips = clicked_batch()
     frames = {key: value for key, value in clips.items() if not key.startswith("neighbour")}
     assert (clips["label"] != 255).sum() == 12
-    adam = functools.partial(torch.optim.Adam, lr=0.004)
+    settings: dict[str, Any] = {"optimizer": functools.partial(torch.optim.Adam, lr=0.004), "lr_scheduler": None}
 
     def score(module: WeClick, batch: dict[str, Any]) -> float:
         build_trainer(max_epochs=-1, max_steps=STEPS).fit(module, DataLoader([batch], batch_size=None))
@@ -102,10 +102,10 @@ def test_all_losses_beat_clicks_alone(build_trainer) -> None:
     found: dict[str, list[float]] = {"clicks": [], "teacher": [], "all": []}
     for seed in range(3):
         teacher = Layers(CLASSES, 32, seed + 10)
-        found["teacher"].append(score(WeClick(teacher, optimizer=adam), frames))
-        student = WeClick(Layers(CLASSES, 6, seed), lambda _, teacher=teacher: teacher, optimizer=adam)
+        found["teacher"].append(score(WeClick(teacher, **settings), frames))
+        student = WeClick(Layers(CLASSES, 6, seed), lambda _, teacher=teacher: teacher, **settings)
         found["all"].append(score(student, clips))
-        clicks_alone = WeClick(Layers(CLASSES, 6, seed), gated_crf_weight=0.0, optimizer=adam)
+        clicks_alone = WeClick(Layers(CLASSES, 6, seed), gated_crf_weight=0.0, **settings)
         found["clicks"].append(score(clicks_alone, frames))
     means = {name: float(np.mean(values)) for name, values in found.items()}
     assert means["teacher"] > 0.55
