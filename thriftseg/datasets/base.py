@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from thriftseg.arrays import AnyArray, Int32Array, UInt8Array
 from thriftseg.datasets.images import probe_size, read_frame, read_label_png
@@ -61,13 +61,14 @@ class EmptySplitError(DatasetError):
     """A split has no files at all."""
 
 
-class VideoDataset(ABC):
+ClipType = TypeVar("ClipType", bound=Clip)
+
+
+class ClipReader(ABC, Generic[ClipType]):
     """Reads one data set's folder layout and yields clips.
 
     Nothing on disk is touched by the constructor, so a reader can be built from a config anywhere. `clips` lists
     folders and opens no images; `read_*` open one file each.
-
-    A reader implements `taxonomy` and `_scan`, and `_decode_label` where labels are not PNGs of raw ids.
 
     Attributes:
         name: Name on the command line and in label stores.
@@ -87,21 +88,12 @@ class VideoDataset(ABC):
 
     def __init__(self, root: str | Path | None = None) -> None:
         self._root_argument = root
-        self._clips: dict[str, list[Clip]] = {}
+        self._clips: dict[str, list[ClipType]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
 
-    @property
     @abstractmethod
-    def taxonomy(self) -> Taxonomy:
-        """The class table that labels are read into."""
-
-    @abstractmethod
-    def _scan(self, split: str) -> list[Clip]:
+    def _scan(self, split: str) -> list[ClipType]:
         """List the clips of a split from disk, in any order."""
-
-    def _decode_label(self, path: Path) -> UInt8Array:
-        """Read a label file into train ids."""
-        return self.taxonomy.to_train_ids(read_label_png(path), path)
 
     def read_frame(self, clip: Clip, number: int) -> UInt8Array:
         """Frame as (H, W, 3) uint8 RGB.
@@ -114,49 +106,11 @@ class VideoDataset(ABC):
         self._check_size(clip, frame, path)
         return frame
 
-    def read_label(self, clip: Clip, number: int) -> UInt8Array:
-        """Manual label of a frame.
-
-        Returns:
-            Train ids, (H, W) uint8, 255 = ignore.
-
-        Raises:
-            DatasetError: The file is missing, unreadable, not of the frame's size or holds an id outside the class
-                table.
-        """
-        return self._read_label_of(clip, number, clip.labels, "manual label")
-
-    def read_coarse(self, clip: Clip, number: int) -> UInt8Array:
-        """Coarse label of a frame, (H, W) uint8 train ids.
-
-        Raises:
-            DatasetError: As for `read_label`; also when the data set has no coarse labels.
-        """
-        return self._read_label_of(clip, number, clip.coarse, "coarse label")
-
-    def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
-        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k`, 0 = none; `None` where there are none."""
-        return None
-
-    def read_coarse_regions(self, clip: Clip, number: int) -> Regions | None:
-        """The regions that a coarse label was drawn from; `None` where there is only a map."""
-        return None
-
-    def read_coarse_instances(self, clip: Clip, number: int) -> Int32Array | None:
-        """Instance ids of a coarse label, as from `read_instances`; `None` where there are none."""
-        return None
-
     def clip_size(self, clip: Clip) -> tuple[int, int]:
         """Height and width of a clip's frames, from the header of its first frame."""
         if clip.video not in self._sizes:
             self._sizes[clip.video] = probe_size(next(iter(clip.frames.values())))
         return self._sizes[clip.video]
-
-    def _read_label_of(self, clip: Clip, number: int, files: Mapping[int, Path], kind: str) -> UInt8Array:
-        path = self._path_of(clip, number, files, kind)
-        label = self._decode_label(path)
-        self._check_size(clip, label, path)
-        return label
 
     def _path_of(self, clip: Clip, number: int, files: Mapping[int, Path], kind: str) -> Path:
         if number in files:
@@ -195,7 +149,7 @@ class VideoDataset(ABC):
         """One line that says which folder is read and where its name came from."""
         return f"{self.name}: reading {self.root} (from {self.root_origin})"
 
-    def clips(self, split: str) -> list[Clip]:
+    def clips(self, split: str) -> list[ClipType]:
         """The clips of a split, sorted by video and therefore independent of directory order.
 
         Raises:
@@ -223,3 +177,57 @@ class VideoDataset(ABC):
     @property
     def _drawn_layout(self) -> str:
         return f"expected layout of {self.name} (below {self.root}):\n{self.layout.rstrip()}"
+
+
+class VideoDataset(ClipReader[Clip]):
+    """Reader of videos with labels of classes.
+
+    A reader implements `taxonomy` and `_scan`, and `_decode_label` where labels are not PNGs of raw ids.
+    """
+
+    @property
+    @abstractmethod
+    def taxonomy(self) -> Taxonomy:
+        """The class table that labels are read into."""
+
+    def _decode_label(self, path: Path) -> UInt8Array:
+        """Read a label file into train ids."""
+        return self.taxonomy.to_train_ids(read_label_png(path), path)
+
+    def read_label(self, clip: Clip, number: int) -> UInt8Array:
+        """Manual label of a frame.
+
+        Returns:
+            Train ids, (H, W) uint8, 255 = ignore.
+
+        Raises:
+            DatasetError: The file is missing, unreadable, not of the frame's size or holds an id outside the class
+                table.
+        """
+        return self._read_label_of(clip, number, clip.labels, "manual label")
+
+    def read_coarse(self, clip: Clip, number: int) -> UInt8Array:
+        """Coarse label of a frame, (H, W) uint8 train ids.
+
+        Raises:
+            DatasetError: As for `read_label`; also when the data set has no coarse labels.
+        """
+        return self._read_label_of(clip, number, clip.coarse, "coarse label")
+
+    def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
+        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k`, 0 = none; `None` where there are none."""
+        return None
+
+    def read_coarse_regions(self, clip: Clip, number: int) -> Regions | None:
+        """The regions that a coarse label was drawn from; `None` where there is only a map."""
+        return None
+
+    def read_coarse_instances(self, clip: Clip, number: int) -> Int32Array | None:
+        """Instance ids of a coarse label, as from `read_instances`; `None` where there are none."""
+        return None
+
+    def _read_label_of(self, clip: Clip, number: int, files: Mapping[int, Path], kind: str) -> UInt8Array:
+        path = self._path_of(clip, number, files, kind)
+        label = self._decode_label(path)
+        self._check_size(clip, label, path)
+        return label

@@ -12,6 +12,7 @@ from pathlib import Path
 from thriftseg.datasets.images import FRAME_SUFFIXES
 
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
+_DIGITS = re.compile(r"(\d+)")
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...] = FRAME_SUFFIXES) -> list[Path]:
@@ -50,6 +51,17 @@ def frame_number(stem: str) -> int | None:
     """
     match = _LAST_NUMBER.search(stem)
     return int(match[1]) if match else None
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts names so that the numbers in them count, not their digits.
+
+    Example:
+        >>> sorted(["frame10", "frame9", "frame009b"], key=natural_key)
+        ['frame9', 'frame009b', 'frame10']
+    """
+    parts = _DIGITS.split(name)
+    return tuple((0, int(part)) if position % 2 else (1, part) for position, part in enumerate(parts))
 
 
 def usual_step(numbers: Iterable[int], default: int = 1) -> int:
