@@ -21,7 +21,7 @@ from thriftseg.reports import configs_of
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TABLE = "samsam2_camvid"
 CONFIGS = configs_of(TABLE)
-ROW = CONFIGS.index("samsam2/camvid_psp_r18_n1.yaml")
+ROW = CONFIGS.index("samsam2/camvid_small_r18_n1.yaml")
 TINY = {
     "trainer": {
         "accelerator": "cpu",
@@ -75,7 +75,7 @@ SECOND_SEED = {"SLURM_ARRAY_TASK_ID": str(ROW + len(CONFIGS)), "SEEDS": "3 5"}
 def test_a_task_trains_its_row_or_goes_on_with_it_and_the_report_finds_it(
     sweep: str, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = "runs/camvid_psp_r18_n1-seed5/checkpoints/last.ckpt"
+    checkpoint = "runs/camvid_small_r18_n1-seed5/checkpoints/last.ckpt"
     fit, validate = commands_of(sweep, *arguments, cwd=tmp_path, **SECOND_SEED)
     assert (fit[0], fit[-1], validate[0], validate[-1]) == ("fit", arguments[-1], "validate", checkpoint)
     assert [main(fit), main(validate)] == [0, 0]
@@ -95,7 +95,7 @@ def test_a_task_as_a_script(
 
 def assert_reported(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The run of the task is in the table with its scores."""
-    run = runs / "camvid_psp_r18_n1-seed5"
+    run = runs / "camvid_small_r18_n1-seed5"
     trained, scored = (json.loads((run / f"{kind}.json").read_text()) for kind in ("fit", "validate"))
     assert trained["training"] == {"steps": 2, "scored_step": 2, "seed": 5}
     assert scored["training"]["steps"] == 2
@@ -107,7 +107,7 @@ def assert_reported(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert float(rows["0 %", "miou"]["ours"]) == pytest.approx(100 * scored["metrics"]["val/miou"], abs=1e-4)
     assert float(rows["0 %", "miou"]["hours"]) == pytest.approx(trained["metrics"]["cost/hours"], abs=1e-4)
     assert rows["20 %", "miou"]["runs"] == "0"
-    assert "camvid_psp_r18_n1-seed5: counted after 2 of " in printed.err
+    assert "camvid_small_r18_n1-seed5: counted after 2 of " in printed.err
 
 
 def test_a_task_without_a_row_is_refused(sweep: str, tmp_path: Path) -> None:
