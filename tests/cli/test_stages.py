@@ -38,7 +38,8 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cityscapes_root: Path, 
     student["teacher"]["init_args"]["decoder_channels"] = 16
     data["dataset"] = {"class_path": "thriftseg.datasets.Cityscapes", "init_args": {"root": str(cityscapes_root)}}
     data |= {"mixture": {"parts": [{"labels": "clicks"}], "store": str(clicks)}, "batch_size": 2}
-    data |= {"neighbours": {"n": 2, "distance": 1}, "neighbour_flow": True}
+    data |= {"neighbours": {"n": 2, "distance": 1}, "neighbour_flow": True, "tc": "off"}
+    config["trainer"]["limit_val_batches"] = 1
     (tmp_path / "student.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: main(["fit", "--config", "student.yaml", *arguments])
@@ -76,22 +77,34 @@ def test_each_stage_alone(fit: Callable[..., int], capsys: pytest.CaptureFixture
     assert weights_digest(load_network(TEACHER / "teacher.ckpt").network) == digest
 
 
-def test_an_interrupted_teacher_goes_on(fit: Callable[..., int]) -> None:
+def test_a_run_that_ended_in_stage_one_goes_on(fit: Callable[..., int]) -> None:
     # As a killed run leaves it: the last checkpoint, and no complete teacher.
     assert fit("--stage", "teacher", "--trainer.max_steps", "1") == 0
     (TEACHER / "teacher.ckpt").unlink()
-    assert fit("--stage", "teacher", "--trainer.max_epochs", "3") == 0
+    assert fit("--ckpt_path", "last", "--trainer.max_epochs", "3") == 0
     steps = {
         version: [int(row["step"]) for row in csv.DictReader((TEACHER / version / "metrics.csv").open())]
         for version in ("version_0", "version_1")
     }
     assert set(steps["version_0"]) == {0}
     assert set(steps["version_1"]) == {1, 2}  # the first step is not taken again
+    assert load_network("runs/student/checkpoints/last.ckpt").metadata["global_step"] == 3
 
 
-def test_a_trial_run_keeps_no_teacher(fit: Callable[..., int]) -> None:
+@pytest.mark.parametrize(
+    ("path", "message"), [("last", "no last.ckpt to resume from"), ("gone.ckpt", "gone.ckpt: no such checkpoint")]
+)
+def test_a_missing_checkpoint_is_told_before_the_teacher_is_trained(
+    fit: Callable[..., int], capsys: pytest.CaptureFixture[str], path: str, message: str
+) -> None:
+    assert fit("--ckpt_path", path) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_a_trial_run_keeps_nothing(fit: Callable[..., int]) -> None:
     assert fit("--trainer.fast_dev_run", "true") == 0
-    assert not list(TEACHER.glob("*.ckpt"))
+    assert not [path for path in Path("runs").rglob("*") if path.suffix in (".ckpt", ".json")]
 
 
 def test_a_stage_without_a_teacher_is_refused(fit: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

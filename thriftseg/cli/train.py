@@ -102,6 +102,7 @@ class TrainingCLI(LightningCLI):
             return
         settings = self._options.model.init_args
         if settings.get("teacher") is not None and settings.get("teacher_weights") is None:
+            self._check_start_of_student()
             settings.teacher_weights = self._trained_teacher()
             self._set_seed()
         elif self._options.stage == "teacher":
@@ -114,8 +115,11 @@ class TrainingCLI(LightningCLI):
             start_from(self._options.weights, self.model)
 
     def after_fit(self) -> None:
-        """Keep the last scores of training with its steps and seed; going on with a finished run leaves them alone."""
-        if self.trainer.callback_metrics:
+        """Keep the last scores of training with its steps and seed.
+
+        A trial run, and going on with a finished run, leave those of the run alone.
+        """
+        if self.trainer.callback_metrics and not self._options.trainer.fast_dev_run:
             record = self._run_record
             seed = self._options.seed_everything
             steps = {"steps": self.trainer.global_step, "scored_step": record.step}
@@ -133,14 +137,29 @@ class TrainingCLI(LightningCLI):
         if self._options.stage != "teacher":
             super()._run_subcommand(subcommand)
 
+    def _check_start_of_student(self) -> None:
+        """Miss a checkpoint before the teacher is trained; a run that ended in stage one goes on without one of two."""
+        chosen, teacher = self._options.ckpt_path, self.run_folder / TEACHER
+        if not _is_left_to_the_trainer(chosen) and chosen != LAST:
+            read_checkpoint(chosen)
+        if chosen != LAST or (teacher / TEACHER_CHECKPOINT).is_file() or _has_last(self.run_folder / CHECKPOINTS):
+            return
+        if not _has_last(teacher / CHECKPOINTS):
+            raise _nothing_to_resume(self.run_folder / CHECKPOINTS)
+        self._options.ckpt_path = None
+
     def _trained_teacher(self) -> str | None:
         """Checkpoint of the teacher, trained now if it is not there; `None` after a trial run, which keeps nothing."""
         checkpoint = self.run_folder / TEACHER / TEACHER_CHECKPOINT
-        if not checkpoint.is_file() and self._options.stage == "student":
-            raise CheckpointError("no trained teacher", path=checkpoint, fix="train it with --stage teacher or both")
         if not checkpoint.is_file():
+            if self._options.stage == "student":
+                raise CheckpointError(
+                    "no trained teacher", path=checkpoint, fix="train it with --stage teacher or both"
+                )
             TeacherCLI(self._args, self._command)
-        return str(checkpoint) if checkpoint.is_file() else None
+            if self._options.trainer.fast_dev_run:
+                return None
+        return str(checkpoint)
 
     @property
     def run_folder(self) -> Path:
@@ -272,13 +291,9 @@ def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
         folders = [
             Path(c.dirpath) for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath
         ]
-        if not any(any(folder.glob(f"{LAST}*.ckpt")) for folder in folders):
-            raise CheckpointError(
-                "no last.ckpt to resume from",
-                path=folders[0] if folders else None,
-                fix="train without --ckpt_path first, or pass the --name of the run to resume",
-            )
-    elif path is not None and path not in KEYWORDS and not str(path).startswith("registry"):
+        if not any(map(_has_last, folders)):
+            raise _nothing_to_resume(folders[0] if folders else None)
+    elif not _is_left_to_the_trainer(path):
         read_checkpoint(path)
 
 
@@ -352,6 +367,22 @@ def _with_shipped_configs(argv: list[str]) -> Iterator[str]:
                 value = str(config_path(value))
         previous = argument
         yield f"{flag}={value}" if flag else value
+
+
+def _nothing_to_resume(folder: Path | None) -> CheckpointError:
+    return CheckpointError(
+        "no last.ckpt to resume from",
+        path=folder,
+        fix="train without --ckpt_path first, or pass the --name of the run to resume",
+    )
+
+
+def _has_last(folder: Path) -> bool:
+    return any(folder.glob(f"{LAST}*.ckpt"))
+
+
+def _is_left_to_the_trainer(path: str | Path | None) -> bool:
+    return path is None or path in KEYWORDS or str(path).startswith("registry")
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
