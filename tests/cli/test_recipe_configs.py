@@ -32,7 +32,13 @@ CONFIGS = sorted(
 ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows]
 COUNTS = {"cityscapes": 2975, "idd": 4032, "camvid": 367}
 TRAIN_EXTRA = 19998
-NETWORKS = {"tmanet": "TMANet", "td2fanet": "TDNetFANet", "dl": "DeepLabV3Plus", "psp": "PSPNet"}
+NETWORKS = {
+    "tmanet": "TMANet",
+    "td2fanet": "TDNetFANet",
+    "dl": "DeepLabV3Plus",
+    "psp": "PSPNet",
+    "small": "DeepLabV3Plus",
+}
 MODULES = {"td2fanet": "TDNetDistillation"}
 READERS = {"cityscapes": "Cityscapes", "idd": "IDD", "camvid": "CamVid"}
 TINY_NETWORKS = {
