@@ -10,13 +10,24 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import flow, loading, losses, metrics, networks, sam2_propagation, training_step, video_objects
+from benchmarks import (
+    flow,
+    loading,
+    losses,
+    metrics,
+    networks,
+    sam2_propagation,
+    training_step,
+    video_objects,
+    weclick_step,
+)
 from benchmarks.measure import Item, Outcome
 
 ITEMS = [
     *losses.ITEMS,
     *metrics.ITEMS,
     *training_step.ITEMS,
+    *weclick_step.ITEMS,
     *loading.ITEMS,
     *networks.ITEMS,
     *video_objects.ITEMS,

@@ -130,6 +130,7 @@ def _growth(function: Callable[[], object]) -> float:
         nonlocal peak
         while not done.is_set():
             peak = max(peak, resident())
+            time.sleep(1e-4)  # or the function waits for this thread at every step of the interpreter
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
 
 from benchmarks.measure import Item, Outcome, one_thread
 from thriftseg.datamodules import SemanticDataModule
@@ -32,13 +33,18 @@ WARM_UP_BLOCKS = 2
 
 
 class BareLoop:
-    """What one would write by hand: fetch, augment colours, normalise, forward, loss, backward, step."""
+    """What one would write by hand: fetch, augment colours, normalise, forward, loss, backward, step.
 
-    def __init__(self, data: SemanticDataModule) -> None:
+    Args:
+        data: Batches.
+        network: Network to train.
+    """
+
+    def __init__(self, data: SemanticDataModule, network: PSPNet) -> None:
         data.setup("fit")
         self.data = data
-        self.network = network(data.num_classes)
-        self.loss = CrossEntropy()
+        self.network = network
+        self.cross_entropy = CrossEntropy()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
         self.schedule = torch.optim.lr_scheduler.PolynomialLR(self.optimizer, total_iters=10_000, power=0.9)
         self.batches = self._endless()
@@ -47,14 +53,17 @@ class BareLoop:
         """Seconds for a number of steps."""
         start = time.perf_counter()
         for _ in range(count):
-            batch = self.data.on_after_batch_transfer(next(self.batches))
-            frames = self.network.preprocessing(batch["frames"])
-            loss = self.loss(self.network(frames), batch["label"], batch["weight"])
+            loss = self.loss(self.data.on_after_batch_transfer(next(self.batches)))
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             self.schedule.step()
         return time.perf_counter() - start
+
+    def loss(self, batch: dict[str, Any]) -> Tensor:
+        """Loss of a batch."""
+        frames = self.network.preprocessing(batch["frames"])
+        return self.cross_entropy(self.network(frames), batch["label"], batch["weight"])
 
     def _endless(self) -> Iterator[dict[str, Any]]:
         loader = self.data.train_dataloader()
@@ -91,22 +100,33 @@ def network(num_classes: int) -> PSPNet:
 def step_overhead() -> Outcome:
     """Time of the trainer's step over that of the bare one."""
     with TemporaryDirectory() as folder, one_thread():
-        ratios = block_ratios(Path(folder))
-    return Outcome(statistics.median(ratios), f"median of {BLOCKS} blocks, {min(ratios):.3f} to {max(ratios):.3f}")
+        root = Path(folder) / "camvid"
+        synthesize(root, layout="camvid", train_clips=6, val_clips=1, frames=16, height=96, width=128, jobs=1)
+
+        def data() -> SemanticDataModule:
+            return SemanticDataModule(
+                CamVid(root), crop=(64, 96), batch_size=4, num_workers=1, cache="ram", scale=(1.0, 1.5)
+            )
+
+        return compare(SemanticSegmentation(network(11)), data(), BareLoop(data(), network(11)), Path(folder))
 
 
-def block_ratios(folder: Path) -> list[float]:
-    synthesize(folder / "camvid", layout="camvid", train_clips=6, val_clips=1, frames=16, height=96, width=128, jobs=1)
+def compare(
+    module: SemanticSegmentation, data: SemanticDataModule, bare: BareLoop, folder: Path, blocks: int = BLOCKS
+) -> Outcome:
+    """Median ratio of blocks of steps: those of the trainer over the bare ones.
 
-    def data() -> SemanticDataModule:
-        return SemanticDataModule(
-            CamVid(folder / "camvid"), crop=(64, 96), batch_size=4, num_workers=1, cache="ram", scale=(1.0, 1.5)
-        )
-
-    alternate = Alternate(BareLoop(data()))
+    Args:
+        module: What the trainer trains.
+        data: What it trains on.
+        bare: The same steps, by hand.
+        folder: Where the trainer leaves its logs.
+        blocks: Blocks to take the median of.
+    """
+    alternate = Alternate(bare)
     trainer = Trainer(
         accelerator="cpu",
-        max_steps=STEPS_PER_BLOCK * (BLOCKS + WARM_UP_BLOCKS),
+        max_steps=STEPS_PER_BLOCK * (blocks + WARM_UP_BLOCKS),
         limit_val_batches=0,
         callbacks=[alternate],
         logger=CSVLogger(folder),
@@ -114,8 +134,9 @@ def block_ratios(folder: Path) -> list[float]:
         enable_progress_bar=False,
         default_root_dir=folder,
     )
-    trainer.fit(SemanticSegmentation(network(11)), data())
-    return alternate.ratios[WARM_UP_BLOCKS:]
+    trainer.fit(module, data)
+    ratios = alternate.ratios[WARM_UP_BLOCKS:]
+    return Outcome(statistics.median(ratios), f"median of {blocks} blocks, {min(ratios):.3f} to {max(ratios):.3f}")
 
 
 ITEMS = [
