@@ -1,37 +1,60 @@
 """Readers of video data sets in the folder layouts they are published in.
 
-Each reader yields `Clip`s; see `VideoDataset` for what they share. Nothing here imports torch.
+Each reader yields `Clip`s; see `VideoDataset` for what those of labels of classes share, and `VOSDataset` for those of
+masks of numbered objects. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from thriftseg.datasets.base import EmptySplitError, VideoDataset, resolve_root
+from thriftseg.datasets.base import ClipReader, EmptySplitError, VideoDataset, resolve_root
 from thriftseg.datasets.camvid import CamVid
 from thriftseg.datasets.cityscapes import Cityscapes
+from thriftseg.datasets.coco import COCO
+from thriftseg.datasets.davis import DAVIS
 from thriftseg.datasets.folder import Folder
 from thriftseg.datasets.idd import IDD
+from thriftseg.datasets.mose import MOSE
+from thriftseg.datasets.tao_vos import TAOVOS
 from thriftseg.datasets.veis import VEIS
+from thriftseg.datasets.vos import VideoObject, VOSClip, VOSDataset
+from thriftseg.datasets.youtube_vos import YouTubeVOS
 from thriftseg.errors import ConfigError
 
 __all__ = [
+    "COCO",
     "DATASETS",
+    "DAVIS",
     "IDD",
+    "MOSE",
+    "TAOVOS",
     "VEIS",
+    "VOS_DATASETS",
     "CamVid",
     "Cityscapes",
     "EmptySplitError",
     "Folder",
+    "VOSClip",
+    "VOSDataset",
     "VideoDataset",
+    "VideoObject",
+    "YouTubeVOS",
     "create",
+    "create_vos",
     "resolve_root",
 ]
 
 DATASETS: dict[str, type[VideoDataset]] = {reader.name: reader for reader in (Cityscapes, CamVid, IDD, VEIS, Folder)}
-"""Readers by their name on the command line."""
+"""Readers of labels of classes by their name on the command line."""
+
+VOS_DATASETS: dict[str, type[VOSDataset]] = {reader.name: reader for reader in (DAVIS, YouTubeVOS, MOSE, TAOVOS, COCO)}
+"""Readers of masks of objects by their name on the command line."""
+
+Reader = TypeVar("Reader", bound=ClipReader[Any])
 
 
 def create(name: str, root: str | Path | None = None, **settings: Any) -> VideoDataset:
@@ -49,9 +72,33 @@ def create(name: str, root: str | Path | None = None, **settings: Any) -> VideoD
         >>> create("CamVid", "data/camvid").name
         'camvid'
     """
-    if name.lower() not in DATASETS:
-        raise ConfigError(f"no data set {name!r}", expected=", ".join(DATASETS))
-    reader = DATASETS[name.lower()]
+    return _create(DATASETS, name, root, settings)
+
+
+def create_vos(name: str, root: str | Path | None = None, **settings: Any) -> VOSDataset:
+    """Make a reader of masks of objects by name.
+
+    Args:
+        name: A key of `VOS_DATASETS`, in any case.
+        root: Folder of the data; see `resolve_root` for where it comes from when absent.
+        settings: Further arguments of the reader.
+
+    Raises:
+        ConfigError: There is no such reader, or it does not take one of the settings.
+
+    Example:
+        >>> create_vos("MOSE", "data/mose", held_out=0.2).splits
+        ('train', 'held_out', 'valid')
+    """
+    return _create(VOS_DATASETS, name, root, settings)
+
+
+def _create(
+    readers: Mapping[str, type[Reader]], name: str, root: str | Path | None, settings: dict[str, Any]
+) -> Reader:
+    if name.lower() not in readers:
+        raise ConfigError(f"no data set {name!r}", expected=", ".join(readers))
+    reader = readers[name.lower()]
     known = [setting for setting in inspect.signature(reader).parameters if setting != "root"]
     for setting in settings:
         if setting not in known:

@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from thriftseg.datasets.images import FRAME_SUFFIXES
+
+Key = TypeVar("Key", int, str)
 
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _DIGITS = re.compile(r"(\d+)")
@@ -35,11 +38,11 @@ def list_folders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if not name.startswith(".")]
 
 
-def keep_preferred(files: dict[int, Path], number: int, path: Path) -> None:
-    """List `path` under `number` unless a file of a better format is there already (PNG before JPEG)."""
-    listed = files.get(number)
+def keep_preferred(files: dict[Key, Path], key: Key, path: Path) -> None:
+    """List a file under its number or name unless one of a better format is there already (PNG before JPEG)."""
+    listed = files.get(key)
     if listed is None or _rank(path) < _rank(listed):
-        files[number] = path
+        files[key] = path
 
 
 def frame_number(stem: str) -> int | None:

@@ -105,7 +105,8 @@ def read_coco(path: Path) -> list[AnnotatedImage]:
             if image_id not in sizes or category not in names:
                 kind, value = ("image_id", image_id) if image_id not in sizes else ("category_id", category)
                 raise ValueError(f"{kind} {value}, which the file does not list")
-            shapes[image_id].append(Shape(names[category], _regions(annotation["segmentation"], sizes[image_id])))
+            regions = segmentation_regions(annotation["segmentation"], sizes[image_id])
+            shapes[image_id].append(Shape(names[category], regions))
     return [
         AnnotatedImage(path, str(image["file_name"]), tuple(shapes[image["id"]]), sizes[image["id"]])
         for image in images
@@ -156,7 +157,16 @@ def _annotations(frame: ExportedFrame) -> Iterator[dict[str, Any]]:
         }
 
 
-def _regions(segmentation: Any, size: tuple[int, int]) -> tuple[Region, ...]:
+def segmentation_regions(segmentation: Any, size: tuple[int, int]) -> tuple[Region, ...]:
+    """The regions of an annotation's `segmentation`: polygons, or run lengths of either kind.
+
+    Args:
+        segmentation: As in the file.
+        size: Height and width of the image.
+
+    Raises:
+        ValueError: It is neither, or does not fit the image.
+    """
     if isinstance(segmentation, dict):
         height, width = (int(value) for value in segmentation["size"])
         if (height, width) != size:

@@ -1,0 +1,257 @@
+"""What the readers of video object segmentation share: masks of numbered objects instead of labels of classes.
+
+These data sets have no class table, objects have ids that mean something within their video only, and often just the
+mask of the first frame is public. So their readers are no `VideoDataset`, but everything else is as there: a video is
+a `Clip` whose `labels` are the mask files, frames are addressed by native numbers, and roots, sizes and messages come
+from `ClipReader`. Two facts are added to a clip, which frames count and what a file beside the masks tells about the
+objects; whatever else there is to know about objects is read from the masks when it is asked for.
+
+Names of frames stay strings in the paths (`VOSClip.frame_name`); the native number is the last number of a name, as in
+`frame0391` or `ring_front_center_315971768012624488`, if these numbers increase in natural order, else the position.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.datasets.base import ClipReader
+from thriftseg.datasets.files import frame_number, keep_preferred, list_files, natural_key, usual_step
+from thriftseg.datasets.images import read_label_png
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.types import IGNORE_INDEX, Clip
+
+if TYPE_CHECKING:
+    from thriftseg.metrics import VOSProtocol
+
+BACKGROUND = 0
+"""Id of pixels without an object."""
+
+HELD_OUT = "held_out"
+"""Name of the split that is kept from the training videos where the masks of the validation videos are not public."""
+
+MasksOfSplit = Literal["all", "first", "none"]
+"""Which masks a split comes with: of every frame that counts, only those that introduce the objects, or none."""
+
+
+@dataclass(frozen=True)
+class VideoObject:
+    """An object of a video.
+
+    Attributes:
+        id: Its id in the masks, 1 to 254, or above 255 in files of 16 bits; ids may have gaps.
+        first: Native number of the frame that introduces it.
+        category: What it is, where the data set tells.
+        frames: Native numbers of the frames in which it is annotated, where the data set lists them.
+    """
+
+    id: int
+    first: int
+    category: str = ""
+    frames: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class VOSClip(Clip):
+    """A video whose `labels` are masks of object ids.
+
+    Attributes:
+        scored: Native numbers of the frames that need a prediction; the protocol of the data set decides which of them
+            count for an object.
+        listed: The objects, where a file beside the masks lists them.
+    """
+
+    scored: tuple[int, ...] = ()
+    listed: tuple[VideoObject, ...] = ()
+
+    def frame_name(self, number: int) -> str:
+        """Name of a frame without its ending, as predictions and masks must be called."""
+        return self.frames[number].stem
+
+
+class VOSDataset(ClipReader[VOSClip]):
+    """Reader of videos with masks of objects.
+
+    A reader implements `_scan`, mostly by `_make_clip`, and `masks_of`.
+
+    Attributes:
+        protocol: Rules by which predictions are scored, see `thriftseg.metrics.JAndF`.
+    """
+
+    splits: tuple[str, ...] = ("train", "val")
+    protocol: VOSProtocol = "all_frames"
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        super().__init__(root)
+        self._objects: dict[str, tuple[VideoObject, ...]] = {}
+
+    @abstractmethod
+    def masks_of(self, split: str) -> MasksOfSplit:
+        """Which masks a split comes with."""
+
+    def read_mask(self, clip: VOSClip, number: int) -> UInt8Array | Int32Array:
+        """Object ids of a frame.
+
+        Returns:
+            (H, W) uint8, or int32 for files of 16 bits: 0 = background, 255 = ignore, everything else an object.
+
+        Raises:
+            DatasetError: The file is missing, unreadable, not of the frame's size or holds colours.
+        """
+        path = self._path_of(clip, number, clip.labels, "mask")
+        mask = read_label_png(path)
+        self._check_size(clip, mask, path)
+        return mask
+
+    def read_object_mask(self, clip: VOSClip, number: int, object_id: int) -> UInt8Array:
+        """Mask of one object in a frame, (H, W) uint8: 1 on the object, 0 beside it, 255 = ignore.
+
+        Raises:
+            DatasetError: As for `read_mask`.
+        """
+        ids = self.read_mask(clip, number)
+        mask: UInt8Array = (ids == object_id).astype(np.uint8)
+        mask[ids == IGNORE_INDEX] = IGNORE_INDEX
+        return mask
+
+    def objects(self, clip: VOSClip) -> tuple[VideoObject, ...]:
+        """The objects of a video in order of their ids.
+
+        Where no file lists them, the masks that may introduce objects are read once; training does not need this.
+
+        Raises:
+            DatasetError: A mask cannot be read.
+        """
+        if clip.listed:
+            return clip.listed
+        if clip.video not in self._objects:
+            first: dict[int, int] = {}
+            for number in self._introducing(clip):
+                for object_id in ids_in(self.read_mask(clip, number)):
+                    first.setdefault(object_id, number)
+            self._objects[clip.video] = tuple(VideoObject(*entry) for entry in sorted(first.items()))
+        return self._objects[clip.video]
+
+    def _introducing(self, clip: VOSClip) -> Iterable[int]:
+        """Frames whose masks may introduce objects."""
+        return clip.annotated
+
+    def _make_clip(
+        self, video: str, frame_folder: Path, mask_folder: Path | None, only_masked: bool = False
+    ) -> VOSClip:
+        """List the files of a video.
+
+        Args:
+            video: Its name.
+            frame_folder: Folder of the frames.
+            mask_folder: Folder of the masks, whose names are those of their frames.
+            only_masked: Leave frames without a mask out.
+        """
+        frames: dict[str, Path] = {}
+        for path in list_files(frame_folder):
+            keep_preferred(frames, path.stem, path)
+        if not frames:
+            raise self.missing(f"video {video} has no frames", frame_folder / "{frame}.jpg|png")
+        masks = {path.stem: path for path in list_files(mask_folder, (".png",))} if mask_folder else {}
+        orphans = sorted(masks.keys() - frames.keys())
+        if orphans:
+            found = f"{len(frames)} frames in {frame_folder}"
+            raise self.missing("a mask has no frame of the same name", masks[orphans[0]], found=found)
+        names = sorted((frames.keys() & masks.keys()) if only_masked and masks else frames, key=natural_key)
+        numbers = dict(zip(names, number_frames(names), strict=True))
+        return VOSClip(
+            video=video,
+            frames={number: frames[name] for name, number in numbers.items()},
+            labels={number: masks[name] for name, number in numbers.items() if name in masks},
+            frame_step=usual_step(numbers.values()),
+            drive=video,
+            scored=tuple(numbers.values()),
+        )
+
+
+def ids_in(mask: UInt8Array | Int32Array) -> list[int]:
+    """The objects of a mask, sorted.
+
+    Example:
+        >>> ids_in(np.array([[0, 7], [255, 3]], np.uint8))
+        [3, 7]
+    """
+    present = np.flatnonzero(np.bincount(mask.ravel())) if mask.dtype == np.uint8 else np.unique(mask)
+    return [object_id for object_id in present.tolist() if object_id not in (BACKGROUND, IGNORE_INDEX)]
+
+
+def number_frames(names: Sequence[str]) -> list[int]:
+    """Native numbers of frames whose names are in natural order.
+
+    Args:
+        names: File names without ending.
+
+    Returns:
+        The last number of each name if these increase, else positions from 0.
+
+    Example:
+        >>> number_frames(["00000", "00005", "00010"]), number_frames(["cam1_9", "cam2_3"]), number_frames(["a", "b"])
+        ([0, 5, 10], [0, 1], [0, 1])
+    """
+    numbers = [number for name in names if (number := frame_number(name)) is not None]
+    increasing = len(numbers) == len(names) and all(before < after for before, after in pairwise(numbers))
+    return numbers if increasing else list(range(len(names)))
+
+
+def is_held_out(video: str, share: float) -> bool:
+    """Whether a training video is kept for validation: a fixed rule that needs no list of names.
+
+    It is held out when the first eight bytes of the SHA-256 of its name, as a number, are below `share` x 2^64. So the
+    split does not change when videos are missing, and a larger share contains a smaller one.
+
+    Args:
+        video: Name of the video.
+        share: Share of the videos to keep, in [0, 1].
+
+    Example:
+        >>> [is_held_out("002b4dce", share) for share in (0.0, 0.1, 1.0)]
+        [False, False, True]
+    """
+    return int.from_bytes(hashlib.sha256(video.encode()).digest()[:8], "big") < share * 2**64
+
+
+def part_of_training(videos: Iterable[str], split: str, share: float) -> list[str]:
+    """The training videos of the split `train` or `held_out`."""
+    return [video for video in videos if is_held_out(video, share) == (split == HELD_OUT)]
+
+
+def check_share(share: float) -> float:
+    """Refuse a share of held out videos that makes no sense.
+
+    Raises:
+        ConfigError: It is not in [0, 1).
+    """
+    if not 0 <= share < 1:
+        raise ConfigError("held_out is out of range", expected="0 to below 1", found=share)
+    return share
+
+
+def read_list(path: Path) -> list[str] | None:
+    """Names in a list file, one a line; `None` without the file.
+
+    Raises:
+        DatasetError: The file is no text, or names a video twice.
+    """
+    if not path.is_file():
+        return None
+    try:
+        names = path.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError as error:
+        raise DatasetError("a list of videos that is no text", path=path, found=str(error)) from error
+    for before, after in pairwise(sorted(names)):
+        if before == after:
+            raise DatasetError("a video is listed twice", path=path, found=before, fix="delete one of the lines")
+    return names
