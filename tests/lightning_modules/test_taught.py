@@ -13,9 +13,9 @@ from thriftseg.datamodules import Mixture, MixturePart, SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.labels import label_clicks
-from thriftseg.lightning_modules import SemanticSegmentation, WeClick, load_network
+from thriftseg.lightning_modules import SemanticSegmentation, TDNetDistillation, WeClick, load_network
 from thriftseg.reports import publish
-from thriftseg.zoo import PSPNet, TMANet, load
+from thriftseg.zoo import PSPNet, TDNetFANet, TMANet, load
 from thriftseg.zoo.weights import weights_digest
 
 Build = Callable[..., Any]
@@ -185,3 +185,19 @@ def test_stage_one_has_the_settings_of_the_student() -> None:
     assert (stage.gated_crf_weight, stage.gated_crf_start, stage.hparams["boundary_width"]) == (0.3, 0.2, 4)
     assert stage.network is student.teacher.network
     assert all(parameter.requires_grad for parameter in stage.parameters())
+
+
+@pytest.mark.parametrize(
+    ("build", "method"),
+    [
+        (lambda: WeClick(network(0), compile=True), "forward_at_both_resolutions"),
+        (lambda: TDNetDistillation(TDNetFANet(11), compile=True), "forward_with_distillation"),
+    ],
+    ids=["weclick", "tdnet"],
+)
+def test_compiling_reaches_what_training_calls(build: Callable[[], Any], method: str) -> None:
+    student = build()
+    names = student.state_dict().keys()
+    student.setup("validate")
+    assert hasattr(getattr(student.network, method), "_torchdynamo_orig_callable")
+    assert student.state_dict().keys() == names

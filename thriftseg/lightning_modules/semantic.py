@@ -124,9 +124,8 @@ class SemanticSegmentation(LightningModule):
         """Compile the network in place if that was asked for."""
         if self._compile:
             self.network.compile()
-            if self.auxiliary_weight:
-                compiled = torch.compile(self.network.forward_with_auxiliary)
-                self.network.forward_with_auxiliary = compiled  # type: ignore[method-assign]
+            for name in self._training_methods():
+                setattr(self.network, name, torch.compile(getattr(self.network, name)))
             self._compile = False
 
     def configure_optimizers(self) -> Any:
@@ -212,6 +211,10 @@ class SemanticSegmentation(LightningModule):
             raise CheckpointError("not a training checkpoint", expected="a dict with state_dict")
         check_weights(self, checkpoint["state_dict"], path=None)
         self._cost = dict(checkpoint.get(METADATA_KEY, {}).get("cost", {}))
+
+    def _training_methods(self) -> list[str]:
+        """Methods of the network that training calls in place of `forward`."""
+        return ["forward_with_auxiliary"] if self.auxiliary_weight else []
 
     def _pooled_loss(self, logits: Tensor, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
         """Loss to differentiate and, detached, the loss over all processes."""

@@ -124,16 +124,12 @@ class TDNetDistillation(TaughtSegmentation):
             ConfigError: There is no teacher, or it is no PSPNet.
             CheckpointError: The weights of the teacher are missing, damaged, or of another network.
         """
-        compiles = self._compile
         super().setup(stage)
         if stage == "fit" and self._distils and self.teacher is None:
             raise ConfigError(
                 "there is no teacher to distil from",
                 fix="give teacher or teacher_weights, or set full_weight and sub_path_weight to 0",
             )
-        if compiles:
-            compiled = torch.compile(self.network.forward_with_distillation)
-            self.network.forward_with_distillation = compiled  # type: ignore[method-assign]
 
     def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
         """Loss of a batch; logs it as `train/loss`, and its parts."""
@@ -142,6 +138,9 @@ class TDNetDistillation(TaughtSegmentation):
     @property
     def _distils(self) -> bool:
         return self.full_weight > 0 or self.sub_path_weight > 0
+
+    def _training_methods(self) -> list[str]:
+        return ["forward_with_distillation"]
 
     def _parts(self, batch: SemanticBatch, batch_idx: int) -> Iterator[LossPart]:
         frames = batch["frames"]

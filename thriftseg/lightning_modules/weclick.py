@@ -168,6 +168,9 @@ class WeClick(TaughtSegmentation):
         """
         return self._weighted_sum(list(self._parts(batch)), len(batch["label"]))
 
+    def _training_methods(self) -> list[str]:
+        return ["forward_at_both_resolutions"]
+
     def _parts(self, batch: SemanticBatch) -> Iterator[LossPart]:
         flows = "neighbours" in batch and self.memory_flow_weight > 0
         distils = self.teacher is not None and self.distillation_weight > 0
