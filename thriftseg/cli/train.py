@@ -140,7 +140,7 @@ class TrainingCLI(LightningCLI):
     def _check_start_of_student(self) -> None:
         """Miss a checkpoint before the teacher is trained; a run that ended in stage one goes on without one of two."""
         chosen, teacher = self._options.ckpt_path, self.run_folder / TEACHER
-        if not _is_left_to_the_trainer(chosen) and chosen != LAST:
+        if chosen not in (None, LAST) and not _is_left_to_the_trainer(chosen):
             read_checkpoint(chosen)
         if chosen != LAST or (teacher / TEACHER_CHECKPOINT).is_file() or _has_last(self.run_folder / CHECKPOINTS):
             return
@@ -293,7 +293,7 @@ def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
         ]
         if not any(map(_has_last, folders)):
             raise _nothing_to_resume(folders[0] if folders else None)
-    elif not _is_left_to_the_trainer(path):
+    elif path is not None and not _is_left_to_the_trainer(path):
         read_checkpoint(path)
 
 
@@ -381,8 +381,8 @@ def _has_last(folder: Path) -> bool:
     return any(folder.glob(f"{LAST}*.ckpt"))
 
 
-def _is_left_to_the_trainer(path: str | Path | None) -> bool:
-    return path is None or path in KEYWORDS or str(path).startswith("registry")
+def _is_left_to_the_trainer(path: str | Path) -> bool:
+    return path in KEYWORDS or str(path).startswith("registry")
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
