@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -109,15 +108,10 @@ def test_tables_rows_and_configs_are_listed(capsys: pytest.CaptureFixture[str]) 
     assert all(config_path(config).is_file() for config in everything)
 
 
-def test_help_is_quick_and_neither_help_nor_table_imports_torch(runs: Path) -> None:
-    for arguments in (["table", "--help"], ["list"], ["table", "samsam2_t4", "--runs", str(runs)]):
-        code = (
-            f"import sys; from thriftseg.cli.main import main; code = main({['report', *arguments]!r});"
-            "sys.exit(code or len({'torch', 'lightning', 'matplotlib'} & set(sys.modules)))"
-        )
-        quickest = float("inf")
-        for _ in range(2):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-            quickest = min(quickest, time.perf_counter() - start)
-        assert quickest < 1.0
+@pytest.mark.parametrize("arguments", [["table", "--help"], ["list"], ["table", "samsam2_t4"]], ids=" ".join)
+def test_neither_help_nor_table_imports_torch(runs: Path, arguments: list[str]) -> None:
+    code = (
+        f"import sys; from thriftseg.cli.main import main; code = main({['report', *arguments]!r});"
+        "sys.exit(code or len({'torch', 'lightning', 'matplotlib'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=runs.parent)
