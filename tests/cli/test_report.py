@@ -61,6 +61,20 @@ def test_only_the_table_is_on_stdout_and_pictures_are_named(runs: Path, capsys: 
     assert sorted(path.name for path in pictures.iterdir()) == sorted(names)
 
 
+def test_a_table_without_hours_has_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "runs" / "camvid_dl_r18_weak"
+    folder.mkdir(parents=True)
+    metrics = {"val/miou": 0.4, "cost/hours": None}
+    content = {"command": "thriftseg fit", "network_sha256": None, "training": {"steps": 9000}, "metrics": metrics}
+    (folder / "fit.json").write_text(json.dumps(content))
+    arguments = ["--runs", str(folder.parent), "--out", str(tmp_path / "figures"), "--format=csv"]
+    assert main(["report", "table", "weclick_t5", *arguments]) == 0
+    printed = capsys.readouterr()
+    assert "camvid_dl_r18_weak.yaml,367,9000,,,,miou,46.2,40.0,,1,-6.2" in printed.out
+    assert printed.err == "note: no picture, as no row has both mIoU and annotation hours\n"
+    assert main(["report", "table", "weclick_t5", *arguments[:2]]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

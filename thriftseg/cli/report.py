@@ -54,8 +54,11 @@ def _table(args: Namespace) -> int:
     if args.out is not None:
         from thriftseg.reports import plot_comparison
 
-        for picture in plot_comparison(comparison, args.out):
+        pictures = plot_comparison(comparison, args.out)
+        for picture in pictures:
             print(picture, file=sys.stderr)
+        if not pictures:
+            print("note: no picture, as no row has both mIoU and annotation hours", file=sys.stderr)
     return 0
 
 

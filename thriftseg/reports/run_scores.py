@@ -141,7 +141,7 @@ def read_run(folder: str | Path, kinds: Sequence[str] = SCORE_FILES) -> RunScore
         folder,
         kind,
         {name.removeprefix(split): value for name, value in metrics.items() if name.startswith(split)},
-        hours=metrics.get("cost/hours"),
+        hours=files[kind].metrics.get("cost/hours"),
         steps=max(_known(file.steps for file in files.values()), default=None),
         scored_step=files[kind].scored_step,
         seed=next(_known(file.seed for file in files.values()), None),
