@@ -250,4 +250,4 @@ def _read(weights: str) -> Teacher:
         network, notes = published.network, published.card
     if not isinstance(network, SemanticNetwork):
         raise CheckpointError("no semantic network to teach", path=weights, found=type(network).__name__)
-    return Teacher(network, (notes["labels"] or {}).get("digest"), cost_of_labels(notes))
+    return Teacher(network, (notes.get("labels") or {}).get("digest"), cost_of_labels(notes))
