@@ -174,7 +174,11 @@ def test_everything_at_once_from_the_config(thriftseg, folder: Path) -> None:
 
 def test_a_constant_rate_and_no_logger(thriftseg, folder: Path) -> None:
     assert thriftseg("fit", "--model.lr_scheduler=null", "--trainer.logger=false", "--trainer.limit_val_batches=1") == 0
-    assert sorted(path.name for path in (folder / "runs" / "small").iterdir()) == ["checkpoints", "config.yaml", "fit.json"]
+    assert sorted(path.name for path in (folder / "runs" / "small").iterdir()) == [
+        "checkpoints",
+        "config.yaml",
+        "fit.json",
+    ]
     checkpoint = torch.load(folder / "runs/small/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["lr_schedulers"] == []
 
