@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float32Array, Float64Array, Int32Array, UInt8Array
+from thriftseg.datasets.synthetic.exposure import Exposure
+from thriftseg.datasets.synthetic.motion import Motion
 from thriftseg.datasets.synthetic.scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Ground, Scene
 from thriftseg.types import IGNORE_INDEX
 
@@ -70,9 +72,8 @@ class Renderer:
         self._facing = np.array([s.facing for s in surfaces], dtype=np.int64)
         self._columns = np.arange(self.width, dtype=np.float32)[None]
         self._rows = np.arange(self.height, dtype=np.float32)[:, None]
-        seed = np.random.default_rng([config.seed, 0x4015E])
-        noise = seed.standard_normal((self.height + 64, self.width + 64, 3), dtype=np.float32) * scene.light.noise_sigma
-        self._noise = np.round(noise).astype(np.int16)
+        self._motion = Motion(self._homographies, self.height, self.width)
+        self._exposure = Exposure(config, scene.light)
 
     def _endless_planes(self) -> Float64Array:
         """Homographies of the sky, which only follows the pan, and of the ground (x, z)."""
@@ -116,7 +117,7 @@ class Renderer:
         label = self._train_ids[layers]
         lower = layers[ground_top:] == GROUND
         label[ground_top:][lower] = ground_label[lower]
-        return Drawing(self._expose(canvas, t), label, self._instance_ids[layers], layers, self._ranks[t])
+        return Drawing(self._exposure.apply(canvas, t), label, self._instance_ids[layers], layers, self._ranks[t])
 
     def _project(self, t: int) -> tuple[Float64Array, BoolArray]:
         """Image corners (S, 4, 2) of all surfaces, cut at the near plane, and which of them can be seen."""
@@ -154,7 +155,7 @@ class Renderer:
         for k, inverse, (x0, y0), (x1, y1), extent in zip(order.tolist(), inverses, low, high, extents, strict=True):
             if x1 <= x0 or y1 <= y0:
                 continue
-            patch = _warped(self.scene.surfaces[k].texture.level_for(*extent), inverse, (x0, y0), (x1 - x0, y1 - y0))
+            patch = warped(self.scene.surfaces[k].texture.level_for(*extent), inverse, (x0, y0), (x1 - x0, y1 - y0))
             mask = patch[..., 3] > 127
             np.copyto(canvas[y0:y1, x0:x1], patch, where=mask[..., None])
             np.copyto(layers[y0:y1, x0:x1], k + FIRST_SURFACE, where=mask)
@@ -208,71 +209,18 @@ class Renderer:
         spots = np.asarray(cv2.GaussianBlur(spots[top:], (0, 0), 0.004 * self.width), dtype=np.uint8)
         return np.asarray(light * (1 - spots * np.float32(0.55 / 255)), dtype=np.float32)
 
-    def _expose(self, canvas: UInt8Array, t: int) -> UInt8Array:
-        """Apply lens blur, illumination and sensor noise."""
-        light = self.scene.light
-        image = cv2.GaussianBlur(np.ascontiguousarray(canvas[..., :3]), (3, 3), light.blur)
-        position = self._columns[0] / self.width + np.zeros(1, dtype=np.float32)
-        distance = (position - light.shadow_phase[t] + 0.5) % 2 - 0.5
-        band = 1 - light.shadow_depth * np.exp(-0.5 * ((distance - 0.5) / light.shadow_width) ** 2)
-        factor = (band[:, None] * light.gain[t]).astype(np.float32)
-        rng = np.random.default_rng([self.scene.config.seed, 0x9A1, t])
-        dy, dx = rng.integers(0, 64, 2)
-        bright = image * factor[None]
-        bright += self._noise[dy : dy + self.height, dx : dx + self.width]
-        return np.asarray(np.clip(bright, 0, 255), dtype=np.uint8)
-
     # --- motion ---
 
     def flow(self, source: Drawing, a: int, b: int) -> Float32Array:
-        """Exact flow from frame `a` to frame `b`, seen from `a`.
-
-        Args:
-            source: Frame `a` as drawn.
-            a: Position of the first frame.
-            b: Position of the second frame.
-
-        Returns:
-            (2, H, W) float32 (dx, dy): what is at p in frame `a` is at p + flow in frame `b`, visible there or not.
-        """
-        present = np.flatnonzero(np.bincount(source.layers.ravel(), minlength=len(self._train_ids)))
-        table = np.zeros((len(self._train_ids), 9))
-        table[:, [0, 4, 8]] = 1
-        maps = self._homographies[b, present] @ np.linalg.inv(self._homographies[a, present])
-        table[present] = maps.reshape(-1, 9)
-        coefficients = np.ascontiguousarray(_increments(table, self.width / 2, self.height / 2).T.astype(np.float32))
-        x, y = self._columns - self.width / 2, self._rows - self.height / 2
-        c = [np.take(row, source.layers) for row in coefficients]
-        depth_ratio = np.maximum(c[6] * x + c[7] * y + c[8], np.float32(0.02))
-        dx = (c[0] * x + c[1] * y + c[2]) / depth_ratio
-        dy = (c[3] * x + c[4] * y + c[5]) / depth_ratio
-        dx -= x * (1 - 1 / depth_ratio)
-        dy -= y * (1 - 1 / depth_ratio)
-        limit = 4.0 * self.width
-        return np.asarray(np.clip(np.stack([dx, dy]), -limit, limit), dtype=np.float32)
+        """Exact flow from frame `a` to frame `b`, see `Motion.flow`."""
+        return self._motion.flow(source, a, b)
 
     def occluded(self, flow: Float32Array, source: Drawing, target: Drawing) -> BoolArray:
-        """Pixels of the source that cannot be seen in the target.
-
-        Args:
-            flow: (2, H, W) exact flow from source to target.
-            source: Frame the flow is defined on.
-            target: Frame the flow points to.
-
-        Returns:
-            (H, W) bool: True where the flow leaves the image or something nearer covers the point.
-        """
-        columns = np.rint(self._columns + flow[0]).astype(np.int64)
-        rows = np.rint(self._rows + flow[1]).astype(np.int64)
-        outside = (columns < 0) | (columns >= self.width) | (rows < 0) | (rows >= self.height)
-        np.clip(columns, 0, self.width - 1, out=columns)
-        np.clip(rows, 0, self.height - 1, out=rows)
-        there = target.layers.ravel()[rows * self.width + columns]
-        covered = target.order[there] > target.order[source.layers]
-        return np.asarray(outside | covered)
+        """Pixels of the source that cannot be seen in the target, see `Motion.occluded`."""
+        return self._motion.occluded(flow, source, target)
 
 
-def _warped(texture: UInt8Array, inverse: Float64Array, corner: tuple[int, int], size: tuple[int, int]) -> UInt8Array:
+def warped(texture: UInt8Array, inverse: Float64Array, corner: tuple[int, int], size: tuple[int, int]) -> UInt8Array:
     """The part of a projected texture that lies in a window of the image.
 
     Args:
@@ -291,19 +239,6 @@ def _warped(texture: UInt8Array, inverse: Float64Array, corner: tuple[int, int],
     if abs(matrix[2, 0]) + abs(matrix[2, 1]) < 1e-12:
         return np.asarray(cv2.warpAffine(texture, matrix[:2], size, flags=flags), dtype=np.uint8)
     return np.asarray(cv2.warpPerspective(texture, matrix, size, flags=flags), dtype=np.uint8)
-
-
-def _increments(table: Float64Array, center_x: float, center_y: float) -> Float64Array:
-    """Homographies (n, 9) as acting on coordinates relative to a centre, less x and y.
-
-    Single precision would lose the small difference of two large coordinates.
-    """
-    forth = np.array([[1, 0, center_x], [0, 1, center_y], [0, 0, 1]])
-    back = np.array([[1, 0, -center_x], [0, 1, -center_y], [0, 0, 1]])
-    moved = back @ table.reshape(-1, 3, 3) @ forth
-    moved[:, 0, 0] -= 1
-    moved[:, 1, 1] -= 1
-    return np.asarray(moved.reshape(-1, 9))
 
 
 def _stripes(ground: Ground, x: Float32Array, z: Float32Array) -> LayerMap:

@@ -39,7 +39,7 @@ def build_scene(config: SceneConfig) -> Scene:
         camera=camera,
         ground=_ground(rng, plan, population.rails),
         sky=textures.sky(rng, int(config.height * 0.75), int(config.width * 1.3)),
-        light=_light(rng, config),
+        light=random_light(rng, config),
         surfaces=population.surfaces,
     )
 
@@ -74,7 +74,8 @@ def _crossings(rng: np.random.Generator, end: float) -> list[tuple[float, float]
     return crossings
 
 
-def _light(rng: np.random.Generator, config: SceneConfig) -> Light:
+def random_light(rng: np.random.Generator, config: SceneConfig) -> Light:
+    """Light that drifts, a soft shadow that wanders, and the noise of a sensor."""
     times = config.times
     drift = 1 + rng.uniform(0.03, 0.14) * np.sin(times * rng.uniform(1.0, 3.5) + rng.uniform(0, 2 * np.pi))
     tint = 1 + rng.uniform(-0.05, 0.05, 3)

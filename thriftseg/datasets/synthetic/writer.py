@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
-from thriftseg import __version__
 from thriftseg.arrays import Int64Array, UInt8Array
-from thriftseg.atomic import write_bytes
-from thriftseg.datasets.synthetic.layouts import LAYOUTS, ClipName, ImageFormat, annotated_position
+from thriftseg.datasets.synthetic.layouts import LAYOUTS, ImageFormat, annotated_position
+from thriftseg.datasets.synthetic.production import SPLITS, Job, Progress, Record, produce, write_record
 from thriftseg.datasets.synthetic.render import Drawing
 from thriftseg.datasets.synthetic.scene import SceneConfig
 from thriftseg.datasets.synthetic.video import StreetVideo
@@ -27,17 +18,7 @@ from thriftseg.flow import DIS, warp_labels
 from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.types import IGNORE_INDEX
 
-GENERATOR = 1
-"""Counted up whenever the same arguments give other files."""
-
-_RECORD = "synthesis.json"
-_PROGRESS_FOLDER = ".synthesis"
-_SPLITS = ("train", "val", "test")
-_CLIPS_PER_SPLIT = 10**5
 _VIDEO_INTERVAL = 0.2  # seconds; frames further apart are single images, for which flow means nothing
-_PIXELS_WORTH_WORKERS = 2 * 10**7
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -97,20 +78,6 @@ class SynthesisSummary:
         )
 
 
-@dataclass(frozen=True)
-class _Job:
-    out: Path
-    layout: str
-    image_format: ImageFormat
-    clip: ClipName
-    index: int
-    config: SceneConfig
-
-    @property
-    def marker(self) -> Path:
-        return self.out / _PROGRESS_FOLDER / f"{self.clip.split}-{self.index:05d}.json"
-
-
 def synthesize(
     out: str | Path,
     layout: str = "cityscapes",
@@ -153,7 +120,7 @@ def synthesize(
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"no layout {layout!r} to synthesize", expected=", ".join(LAYOUTS))
-    counts = dict(zip(_SPLITS, (train_clips, val_clips, test_clips), strict=True))
+    counts = dict(zip(SPLITS, (train_clips, val_clips, test_clips), strict=True))
     if counts["test"] is None:
         counts["test"] = LAYOUTS[layout].test_clips
     arguments = {
@@ -166,118 +133,15 @@ def synthesize(
         "image_format": image_format,
     }
     out = Path(out)
-    _validate(arguments, jobs)
-    _claim(out, arguments)
-    planned = list(_plan(out, arguments))
-    records = _run(planned, jobs, progress)
-    LAYOUTS[layout](image_format).write_lists(out, [job.clip for job in planned])
-    summary = _summarize(out, layout, records, frames)
+    made = produce(out, arguments, LAYOUTS[layout](image_format), _film, jobs, progress)
+    summary = _summarize(out, layout, [ClipRecord(**record) for record in made], frames)
     figures = {key: value for key, value in asdict(summary).items() if key not in ("out", "layout")}
-    _write_record(out, arguments, figures)
+    write_record(out, arguments, figures)
     return summary
 
 
-def _validate(arguments: dict[str, Any], jobs: int | None) -> None:
-    for key in ("train_clips", "val_clips", "test_clips", "seed"):
-        if not 0 <= arguments[key] < (_CLIPS_PER_SPLIT if key != "seed" else np.inf):
-            raise ConfigError(f"{key} is out of range", expected=f"0 to {_CLIPS_PER_SPLIT - 1}", found=arguments[key])
-    if arguments["train_clips"] + arguments["val_clips"] + arguments["test_clips"] == 0:
-        raise ConfigError("nothing to synthesize", expected="at least one clip")
-    if jobs is not None and jobs < 1:
-        raise ConfigError("jobs is out of range", expected="at least 1", found=jobs)
-    if arguments["image_format"] not in ("png", "jpg"):
-        raise ConfigError("unknown image format", expected="png or jpg", found=arguments["image_format"])
-    SceneConfig(arguments["height"], arguments["width"], arguments["frames"])
-
-
-def _claim(out: Path, arguments: dict[str, Any]) -> None:
-    """Make `out` ours, unless it holds other files or other arguments."""
-    record = out / _RECORD
-    if record.is_file():
-        known = json.loads(record.read_text(encoding="utf-8"))
-        if known.get("generator") != GENERATOR or known.get("arguments") != arguments:
-            raise ConfigError(
-                "the folder holds a data set synthesized with other arguments",
-                path=out,
-                expected=arguments,
-                found=known.get("arguments"),
-                fix="choose another folder, or delete this one",
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError("the folder is not empty", path=out, fix="choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    _write_record(out, arguments, None)
-
-
-def _write_record(out: Path, arguments: dict[str, Any], summary: dict[str, Any] | None) -> None:
-    content: dict[str, Any] = {"generator": GENERATOR, "version": __version__, "arguments": arguments}
-    if summary is not None:
-        content["summary"] = summary
-    write_bytes(out / _RECORD, json.dumps(content, indent=1).encode())
-
-
-def _plan(out: Path, arguments: dict[str, Any]) -> Iterator[_Job]:
-    layout = LAYOUTS[arguments["layout"]](arguments["image_format"])
-    for code, split in enumerate(_SPLITS):
-        for index in range(arguments[f"{split}_clips"]):
-            config = SceneConfig(
-                height=arguments["height"],
-                width=arguments["width"],
-                num_frames=arguments["frames"],
-                seed=(arguments["seed"] * len(_SPLITS) + code) * _CLIPS_PER_SPLIT + index,
-                frame_interval=layout.frame_interval(split),
-            )
-            clip = layout.name_clip(split, index, arguments["frames"])
-            yield _Job(out, layout.name, arguments["image_format"], clip, index, config)
-
-
-def _run(planned: list[_Job], jobs: int | None, progress: Progress | None) -> list[ClipRecord]:
-    """Write what is not there yet and return the records of all clips, in order."""
-    records = {job.marker: record for job in planned if (record := _finished(job)) is not None}
-    pending = [job for job in planned if job.marker not in records]
-    report = progress or (lambda done, total: None)
-    report(len(records), len(planned))
-    for job, record in _results(pending, _workers(pending, jobs)):
-        records[job.marker] = record
-        report(len(records), len(planned))
-    return [records[job.marker] for job in planned]
-
-
-def _results(pending: list[_Job], workers: int) -> Iterator[tuple[_Job, ClipRecord]]:
-    if workers <= 1:
-        yield from ((job, _write_clip(job)) for job in pending)
-        return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        futures = {pool.submit(_write_clip, job): job for job in pending}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _workers(pending: list[_Job], jobs: int | None) -> int:
-    """Worker processes to start; starting them takes longer than writing a small set."""
-    if jobs is None:
-        pixels = sum(job.config.height * job.config.width * job.config.num_frames for job in pending)
-        jobs = (os.cpu_count() or 1) if pixels > _PIXELS_WORTH_WORKERS else 1
-    return min(jobs, len(pending))
-
-
-def _finished(job: _Job) -> ClipRecord | None:
-    if not job.marker.is_file():
-        return None
-    record = ClipRecord(**json.loads(job.marker.read_text(encoding="utf-8")))
-    return record if all((job.out / file).is_file() for file in record.files) else None
-
-
-def _write_clip(job: _Job) -> ClipRecord:
-    """Render one clip, move its files into place and leave the marker that it is complete."""
-    staging = job.marker.with_suffix(".partial")
-    shutil.rmtree(staging, ignore_errors=True)
+def _film(job: Job, staging: Path) -> Record:
+    """Render a clip and measure it."""
     layout = LAYOUTS[job.layout](job.image_format)
     video, tally = StreetVideo(job.config), _Tally()
     measured = _measured_positions(job.config)
@@ -289,19 +153,7 @@ def _write_clip(job: _Job) -> ClipRecord:
         if previous is not None and position in measured:
             tally.measure(video, drawing, previous, position)
         previous = drawing
-    record = tally.record(job.clip, _move_into_place(staging, job.out))
-    write_bytes(job.marker, json.dumps(asdict(record)).encode())
-    return record
-
-
-def _move_into_place(staging: Path, out: Path) -> list[str]:
-    files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
-    for file in files:
-        target = out / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (staging / file).replace(target)
-    shutil.rmtree(staging)
-    return [file.as_posix() for file in files]
+    return tally.figures()
 
 
 def _measured_positions(config: SceneConfig) -> set[int]:
@@ -334,19 +186,17 @@ class _Tally:
         pairs = drawing.label[labelled].astype(np.int64) * 256 + warped[labelled]
         self.confusion += np.bincount(pairs, minlength=256 * 256).reshape(256, 256)
 
-    def record(self, clip: ClipName, files: list[str]) -> ClipRecord:
+    def figures(self) -> Record:
+        """What `ClipRecord` holds beside the files."""
         hits = np.diag(self.confusion)[: self.classes]
         unions = self.confusion.sum(axis=1)[: self.classes] + self.confusion.sum(axis=0)[: self.classes] - hits
-        return ClipRecord(
-            split=clip.split,
-            video=clip.video,
-            files=files,
-            pixels=self.pixels[: self.classes].tolist(),
-            end_point_errors=self.errors,
-            measured_pixels=self.measured,
-            intersections=hits.tolist(),
-            unions=unions.tolist(),
-        )
+        return {
+            "pixels": self.pixels[: self.classes].tolist(),
+            "end_point_errors": self.errors,
+            "measured_pixels": self.measured,
+            "intersections": hits.tolist(),
+            "unions": unions.tolist(),
+        }
 
 
 def _summarize(out: Path, layout: str, records: list[ClipRecord], frames: int) -> SynthesisSummary:
@@ -359,11 +209,11 @@ def _summarize(out: Path, layout: str, records: list[ClipRecord], frames: int) -
     return SynthesisSummary(
         out=out,
         layout=layout,
-        clips={split: sum(record.split == split for record in records) for split in _SPLITS},
+        clips={split: sum(record.split == split for record in records) for split in SPLITS},
         frames=frames * len(records),
         dis_end_point_error=errors / measured if measured else float("nan"),
         warped_label_iou=float((hits[seen] / unions[seen]).mean()) if seen.any() else float("nan"),
-        class_share={split: _shares([record for record in records if record.split == split]) for split in _SPLITS},
+        class_share={split: _shares([record for record in records if record.split == split]) for split in SPLITS},
     )
 
 
