@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,13 @@ def part_of(source: str, clips: int) -> MixturePart:
     return MixturePart(source, offsets=1 if source == "flow" else 0, clips=clips)
 
 
-@pytest.mark.parametrize("source", KINDS)
-@pytest.mark.parametrize("name", NETWORKS)
+def every_pair() -> Iterator[Any]:
+    """Networks and kinds; each once by default, as all of them meet in `test_all_kinds_in_one_run`."""
+    for (i, name), (j, source) in itertools.product(enumerate(NETWORKS), enumerate(KINDS)):
+        yield pytest.param(name, source, marks=[] if i == j else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize(("name", "source"), every_pair())
 def test_one_kind(train, name: str, source: str) -> None:
     watcher, _ = train(name, [part_of(source, 4)], batch_size=2)
     assert watcher.kinds == {KINDS[source]: 4}
