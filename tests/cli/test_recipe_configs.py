@@ -191,27 +191,31 @@ def mixture_of(entry: dict[str, Any]) -> Mixture:
     return Mixture(**settings)
 
 
-def kind_of(config: str) -> tuple[object, ...]:
-    """Data set, module, networks, label sources and terms: configs of one kind differ in numbers alone."""
+def traits_of(config: str) -> set[tuple[object, ...]]:
+    """Data set, label sources, and module with network and with terms; the rest of a config are numbers."""
     content = written(config)
     data, model = content["data"]["init_args"], content["model"]["init_args"]
-    mixture = data["mixture"]
-    labels = [str(mixture.get(key)) for key in ("parts", "propagated", "coarse", "clip_selection")]
-    terms = ["teacher" in model, "neighbours" in data]
-    return class_name(data["dataset"]), class_name(content["model"]), class_name(model["network"]), *labels, *terms
+    mixture, module = data["mixture"], class_name(content["model"])
+    return {
+        ("data", class_name(data["dataset"])),
+        ("labels", *(str(mixture.get(key)) for key in ("parts", "propagated", "coarse", "clip_selection"))),
+        ("network", module, class_name(model["network"])),
+        ("terms", module, "teacher" in model, "neighbours" in data),
+    }
 
 
-def one_of_each_kind() -> list[Any]:
+def every_trait_once() -> list[Any]:
+    """All configs, as slow tests where they show nothing new; those of half coarse labels first, as they have both."""
     seen: set[tuple[object, ...]] = set()
     cases = []
-    for config in sorted(CONFIGS, key=lambda name: ("50" not in name, name)):  # half coarse has both sources
-        slow = [] if (kind := kind_of(config)) not in seen else [pytest.mark.slow]
-        seen.add(kind)
-        cases.append(pytest.param(config, marks=slow))
+    for config in sorted(CONFIGS, key=lambda name: ("td2fanet" in name, "50" not in name, name)):
+        traits = traits_of(config)
+        cases.append(pytest.param(config, marks=[pytest.mark.slow] if traits <= seen else []))
+        seen |= traits
     return cases
 
 
-@pytest.mark.parametrize("config", one_of_each_kind())
+@pytest.mark.parametrize("config", every_trait_once())
 def test_runs(
     config: str,
     recipe_data: Callable[[str], RecipeData],
