@@ -60,7 +60,8 @@ class BareStudent(BareLoop):
         with torch.no_grad():
             low_teacher = self.teacher.low_resolution_logits(frames)
             teacher = F.interpolate(low_teacher[::count], size, mode="bilinear")
-        student, low = self.network.forward_at_both_resolutions(frames)
+        low = self.network.low_resolution_logits(frames)
+        student = F.interpolate(low, size, mode="bilinear")
         low = F.interpolate(low, cells, mode="bilinear")
         low_teacher = F.interpolate(low_teacher, cells, mode="bilinear")
         image = self.network.preprocessing(batch["frames_raw"][:, 0])

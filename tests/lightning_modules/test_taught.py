@@ -146,10 +146,10 @@ def test_a_network_that_sees_past_frames_sees_one_frame_again() -> None:
     past = TMANet(11, depth=18, memory_frames=2, head_channels=16, key_channels=8, value_channels=8)
     student = WeClick(network(0), teacher=lambda _: past)
     frames = torch.rand(2, 3, 33, 65)
-    full, low = student.teacher.answer(frames)
+    answer = student.teacher.answer(frames)
     window = past.preprocessing(frames)[:, None].repeat(1, 3, 1, 1, 1)
-    assert torch.equal(full, past(window))
-    assert torch.equal(low, past.low_resolution_logits(window))
+    assert torch.equal(answer.at(1), past(window))
+    assert torch.equal(answer.values, past.low_resolution_logits(window))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_stage_one_has_the_settings_of_the_student() -> None:
 @pytest.mark.parametrize(
     ("build", "method"),
     [
-        (lambda: WeClick(network(0), compile=True), "forward_at_both_resolutions"),
+        (lambda: WeClick(network(0), compile=True), "compute_logits"),
         (lambda: TDNetDistillation(TDNetFANet(11), compile=True), "forward_with_distillation"),
     ],
     ids=["weclick", "tdnet"],

@@ -24,14 +24,14 @@ MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.2
 
 
 def both_logits(network: Tiny, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of frames (B, 3, H, W) at their size, and at stride 4."""
+    """Logits of frames (B, 3, H, W) at their size, and at stride 4: both laid out as the padded frames are."""
     height, width = frames.shape[-2:]
     stride = network.size_multiple
     padded = F.pad((frames - MEAN) / STD, (0, -width % stride, 0, -height % stride), mode="replicate")
     low = network.layers(padded)
     full = F.interpolate(low, padded.shape[-2:], mode="bilinear")[..., :height, :width]
-    cells = (math.ceil(height / 4), math.ceil(width / 4))
-    return full, F.interpolate(low, cells, mode="bilinear")
+    cells = F.interpolate(low, [side // 4 for side in padded.shape[-2:]], mode="bilinear")
+    return full, cells[..., : math.ceil(height / 4), : math.ceil(width / 4)]
 
 
 def clicks_term(logits: Tensor, batch: dict[str, Any]) -> Tensor:

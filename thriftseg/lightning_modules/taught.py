@@ -18,7 +18,7 @@ from thriftseg.lightning_modules.checkpoints import METADATA_KEY, cost_of_labels
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.semantic import SemanticSegmentation, pooled_means
 from thriftseg.losses import LossTerms
-from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, load
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, StridedLogits, WholeImage, load
 from thriftseg.zoo.weights import check_weights, weights_digest
 
 CHECKPOINT_SUFFIX = ".ckpt"
@@ -47,18 +47,18 @@ class Teacher:
         self.network.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def answer(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def answer(self, frames: Tensor) -> StridedLogits:
         """Segment frames one by one; a network that sees past frames sees the same frame again in their place.
 
         Args:
             frames: (N, 3, H, W) RGB in [0, 1].
 
         Returns:
-            Logits (N, num_classes, H, W), and those before the final enlargement.
+            Logits of the N frames, for any stride.
         """
         normal = self.network.preprocessing(frames)
         window = normal[:, None].expand(-1, self.network.past_frames + 1, -1, -1, -1)
-        return self.network.forward_at_both_resolutions(window)
+        return self.network.strided_logits(window)
 
 
 class LossPart(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,19 +18,29 @@ from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.taught import LossPart, NetworkCallable, TaughtSegmentation
 from thriftseg.losses import GatedCRF, KnowledgeDistillation, LossTerms, MemoryFlowDistillation, PartialCrossEntropy
 from thriftseg.types import SemanticBatch
-from thriftseg.zoo import IMAGENET, SemanticNetwork, SlidingWindow, WholeImage
+from thriftseg.zoo import IMAGENET, SemanticNetwork, SlidingWindow, StridedLogits, WholeImage
 
 
-class _Views(NamedTuple):
+@dataclass(frozen=True)
+class _Views:
     """Logits of the n frames of each sample, the target first.
 
     Attributes:
-        full: (B, n, C, H, W).
-        low: (B, n, C, h, w), before the final enlargement.
+        logits: Those of B * n frames.
+        frames: Their number n.
     """
 
-    full: Tensor
-    low: Tensor
+    logits: StridedLogits
+    frames: int
+
+    def at(self, stride: int) -> Tensor:
+        """Of all frames, (B, n, C, h, w)."""
+        logits = self.logits.at(stride)
+        return logits.view(-1, self.frames, *logits.shape[1:])
+
+    def target(self, stride: int) -> Tensor:
+        """Of the target alone, (B, C, h, w)."""
+        return self.logits.every(self.frames).at(stride)
 
 
 class WeClick(TaughtSegmentation):
@@ -169,7 +180,7 @@ class WeClick(TaughtSegmentation):
         return self._weighted_sum(list(self._parts(batch)), len(batch["label"]))
 
     def _training_methods(self) -> list[str]:
-        return ["forward_at_both_resolutions"]
+        return ["compute_logits"]
 
     def _parts(self, batch: SemanticBatch) -> Iterator[LossPart]:
         flows = "neighbours" in batch and self.memory_flow_weight > 0
@@ -177,65 +188,50 @@ class WeClick(TaughtSegmentation):
         clip = batch["frames"][:, -1:]
         if "neighbours" in batch and (flows or distils):
             clip = torch.cat([clip, batch["neighbours"]], dim=1)
-        student = self._student(clip)
-        yield LossPart("label", self.weak_weight, self._label_terms(student.full[:, 0], batch))
+        student = _Views(self.network.strided_logits(self.network.preprocessing(clip.flatten(0, 1))), clip.shape[1])
+        views = student.at(self.memory_flow_stride) if flows else None
+        target = views[:, 0] if views is not None and self.memory_flow_stride == 1 else student.target(1)
+        yield LossPart("label", self.weak_weight, self._label_terms(target, batch))
         if self.gated_crf_weight and self._joined():
             weight = self.weak_weight * self.gated_crf_weight
-            yield LossPart("gated_crf", weight, self._gated_crf_terms(student.low[:, 0], batch))
-        teacher = self._teacher(clip if distils else clip[:, :1], needed=distils or flows)
+            yield LossPart("gated_crf", weight, self._gated_crf_terms(student.target(self.stride), batch))
+        teacher = None
+        if self.teacher is not None and (distils or (flows and self.memory_flow.weight != "none")):
+            asked = clip if distils else clip[:, :1]
+            teacher = _Views(self.teacher.answer(asked.flatten(0, 1)), asked.shape[1])
         if distils and teacher is not None:
-            terms = self._distillation_terms(student.low, teacher.low, batch["valid"])
+            terms = self._distillation_terms(student, teacher, batch["valid"])
             yield LossPart("distillation", self.distillation_weight, terms)
-        if flows:
-            for terms in self._memory_flow_terms(student, teacher, batch):
+        if views is not None:
+            taught = None if teacher is None else teacher.target(self.memory_flow_stride)
+            for terms in self._memory_flow_terms(views, taught, batch):
                 yield LossPart("memory_flow", self.memory_flow_weight, terms)
 
     def _joined(self) -> bool:
         return self._trainer is None or self.trainer.global_step >= self._gated_crf_from
 
-    def _student(self, clip: Tensor) -> _Views:
-        frames = self.network.preprocessing(clip.flatten(0, 1))
-        return _Views(*(x.unflatten(0, clip.shape[:2]) for x in self.network.forward_at_both_resolutions(frames)))
-
-    def _teacher(self, clip: Tensor, needed: bool) -> _Views | None:
-        if self.teacher is None or not needed:
-            return None
-        return _Views(*(x.unflatten(0, clip.shape[:2]) for x in self.teacher.answer(clip.flatten(0, 1))))
-
-    def _gated_crf_terms(self, low: Tensor, batch: SemanticBatch) -> LossTerms:
+    def _gated_crf_terms(self, logits: Tensor, batch: SemanticBatch) -> LossTerms:
         image = IMAGENET(batch.get("frames_raw", batch["frames"])[:, -1])
         bottom, right = (-side % self.stride for side in image.shape[-2:])
         padding = (0, right, 0, bottom)
-        logits = self._at(self.stride, low, image.shape[-2:])
         return self.gated_crf.terms(logits, F.pad(image, padding), F.pad(batch["valid"], padding))
 
-    def _distillation_terms(self, student: Tensor, teacher: Tensor, valid: Tensor) -> LossTerms:
-        learned, taught = (self._at(self.stride, x.flatten(0, 1), valid.shape[-2:]) for x in (student, teacher))
-        frames = student.shape[1]
-        cells = _all_valid(valid, self.stride).repeat_interleave(frames, dim=0)
-        terms = self.distillation.terms(learned, taught, cells)
+    def _distillation_terms(self, student: _Views, teacher: _Views, valid: Tensor) -> LossTerms:
+        cells = _all_valid(valid, self.stride).repeat_interleave(student.frames, dim=0)
+        terms = self.distillation.terms(student.logits.at(self.stride), teacher.logits.at(self.stride), cells)
         # Every frame has the same number of valid pixels, so n times their joint mean is the sum of their means.
-        return LossTerms(frames * terms.sum, terms.count)
+        return LossTerms(student.frames * terms.sum, terms.count)
 
-    def _memory_flow_terms(self, student: _Views, teacher: _Views | None, batch: SemanticBatch) -> Iterator[LossTerms]:
-        if teacher is None and self.memory_flow.weight != "none":
+    def _memory_flow_terms(self, views: Tensor, taught: Tensor | None, batch: SemanticBatch) -> Iterator[LossTerms]:
+        if taught is None and self.memory_flow.weight != "none":
             raise ConfigError(
                 f"memory flow distillation of weight {self.memory_flow.weight!r} needs a teacher",
                 fix="give the model a teacher, or the weight none",
             )
-        stride, size = self.memory_flow_stride, batch["valid"].shape[-2:]
-        own = self._view(student, size)
-        taught = None if teacher is None else self._view(teacher, size)[:, 0]
-        valid = _all_valid(batch["valid"], stride)
+        valid = _all_valid(batch["valid"], self.memory_flow_stride)
         for place, flow in enumerate(self._flows(batch).unbind(dim=1), start=1):
-            yield self.memory_flow.terms(own[:, 0], own[:, place], _mean_flow(flow, stride), taught, valid)
-
-    def _view(self, views: _Views, size: torch.Size) -> Tensor:
-        """Logits of all frames at the stride of memory flow distillation, (B, n, C, h, w)."""
-        if self.memory_flow_stride == 1:
-            return views.full
-        logits: Tensor = self._at(self.memory_flow_stride, views.low.flatten(0, 1), size)
-        return logits.unflatten(0, views.low.shape[:2])  # type: ignore[no-any-return]
+            moved = _mean_flow(flow, self.memory_flow_stride)
+            yield self.memory_flow.terms(views[:, 0], views[:, place], moved, taught, valid)
 
     def _flows(self, batch: SemanticBatch) -> Tensor:
         """Flow from the target to each neighbour, (B, N, 2, H, W), NaN where it is not known."""
@@ -250,13 +246,6 @@ class WeClick(TaughtSegmentation):
         target = batch.get("frames_raw", batch["frames"])[:, -1:].expand_as(neighbours)
         flow: Tensor = self.flow.forward(target.flatten(0, 1), neighbours.flatten(0, 1))
         return flow.unflatten(0, neighbours.shape[:2])  # type: ignore[no-any-return]
-
-    def _at(self, stride: int, logits: Tensor, size: torch.Size) -> Tensor:
-        """Logits (N, C, h, w) at a stride of frames of this size."""
-        cells = [-(-side // stride) for side in size]
-        if list(logits.shape[-2:]) == cells:
-            return logits
-        return F.interpolate(logits, size=cells, mode="bilinear", align_corners=self.network.align_corners)
 
 
 def _all_valid(valid: Tensor, stride: int) -> Tensor:

@@ -18,6 +18,7 @@ from thriftseg.zoo.network import (
     Preprocessing,
     SemanticNetwork,
     StreamState,
+    StridedLogits,
 )
 from thriftseg.zoo.official import KeyMismatchError, OfficialReport, load_official
 from thriftseg.zoo.pspnet import PSPNet
@@ -74,6 +75,7 @@ __all__ = [
     "SlidingWindow",
     "SplitPadding",
     "StreamState",
+    "StridedLogits",
     "TDNet",
     "TDNetFANet",
     "TDNetPSP",

@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Self, TypedDict
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -186,6 +186,46 @@ class Network(nn.Module):
         raise ConfigError(f"{type(self).__name__} has no checkpoint of its authors", found=key)
 
 
+class StridedLogits(NamedTuple):
+    """Logits at the resolution of a network's last layer, to be resized once to the one that is asked for.
+
+    Attributes:
+        values: (N, C, h, w), computed from padded frames.
+        padded: Height and width of the padded frames.
+        size: Height and width of the frames.
+        align_corners: Convention of bilinear resizing.
+    """
+
+    values: Tensor
+    padded: tuple[int, int]
+    size: tuple[int, int]
+    align_corners: bool
+
+    def at(self, stride: int) -> Tensor:
+        """Logits of each cell of `stride` x `stride` pixels; the last of a row or column may be cut by the border.
+
+        Args:
+            stride: Pixels per cell; 1 for the resolution of the frames.
+
+        Returns:
+            (N, C, ceil(H / stride), ceil(W / stride)).
+
+        Example:
+            >>> logits = StridedLogits(torch.zeros(1, 2, 2, 3), (16, 24), (13, 24), align_corners=False)
+            >>> logits.at(1).shape, logits.at(4).shape
+            (torch.Size([1, 2, 13, 24]), torch.Size([1, 2, 4, 6]))
+        """
+        cells = [-(-side // stride) for side in self.padded]
+        logits = self.values
+        if list(logits.shape[-2:]) != cells:
+            logits = F.interpolate(logits, size=cells, mode="bilinear", align_corners=self.align_corners)
+        return logits[..., : -(-self.size[0] // stride), : -(-self.size[1] // stride)]
+
+    def every(self, step: int) -> Self:
+        """Those of every `step`-th row of the batch, from the first on."""
+        return self._replace(values=self.values[::step])
+
+
 class SemanticNetwork(Network, ABC):
     """Gives every pixel of a frame a class, possibly with the help of past frames.
 
@@ -259,18 +299,17 @@ class SemanticNetwork(Network, ABC):
         clip = self._pad(self._as_clip(frames))
         return self._at_stride(self.compute_logits(clip), clip, frames)
 
-    def forward_at_both_resolutions(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Segment in one pass, for losses at both resolutions.
+    def strided_logits(self, frames: Tensor) -> StridedLogits:
+        """Segment once, for losses at several resolutions.
 
         Args:
             frames: As for `forward`.
 
         Returns:
-            The logits of `forward` and those of `low_resolution_logits`.
+            What gives the logits of `forward` at stride 1, and others at other strides.
         """
         clip = self._pad(self._as_clip(frames))
-        logits = self.compute_logits(clip)
-        return self._enlarge(logits, clip, frames), self._at_stride(logits, clip, frames)
+        return self._strided(self.compute_logits(clip), clip, frames)
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Segment and return the outputs of auxiliary heads too.
@@ -331,10 +370,11 @@ class SemanticNetwork(Network, ABC):
         return unfolded
 
     def _enlarge(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
-        size = clip.shape[-2:]
-        if logits.shape[-2:] != size:
-            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
-        return logits[..., : frames.shape[-2], : frames.shape[-1]]
+        return self._strided(logits, clip, frames).at(1)
+
+    def _strided(self, logits: Tensor, clip: Tensor, frames: Tensor) -> StridedLogits:
+        padded, size = ((x.shape[-2], x.shape[-1]) for x in (clip, frames))
+        return StridedLogits(logits, padded, size, self.align_corners)
 
     def _at_stride(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
         return crop_to_stride(logits, clip, frames)
