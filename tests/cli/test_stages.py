@@ -49,8 +49,10 @@ def scores(folder: Path) -> dict[str, float]:
     return json.loads((folder / "fit.json").read_text())["metrics"]
 
 
-def test_both_stages_in_one_command(fit: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert fit() == 0
+def test_both_stages_in_one_command(fit: Callable[..., int], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        assert fit() == 0
+    assert f"Stage one: the teacher is trained into {TEACHER}" in caplog.text
     first, second = scores(TEACHER), scores(Path("runs/student"))
     assert "train/loss/memory_flow" not in first  # the teacher sees no neighbours
     assert {"train/loss/label", "train/loss/memory_flow", "train/loss/distillation"} <= second.keys()

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_info
 
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
@@ -115,10 +116,7 @@ class TrainingCLI(LightningCLI):
             start_from(self._options.weights, self.model)
 
     def after_fit(self) -> None:
-        """Keep the last scores of training with its steps and seed.
-
-        A trial run, and going on with a finished run, leave those of the run alone.
-        """
+        """Keep the last scores of training, its steps and seed, unless it was a trial or was finished before."""
         if self.trainer.callback_metrics and not self._options.trainer.fast_dev_run:
             record = self._run_record
             seed = self._options.seed_everything
@@ -138,7 +136,7 @@ class TrainingCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def _check_start_of_student(self) -> None:
-        """Miss a checkpoint before the teacher is trained; a run that ended in stage one goes on without one of two."""
+        """Refuse a missing checkpoint before the teacher is trained; a run that ended in stage one needs none."""
         chosen, teacher = self._options.ckpt_path, self.run_folder / TEACHER
         if chosen not in (None, LAST) and not _is_left_to_the_trainer(chosen):
             read_checkpoint(chosen)
@@ -156,6 +154,7 @@ class TrainingCLI(LightningCLI):
                 raise CheckpointError(
                     "no trained teacher", path=checkpoint, fix="train it with --stage teacher or both"
                 )
+            rank_zero_info(f"Stage one: the teacher is trained into {checkpoint.parent}")
             TeacherCLI(self._args, self._command)
             if self._options.trainer.fast_dev_run:
                 return None
