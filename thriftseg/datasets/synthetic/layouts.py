@@ -288,21 +288,22 @@ LAYOUTS: dict[str, type[Layout]] = {
 
 def write_image(path: Path, image: UInt8Array) -> None:
     """Write an (H, W, 3) RGB image as PNG or JPEG, by the ending of the path."""
-    _write(path, encode_frame(image, path.suffix))
+    write_file(path, encode_frame(image, path.suffix))
 
 
 def write_map(path: Path, ids: npt.NDArray[Any]) -> None:
     """Write an (H, W) map of ids as an 8- or 16-bit PNG with one channel."""
     _, content = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 6])
-    _write(path, content.tobytes())
+    write_file(path, content.tobytes())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file."""
-    _write(path, json.dumps(content).encode())
+    write_file(path, json.dumps(content).encode())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file and make its folder."""
     # Not by way of a temporary name: a clip is written into a folder that is moved into place when it is complete.
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
