@@ -55,6 +55,8 @@ SHARE_TEACHER = (
     "--model.init_args.teacher_weights runs/<other>/teacher/teacher.ckpt."
 )
 
+PER_PROCESS = "Two images per process, as published; how many GPUs is not: --trainer.devices, or --data.batch_size on one."
+
 Settings = Mapping[str, Any]
 Tree = dict[str, Any]
 
@@ -107,6 +109,7 @@ def samsam2(experiment: Experiment) -> Recipe:
     if experiment.settings.get("everything"):
         dataset["init_args"] = {"coarse_source": "train_extra"}
     notes = [SHARE_TEACHER] if "teacher" in model["init_args"] else []
+    notes += [PER_PROCESS] if experiment.settings["network"] == "tmanet" else []
     data = {"dataset": dataset, "mixture": mixture} | data
     return Recipe(f"{title}: {labels}", commands, trainer, model, data, notes)
 

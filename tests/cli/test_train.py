@@ -122,8 +122,11 @@ def test_last_is_the_end_of_training_with_or_without_a_better_score(thriftseg, f
     assert trained["training"] == {"steps": 6, "scored_step": 4, "seed": 0}
     assert trained["network_sha256"] is None
     assert load_network(checkpoints / "last.ckpt").metadata["global_step"] == 6
+    stale = checkpoints.parent / "validate.json"
+    stale.write_text("{}")
     assert thriftseg("fit", "--ckpt_path=last", "--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=2") == 0
     assert load_network(checkpoints / "last.ckpt").metadata["global_step"] == 8
+    assert not stale.exists()
 
 
 def test_settings_of_the_command_line_win_over_the_checkpoint(thriftseg, folder: Path) -> None:

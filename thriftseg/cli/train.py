@@ -116,9 +116,15 @@ class TrainingCLI(LightningCLI):
             start_from(self._options.weights, self.model)
 
     def after_fit(self) -> None:
-        """Keep the last scores of training, its steps and seed, unless it was a trial or was finished before."""
+        """Keep the last scores of training, its steps and seed, unless it was a trial or was finished before.
+
+        Scores of an earlier training in the same folder go, as they are of other weights than those that lie there now.
+        """
         if self.trainer.callback_metrics and not self._options.trainer.fast_dev_run:
             record = self._run_record
+            if self.trainer.is_global_zero:
+                for earlier in ("validate", "test"):
+                    (self.run_folder / f"{earlier}.json").unlink(missing_ok=True)
             seed = self._options.seed_everything
             steps = {"steps": self.trainer.global_step, "scored_step": record.step}
             self._write_scores({**steps, "seed": None if seed is False else seed})
