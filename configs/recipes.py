@@ -55,7 +55,9 @@ SHARE_TEACHER = (
     "--model.init_args.teacher_weights runs/<other>/teacher/teacher.ckpt."
 )
 
-PER_PROCESS = "Two images per process, as published; how many GPUs is not: --trainer.devices, or --data.batch_size on one."
+PER_PROCESS = (
+    "Two images per process, as published; on how many GPUs is not: see --trainer.devices, or --data.batch_size on one."
+)
 
 Settings = Mapping[str, Any]
 Tree = dict[str, Any]
