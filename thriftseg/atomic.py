@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 PARTIAL_SUFFIX = ".partial"
 """Ending of files that are still being written; left over only by a killed process."""
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one in the same folder, flushed to disk before it takes the name.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file in the same folder that is flushed to disk and takes the name when the block ends without error.
 
     Args:
         path: Target; its folder is made when absent.
-        content: The whole content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
+        with temporary.open("w+b") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file by way of a temporary one, see `whole_file`.
+
+    Args:
+        path: Target; its folder is made when absent.
+        content: The whole content.
+    """
+    with whole_file(path) as stream:
+        stream.write(content)
 
 
 def sweep_partial(folder: Path) -> int:

@@ -1,12 +1,12 @@
-"""`thriftseg data check | synthesize | import | mixture`."""
+"""`thriftseg data check | synthesize | import | mixture | submit`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from thriftseg.cli.actions import Action, add_actions, run_action
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import add_reader_arguments, has_objects, reader_of, vos_reader_of
 from thriftseg.errors import ConfigError
 from thriftseg.resources import config_path
 
@@ -29,45 +29,58 @@ def run(args: Namespace) -> int:
 
 
 def _declare_check(parser: ArgumentParser) -> None:
-    add_reader_arguments(parser)
+    from thriftseg.datasets import DATASETS, VOS_DATASETS
+
+    add_reader_arguments(parser, [*DATASETS, *VOS_DATASETS])
     parser.add_argument("--strict", action="store_true", help="leakage inside an official split is a fault, too")
     parser.add_argument("--every_frame", type=bool, default=True, help="decode frames without a label as well")
     parser.add_argument("--jobs", type=int | None, help="threads; one per core if unset")
 
 
 def _check(args: Namespace) -> int:
+    options = {"every_frame": args.every_frame, "jobs": args.jobs, "progress": True}
+    if has_objects(args):
+        from thriftseg.datasets.vos_check import check_vos, print_vos_report
+
+        found = check_vos(vos_reader_of(args), args.strict, **options)
+        print_vos_report(found)
+        return found.exit_code
     from thriftseg.datasets.check import check, print_report
 
-    report = check(reader_of(args), args.strict, every_frame=args.every_frame, jobs=args.jobs, progress=True)
+    report = check(reader_of(args), args.strict, **options)
     print_report(report)
     return report.exit_code
 
 
 def _declare_synthesize(parser: ArgumentParser) -> None:
-    from thriftseg.datasets.synthetic import LAYOUTS
+    from thriftseg.datasets.synthetic import LAYOUTS, VOS_LAYOUTS
 
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="root of the data set to write")
-    parser.add_argument("--layout", choices=list(LAYOUTS), default="cityscapes", help="folder layout")
+    parser.add_argument("--layout", choices=[*LAYOUTS, *VOS_LAYOUTS], default="cityscapes", help="folder layout")
     parser.add_argument("--train_clips", type=int, default=8, help="clips to train on")
     parser.add_argument("--val_clips", type=int, default=4, help="clips to validate on")
     parser.add_argument("--test_clips", type=int | None, help="clips to test on; if unset what the layout needs")
     parser.add_argument("--frames", type=int, default=30, help="frames per clip")
-    parser.add_argument("--height", type=int, default=256, help="rows of a frame")
-    parser.add_argument("--width", type=int, default=512, help="columns of a frame")
+    parser.add_argument("--height", type=int | None, help="rows of a frame; 256 if unset, 240 for moving objects")
+    parser.add_argument("--width", type=int | None, help="columns of a frame; 512 if unset, 432 for moving objects")
     parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
     parser.add_argument("--jobs", type=int | None, help="processes; one per core if unset")
-    parser.add_argument("--image_format", choices=["png", "jpg"], default="png", help="format of the frames")
+    parser.add_argument(
+        "--image_format",
+        type=Literal["png", "jpg"] | None,
+        help="format of the frames; png if unset, for objects jpg",
+    )
 
 
 def _synthesize(args: Namespace) -> int:
-    from thriftseg.datasets.synthetic import synthesize
+    from thriftseg.datasets.synthetic import VOS_LAYOUTS, synthesize, synthesize_objects
     from thriftseg.progress import progress_bar
 
+    write = synthesize_objects if args.layout in VOS_LAYOUTS else synthesize
+    given = {name: value for name, value in args.as_dict().items() if value is not None}
     with progress_bar() as bar:
         task = bar.add_task("rendering clips", total=None)
-        summary = synthesize(
-            **args.as_dict(), progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        summary = write(**given, progress=lambda done, total: bar.update(task, completed=done, total=total))
     print(summary)
     return 0
 
@@ -183,9 +196,27 @@ def _shipped(name: Path) -> Path:
         raise ConfigError("no such config", path=name, fix="pass a config of `thriftseg fit`") from error
 
 
+def _declare_submit(parser: ArgumentParser) -> None:
+    from thriftseg.datasets import VOS_DATASETS
+
+    served = [name for name, reader in VOS_DATASETS.items() if reader.submission_folder is not None]
+    add_reader_arguments(parser, served)
+    parser.add_argument("--split", type=str, required=True, help="split that was predicted, such as valid or test-dev")
+    parser.add_argument("--predictions", type=str, required=True, metavar="DIR", help="folder of {video}/{frame}.png")
+    parser.add_argument("--out", type=str, required=True, metavar="FILE.zip", help="file to write")
+
+
+def _submit(args: Namespace) -> int:
+    from thriftseg.datasets.submission import write_submission
+
+    print(write_submission(vos_reader_of(args), args.split, args.predictions, args.out, progress=True))
+    return 0
+
+
 ACTIONS = {
     "check": Action(_declare_check, _check, "read every file of a data set; exit code 2 on any fault"),
-    "synthesize": Action(_declare_synthesize, _synthesize, "write synthetic street video in the layout of a data set"),
+    "synthesize": Action(_declare_synthesize, _synthesize, "write synthetic video in the layout of a data set"),
     "import": Action(_declare_import, _import, "cut your own videos into clips and list the frames to label"),
     "mixture": Action(_declare_mixture, _mixture, "print the training list of a config and what its labels cost"),
+    "submit": Action(_declare_submit, _submit, "pack predicted masks of objects for the server of a data set"),
 }

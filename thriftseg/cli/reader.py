@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from thriftseg.datasets import DATASETS, VideoDataset, create
+from thriftseg.datasets import DATASETS, VOS_DATASETS, VideoDataset, VOSDataset, create, create_vos
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 
-def add_reader_arguments(parser: ArgumentParser) -> None:
-    """Declare `--dataset`, `--root` and `--reader`."""
-    parser.add_argument("--dataset", type=str, required=True, help=f"one of {', '.join(DATASETS)}")
+def add_reader_arguments(parser: ArgumentParser, names: Iterable[str] = DATASETS) -> None:
+    """Declare `--dataset`, `--root` and `--reader`.
+
+    Args:
+        parser: Parser of the command.
+        names: Data sets that the command takes.
+    """
+    parser.add_argument("--dataset", type=str, required=True, help=f"one of {', '.join(names)}")
     parser.add_argument("--root", type=str | None, metavar="DIR", help="folder of the data; else the environment")
     parser.add_argument(
         "--reader",
@@ -30,6 +36,20 @@ def reader_of(args: Namespace) -> VideoDataset:
         ConfigError: There is no data set of this name.
     """
     return create(args.dataset, args.root, **args.reader)
+
+
+def vos_reader_of(args: Namespace) -> VOSDataset:
+    """The reader of masks of objects that the options name.
+
+    Raises:
+        ConfigError: There is no such data set with masks of objects.
+    """
+    return create_vos(args.dataset, args.root, **args.reader)
+
+
+def has_objects(args: Namespace) -> bool:
+    """Whether the options name a data set with masks of objects instead of labels of classes."""
+    return args.dataset.lower() in VOS_DATASETS
 
 
 def announced_reader(args: Namespace) -> VideoDataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from thriftseg.arrays import Int64Array
-from thriftseg.datasets.base import EmptySplitError, VideoDataset
+from thriftseg.datasets.base import ClipReader, ClipType, EmptySplitError, VideoDataset
 from thriftseg.datasets.images import probe_size
 from thriftseg.datasets.leakage import find_leaks
 from thriftseg.errors import DatasetError
@@ -69,22 +69,18 @@ class SplitSummary:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
-@dataclass
-class CheckReport:
-    """Outcome of `check`.
+@dataclass(kw_only=True)
+class Report:
+    """What every check ends in.
 
     Attributes:
         dataset: Name of the data set.
         root: Folder, and where its name came from.
-        class_names: Names in train order.
-        splits: What was found, by split, in the order of the reader.
         findings: Faults and warnings.
     """
 
     dataset: str
     root: str
-    class_names: list[str]
-    splits: list[SplitSummary]
     findings: list[Finding]
 
     @property
@@ -101,6 +97,19 @@ class CheckReport:
     def exit_code(self) -> int:
         """0 without faults, otherwise 2."""
         return 2 if self.faults else 0
+
+
+@dataclass(kw_only=True)
+class CheckReport(Report):
+    """Outcome of `check`.
+
+    Attributes:
+        class_names: Names in train order.
+        splits: What was found, by split, in the order of the reader.
+    """
+
+    class_names: list[str]
+    splits: list[SplitSummary]
 
 
 def check(
@@ -131,8 +140,29 @@ def check(
         DatasetError: The root or the class table is missing.
     """
     class_names = dataset.taxonomy.class_names
+    clips, findings = list_splits(dataset)
+    summaries = [_summarise(split, listed, len(class_names)) for split, listed in clips.items()]
+    findings += _read_everything(dataset, clips, summaries, every_frame, jobs, progress)
+    findings += _without_labels(summaries)
+    fatal = strict or not dataset.official_splits
+    findings += [Finding("leakage", leak.describe(), fatal) for leak in find_leaks(clips)]
+    findings += [Finding("leakage", message) for message in shared_names(clips)]
+    return CheckReport(
+        dataset=dataset.name,
+        root=f"{dataset.root} (from {dataset.root_origin})",
+        class_names=class_names,
+        splits=summaries,
+        findings=findings,
+    )
+
+
+def list_splits(dataset: ClipReader[ClipType]) -> tuple[dict[str, list[ClipType]], list[Finding]]:
+    """The clips of every split that is there, and what is wrong with the others.
+
+    A split that is not there is a warning as long as another one is.
+    """
     findings: list[Finding] = []
-    clips: dict[str, list[Clip]] = {}
+    clips: dict[str, list[ClipType]] = {}
     for split in dataset.splits:
         try:
             clips[split] = dataset.clips(split)
@@ -142,13 +172,7 @@ def check(
             findings.append(Finding("split", error.headline))
     if not clips and not any(finding.fault for finding in findings):
         findings = [Finding(finding.kind, finding.message) for finding in findings]
-    summaries = [_summarise(split, listed, len(class_names)) for split, listed in clips.items()]
-    findings += _read_everything(dataset, clips, summaries, every_frame, jobs, progress)
-    findings += _without_labels(summaries)
-    fatal = strict or not dataset.official_splits
-    findings += [Finding("leakage", leak.describe(), fatal) for leak in find_leaks(clips)]
-    findings += [Finding("leakage", message) for message in _shared_names(clips)]
-    return CheckReport(dataset.name, f"{dataset.root} (from {dataset.root_origin})", class_names, summaries, findings)
+    return clips, findings
 
 
 @dataclass(frozen=True)
@@ -207,7 +231,7 @@ def _read_everything(
                 summaries[task.split].pixels += outcome.pixels
             bar.advance(shown)
     for summary, listed in zip(summaries, clips.values(), strict=True):
-        summary.sizes.update(_sizes(dataset, listed))
+        summary.sizes.update(sizes_of(dataset, listed))
     return findings
 
 
@@ -244,7 +268,8 @@ def _open_frame(clip: Clip, number: int) -> tuple[int, int]:
     return probe_size(clip.frames[number])
 
 
-def _sizes(dataset: VideoDataset, clips: Iterable[Clip]) -> Iterator[tuple[int, int]]:
+def sizes_of(dataset: ClipReader[ClipType], clips: Iterable[ClipType]) -> Iterator[tuple[int, int]]:
+    """Height and width of every clip that has a readable first frame."""
     for clip in clips:
         try:
             yield dataset.clip_size(clip)
@@ -258,7 +283,8 @@ def _without_labels(summaries: list[SplitSummary]) -> Iterator[Finding]:
             yield Finding("label", f"split {summary.split!r} has no labels: it serves prediction only", fault=False)
 
 
-def _shared_names(clips: dict[str, list[Clip]]) -> Iterator[str]:
+def shared_names(clips: Mapping[str, Sequence[Clip]]) -> Iterator[str]:
+    """Say which splits have clips of the same name."""
     for (one, first), (other, second) in combinations(clips.items(), 2):
         shared = sorted({clip.video for clip in first} & {clip.video for clip in second})
         if shared:
@@ -273,6 +299,11 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
         console.print(_counts_table(report))
     if any(summary.pixels.any() for summary in report.splits):
         console.print(_classes_table(report))
+    print_findings(report, console)
+
+
+def print_findings(report: Report, console: Console) -> None:
+    """Print the first faults and warnings and how many there are."""
     for title, style, findings in (("fault", "red", report.faults), ("warning", "yellow", report.warnings)):
         for finding in findings[:SHOWN_FINDINGS]:
             console.print(f"[{style}]{title}[/{style}] {finding.kind}: ", end="", highlight=False)
@@ -289,13 +320,19 @@ def _counts_table(report: CheckReport) -> Table:
     for row in ("clips", "recordings", "frames", "labels", "coarse", "instances"):
         table.add_row(row, *(str(getattr(summary, row)) for summary in report.splits))
     table.add_row("frame numbers", *("{}..{}".format(*summary.number_range) for summary in report.splits))
-    table.add_row("sizes", *(_sizes_text(summary) for summary in report.splits))
+    table.add_row("sizes", *(sizes_text(summary.sizes) for summary in report.splits))
     return table
 
 
-def _sizes_text(summary: SplitSummary) -> str:
-    common = [f"{width}x{height}" for (height, width), _ in summary.sizes.most_common(3)]
-    return ", ".join(common + ["..."] * (len(summary.sizes) > 3))
+def sizes_text(sizes: Counter[tuple[int, int]]) -> str:
+    """The three most common sizes.
+
+    Example:
+        >>> sizes_text(Counter({(480, 854): 2, (480, 910): 1}))
+        '854x480, 910x480'
+    """
+    common = [f"{width}x{height}" for (height, width), _ in sizes.most_common(3)]
+    return ", ".join(common + ["..."] * (len(sizes) > 3))
 
 
 def _classes_table(report: CheckReport) -> Table:

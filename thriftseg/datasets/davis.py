@@ -54,6 +54,7 @@ class DAVIS(VOSDataset):
         "  Annotations_unsupervised/...                                 for the unsupervised task"
     )
     how_to_get: ClassVar[str] = "take DAVIS 2017 from davischallenge.org"
+    submission_folder: ClassVar[str | None] = ""
 
     def __init__(
         self, root: str | Path | None = None, task: Task = "semi-supervised", resolution: Resolution = "480p"

@@ -45,6 +45,7 @@ class MOSE(VOSDataset):
         "  ImageSets/{train,held_out}.txt                  optional: your own split of the training videos"
     )
     how_to_get: ClassVar[str] = "take MOSE from henghuiding.github.io/MOSE"
+    submission_folder: ClassVar[str | None] = ""
     protocol: VOSProtocol = "youtube_vos"
 
     def __init__(self, root: str | Path | None = None, held_out: float = 0.1) -> None:

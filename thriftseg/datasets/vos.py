@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from thriftseg.datasets.base import ClipReader
 from thriftseg.datasets.files import frame_number, keep_preferred, list_files, natural_key, usual_step
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.taxonomies import distinct_color
 from thriftseg.types import IGNORE_INDEX, Clip
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 BACKGROUND = 0
 """Id of pixels without an object."""
+
+PALETTE: bytes = np.array([distinct_color(index) for index in range(-1, 255)], np.uint8).tobytes()
+"""Colours of the ids in the files of DAVIS, 768 bytes RGB: black, (128, 0, 0), (0, 128, 0), ..."""
 
 HELD_OUT = "held_out"
 """Name of the split that is kept from the training videos where the masks of the validation videos are not public."""
@@ -84,10 +88,12 @@ class VOSDataset(ClipReader[VOSClip]):
 
     Attributes:
         protocol: Rules by which predictions are scored, see `thriftseg.metrics.JAndF`.
+        submission_folder: Folder that the videos lie in inside the file that the server takes; `None` without a server.
     """
 
     splits: tuple[str, ...] = ("train", "val")
     protocol: VOSProtocol = "all_frames"
+    submission_folder: ClassVar[str | None] = None
 
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)

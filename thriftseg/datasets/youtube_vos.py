@@ -51,6 +51,7 @@ class YouTubeVOS(VOSDataset):
         "  {train,valid,test}_all_frames/JPEGImages/{video}/00000.jpg     optional"
     )
     how_to_get: ClassVar[str] = "take YouTube-VOS from youtube-vos.org"
+    submission_folder: ClassVar[str | None] = "Annotations/"
     protocol: VOSProtocol = "youtube_vos"
 
     def __init__(self, root: str | Path | None = None, all_frames: bool = False, held_out: float = 0.0) -> None:

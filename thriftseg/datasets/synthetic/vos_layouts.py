@@ -9,16 +9,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from thriftseg.arrays import UInt8Array
 from thriftseg.datasets.images import encode_label_png
 from thriftseg.datasets.synthetic.layouts import ClipName, Layout, write_file, write_json
 from thriftseg.datasets.synthetic.render import Drawing
-from thriftseg.datasets.vos import MasksOfSplit, is_held_out
-from thriftseg.taxonomies import distinct_color
-
-_PALETTE: bytes = np.array([distinct_color(index) for index in range(-1, 255)], np.uint8).tobytes()
+from thriftseg.datasets.vos import PALETTE, MasksOfSplit, is_held_out
 
 
 class VOSLayout(Layout):
@@ -69,7 +64,7 @@ class VOSLayout(Layout):
             ids: (H, W) ids of its objects.
             introduces: Whether an object appears here first.
         """
-        name, content = f"{self.frame_name(clip, position)}.png", encode_label_png(ids, _PALETTE)
+        name, content = f"{self.frame_name(clip, position)}.png", encode_label_png(ids, PALETTE)
         all_published = self.masks_of(clip.split) == "all"
         if all_published or introduces:
             write_file(root / self.mask_folder(clip, published=True) / name, content)
