@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -46,15 +47,25 @@ def test_submit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert not out.exists()
 
 
-def test_predictions_can_be_scored_against_the_truth_beside_the_layout(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("layout", "folder"),
+    [("davis", "Annotations_truth/480p"), ("tao_vos", "valid/Annotations"), ("mose", "valid_truth")],
+)
+def test_predictions_are_scored(layout: str, folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Also where the layout publishes first masks only: the others lie beside it."""
     root = tmp_path / "made"
-    main(["data", "synthesize", "--layout", "davis", "--out", str(root), *SMALL, "--test_clips", "1"])
-    truth, results = root / "Annotations_truth/480p", tmp_path / "results"
-    shutil.copytree(truth, results)
-    masks = sorted(results.rglob("*.png"))
-    shutil.copy(masks[0], masks[2])
-    command = ["evaluate", "--pred", str(results), "--gt", str(truth), "--layout", "davis", "--metrics", "jf"]
-    assert main([*command, "--resamples", "10"]) == 0
+    tests = "0" if layout == "tao_vos" else "2"
+    main(["data", "synthesize", "--layout", layout, "--out", str(root), *SMALL, "--test_clips", tests])
+    results = tmp_path / "results"
+    shutil.copytree(root / folder, results)
+    for video in {path.parent for path in results.rglob("*.png")}:
+        first, *others = sorted(video.iterdir())
+        for other in others:
+            shutil.copy(first, other)
+    command = ["evaluate", "--pred", str(results), "--gt", str(root / folder), "--layout", layout, "--metrics", "jf"]
+    capsys.readouterr()
+    assert main([*command, "--resamples", "10", "--json"]) == 0
+    assert 0.1 < json.loads(capsys.readouterr().out)["scores"]["j_mean"]["value"] < 0.95
 
 
 def test_unknown_data_set_is_named(capsys: pytest.CaptureFixture[str]):

@@ -232,7 +232,7 @@ _VOS_FOLDERS = (
 )
 _VOS_SPLITS = ("valid", "val", "test", "train")
 
-LayoutName = Literal["cityscapes", "camvid", "idd", "veis", "davis", "youtube_vos", "mose", "folder"]
+LayoutName = Literal["cityscapes", "camvid", "idd", "veis", "davis", "youtube_vos", "mose", "tao_vos", "folder"]
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -298,6 +298,15 @@ LAYOUTS: dict[str, Layout] = {
             _tree_frame,
             fps=6,
             example="valid/Annotations/002b4dce/00000.png",
+            has_objects=True,
+            folders=_VOS_FOLDERS,
+            splits=_VOS_SPLITS,
+        ),
+        Layout(
+            "tao_vos",
+            _tree_frame,
+            fps=30,
+            example="valid/Annotations/Charades/0KZBJ/frame0391.png",
             has_objects=True,
             folders=_VOS_FOLDERS,
             splits=_VOS_SPLITS,
