@@ -8,18 +8,26 @@ from torch import Tensor
 
 from thriftseg.errors import ConfigError
 from thriftseg.losses import (
+    BootstrappedCrossEntropy,
     CrossEntropy,
     LabelMapLoss,
     OHEMCrossEntropy,
     PartialCrossEntropy,
     PartiallyHuberisedCrossEntropy,
+    bootstrapped_cross_entropy,
     cross_entropy,
     ohem_cross_entropy,
     partial_cross_entropy,
     partially_huberised_cross_entropy,
 )
 
-LOSSES = [CrossEntropy, PartialCrossEntropy, OHEMCrossEntropy, PartiallyHuberisedCrossEntropy]
+LOSSES = [
+    CrossEntropy,
+    PartialCrossEntropy,
+    OHEMCrossEntropy,
+    PartiallyHuberisedCrossEntropy,
+    BootstrappedCrossEntropy,
+]
 REDUCTIONS = ["pixel", "image"]
 
 every_loss = pytest.mark.parametrize("loss_class", LOSSES)
@@ -166,6 +174,7 @@ def test_has_no_state_to_store(loss_class):
 @pytest.mark.parametrize(
     ("function", "module"),
     [
+        (bootstrapped_cross_entropy, BootstrappedCrossEntropy),
         (cross_entropy, CrossEntropy),
         (partial_cross_entropy, PartialCrossEntropy),
         (ohem_cross_entropy, OHEMCrossEntropy),

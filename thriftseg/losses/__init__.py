@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thriftseg.losses.bootstrapped_cross_entropy import BootstrappedCrossEntropy, bootstrapped_cross_entropy
 from thriftseg.losses.cross_entropy import CrossEntropy, cross_entropy
 from thriftseg.losses.gated_crf import GatedCRF, GaussianKernel, gated_crf_loss
 from thriftseg.losses.knowledge_distillation import KnowledgeDistillation, knowledge_distillation
@@ -16,6 +17,7 @@ from thriftseg.losses.temporal_consistency import TemporalConsistencyLoss, tempo
 from thriftseg.losses.terms import LabelMapLoss, LossTerms
 
 __all__ = [
+    "BootstrappedCrossEntropy",
     "CrossEntropy",
     "GatedCRF",
     "GaussianKernel",
@@ -27,6 +29,7 @@ __all__ = [
     "PartialCrossEntropy",
     "PartiallyHuberisedCrossEntropy",
     "TemporalConsistencyLoss",
+    "bootstrapped_cross_entropy",
     "cross_entropy",
     "gated_crf_loss",
     "knowledge_distillation",
