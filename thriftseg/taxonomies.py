@@ -453,5 +453,15 @@ IDD19 = Taxonomy(
 VEIS = Taxonomy("veis", 1, tuple(_cityscapes_train_rows()), others_ignored=True)
 """VEIS; raw ids are Cityscapes train ids, and values above 18 mean "no label"."""
 
+OBJECTS = Taxonomy("objects", 1, (LabelClass(0, "background", 0, (0, 0, 0)),))
+"""Stands for a class table where labels hold ids of objects, as in stores of video object segmentation."""
+
+OBJECT_IDS = Taxonomy(
+    "object_ids",
+    1,
+    tuple(LabelClass(k, f"object {k}" if k else "background", k, distinct_color(k - 1)) for k in range(_UNKNOWN - 1)),
+)
+"""Numbered objects of a video, which have no class: 0 = background. The table of stored labels of object ids."""
+
 TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CITYSCAPES, CAMVID, IDD26, IDD19, VEIS)}
 """Class tables by name."""

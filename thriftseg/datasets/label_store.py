@@ -29,6 +29,7 @@ from thriftseg.datasets.label_rows import POINTS, ActionRow, LabelRow, action_id
 from thriftseg.datasets.manifest import Manifest, canonical
 from thriftseg.datasets.object_log import ObjectLog
 from thriftseg.datasets.review_log import ReviewLog, Reviews
+from thriftseg.datasets.vos import PALETTE
 from thriftseg.errors import LabelStoreError
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, LabelKind
@@ -50,7 +51,7 @@ class LabelStore:
     Args:
         root: Folder of all sources; made at the first write.
         source: Name of the source, such as "flow"; "manual" means the data set's own labels and is refused.
-        taxonomy: Class table of the labels; rows of any other are refused.
+        taxonomy: Class table of the labels, `OBJECTS` for ids of objects; rows of any other are refused.
         writer: Name of this process when several write at the same time, else `None`.
 
     Attributes:
@@ -161,6 +162,8 @@ class LabelStore:
     ) -> LabelRow:
         """Store a label map: first its PNG, then its row.
 
+        Ids of objects have the colours of DAVIS in the PNG, train ids those of the class table.
+
         Args:
             video: Identifier of the clip.
             number: Native frame number.
@@ -178,7 +181,7 @@ class LabelStore:
         path = self.path_of(video, number)
         self._refuse_locked([(video, number)])
         self._check_label(label, space, path)
-        content = encode_label_png(label, self.taxonomy.flat_palette())
+        content = encode_label_png(label, PALETTE if space == "object_id" else self.taxonomy.flat_palette())
         write_bytes(path, content)
         row = LabelRow(
             video=video,
