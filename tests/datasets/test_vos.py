@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from jsonargparse import ArgumentParser
 from PIL import Image
 
 from tests.datasets import vos_trees as trees
@@ -211,6 +212,7 @@ class TestYouTubeVOS:
             VideoObject(1, 0, "dog", (0, 5, 10, 15)),
             VideoObject(4, 15, "penguin", (15, 20, 25)),
         )
+        assert dataset.introductions(clip) == {0: (1,), 15: (4,)}
         assert clip.scored == (0, 5, 10, 15, 20, 25)
         assert clip.frame_step == 5
         assert clip.offset_of(0, 25) == 5
@@ -412,6 +414,15 @@ class TestCOCO:
         path.write_text(json.dumps(content))
         with pytest.raises(DatasetError, match=r"annotations\[0\]"):
             COCO(tmp_path).clips("train")
+
+
+def test_readers_come_from_configs(tmp_path: Path):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--dataset", type=VOSDataset)
+    settings = {"root": str(trees.write_davis(tmp_path)), "task": "unsupervised"}
+    wanted = {"dataset": {"class_path": "thriftseg.datasets.DAVIS", "init_args": settings}}
+    built = parser.instantiate_classes(parser.parse_object(wanted)).dataset
+    assert (built.task, len(built.clips("train"))) == ("unsupervised", 2)
 
 
 def test_names_on_the_command_line():

@@ -146,6 +146,18 @@ class VOSDataset(ClipReader[VOSClip]):
             self._objects[clip.video] = tuple(VideoObject(*entry) for entry in sorted(first.items()))
         return self._objects[clip.video]
 
+    def introductions(self, clip: VOSClip) -> dict[int, tuple[int, ...]]:
+        """Which objects each frame introduces, in playing order.
+
+        A mask that introduces an object may show others as well; only the ids given here are new.
+
+        Raises:
+            DatasetError: As for `objects`.
+        """
+        objects = self.objects(clip)
+        frames = sorted({item.first for item in objects})
+        return {number: tuple(item.id for item in objects if item.first == number) for number in frames}
+
     def _introducing(self, clip: VOSClip) -> Iterable[int]:
         """Frames whose masks may introduce objects."""
         return clip.annotated
