@@ -15,7 +15,7 @@ from thriftseg.datasets import CamVid
 from thriftseg.errors import ConfigError
 from thriftseg.labels import label_clicks
 from thriftseg.lightning_modules import PolyLR, SemanticSegmentation
-from thriftseg.lightning_modules.semantic import pooled_means
+from thriftseg.lightning_modules.base import pooled_means
 from thriftseg.losses import CrossEntropy, LossTerms
 from thriftseg.metrics import ConfusionScores, TemporalConsistency
 from thriftseg.zoo import PSPNet

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from thriftseg import __version__
-from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules.checkpoints import METADATA_KEY, Unrecordable, to_record
+from thriftseg.errors import ConfigError
+from thriftseg.lightning_modules.base import TrainingModule, pooled_means
+from thriftseg.lightning_modules.checkpoints import METADATA_KEY, to_record
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms
 from thriftseg.metrics import BoundaryIoU, ConfusionScores, TemporalConsistency
 from thriftseg.types import IGNORE_INDEX, LabelKind, SemanticBatch, StreamBatch
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
-from thriftseg.zoo.weights import check_weights
-
-INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
-"""Tells the trainer's loader to build the objects that hyper-parameters name."""
 
 
-@runtime_checkable
-class CountedLoss(Protocol):
-    """A loss that can return its sum and its count, so that processes pool their pixels exactly."""
-
-    def terms(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> LossTerms:
-        """Numerator and denominator, both scalar."""
-
-
-class SemanticSegmentation(LightningModule):
+class SemanticSegmentation(TrainingModule):
     """Trains a network on labelled frames and scores it on streamed videos.
 
     Frames arrive as RGB in [0, 1] and are normalised as the network wants it. In training, the sum of the loss is
@@ -72,9 +57,6 @@ class SemanticSegmentation(LightningModule):
         ConfigError: Class names do not fit the number of classes, or a setting is out of range.
     """
 
-    unrecorded: ClassVar[tuple[str, ...]] = ()
-    """Arguments that only training needs; checkpoints hold `None` in their place."""
-
     def __init__(
         self,
         network: SemanticNetwork,
@@ -89,7 +71,7 @@ class SemanticSegmentation(LightningModule):
         inference: WholeImage | SlidingWindow | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, lr_scheduler, lr_interval)
         self._check(network, class_names, auxiliary_weight)
         self._save_plain_hyperparameters()
         self.network = network
@@ -97,7 +79,6 @@ class SemanticSegmentation(LightningModule):
         self.inference = inference if inference is not None else WholeImage()
         self.class_names = list(class_names) if class_names else [str(i) for i in range(network.num_classes)]
         self.auxiliary_weight = auxiliary_weight
-        self._optimizer, self._lr_scheduler, self._lr_interval = optimizer, lr_scheduler, lr_interval
         self._compile = compile
         self.confusion = ConfusionScores(network.num_classes)
         self.boundary = BoundaryIoU(
@@ -105,7 +86,6 @@ class SemanticSegmentation(LightningModule):
         )
         self.consistency = TemporalConsistency(network.num_classes)
         self._previous: Tensor | None = None
-        self._cost: dict[str, float] = {}
 
     def forward(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment frames by the inference protocol.
@@ -128,19 +108,6 @@ class SemanticSegmentation(LightningModule):
                 setattr(self.network, name, torch.compile(getattr(self.network, name)))
             self._compile = False
 
-    def configure_optimizers(self) -> Any:
-        """Build the optimiser and its schedule; a poly schedule learns the length of the run."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self._optimizer(parameters) if self._optimizer else torch.optim.AdamW(parameters, lr=1e-3)
-        if self._lr_scheduler is None:
-            return optimizer
-        scheduler = self._lr_scheduler(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
-        if isinstance(scheduler, PolyLR) and scheduler.total_steps is None:
-            scheduler.total_steps = self._run_length()
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._lr_interval}}
-
     def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
         """Loss of a batch; logs it as `train/loss`, and its parts when there is an auxiliary one."""
         frames = self.network.preprocessing(batch["frames"])
@@ -153,9 +120,7 @@ class SemanticSegmentation(LightningModule):
 
     def on_fit_start(self) -> None:
         """Ask the datamodule what the training labels cost, and whether the loss suits a mixture with clicks."""
-        cost = getattr(self._datamodule(), "annotation_cost", None)
-        if cost is not None:
-            self._cost = {"hours": float(cost.hours), "clicks": float(cost.clicks)}
+        super().on_fit_start()
         kinds: frozenset[LabelKind] = getattr(self._datamodule(), "label_kinds", frozenset())
         if len(kinds) > 1 and LabelKind.CLICKS in kinds and getattr(self.loss, "reduction", None) == "pixel":
             rank_zero_warn(
@@ -193,24 +158,12 @@ class SemanticSegmentation(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a user of the network needs: names, colours, working size, inference, cost of the labels."""
-        checkpoint[METADATA_KEY] = {
-            "version": __version__,
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[METADATA_KEY] |= {
             "class_names": self.class_names,
             **self._data_settings(),
-            "cost": self._cost,
             "inference": to_record(self.inference),
         }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of another network in one line, and remember what their labels cost.
-
-        Raises:
-            CheckpointError: A name is missing or too many, or a shape differs.
-        """
-        if "state_dict" not in checkpoint:
-            raise CheckpointError("not a training checkpoint", expected="a dict with state_dict")
-        check_weights(self, checkpoint["state_dict"], path=None)
-        self._cost = dict(checkpoint.get(METADATA_KEY, {}).get("cost", {}))
 
     def _training_methods(self) -> list[str]:
         """Methods of the network that training calls in place of `forward`."""
@@ -221,11 +174,8 @@ class SemanticSegmentation(LightningModule):
         return pooled_means([self._label_terms(logits, batch)])[0]
 
     def _label_terms(self, logits: Tensor, batch: SemanticBatch) -> LossTerms:
-        """Sum and count of the loss; a loss without terms counts once per process."""
-        if isinstance(self.loss, CountedLoss):
-            return self.loss.terms(logits, batch["label"], batch["weight"])
-        loss = self.loss(logits, batch["label"], batch["weight"])
-        return LossTerms(loss, torch.ones_like(loss.detach()))
+        """Sum and count of the loss on the labels of a batch."""
+        return self._pixel_terms(logits, batch["label"], batch["weight"])
 
     def _phase(self, batch_idx: int) -> dict[str, int]:
         """Argument that makes a network with several phases take the next of them in each batch."""
@@ -300,10 +250,7 @@ class SemanticSegmentation(LightningModule):
         self.log_dict(
             {key: torch.as_tensor(value, dtype=torch.float32) for key, value in values.items()}, sync_dist=True
         )
-        self.log_dict({f"cost/{name}": value for name, value in self._cost.items()}, sync_dist=True)
-
-    def _datamodule(self) -> Any:
-        return getattr(self._trainer, "datamodule", None)
+        self._log_cost()
 
     def _data_settings(self) -> dict[str, Any]:
         """Class table and working size of the data in plain values; `None` where the datamodule has none."""
@@ -315,26 +262,6 @@ class SemanticSegmentation(LightningModule):
             "eval_size": list(size) if size is not None else None,
         }
 
-    def _run_length(self) -> int:
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf") or steps < 1:
-            raise ConfigError("the schedule needs the length of the run", fix="set max_epochs or max_steps")
-        return int(steps)
-
-    def _save_plain_hyperparameters(self) -> None:
-        """Save the constructor's arguments with every live object replaced by its record."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`")
-            self.save_hyperparameters()
-        for name, value in list(self.hparams.items()):
-            try:
-                self.hparams[name] = None if name in self.unrecorded else to_record(value)
-            except Unrecordable as error:
-                del self.hparams[name]
-                rank_zero_warn(f"checkpoints will not record {name!r}: {error}")
-        self.hparams.setdefault("_instantiator", INSTANTIATOR)
-        self._hparams_initial = copy.deepcopy(self.hparams)
-
     @staticmethod
     def _check(network: SemanticNetwork, class_names: list[str] | None, auxiliary_weight: float) -> None:
         if class_names and len(class_names) != network.num_classes:
@@ -343,28 +270,3 @@ class SemanticSegmentation(LightningModule):
             )
         if auxiliary_weight < 0:
             raise ConfigError("auxiliary_weight is out of range", expected="0 or more", found=auxiliary_weight)
-
-
-def pooled_means(terms: Sequence[LossTerms]) -> list[tuple[Tensor, Tensor]]:
-    r"""Means over the batches of all processes, for gradients that are averaged over processes.
-
-    With W processes, process r returns \( s_r W / \sum_q n_q \): the average of the gradients over processes is
-    then the gradient of \( \sum_r s_r / \sum_q n_q \). Without any count the result is 0 with zero gradients.
-
-    Args:
-        terms: Sums and counts of this process; every process passes as many, in the same order.
-
-    Returns:
-        Of each, the loss to differentiate in this process, and the detached mean over all processes.
-    """
-    pooled = torch.stack([torch.stack([term.sum.detach(), term.count.to(term.sum)]) for term in terms])
-    processes = 1
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        processes = torch.distributed.get_world_size()
-        if processes > 1:
-            torch.distributed.all_reduce(pooled)
-    counts = pooled[:, 1].clamp(min=1)
-    return [
-        (term.sum * (processes / count), mean)
-        for term, count, mean in zip(terms, counts, pooled[:, 0] / counts, strict=True)
-    ]

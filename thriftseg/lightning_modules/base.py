@@ -1,0 +1,161 @@
+"""What the training recipes share: optimiser and schedule, plain checkpoints, losses pooled over processes."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from thriftseg import __version__
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.lightning_modules.checkpoints import METADATA_KEY, Unrecordable, to_record
+from thriftseg.lightning_modules.schedules import PolyLR
+from thriftseg.losses import LossTerms
+from thriftseg.zoo.weights import check_weights
+
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+"""Tells the trainer's loader to build the objects that hyper-parameters name."""
+
+
+@runtime_checkable
+class CountedLoss(Protocol):
+    """A loss that can return its sum and its count, so that processes pool their pixels exactly."""
+
+    def terms(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> LossTerms:
+        """Numerator and denominator, both scalar."""
+
+
+class TrainingModule(LightningModule):
+    """A network, a loss, and how they are trained and stored.
+
+    Checkpoints name the network, the loss and the other objects in plain values, whether the module was built by
+    the command line or in Python, and reload by path alone with `weights_only=True`. A subclass has the arguments
+    `network` and `loss`, keeps them as attributes and calls `_save_plain_hyperparameters` in its constructor.
+
+    Args:
+        optimizer: Function from parameters to an optimiser; that of `default_optimizer` if absent.
+        lr_scheduler: Function from the optimiser to a schedule; `None` keeps the learning rate.
+        lr_interval: Whether the schedule advances per step or per epoch; a plateau schedule always per epoch.
+    """
+
+    unrecorded: ClassVar[tuple[str, ...]] = ()
+    """Arguments that only training needs; checkpoints hold `None` in their place."""
+
+    monitor: ClassVar[str] = "val/miou"
+    """Score by which the best checkpoint is chosen; larger is better."""
+
+    loss: nn.Module
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Literal["step", "epoch"] = "step",
+    ) -> None:
+        super().__init__()
+        self._optimizer, self._lr_scheduler, self._lr_interval = optimizer, lr_scheduler, lr_interval
+        self._cost: dict[str, float] = {}
+
+    def default_optimizer(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """AdamW with learning rate 1e-3."""
+        return torch.optim.AdamW(parameters, lr=1e-3)
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and its schedule; a poly schedule learns the length of the run."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = (self._optimizer or self.default_optimizer)(parameters)
+        if self._lr_scheduler is None:
+            return optimizer
+        scheduler = self._lr_scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+        if isinstance(scheduler, PolyLR) and scheduler.total_steps is None:
+            scheduler.total_steps = self._run_length()
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._lr_interval}}
+
+    def on_fit_start(self) -> None:
+        """Ask the datamodule what the training labels cost."""
+        cost = getattr(self._datamodule(), "annotation_cost", None)
+        if cost is not None:
+            self._cost = {"hours": float(cost.hours), "clicks": float(cost.clicks)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the version and the cost of the labels."""
+        checkpoint[METADATA_KEY] = {"version": __version__, "cost": self._cost}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of another network in one line, and remember what their labels cost.
+
+        Raises:
+            CheckpointError: A name is missing or too many, or a shape differs.
+        """
+        if "state_dict" not in checkpoint:
+            raise CheckpointError("not a training checkpoint", expected="a dict with state_dict")
+        check_weights(self, checkpoint["state_dict"], path=None)
+        self._cost = dict(checkpoint.get(METADATA_KEY, {}).get("cost", {}))
+
+    def _pixel_terms(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossTerms:
+        """Sum and count of the loss; a loss without terms counts once per process."""
+        if isinstance(self.loss, CountedLoss):
+            return self.loss.terms(logits, target, weight)
+        loss = self.loss(logits, target, weight)
+        return LossTerms(loss, torch.ones_like(loss.detach()))
+
+    def _log_cost(self) -> None:
+        """Log what the labels cost beside the scores; equal in all processes."""
+        self.log_dict({f"cost/{name}": value for name, value in self._cost.items()}, sync_dist=True)
+
+    def _datamodule(self) -> Any:
+        return getattr(self._trainer, "datamodule", None)
+
+    def _run_length(self) -> int:
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf") or steps < 1:
+            raise ConfigError("the schedule needs the length of the run", fix="set max_epochs or max_steps")
+        return int(steps)
+
+    def _save_plain_hyperparameters(self) -> None:
+        """Save the constructor's arguments with every live object replaced by its record."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`")
+            self.save_hyperparameters()
+        for name, value in list(self.hparams.items()):
+            try:
+                self.hparams[name] = None if name in self.unrecorded else to_record(value)
+            except Unrecordable as error:
+                del self.hparams[name]
+                rank_zero_warn(f"checkpoints will not record {name!r}: {error}")
+        self.hparams.setdefault("_instantiator", INSTANTIATOR)
+        self._hparams_initial = copy.deepcopy(self.hparams)
+
+
+def pooled_means(terms: Sequence[LossTerms]) -> list[tuple[Tensor, Tensor]]:
+    r"""Means over the batches of all processes, for gradients that are averaged over processes.
+
+    With W processes, process r returns \( s_r W / \sum_q n_q \): the average of the gradients over processes is
+    then the gradient of \( \sum_r s_r / \sum_q n_q \). Without any count the result is 0 with zero gradients.
+
+    Args:
+        terms: Sums and counts of this process; every process passes as many, in the same order.
+
+    Returns:
+        Of each, the loss to differentiate in this process, and the detached mean over all processes.
+    """
+    pooled = torch.stack([torch.stack([term.sum.detach(), term.count.to(term.sum)]) for term in terms])
+    processes = 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        processes = torch.distributed.get_world_size()
+        if processes > 1:
+            torch.distributed.all_reduce(pooled)
+    counts = pooled[:, 1].clamp(min=1)
+    return [
+        (term.sum * (processes / count), mean)
+        for term, count, mean in zip(terms, counts, pooled[:, 0] / counts, strict=True)
+    ]
