@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.measure import Item, Outcome
 from thriftseg.datamodules import SemanticDataModule
-from thriftseg.datamodules.semantic import _start_worker
+from thriftseg.datamodules.base import start_worker
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import write_label_png
 from thriftseg.taxonomies import CITYSCAPES, LabelClass, Taxonomy
@@ -108,7 +108,7 @@ def block_rates(dataset: VideoDataset, crop: int) -> list[tuple[float, float]]:
     module.setup("fit")
     loading = module.train_dataloader()
     decoding = DataLoader(
-        Decoding(dataset), BATCH, num_workers=WORKERS, persistent_workers=True, worker_init_fn=_start_worker
+        Decoding(dataset), BATCH, num_workers=WORKERS, persistent_workers=True, worker_init_fn=start_worker
     )
     pairs = []
     for block in range(BLOCKS + 1):

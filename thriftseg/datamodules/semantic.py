@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
-from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader
 
 from thriftseg.costs import AnnotationCost
+from thriftseg.datamodules.base import VideoDataModule, check_choice, check_counts, shown_mask
 from thriftseg.datamodules.evaluation import StreamFrames, build_stream, shard_stream
 from thriftseg.datamodules.mixture import Mixture
 from thriftseg.datamodules.mixture_list import MixtureList
 from thriftseg.datamodules.neighbours import NeighbourPolicy
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.reading import ClipReader
-from thriftseg.datamodules.sampling import EpochSampler, OrderedSampler, seeded_generator
+from thriftseg.datamodules.sampling import EpochSampler, OrderedSampler
 from thriftseg.datamodules.training import TrainingFrames
 from thriftseg.datamodules.transforms import RandomScaleCrop
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import keep_freed_memory, probe_size
+from thriftseg.datasets.images import probe_size
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import LabelKind
 
 
-class SemanticDataModule(LightningDataModule):
+class SemanticDataModule(VideoDataModule):
     """Training batches from a mixture of label sources, evaluation streams in playing order.
 
     Training yields `types.SemanticBatch`, validation and test yield `types.StreamBatch`. Loaders yield uint8;
@@ -102,13 +99,10 @@ class SemanticDataModule(LightningDataModule):
         val_split: str = "val",
         test_split: str = "test",
     ) -> None:
-        super().__init__()
-        if seed is None:
-            seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning's seed_everything leaves it
-        _check_counts(batch_size=(batch_size, 1), eval_batch_size=(eval_batch_size, 1))
-        _check_counts(past_frames=(past_frames or 0, 0), num_workers=(num_workers, 0), seed=(seed, 0))
-        _check_choice("cache", cache, ("none", "ram"))
-        _check_choice("tc", tc, ("labelled", "all", "off"))
+        super().__init__(batch_size, num_workers, seed)
+        check_counts(eval_batch_size=(eval_batch_size, 1), past_frames=(past_frames or 0, 0))
+        check_choice("cache", cache, ("none", "ram"))
+        check_choice("tc", tc, ("labelled", "all", "off"))
         self.dataset = dataset
         self.mixture = mixture if mixture is not None else Mixture()
         self.transform = RandomScaleCrop(tuple(crop), tuple(scale), flip, tuple(resize) if resize else None)  # type: ignore[arg-type]
@@ -116,11 +110,11 @@ class SemanticDataModule(LightningDataModule):
         self.photometric = PhotometricConfig() if photometric is True else photometric or None
         self.neighbours, self.neighbour_flow = neighbours, neighbour_flow
         self.source_ratios = source_ratios
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.eval_batch_size = eval_batch_size
         self.eval_size = tuple(eval_size) if eval_size else self.transform.resize
         self.tc = tc
         self.flow = FlowStore(flow_cache, flow or DIS())
-        self.num_workers, self.cache, self.seed = num_workers, cache, seed
+        self.cache = cache
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
         self.mixture_list: MixtureList | None = None
         self._reader = ClipReader(dataset)
@@ -164,7 +158,7 @@ class SemanticDataModule(LightningDataModule):
             ConfigError: The crop is larger than the padded image, or a neighbour does not exist.
         """
         if stage != "predict":
-            self._announce_root()
+            self._announce(self.dataset.describe_root())
         if stage in ("fit", None):
             self._setup_training()
         if stage in ("fit", "validate", None):
@@ -221,7 +215,7 @@ class SemanticDataModule(LightningDataModule):
         for key in images:
             batch[key] = batch[key].float().div_(255)
         if "shown" in batch:
-            batch["valid"] = _shown_mask(batch.pop("shown"), batch["label"].shape[1:])
+            batch["valid"] = shown_mask(batch.pop("shown"), batch["label"].shape[1:])
             batch |= {f"{key}_raw": batch[key] for key in images}
         if factors is not None and self.photometric is not None:
             changed = self.photometric.apply(torch.cat([batch[key] for key in images], dim=1), factors)
@@ -298,97 +292,8 @@ class SemanticDataModule(LightningDataModule):
         stream = self._streams[name]
         return self._loader(stream, OrderedSampler(len(stream)), self.eval_batch_size)
 
-    def _loader(self, frames: Any, sampler: Any, batch_size: int) -> DataLoader[dict[str, Any]]:
-        return DataLoader(
-            frames,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            pin_memory=self._on_cuda(),
-            worker_init_fn=_start_worker,
-            persistent_workers=self.num_workers > 0,
-            generator=seeded_generator(self.seed),
-        )
-
     def _past_frames(self) -> int:
         if self.past_frames is not None:
             return self.past_frames
         network = getattr(self.trainer.lightning_module, "network", None) if self.trainer else None
         return int(getattr(network, "past_frames", 0))
-
-    def _place(self) -> tuple[int, int]:
-        """Rank of this process and number of processes."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _on_cuda(self) -> bool:
-        return self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
-
-    def _resume(self, sampler: EpochSampler) -> None:
-        """Bring a new sampler to where an interrupted run stopped; the Trainer sets the epoch only after this."""
-        if self.trainer is None:
-            return
-        loop = self.trainer.fit_loop
-        progress: Any = loop.epoch_progress.current
-        epoch, begun = progress.processed, progress.ready
-        done = loop.epoch_loop.batch_progress.current.ready if begun > epoch else 0
-        limit, batches = self.trainer.limit_train_batches, len(sampler) // self.batch_size
-        if done >= (min(limit, batches) if isinstance(limit, int) else int(batches * (limit or 1.0))):
-            epoch, done = begun, 0
-        sampler.resume(epoch, done)
-
-    @rank_zero_only
-    def _announce_root(self) -> None:
-        print(self.dataset.describe_root())
-
-    @rank_zero_only
-    def _announce(self, drawn: MixtureList) -> None:
-        print(drawn)
-
-
-def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack items into a batch: tensors of images, arrays of numbers, lists of text.
-
-    Every tensor that leaves a worker costs a shared memory file, so numbers travel as arrays inside the message.
-
-    Raises:
-        ConfigError: The items differ in size.
-    """
-    sizes = {tuple(item["frames"].shape[-2:]) for item in items}
-    if len(sizes) > 1:
-        raise ConfigError(
-            "frames of one evaluation batch differ in size",
-            found=", ".join(f"{height}x{width}" for height, width in sorted(sizes)),
-            fix="set eval_size, or eval_batch_size to 1",
-        )
-    columns = {key: [item[key] for item in items] for key in items[0]}
-    return {key: _stack(values) for key, values in columns.items()}
-
-
-def _stack(values: list[Any]) -> Any:
-    if isinstance(values[0], Tensor):
-        return default_collate(values)
-    return values if isinstance(values[0], str) else np.array(values)
-
-
-def _shown_mask(shown: Tensor, crop: torch.Size) -> Tensor:
-    """True inside the upper left (height, width) = `shown` (B, 2) of each crop, (B, H, W)."""
-    rows, columns = (torch.arange(size, device=shown.device) for size in crop)
-    return (rows < shown[:, :1])[:, :, None] & (columns < shown[:, 1:])[:, None, :]
-
-
-def _start_worker(worker_id: int) -> None:
-    # One worker is one core: threads of OpenCV inside workers would fight over them.
-    cv2.setNumThreads(0)
-    keep_freed_memory()
-
-
-def _check_counts(**limits: tuple[int, int]) -> None:
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise ConfigError(f"{name} must be at least {least}", found=value)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"no such choice of {name}", expected=", ".join(choices), found=repr(value))

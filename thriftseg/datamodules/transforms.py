@@ -163,14 +163,24 @@ class RandomScaleCrop:
         self.check(height, width)
         base = self.resize or (height, width)
         scale = rng.uniform(*self.scale)
-        top, rows, shown_rows = _window(rng, height, base[0] * scale, self.crop[0])
-        left, columns, shown_columns = _window(rng, width, base[1] * scale, self.crop[1])
+        top, rows, shown_rows = draw_window(rng, height, base[0] * scale, self.crop[0])
+        left, columns, shown_columns = draw_window(rng, width, base[1] * scale, self.crop[1])
         flip = self.flip and bool(rng.random() < 0.5)
         return Geometry(top, left, rows, columns, (shown_rows, shown_columns), self.crop, flip)
 
 
-def _window(rng: np.random.Generator, size: int, scaled: float, crop: int) -> tuple[int, int, int]:
-    """First source pixel, number of source pixels and number of shown pixels along one axis."""
+def draw_window(rng: np.random.Generator, size: int, scaled: float, crop: int) -> tuple[int, int, int]:
+    """Draw a window along one axis.
+
+    Args:
+        rng: Source of randomness.
+        size: Source pixels.
+        scaled: Their number after scaling.
+        crop: Pixels of the crop.
+
+    Returns:
+        First source pixel, number of source pixels, number of shown pixels.
+    """
     shown = min(max(round(scaled), 1), crop)
     extent = min(max(round(shown * size / scaled), 1), size)
     return int(rng.integers(0, size - extent + 1)), extent, shown

@@ -1,0 +1,130 @@
+"""What the data modules share: loaders, resuming, the place among processes, batches."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from thriftseg.datamodules.sampling import EpochSampler, seeded_generator
+from thriftseg.datasets.images import keep_freed_memory
+from thriftseg.errors import ConfigError
+
+
+class VideoDataModule(LightningDataModule):
+    """Loaders whose order and randomness come from samplers alone.
+
+    Args:
+        batch_size: Training samples per batch and process.
+        num_workers: Worker processes per loader; 0 loads in the main process.
+        seed: Non-negative seed; by default that of `seed_everything`, else 0.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    def __init__(self, batch_size: int, num_workers: int, seed: int | None) -> None:
+        super().__init__()
+        if seed is None:
+            seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning's seed_everything leaves it
+        check_counts(batch_size=(batch_size, 1), num_workers=(num_workers, 0), seed=(seed, 0))
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+
+    def _loader(self, frames: Any, sampler: Any, batch_size: int) -> DataLoader[dict[str, Any]]:
+        return DataLoader(
+            frames,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=self._on_cuda(),
+            worker_init_fn=start_worker,
+            persistent_workers=self.num_workers > 0,
+            generator=seeded_generator(self.seed),
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process and number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _on_cuda(self) -> bool:
+        return self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
+
+    def _resume(self, sampler: EpochSampler) -> None:
+        """Bring a new sampler to where an interrupted run stopped; the Trainer sets the epoch only after this."""
+        if self.trainer is None:
+            return
+        loop = self.trainer.fit_loop
+        progress: Any = loop.epoch_progress.current
+        epoch, begun = progress.processed, progress.ready
+        done = loop.epoch_loop.batch_progress.current.ready if begun > epoch else 0
+        if done >= self._batches_per_epoch(sampler):
+            epoch, done = begun, 0
+        sampler.resume(epoch, done)
+
+    def _batches_per_epoch(self, sampler: EpochSampler) -> int:
+        """Training batches of each process in an epoch, as far as the Trainer wants them."""
+        batches = len(sampler) // self.batch_size
+        limit = self.trainer.limit_train_batches if self.trainer else None
+        return min(limit, batches) if isinstance(limit, int) else int(batches * (limit or 1.0))
+
+    @rank_zero_only
+    def _announce(self, text: object) -> None:
+        print(text)
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack items into a batch: tensors of images, arrays of numbers, lists of text or lists.
+
+    Every tensor that leaves a worker costs a shared memory file, so numbers travel as arrays inside the message.
+
+    Raises:
+        ConfigError: The items differ in size.
+    """
+    sizes = {tuple(item["frames"].shape[-2:]) for item in items}
+    if len(sizes) > 1:
+        raise ConfigError(
+            "frames of one evaluation batch differ in size",
+            found=", ".join(f"{height}x{width}" for height, width in sorted(sizes)),
+            fix="set eval_size, or eval_batch_size to 1",
+        )
+    columns = {key: [item[key] for item in items] for key in items[0]}
+    return {key: _stack(values) for key, values in columns.items()}
+
+
+def _stack(values: list[Any]) -> Any:
+    if isinstance(values[0], Tensor):
+        return default_collate(values)
+    return values if isinstance(values[0], str | list) else np.array(values)
+
+
+def shown_mask(shown: Tensor, crop: torch.Size) -> Tensor:
+    """True inside the upper left (height, width) = `shown` (B, 2) of each crop, (B, H, W)."""
+    rows, columns = (torch.arange(size, device=shown.device) for size in crop)
+    return (rows < shown[:, :1])[:, :, None] & (columns < shown[:, 1:])[:, None, :]
+
+
+def start_worker(worker_id: int) -> None:
+    """Keep a worker to one core: threads of OpenCV inside workers would fight over them."""
+    cv2.setNumThreads(0)
+    keep_freed_memory()
+
+
+def check_counts(**limits: tuple[int, int]) -> None:
+    """Raise a `ConfigError` where a setting, given as (value, least), is below its least value."""
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise ConfigError(f"{name} must be at least {least}", found=value)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise a `ConfigError` where a setting is none of its choices."""
+    if value not in choices:
+        raise ConfigError(f"no such choice of {name}", expected=", ".join(choices), found=repr(value))
