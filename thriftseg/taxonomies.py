@@ -453,9 +453,6 @@ IDD19 = Taxonomy(
 VEIS = Taxonomy("veis", 1, tuple(_cityscapes_train_rows()), others_ignored=True)
 """VEIS; raw ids are Cityscapes train ids, and values above 18 mean "no label"."""
 
-OBJECTS = Taxonomy("objects", 1, (LabelClass(0, "background", 0, (0, 0, 0)),))
-"""Stands for a class table where labels hold ids of objects, as in stores of video object segmentation."""
-
 OBJECT_IDS = Taxonomy(
     "object_ids",
     1,

@@ -51,7 +51,7 @@ class LabelStore:
     Args:
         root: Folder of all sources; made at the first write.
         source: Name of the source, such as "flow"; "manual" means the data set's own labels and is refused.
-        taxonomy: Class table of the labels, `OBJECTS` for ids of objects; rows of any other are refused.
+        taxonomy: Class table of the labels, `OBJECT_IDS` for ids of objects; rows of any other are refused.
         writer: Name of this process when several write at the same time, else `None`.
 
     Attributes:

@@ -24,10 +24,17 @@ from thriftseg.labels.review import DecisionSummary, ReviewList, apply_decisions
 from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from thriftseg.labels.box2seg import Box2SegSegmenter, FineTuning
+    from thriftseg.labels.box_segmenters import BoxSegmenter, PromptedSegmenter
+    from thriftseg.labels.box_settings import MaskFilter
+    from thriftseg.labels.boxes import BoxSummary, LabelQuality, UnfinishedBoxesError, label_boxes
     from thriftseg.labels.fill import FillSummary, label_fill
 
 __all__ = [
     "Agreement",
+    "Box2SegSegmenter",
+    "BoxSegmenter",
+    "BoxSummary",
     "Candidates",
     "ClickSummary",
     "CoarsePolygon",
@@ -36,15 +43,19 @@ __all__ = [
     "DecisionSummary",
     "ExportSummary",
     "FillSummary",
+    "FineTuning",
     "FlowPropagator",
     "ImportSummary",
     "InspectedLabel",
     "Inspection",
     "LabelJob",
+    "LabelQuality",
+    "MaskFilter",
     "NearestPropagator",
     "ObjectMap",
     "ObjectUnit",
     "Prompt",
+    "PromptedSegmenter",
     "Prompter",
     "Propagated",
     "PropagationPlan",
@@ -57,6 +68,7 @@ __all__ = [
     "RepropagationSummary",
     "ReviewList",
     "TrackedObject",
+    "UnfinishedBoxesError",
     "UnfinishedError",
     "apply_decisions",
     "create_prompter",
@@ -67,6 +79,7 @@ __all__ = [
     "import_clicks",
     "import_labels",
     "inspect_labels",
+    "label_boxes",
     "label_clicks",
     "label_coarse",
     "label_fill",
@@ -81,6 +94,18 @@ __all__ = [
     "write_point_maps",
 ]
 
-_HOMES = {"FillSummary": "fill", "label_fill": "fill"}  # fill imports torch
+_HOMES = {  # these import torch
+    "Box2SegSegmenter": "box2seg",
+    "BoxSegmenter": "box_segmenters",
+    "BoxSummary": "boxes",
+    "FillSummary": "fill",
+    "FineTuning": "box2seg",
+    "LabelQuality": "boxes",
+    "MaskFilter": "box_settings",
+    "PromptedSegmenter": "box_segmenters",
+    "UnfinishedBoxesError": "boxes",
+    "label_boxes": "boxes",
+    "label_fill": "fill",
+}
 
 __getattr__ = lazy_names(__name__, _HOMES)

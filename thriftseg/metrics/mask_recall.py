@@ -98,6 +98,15 @@ class MaskRecall(Metric):
         found = [present_ious(*frames, objects) for frames in zip(pred_ids, target_ids, strict=True)]
         ids = np.concatenate([np.zeros(0, np.int64), *(frame_ids for frame_ids, _ in found)])
         iou = np.concatenate([np.zeros(0), *(frame_iou for _, frame_iou in found)])
+        self.add(ids, iou)
+
+    def add(self, ids: Int64Array, iou: Float64Array) -> None:
+        """Count masks of one sequence whose IoU is known, as from `present_ious`.
+
+        Args:
+            ids: The object of each mask, (n,). An id means one object throughout a call.
+            iou: IoU of each mask, (n,).
+        """
         masks = np.column_stack([np.ones_like(iou), iou, iou[:, None] >= np.array(self.thresholds)])
         tracks = np.array([masks[ids == id_].mean(axis=0) for id_ in np.unique(ids)]).reshape(-1, masks.shape[1])
         for state, rows in ((self.of_masks, masks), (self.of_objects, tracks)):

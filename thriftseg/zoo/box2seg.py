@@ -92,6 +92,11 @@ class Box2Seg(Network):
         enlarged = F.interpolate(logits, size=inputs.shape[-2:], mode="bilinear", align_corners=True)
         return enlarged[..., :height, :width]
 
+    def two_class_logits(self, frames: Tensor, boxes: Tensor) -> Tensor:
+        """The same as logits of background, which are zero, and object, for losses on label maps; (B, 2, H, W)."""
+        foreground = self(frames, boxes)
+        return torch.cat([torch.zeros_like(foreground), foreground], dim=1)
+
     def _pad(self, inputs: Tensor) -> Tensor:
         height, width = inputs.shape[-2:]
         bottom, right = -height % self.size_multiple, -width % self.size_multiple
