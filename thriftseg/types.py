@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, Protocol, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -157,4 +157,70 @@ class StreamBatch(TypedDict):
     video: list[str]
     number: Tensor  # (B,) native frame numbers
     position: Tensor  # (B,) place of the frame among those of its clip, from 0
+    id: list[str]
+
+
+class VOSBatch(TypedDict):
+    """A batch of short clips for training a network that follows objects. Shapes: B clips, T frames.
+
+    Every clip numbers its own objects from 1; clips of a batch may have different counts. `frames` is uint8 RGB when it
+    leaves the workers and float in [0, 1] after the transfer to the device.
+    """
+
+    frames: Tensor  # (B, T, 3, H, W)
+    masks: Tensor  # (B, T, H, W) int64 object numbers, 0 = background, 255 = ignore
+    num_objects: Tensor  # (B,) int64, on the CPU; at least 1
+    object_ids: list[list[int]]  # ids in the files of the objects 1, 2, ... of each clip
+    valid: Tensor  # (B, H, W) bool, False on geometric padding, where the masks are 255
+    weight: Tensor  # (B,) float
+    id: list[str]
+
+
+class VOSFrame(NamedTuple):
+    """A frame of a video in which objects are followed.
+
+    Attributes:
+        name: Name of its files, without ending.
+        image: (3, H, W) uint8 RGB.
+        given: (H, W) int64 ids of the objects that appear on this frame, 255 = ignore; `None` where none appears.
+        ids: The objects that appear.
+        scored: A prediction is asked for.
+        truth: (h, w) ids at the size of the files, where the frame is scored and its mask is known.
+    """
+
+    name: str
+    image: Tensor
+    given: Tensor | None = None
+    ids: tuple[int, ...] = ()
+    scored: bool = False
+    truth: Tensor | None = None
+
+
+class VOSVideo(Protocol):
+    """A whole video whose frames are read when they are asked for; the item of evaluation.
+
+    Attributes:
+        video: Its name; empty for a stand-in without frames, which keeps processes in step.
+        size: Height and width of its files.
+        seen: Whether the category of an object occurs in training, where that is known.
+    """
+
+    video: str
+    size: tuple[int, int]
+    seen: Mapping[int, bool]
+
+    def __iter__(self) -> Iterator[VOSFrame]:
+        """The frames in playing order."""
+
+
+class BoxBatch(TypedDict):
+    """A batch for training a network that turns boxes into masks: the surroundings of one object each.
+
+    `frames` is uint8 RGB when it leaves the workers and float in [0, 1] after the transfer to the device.
+    """
+
+    frames: Tensor  # (B, 3, H, W)
+    boxes: Tensor  # (B, H, W) uint8, 1 in the box
+    target: Tensor  # (B, H, W) int64, 1 on the object, 0 beside it, 255 = ignore
+    weight: Tensor  # (B,) float
     id: list[str]

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules import RunRecord, default_progress_bar, read_checkpoint
+from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar, read_checkpoint
 from thriftseg.resources import config_path
 from thriftseg.zoo import Network, load
 from thriftseg.zoo.weights import check_weights, weights_digest
@@ -38,9 +38,10 @@ KEYWORDS = {"best", "hpc"}
 class TrainingCLI(LightningCLI):
     """Trains and scores what a config names.
 
-    A run writes to `runs/<name>`: checkpoints (the best by `val/miou` and the last) to `checkpoints/`, metrics and
-    the config of each attempt to `version_<n>/`. The number of classes and their names flow from the data set into
-    the network and the module. Settings come from configs and arguments alone, never from a checkpoint.
+    A run writes to `runs/<name>`: checkpoints (the best by the score that the model names, such as `val/miou`, and the
+    last) to `checkpoints/`, metrics and the config of each attempt to `version_<n>/`. The number of classes and their
+    names flow from the data set into the network and the module, where these have any. Settings come from configs and
+    arguments alone, never from a checkpoint.
 
     A student whose config names a teacher without weights is trained after that teacher, see `TeacherCLI`.
 
@@ -181,7 +182,7 @@ class TrainingCLI(LightningCLI):
         if options.logger in (None, True):
             kwargs.setdefault("logger", CSVLogger(folder, name=""))
         if options.enable_checkpointing is not False and not _has(callbacks, ModelCheckpoint):
-            callbacks.extend(default_checkpoints())
+            callbacks.extend(default_checkpoints(getattr(self.model, "monitor", TrainingModule.monitor)))
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run_folder / CHECKPOINTS)
@@ -269,15 +270,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def default_checkpoints() -> list[ModelCheckpoint]:
-    """Keep the best checkpoint by `val/miou`, and the state after the last epoch as `last.ckpt`.
+def default_checkpoints(monitor: str) -> list[ModelCheckpoint]:
+    """Keep the best checkpoint by a score, and the state after the last epoch as `last.ckpt`.
 
     `save_last` would write `last.ckpt` only together with a better checkpoint, so that a resumed run would begin at
     the best epoch and the end of training could be lost.
+
+    Args:
+        monitor: The score; larger is better.
     """
-    best = ModelCheckpoint(
-        filename="epoch{epoch:03d}-miou{val/miou:.4f}", auto_insert_metric_name=False, monitor="val/miou", mode="max"
-    )
+    name = f"epoch{{epoch:03d}}-{monitor.rpartition('/')[2]}{{{monitor}:.4f}}"
+    best = ModelCheckpoint(filename=name, auto_insert_metric_name=False, monitor=monitor, mode="max")
     last = ModelCheckpoint(filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
     return [best, last]
 

@@ -10,32 +10,44 @@ from typing import TYPE_CHECKING
 from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from thriftseg.datamodules.boxes import BoxDataModule
+    from thriftseg.datamodules.curriculum import GapCurriculum
     from thriftseg.datamodules.mixture import Mixture, MixturePart
     from thriftseg.datamodules.mixture_list import MixtureList
     from thriftseg.datamodules.motion import measure_motion
     from thriftseg.datamodules.neighbours import NeighbourPolicy
     from thriftseg.datamodules.photometric import PhotometricConfig
+    from thriftseg.datamodules.pseudo_clips import WarpConfig
     from thriftseg.datamodules.semantic import SemanticDataModule
+    from thriftseg.datamodules.vos import VOSDataModule
 
 __all__ = [
+    "BoxDataModule",
+    "GapCurriculum",
     "Mixture",
     "MixtureList",
     "MixturePart",
     "NeighbourPolicy",
     "PhotometricConfig",
     "SemanticDataModule",
+    "VOSDataModule",
+    "WarpConfig",
     "measure_motion",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     {
+        "BoxDataModule": "boxes",
+        "GapCurriculum": "curriculum",
         "Mixture": "mixture",
         "MixtureList": "mixture_list",
         "MixturePart": "mixture",
         "NeighbourPolicy": "neighbours",
         "PhotometricConfig": "photometric",
         "SemanticDataModule": "semantic",
+        "VOSDataModule": "vos",
+        "WarpConfig": "pseudo_clips",
         "measure_motion": "motion",
     },
 )

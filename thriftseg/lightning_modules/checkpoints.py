@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from thriftseg.errors import CheckpointError
-from thriftseg.zoo import Network, SemanticNetwork, SlidingWindow, WholeImage, rebuild
+from thriftseg.zoo import Network, SemanticNetwork, SlidingWindow, VOSNetwork, WholeImage, rebuild
 from thriftseg.zoo.inference import inference_from_record
 from thriftseg.zoo.weights import check_weights
 
@@ -170,14 +170,9 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
         CheckpointError: The file is damaged, names no network, or its weights belong to another one.
     """
     checkpoint = read_checkpoint(path, map_location)
-    record = checkpoint.get("hyper_parameters", {}).get("network")
-    if not isinstance(record, Mapping) or "class_path" not in record:
-        raise CheckpointError("does not name its network", path=path, expected="hyper_parameters with a network")
-    network = _rebuild(record, path)
-    prefix = "network."
-    weights = {key.removeprefix(prefix): v for key, v in checkpoint["state_dict"].items() if key.startswith(prefix)}
-    check_weights(network, weights, path)
-    network.load_state_dict(weights)
+    network = _network_of(checkpoint, path)
+    if not isinstance(network, SemanticNetwork):
+        raise CheckpointError("does not hold a semantic network", path=path, found=type(network).__name__)
     notes = checkpoint.get(METADATA_KEY, {})
     return LoadedNetwork(
         network=network.to(map_location).eval(),
@@ -190,15 +185,47 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
     )
 
 
-def _rebuild(record: Mapping[str, Any], path: str | Path) -> SemanticNetwork:
+def load_vos_network(path: str | Path, map_location: str | torch.device = "cpu") -> VOSNetwork:
+    """Rebuild a network that follows objects from the file of a checkpoint alone.
+
+    Args:
+        path: Checkpoint of `VideoObjectSegmentation`, trained by the command line or from Python.
+        map_location: Device of the network.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: The file is damaged, names no such network, or its weights belong to another one.
+    """
+    network = _network_of(read_checkpoint(path, map_location), path)
+    if not isinstance(network, VOSNetwork):
+        raise CheckpointError(
+            "does not hold a network for video object segmentation", path=path, found=type(network).__name__
+        )
+    return network.to(map_location).eval()
+
+
+def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
+    """The network of a checkpoint with its weights."""
+    record = checkpoint.get("hyper_parameters", {}).get("network")
+    if not isinstance(record, Mapping) or "class_path" not in record:
+        raise CheckpointError("does not name its network", path=path, expected="hyper_parameters with a network")
+    network = _rebuild(record, path)
+    prefix = "network."
+    weights = {key.removeprefix(prefix): v for key, v in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    check_weights(network, weights, path)
+    network.load_state_dict(weights)
+    return network
+
+
+def _rebuild(record: Mapping[str, Any], path: str | Path) -> Network:
     try:
-        network = rebuild(record)
+        network: Network = rebuild(record)
     except CheckpointError as error:
         raise CheckpointError(
             error.problem, path=path, expected=error.expected, found=error.found, fix=error.fix
         ) from error
-    if not isinstance(network, SemanticNetwork):
-        raise CheckpointError("does not hold a semantic network", path=path, found=record["class_path"])
     return network
 
 

@@ -1,0 +1,269 @@
+"""The data module of networks that turn boxes into masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.datamodules.base import VideoDataModule, check_counts
+from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
+from thriftseg.datasets.box_samples import BoxAugmentation, BoxSample
+from thriftseg.datasets.box_windows import CROP, MARGIN
+from thriftseg.datasets.sharding import shard
+from thriftseg.datasets.vos import VOSClip, VOSDataset
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.types import IGNORE_INDEX
+
+_TRIES = 100
+
+
+class Instance(NamedTuple):
+    """An object in a frame.
+
+    Attributes:
+        clip: The video or image.
+        number: Native frame number.
+        object_id: Id of the object.
+    """
+
+    clip: VOSClip
+    number: int
+    object_id: int
+
+    @property
+    def id(self) -> str:
+        """`video/number/object`."""
+        return f"{self.clip.video}/{self.number:06d}/{self.object_id}"
+
+
+class BoxDataModule(VideoDataModule):
+    """Single objects with their boxes and surroundings, from COCO or the masks of any videos.
+
+    Yields `types.BoxBatch`. Loaders yield uint8; `on_after_batch_transfer`, which the Trainer calls, makes frames
+    float. An object that is too small, or absent from a frame of its video, is replaced by another one in training
+    and not scored in evaluation, where boxes are exact and nothing is varied. What is drawn depends on the seed, the
+    epoch and the place in the epoch alone.
+
+    Args:
+        dataset: Reader of the masks.
+        crop: Height and width that the network sees.
+        margin: Pixels shown on each side of a box.
+        jitter: Shift of the sides of boxes in training, see `BoxAugmentation`.
+        flip: Probability of mirroring in training.
+        gamma: Strength of the gamma changes in training.
+        min_size: Least pixels of an object.
+        batch_size: Objects per batch and process.
+        num_workers: Worker processes per loader; 0 loads in the main process.
+        seed: Non-negative seed; by default that of `seed_everything`, else 0.
+        train_split: Split to train on.
+        val_split: Split to validate on.
+        test_split: Split to test on.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: VOSDataset,
+        *,
+        crop: tuple[int, int] = CROP,
+        margin: int = MARGIN,
+        jitter: float = 0.05,
+        flip: float = 0.5,
+        gamma: float = 0.1,
+        min_size: int = 100,
+        batch_size: int = 4,
+        num_workers: int = 2,
+        seed: int | None = None,
+        train_split: str = "train",
+        val_split: str = "val",
+        test_split: str = "val",
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        check_counts(min_size=(min_size, 1))
+        size = (crop[0], crop[1])
+        self.dataset, self.min_size = dataset, min_size
+        self.augmentation = BoxAugmentation(size, margin, jitter, flip, gamma)
+        self.exact = BoxAugmentation(size, margin, jitter=0.0, flip=0.0, gamma=0.0)
+        self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
+        self._train: TrainingBoxes | None = None
+        self._scored: dict[str, ScoredBoxes] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the objects that a stage needs.
+
+        Args:
+            stage: fit, validate, test or predict; `None` for all.
+
+        Raises:
+            DatasetError: A split is empty or has no objects.
+        """
+        if stage != "predict":
+            self._announce(self.dataset.describe_root())
+        if stage in ("fit", None):
+            instances = list_instances(self.dataset, self.train_split)
+            self._train = TrainingBoxes(self.dataset, instances, self.augmentation, self.min_size, self.seed)
+        if stage in ("fit", "validate", None):
+            self._scored["val"] = self._evaluated(self.val_split)
+        if stage in ("test", None):
+            self._scored["test"] = self._evaluated(self.test_split)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Shuffled training batches of this rank."""
+        if self._train is None:
+            raise ConfigError("no training list", fix='call setup("fit") first')
+        rank, world_size = self._place()
+        sampler = EpochSampler(len(self._train), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
+        self._resume(sampler)
+        return self._loader(self._train, sampler, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """This rank's part of the validation objects."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """This rank's part of the test objects."""
+        return self._evaluation_loader("test")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Make a loaded batch float.
+
+        Args:
+            batch: Batch of a loader of this module; anything else passes through.
+            dataloader_idx: Unused.
+        """
+        if not isinstance(batch, dict) or "boxes" not in batch or batch["frames"].dtype != torch.uint8:
+            return batch
+        return batch | {
+            "frames": batch["frames"].float().div_(255),
+            "target": batch["target"].long(),
+            "weight": torch.from_numpy(batch["weight"]).to(batch["frames"].device),
+        }
+
+    def _evaluated(self, split: str) -> ScoredBoxes:
+        instances = shard(list_instances(self.dataset, split), *self._place())
+        return ScoredBoxes(self.dataset, instances, self.exact, self.min_size)
+
+    def _evaluation_loader(self, name: str) -> DataLoader[dict[str, Any]]:
+        if name not in self._scored:
+            raise ConfigError(f"no {name} objects", fix="call setup for this stage first")
+        scored = self._scored[name]
+        return self._loader(scored, OrderedSampler(len(scored)), self.batch_size)
+
+
+class TrainingBoxes(Dataset[dict[str, Any]]):
+    """Varied examples; everything random depends on (seed, epoch, position) alone.
+
+    Args:
+        dataset: Reader of the masks.
+        instances: Objects to draw from.
+        augmentation: How examples are varied.
+        min_size: Least pixels of an object.
+        seed: Non-negative seed.
+    """
+
+    def __init__(
+        self,
+        dataset: VOSDataset,
+        instances: Sequence[Instance],
+        augmentation: BoxAugmentation,
+        min_size: int,
+        seed: int = 0,
+    ) -> None:
+        self.dataset, self.instances, self.augmentation = dataset, instances, augmentation
+        self.min_size, self.seed = min_size, seed
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
+        """Item of a batch.
+
+        Args:
+            draw: What the sampler drew; a plain index stands for epoch 0.
+
+        Raises:
+            DatasetError: No object is large enough, or a file cannot be read.
+        """
+        epoch, position, index = draw if isinstance(draw, Draw) else Draw(0, draw, draw)
+        rng = np.random.default_rng((self.seed, epoch, position))
+        for _ in range(_TRIES):
+            instance = self.instances[index]
+            mask = self.dataset.read_object_mask(*instance)
+            if np.count_nonzero(mask == 1) >= self.min_size:
+                frame = self.dataset.read_frame(instance.clip, instance.number)
+                return _item(self.augmentation.draw(frame, mask, rng), instance)
+            index = int(rng.integers(len(self.instances)))
+        raise DatasetError(
+            f"{_TRIES} objects drawn at random are all smaller than {self.min_size} pixels",
+            path=self.dataset.root,
+            fix="set a smaller min_size",
+        )
+
+
+class ScoredBoxes(Dataset[dict[str, Any]]):
+    """Every object once, as it is; those that are too small are blank.
+
+    Args:
+        dataset: Reader of the masks.
+        instances: The objects.
+        exact: Crop and margin, without variation.
+        min_size: Least pixels of an object.
+    """
+
+    def __init__(
+        self, dataset: VOSDataset, instances: Sequence[Instance], exact: BoxAugmentation, min_size: int
+    ) -> None:
+        self.dataset, self.instances, self.exact, self.min_size = dataset, instances, exact, min_size
+
+    def __len__(self) -> int:
+        return max(1, len(self.instances))  # a rank without objects keeps step with the others
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Item of a batch."""
+        if not self.instances:
+            return _item(self._blank(), None)
+        instance = self.instances[index]
+        mask = self.dataset.read_object_mask(*instance)
+        if np.count_nonzero(mask == 1) < self.min_size:
+            return _item(self._blank(), instance)
+        frame = self.dataset.read_frame(instance.clip, instance.number)
+        return _item(self.exact.draw(frame, mask, np.random.default_rng(0)), instance)
+
+    def _blank(self) -> BoxSample:
+        black: UInt8Array = np.zeros(self.exact.crop, np.uint8)
+        return BoxSample(np.dstack([black] * 3), black, np.full_like(black, IGNORE_INDEX))
+
+
+def list_instances(dataset: VOSDataset, split: str) -> list[Instance]:
+    """Every object in every frame of a split that has a mask and may show it.
+
+    Raises:
+        DatasetError: The split is empty or has no objects.
+    """
+    found = [
+        Instance(clip, number, item.id)
+        for clip in dataset.clips(split)
+        for item in dataset.objects(clip)
+        for number in (item.frames or clip.annotated)
+        if number in clip.labels
+    ]
+    if not found:
+        raise DatasetError(f"split {split!r} of {dataset.name} has no masks of objects", path=dataset.root)
+    return found
+
+
+def _item(sample: BoxSample, instance: Instance | None) -> dict[str, Any]:
+    return {
+        "frames": torch.from_numpy(np.ascontiguousarray(sample.frame.transpose(2, 0, 1))),
+        "boxes": torch.from_numpy(sample.box),
+        "target": torch.from_numpy(sample.target),
+        "weight": np.float32(1),
+        "id": instance.id if instance is not None else "",
+    }
