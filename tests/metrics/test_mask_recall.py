@@ -143,3 +143,15 @@ class TestFaults:
             MaskRecall().update(one, one * -1)
         with pytest.raises(ValueError, match="same shape"):
             MaskRecall().update(one, one[:1])
+
+
+def test_masks_of_known_iou_count_like_those_that_are_compared():
+    pred = torch.randint(0, 4, (5, 9, 9), generator=torch.Generator().manual_seed(0))
+    target = torch.randint(0, 4, (5, 9, 9), generator=torch.Generator().manual_seed(1))
+    compared, known = MaskRecall(), MaskRecall()
+    compared.update(pred, target)
+    assert known.compute()["masks"] == 0  # and nothing of this is remembered
+    found = [present_ious(*(maps.numpy().astype(np.uint8) for maps in pair)) for pair in zip(pred, target, strict=True)]
+    known.add(np.concatenate([ids for ids, _ in found]), np.concatenate([iou for _, iou in found]))
+    for name, value in compared.compute().items():
+        assert torch.equal(value, known.compute()[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thriftseg.cli import (
+    label_boxes,
     label_coarse,
     label_exchange,
     label_fill,
@@ -77,6 +78,7 @@ def _clicks(args: Namespace) -> int:
 
 
 ACTIONS = {
+    "boxes": Action(label_boxes.declare, label_boxes.run, "masks of objects from boxes, with the least of drawn masks"),
     "clicks": Action(_declare_clicks, _clicks, "one click per object or region, from label maps or a file"),
     "propagate": Action(label_propagate.declare, label_propagate.run, "carry manual labels to neighbouring frames"),
     "refine": Action(label_refine.declare, label_refine.run, "make coarse labels finer with masks of points"),

@@ -111,7 +111,7 @@ def write_box_tracks(path: str | Path, boxes: Boxes, clips: Iterable[VOSClip]) -
         objects: dict[str, dict[str, list[float]]] = {}
         for number, of_frame in sorted(boxes.get(clip.video, {}).items()):
             for object_id, box in sorted(of_frame.items()):
-                objects.setdefault(str(object_id), {})[clip.frame_name(number)] = list(box)
+                objects.setdefault(str(object_id), {})[clip.frame_name(number)] = [float(side) for side in box]
         if objects:
             videos[clip.video] = objects
     content = {"format": FORMAT, "version": VERSION, "videos": videos}

@@ -159,10 +159,3 @@ def pooled_means(terms: Sequence[LossTerms]) -> list[tuple[Tensor, Tensor]]:
         (term.sum * (processes / count), mean)
         for term, count, mean in zip(terms, counts, pooled[:, 0] / counts, strict=True)
     ]
-
-
-def freeze_batch_norm(module: nn.Module) -> None:
-    """Put batch norm in evaluation mode; `module.train()` undoes it, so call this after it."""
-    for child in module.modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            child.eval()

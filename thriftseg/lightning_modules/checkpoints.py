@@ -170,7 +170,7 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
         CheckpointError: The file is damaged, names no network, or its weights belong to another one.
     """
     checkpoint = read_checkpoint(path, map_location)
-    network = _network_of(checkpoint, path)
+    network = network_of(checkpoint, path)
     if not isinstance(network, SemanticNetwork):
         raise CheckpointError("does not hold a semantic network", path=path, found=type(network).__name__)
     notes = checkpoint.get(METADATA_KEY, {})
@@ -198,7 +198,7 @@ def load_vos_network(path: str | Path, map_location: str | torch.device = "cpu")
     Raises:
         CheckpointError: The file is damaged, names no such network, or its weights belong to another one.
     """
-    network = _network_of(read_checkpoint(path, map_location), path)
+    network = network_of(read_checkpoint(path, map_location), path)
     if not isinstance(network, VOSNetwork):
         raise CheckpointError(
             "does not hold a network for video object segmentation", path=path, found=type(network).__name__
@@ -206,8 +206,16 @@ def load_vos_network(path: str | Path, map_location: str | torch.device = "cpu")
     return network.to(map_location).eval()
 
 
-def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
-    """The network of a checkpoint with its weights."""
+def network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
+    """Rebuild the network of a checkpoint that was read, whatever it is for.
+
+    Args:
+        checkpoint: As from `read_checkpoint`.
+        path: Its file, for messages.
+
+    Raises:
+        CheckpointError: It names no network, or the weights belong to another one.
+    """
     record = checkpoint.get("hyper_parameters", {}).get("network")
     if not isinstance(record, Mapping) or "class_path" not in record:
         raise CheckpointError("does not name its network", path=path, expected="hyper_parameters with a network")

@@ -98,7 +98,7 @@ class MaskRecall(Metric):
         found = [present_ious(*frames, objects) for frames in zip(pred_ids, target_ids, strict=True)]
         ids = np.concatenate([np.zeros(0, np.int64), *(frame_ids for frame_ids, _ in found)])
         iou = np.concatenate([np.zeros(0), *(frame_iou for _, frame_iou in found)])
-        self.add(ids, iou)
+        self._count(ids, iou)
 
     def add(self, ids: Int64Array, iou: Float64Array) -> None:
         """Count masks of one sequence whose IoU is known, as from `present_ious`.
@@ -107,6 +107,10 @@ class MaskRecall(Metric):
             ids: The object of each mask, (n,). An id means one object throughout a call.
             iou: IoU of each mask, (n,).
         """
+        self._computed, self._update_count = None, self._update_count + 1  # what `Metric` does around `update`
+        self._count(ids, iou)
+
+    def _count(self, ids: Int64Array, iou: Float64Array) -> None:
         masks = np.column_stack([np.ones_like(iou), iou, iou[:, None] >= np.array(self.thresholds)])
         tracks = np.array([masks[ids == id_].mean(axis=0) for id_ in np.unique(ids)]).reshape(-1, masks.shape[1])
         for state, rows in ((self.of_masks, masks), (self.of_objects, tracks)):
