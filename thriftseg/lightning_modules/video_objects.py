@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -174,7 +175,11 @@ class VideoObjectSegmentation(TrainingModule):
             )
 
     def _log_scores(self, stage: str) -> None:
-        self.results = self.scores.compute()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*called before the ``update`` method")  # no video with a truth
+            self.results = self.scores.compute()
+        if not self.results["per_sequence"]:
+            return  # predictions for a server
         names = {"j": "j_mean", "f": "f_mean", "jf": "jf_mean"}
         names |= {
             name: name for name in ("overall", "j_seen", "f_seen", "j_unseen", "f_unseen") if name in self.results
