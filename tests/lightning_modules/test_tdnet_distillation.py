@@ -246,6 +246,7 @@ def gradients_of(rank: int, world: int) -> tuple[dict[str, Tensor], float]:
     return values, trainer.callback_metrics["train/loss"].item()
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(gloo_pool: GlooPool):
     expected, expected_loss = gradients_of(0, 1)
     assert len(expected) > 100

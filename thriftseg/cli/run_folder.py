@@ -1,0 +1,128 @@
+"""What a run leaves in its folder, and what it starts from: checkpoints, published weights, scores."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from thriftseg import __version__
+from thriftseg.atomic import write_bytes
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.lightning_modules import read_checkpoint
+from thriftseg.zoo import Network, load
+from thriftseg.zoo.weights import check_weights, weights_digest
+
+CHECKPOINTS = "checkpoints"
+LAST = "last"
+KEYWORDS = {"best", "hpc"}
+"""Checkpoint names that the trainer resolves itself."""
+
+
+def default_checkpoints(monitor: str) -> list[ModelCheckpoint]:
+    """Keep the best checkpoint by a score, and the state after the last epoch as `last.ckpt`.
+
+    `save_last` would write `last.ckpt` only together with a better checkpoint, so that a resumed run would begin at
+    the best epoch and the end of training could be lost.
+
+    Args:
+        monitor: The score; larger is better.
+    """
+    name = f"epoch{{epoch:03d}}-{monitor.rpartition('/')[2]}{{{monitor}:.4f}}"
+    best = ModelCheckpoint(filename=name, auto_insert_metric_name=False, monitor=monitor, mode="max")
+    last = ModelCheckpoint(filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
+    return [best, last]
+
+
+def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
+    """Make sure that the checkpoint to start from exists and is one.
+
+    Args:
+        path: Value of `--ckpt_path`: a file, a keyword of the trainer, or nothing.
+        trainer: The trainer, whose checkpoint folders are searched for `last`.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or the file is no checkpoint.
+    """
+    if path == LAST:
+        folders = [
+            Path(c.dirpath) for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath
+        ]
+        if not any(map(has_last, folders)):
+            raise nothing_to_resume(folders[0] if folders else None)
+    elif path is not None and not is_left_to_the_trainer(path):
+        read_checkpoint(path)
+
+
+def start_from(weights: str, model: LightningModule) -> None:
+    """Load published weights into the network of a model.
+
+    Args:
+        weights: Name, path, or `hf:<organisation>/<name>`, see `zoo.load`.
+        model: Model whose `network` takes them.
+
+    Raises:
+        CheckpointError: There are no such weights, or they belong to another network.
+    """
+    published, network = load(weights), model.network
+    if not isinstance(network, Network):
+        raise ConfigError(f"{type(model).__name__} has no network that takes weights", fix="leave --weights out")
+    check_weights(network, published.network.state_dict(), published.path)
+    network.load_state_dict(published.network.state_dict())
+
+
+def write_scores(
+    path: Path,
+    command: str,
+    trainer: Trainer,
+    model: LightningModule,
+    training: Mapping[str, int | None],
+) -> None:
+    """Write the scores of an evaluation for `thriftseg zoo publish --metrics` and `thriftseg report`.
+
+    Args:
+        path: JSON file to write.
+        command: Command line that gave the scores.
+        trainer: Trainer that ran the evaluation.
+        model: Model that was scored; a digest of its `network` tells whose scores they are.
+        training: `steps` that the optimiser took, `scored_step` after which the scores were measured, `seed`; no
+            digest is written where the network was trained on after that.
+    """
+    network = getattr(model, "network", None)
+    unchanged = training["scored_step"] == training["steps"]
+    scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+    content = {
+        "command": command,
+        "thriftseg": __version__,
+        "network_sha256": weights_digest(network) if isinstance(network, Network) and unchanged else None,
+        "training": dict(training),
+        "metrics": {name: value if math.isfinite(value) else None for name, value in scores.items()},
+    }
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def nothing_to_resume(folder: Path | None) -> CheckpointError:
+    """The error of a run that has no last checkpoint.
+
+    Args:
+        folder: Where it was looked for.
+    """
+    return CheckpointError(
+        "no last.ckpt to resume from",
+        path=folder,
+        fix="train without --ckpt_path first, or pass the --name of the run to resume",
+    )
+
+
+def has_last(folder: Path) -> bool:
+    """Whether a folder has a last checkpoint."""
+    return any(folder.glob(f"{LAST}*.ckpt"))
+
+
+def is_left_to_the_trainer(path: str | Path) -> bool:
+    """Whether the trainer itself finds the checkpoint that `--ckpt_path` names."""
+    return path in KEYWORDS or str(path).startswith("registry")
