@@ -23,6 +23,7 @@ from thriftseg.labels import (
     Box2SegSegmenter,
     FineTuning,
     MaskFilter,
+    Prompt,
     PromptedSegmenter,
     UnfinishedBoxesError,
     create_prompter,
@@ -141,6 +142,15 @@ class TestFromMasks:
         summary = run(davis, tmp_path, PromptedSegmenter(create_prompter("grabcut")))
         assert summary.quality.j_mean > 0.95
         assert table_of(tmp_path)[20, 7].source == "grabcut"
+
+    def test_sam2_answers_box_prompts(self, davis, tmp_path, sam2_checkpoint):
+        pytest.importorskip("sam2")
+        prompter = create_prompter("sam2", weights=sam2_checkpoint, image_size=128, device="cpu")
+        run(davis, tmp_path, PromptedSegmenter(prompter))
+        frame = davis.read_frame(davis.clips("train")[0], 0)
+        (answer,) = prompter.embed(frame).predict([Prompt(box=(10, 15, 30, 35))], candidates=1)
+        assert np.array_equal(labels_of(tmp_path)[0] == 1, answer.masks[0])
+        assert table_of(tmp_path)[0, 1].source == "sam2"
 
     def test_clipping_to_the_box(self, davis, tmp_path):
         network = AnswersWithTheBox()
