@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.cli.test_configs import assert_contains
@@ -65,5 +66,8 @@ def test_fit_validate_and_test(
     command = ["data", "submit", "--dataset", "davis", "--root", str(davis), "--split", "test-dev", "--out", "out.zip"]
     assert main([*command, "--predictions", "out"]) == 0
     assert "5 masks of 1 videos" in capsys.readouterr().out
-    network = load_vos_network(last)
-    assert network.memory_policy.max_frames == 8
+    started = ["--model.optimizer.lr=0", f"--weights={last}", "--trainer.limit_train_batches=1"]
+    assert main(["fit", *common, "--name", "further", *started]) == 0
+    before, after = (load_vos_network(folder / "checkpoints/last.ckpt") for folder in (run, Path("runs/further")))
+    assert before.memory_policy.max_frames == 8
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))

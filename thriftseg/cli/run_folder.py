@@ -14,6 +14,7 @@ from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.lightning_modules import read_checkpoint
+from thriftseg.lightning_modules.checkpoints import network_of
 from thriftseg.zoo import Network, load
 from thriftseg.zoo.weights import check_weights, weights_digest
 
@@ -59,20 +60,22 @@ def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
 
 
 def start_from(weights: str, model: LightningModule) -> None:
-    """Load published weights into the network of a model.
+    """Load weights into the network of a model, to train it on from there.
 
     Args:
-        weights: Name, path, or `hf:<organisation>/<name>`, see `zoo.load`.
+        weights: A training checkpoint (.ckpt), or published weights: a name, a path, or `hf:<organisation>/<name>`, see
+            `zoo.load`.
         model: Model whose `network` takes them.
 
     Raises:
         CheckpointError: There are no such weights, or they belong to another network.
     """
-    published, network = load(weights), model.network
+    network = model.network
     if not isinstance(network, Network):
         raise ConfigError(f"{type(model).__name__} has no network that takes weights", fix="leave --weights out")
-    check_weights(network, published.network.state_dict(), published.path)
-    network.load_state_dict(published.network.state_dict())
+    source = network_of(read_checkpoint(weights), weights) if weights.endswith(".ckpt") else load(weights).network
+    check_weights(network, source.state_dict(), weights)
+    network.load_state_dict(source.state_dict())
 
 
 def write_scores(

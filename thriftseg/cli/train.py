@@ -78,7 +78,7 @@ class TrainingCLI(LightningCLI):
         parser.add_argument(
             "--weights",
             type=str | None,
-            help="Published weights to start from: a name, a path, or hf:<organisation>/<name>.",
+            help="Weights to start from: a checkpoint, or published ones: a name, a path, hf:<organisation>/<name>.",
         )
         parser.add_argument(
             "--stage",
