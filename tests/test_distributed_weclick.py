@@ -6,22 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from tests.distributed import GlooPool
 from tests.lightning_modules.clicked_clips import CLASSES, WEIGHTS, Tiny, make_batch, tiny_teacher
+from tests.test_distributed_training import Gradients, trainer_with
 from thriftseg.lightning_modules import WeClick
 
 Batch = dict[str, Any]
 PARTS = ("label", "gated_crf", "memory_flow", "distillation")
-
-
-class Gradients(Callback):
-    """Keeps the gradient that the optimiser is given."""
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
-        self.value = torch.cat([p.grad.flatten() for p in pl_module.parameters()]).clone()
 
 
 def batch_of(rank: int, case: str) -> Batch:
@@ -49,17 +42,7 @@ def trained_step(rank: int, world: int, case: str) -> tuple[torch.Tensor, dict[s
     """Gradient of one step and what it logs; the only process of a world of one gets both batches."""
     batch = batch_of(rank, case) if world > 1 else joined([batch_of(r, case) for r in range(2)])
     gradients = Gradients()
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        max_steps=1,
-        callbacks=[gradients],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_with(world, gradients)
     module = WeClick(Tiny(CLASSES), tiny_teacher, gated_crf_start=0.0, **WEIGHTS)
     trainer.fit(module, DataLoader([batch], batch_size=None))
     return gradients.value, {name: value.item() for name, value in trainer.callback_metrics.items()}

@@ -25,7 +25,7 @@ from thriftseg.labels import (
     MaskFilter,
     Prompt,
     PromptedSegmenter,
-    UnfinishedBoxesError,
+    UnfinishedError,
     create_prompter,
     label_boxes,
 )
@@ -369,7 +369,7 @@ class TestRuns:
 
     def test_unreadable_frames_are_listed_and_the_others_made(self, davis, tmp_path):
         (davis.root / "JPEGImages/480p/film/00005.jpg").write_bytes(b"no picture")
-        with pytest.raises(UnfinishedBoxesError, match="1 of 4 labels could not be made") as caught:
+        with pytest.raises(UnfinishedError, match="1 of 4 labels could not be made") as caught:
             run(davis, tmp_path)
         assert caught.value.detail.startswith("film/000005: ")
         assert (caught.value.summary.written, caught.value.summary.boxes) == (3, 5)

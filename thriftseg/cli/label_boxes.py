@@ -70,7 +70,7 @@ def _declare_masks(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Label the boxes, and print what was made, how good it is and what it cost."""
-    from thriftseg.labels.boxes import UnfinishedBoxesError, label_boxes
+    from thriftseg.labels import UnfinishedError, label_boxes
 
     if bool(args.from_tracks) == args.from_masks:
         raise ConfigError("boxes come from a file or from the masks", fix="give either --from_tracks or --from_masks")
@@ -96,7 +96,7 @@ def run(args: Namespace) -> int:
             accelerator=args.accelerator,
             num_nodes=args.num_nodes,
         )
-    except UnfinishedBoxesError as error:
+    except UnfinishedError as error:
         print(error.summary)
         raise
     print(summary)

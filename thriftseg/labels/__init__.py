@@ -13,7 +13,7 @@ from thriftseg.labels.exchange import ExportSummary, ImportSummary, export_label
 from thriftseg.labels.inspect import InspectedLabel, Inspection, inspect_labels
 from thriftseg.labels.objects import ObjectMap, ObjectUnit, TrackedObject, objects_of
 from thriftseg.labels.prompters import Candidates, Prompt, Prompter, create_prompter
-from thriftseg.labels.propagate import PropagationSummary, UnfinishedError, label_propagate
+from thriftseg.labels.propagate import PropagationSummary, label_propagate
 from thriftseg.labels.propagation_plan import PropagationPlan, plan_propagation
 from thriftseg.labels.propagators import FlowPropagator, NearestPropagator, Propagated, Propagator, create_propagator
 from thriftseg.labels.refine import RefineSummary, label_refine
@@ -21,13 +21,14 @@ from thriftseg.labels.refinement import RefineRule
 from thriftseg.labels.repropagate import Repropagation, RepropagationSummary, label_repropagate
 from thriftseg.labels.repropagation_plan import RepropagationPlan, plan_repropagation
 from thriftseg.labels.review import DecisionSummary, ReviewList, apply_decisions, least_confident
+from thriftseg.labels.storing import UnfinishedError
 from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from thriftseg.labels.box2seg import Box2SegSegmenter, FineTuning
     from thriftseg.labels.box_segmenters import BoxSegmenter, PromptedSegmenter
     from thriftseg.labels.box_settings import MaskFilter
-    from thriftseg.labels.boxes import BoxSummary, LabelQuality, UnfinishedBoxesError, label_boxes
+    from thriftseg.labels.boxes import BoxSummary, LabelQuality, label_boxes
     from thriftseg.labels.fill import FillSummary, label_fill
 
 __all__ = [
@@ -68,7 +69,6 @@ __all__ = [
     "RepropagationSummary",
     "ReviewList",
     "TrackedObject",
-    "UnfinishedBoxesError",
     "UnfinishedError",
     "apply_decisions",
     "create_prompter",
@@ -103,7 +103,6 @@ _HOMES = {  # these import torch
     "LabelQuality": "boxes",
     "MaskFilter": "box_settings",
     "PromptedSegmenter": "box_segmenters",
-    "UnfinishedBoxesError": "boxes",
     "label_boxes": "boxes",
     "label_fill": "fill",
 }

@@ -18,7 +18,7 @@ from thriftseg.costs import AnnotationCost
 from thriftseg.datasets.box_tracks import BoxTracks
 from thriftseg.datasets.label_store import LabelStore, store_root
 from thriftseg.datasets.vos import VOSClip, VOSDataset
-from thriftseg.errors import DatasetError, LabelStoreError
+from thriftseg.errors import DatasetError
 from thriftseg.labels.box_job import BoxJob, BoxTask
 from thriftseg.labels.box_masks import MANUAL
 from thriftseg.labels.box_segmenters import BoxSegmenter
@@ -26,6 +26,7 @@ from thriftseg.labels.box_settings import BoxSettings, DrawnFrame, MaskFilter
 from thriftseg.labels.box_sources import BoxSource, MaskBoxes, TrackBoxes
 from thriftseg.labels.engine import Accelerator, run_job
 from thriftseg.labels.mask_table import MaskRow, MaskTable
+from thriftseg.labels.storing import raise_unfinished
 from thriftseg.metrics.mask_recall import MaskRecall
 
 REPORT_FILE = "quality.json"
@@ -136,16 +137,6 @@ class BoxSummary:
         return {"labels": self.written + self.kept, **values, "cost": self.cost.to_dict()}
 
 
-class UnfinishedBoxesError(LabelStoreError):
-    """Some labels could not be made; the others are stored.
-
-    Attributes:
-        summary: What was done.
-    """
-
-    summary: BoxSummary
-
-
 def label_boxes(
     dataset: VOSDataset,
     split: str,
@@ -193,7 +184,7 @@ def label_boxes(
     Raises:
         ConfigError: A setting is out of range, or the method cannot be fine-tuned.
         DatasetError: There are no boxes.
-        UnfinishedBoxesError: Some labels could not be made (the others are stored).
+        UnfinishedError: Some labels could not be made (the others are stored).
         LabelStoreError: The source holds labels that were made in another way, or a process died.
     """
     boxes: BoxSource = MaskBoxes(dataset, box_noise, seed) if tracks is None else TrackBoxes(tracks)
@@ -224,7 +215,7 @@ def label_boxes(
         unmatched=tracks.unmatched if tracks is not None else 0,
     )
     write_bytes(target.folder / REPORT_FILE, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
-    _raise_failures(summary)
+    raise_unfinished(summary)
     return summary
 
 
@@ -282,16 +273,3 @@ def _cost(store: LabelStore, frames: set[tuple[str, int]]) -> AnnotationCost:
     """What the distinct actions cost that the labels descend from."""
     paid = {parent for frame in frames for parent in store.labels[frame].parents}
     return sum((store.actions[action].cost for action in sorted(paid)), AnnotationCost())
-
-
-def _raise_failures(summary: BoxSummary) -> None:
-    if summary.failures:
-        total = summary.written + summary.kept + len(summary.failures)
-        error = UnfinishedBoxesError(
-            f"{len(summary.failures)} of {total} labels could not be made",
-            path=summary.folder,
-            fix="mend the files below and run the command again; finished labels are kept",
-            detail="\n".join(summary.failures),
-        )
-        error.summary = summary
-        raise error

@@ -12,13 +12,13 @@ from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.label_store import LabelStore, store_root
 from thriftseg.datasets.pricing import GivenLabel, price_labels
 from thriftseg.datasets.sharding import shard
-from thriftseg.errors import LabelStoreError
 from thriftseg.labels.agreement import Agreement
 from thriftseg.labels.engine import Accelerator, run_job
 from thriftseg.labels.objects import MIN_COMPONENT, ObjectUnit
 from thriftseg.labels.propagation_job import PropagationJob, PropagationOutcome
 from thriftseg.labels.propagation_plan import PropagationPlan, PropagationTask, plan_propagation
 from thriftseg.labels.propagators import Propagator, create_propagator
+from thriftseg.labels.storing import raise_unfinished
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,6 @@ class PropagationSummary:
         if self.empty:
             notes.append(f"{self.empty} annotated frames without an object")
         return "; ".join(notes)
-
-
-class UnfinishedError(LabelStoreError):
-    """Some labels could not be made; the others are stored.
-
-    Attributes:
-        summary: What was done.
-    """
-
-    summary: PropagationSummary
 
 
 def label_propagate(
@@ -164,7 +154,7 @@ def label_propagate(
     )
     target.refresh()
     summary = _summarise(dataset, plan, target, outcomes, model)
-    _raise_failures(summary)
+    raise_unfinished(summary)
     return summary
 
 
@@ -220,16 +210,3 @@ def _pooled(outcomes: Iterable[PropagationOutcome]) -> dict[int, Agreement]:
 
 def _manual(task: PropagationTask) -> GivenLabel:
     return GivenLabel(task.clip, task.annotated)
-
-
-def _raise_failures(summary: PropagationSummary) -> None:
-    if summary.failures:
-        total = summary.written + summary.kept + len(summary.failures)
-        error = UnfinishedError(
-            f"{len(summary.failures)} of {total} labels could not be made",
-            path=summary.folder,
-            fix="mend the files below and run the command again; finished labels are kept",
-            detail="\n".join(summary.failures),
-        )
-        error.summary = summary
-        raise error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.label_store import LabelStore
@@ -13,6 +13,36 @@ from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.engine import LabelJob
 
 Task = TypeVar("Task")
+
+
+class Summary(Protocol):
+    """What a command that may leave labels out tells at its end."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the source."""
+
+    @property
+    def written(self) -> int:
+        """Labels made now."""
+
+    @property
+    def kept(self) -> int:
+        """Labels that were there already."""
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """One line per label that could not be made."""
+
+
+class UnfinishedError(LabelStoreError):
+    """Some labels could not be made; the others are stored.
+
+    Attributes:
+        summary: What was done.
+    """
+
+    summary: Any
 
 
 class StoringJob(LabelJob[Task, "str | None"], Generic[Task]):
@@ -102,3 +132,21 @@ def raise_failures(results: Sequence[str | None], store: LabelStore, what: str) 
             fix="mend the files below and run the command again; finished labels are kept",
             detail="\n".join(failures),
         )
+
+
+def raise_unfinished(summary: Summary) -> None:
+    """Report the labels that could not be made, with what was done beside them.
+
+    Raises:
+        UnfinishedError: There are such labels.
+    """
+    if summary.failures:
+        total = summary.written + summary.kept + len(summary.failures)
+        error = UnfinishedError(
+            f"{len(summary.failures)} of {total} labels could not be made",
+            path=summary.folder,
+            fix="mend the files below and run the command again; finished labels are kept",
+            detail="\n".join(summary.failures),
+        )
+        error.summary = summary
+        raise error

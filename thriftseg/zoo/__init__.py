@@ -18,7 +18,6 @@ from thriftseg.zoo.network import (
     Preprocessing,
     SemanticNetwork,
     StreamState,
-    StridedLogits,
 )
 from thriftseg.zoo.official import KeyMismatchError, OfficialReport, load_official
 from thriftseg.zoo.pspnet import PSPNet
@@ -26,6 +25,7 @@ from thriftseg.zoo.qnet import QNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
 from thriftseg.zoo.scorer import Scorer
 from thriftseg.zoo.stm import STM
+from thriftseg.zoo.strided_logits import StridedLogits
 from thriftseg.zoo.tdnet import DistillationOutputs, TDNet, TDNetState
 from thriftseg.zoo.tdnet_fanet import TDNetFANet
 from thriftseg.zoo.tdnet_psp import TDNetPSP
