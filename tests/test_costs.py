@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import time
-
 import cv2
 import numpy as np
 import pytest
 
+from tests.timing import ratio_of_times
 from thriftseg.costs import AnnotationCost, CostModel, PolygonCost, PublishedCost, count_polygon_vertices
 from thriftseg.errors import ConfigError
 
@@ -141,18 +140,5 @@ class TestPolygon:
         """Below 15 ms for 360x480; measured as a ratio since machines differ."""
         rng = np.random.default_rng(0)
         label = cv2.medianBlur(rng.integers(0, 11, (360, 480)).astype(np.uint8), 15)
-        count_polygon_vertices(label)
-
-        def fastest(function):
-            times = []
-            for _ in range(7):
-                start = time.process_time()
-                function()
-                times.append(time.process_time() - start)
-            return min(times)
-
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        ratio = fastest(lambda: count_polygon_vertices(label)) / fastest(lambda: cv2.medianBlur(label, 31))
-        cv2.setNumThreads(threads)
+        ratio = ratio_of_times(lambda: count_polygon_vertices(label), lambda: cv2.medianBlur(label, 31))
         assert ratio < 20, ratio

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from thriftseg.arrays import UInt8Array
+from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.errors import ConfigError
 from thriftseg.types import IGNORE_INDEX
 
@@ -248,9 +248,12 @@ class PolygonCost(CostModel):
             raise ConfigError(
                 f"the polygon cost of a frame of {dataset!r} needs its label map", fix="pass label, or use published"
             )
-        vertices, polygons = count_polygon_vertices(label, self.tolerance)
+        return self.drawn(*count_polygon_vertices(label, self.tolerance)) + AnnotationCost(masks=1)
+
+    def drawn(self, vertices: int, polygons: int) -> AnnotationCost:
+        """Cost of drawing `polygons` polygons that have `vertices` vertices together."""
         seconds = vertices * self.click_s + polygons * self.overhead_s
-        return AnnotationCost(seconds=seconds, masks=1, clicks=vertices, class_clicks=polygons)
+        return AnnotationCost(seconds=seconds, clicks=vertices, class_clicks=polygons)
 
     def coarse_frame(self, dataset: str, label: UInt8Array | None = None, *, simulated: bool = False) -> AnnotationCost:
         """Cost of drawing the coarse `label`, or 7/90 of drawing the manual one when simulated."""
@@ -259,6 +262,45 @@ class PolygonCost(CostModel):
             return drawn
         share = drawn.scaled(SIMULATED_COARSE_SHARE)
         return AnnotationCost(share.seconds, masks=1, clicks=share.clicks, class_clicks=share.class_clicks)
+
+
+class Outline(NamedTuple):
+    """The polygon around one 8-connected component of a class, as an annotator would click it.
+
+    Attributes:
+        train_id: The class.
+        contour: Border pixels of the component in their order, holes left aside, (P, 2) int32 as (x, y).
+        vertices: Corners of the simplified contour, (V, 2) int32 as (x, y).
+    """
+
+    train_id: int
+    contour: Int32Array
+    vertices: Int32Array
+
+
+def trace_outlines(label: UInt8Array, tolerance: float = 1.0) -> list[Outline]:
+    """Outline a label map with polygons, classes in increasing order.
+
+    Args:
+        label: (H, W) uint8; 255 is not outlined.
+        tolerance: Largest distance of a polygon from the contour, in pixels.
+
+    Raises:
+        ConfigError: The label map has another shape or type, or the tolerance is negative.
+
+    Example:
+        >>> label = np.full((20, 30), 255, np.uint8)
+        >>> label[5:15, 5:25] = 3
+        >>> [outline] = trace_outlines(label)
+        >>> outline.vertices.tolist()
+        [[5, 5], [5, 14], [24, 14], [24, 5]]
+    """
+    if label.ndim != 2 or label.dtype != np.uint8:
+        raise ConfigError("not a label map", expected="(H, W) uint8", found=f"{label.shape} {label.dtype}")
+    if tolerance < 0:
+        raise ConfigError("negative polygon tolerance", found=tolerance)
+    present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE_INDEX])
+    return [outline for train_id in present.tolist() for outline in _outlines_of(label, train_id, tolerance)]
 
 
 def count_polygon_vertices(label: UInt8Array, tolerance: float = 1.0) -> tuple[int, int]:
@@ -280,19 +322,16 @@ def count_polygon_vertices(label: UInt8Array, tolerance: float = 1.0) -> tuple[i
         >>> count_polygon_vertices(label)
         (4, 1)
     """
-    if label.ndim != 2 or label.dtype != np.uint8:
-        raise ConfigError("not a label map", expected="(H, W) uint8", found=f"{label.shape} {label.dtype}")
-    if tolerance < 0:
-        raise ConfigError("negative polygon tolerance", found=tolerance)
-    present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE_INDEX])
-    counts = [_count_class(label, int(train_id), tolerance) for train_id in present]
-    return sum(vertices for vertices, _ in counts), sum(polygons for _, polygons in counts)
+    outlines = trace_outlines(label, tolerance)
+    return sum(len(outline.vertices) for outline in outlines), len(outlines)
 
 
-def _count_class(label: UInt8Array, train_id: int, tolerance: float) -> tuple[int, int]:
+def _outlines_of(label: UInt8Array, train_id: int, tolerance: float) -> Iterator[Outline]:
     import cv2  # a tenth of a second, needed here only
 
     mask = (label == train_id).view(np.uint8)
     contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    outer = [contour for contour, links in zip(contours, hierarchy[0], strict=True) if links[3] < 0]
-    return sum(len(cv2.approxPolyDP(contour, tolerance, True)) for contour in outer), len(outer)
+    for contour, links in zip(contours, hierarchy[0], strict=True):
+        if links[3] < 0:  # no parent: an outer contour
+            vertices = cv2.approxPolyDP(contour, tolerance, True)
+            yield Outline(train_id, contour.reshape(-1, 2), vertices.reshape(-1, 2))

@@ -98,3 +98,7 @@ class ConfigError(ThriftsegError):
 
 class CheckpointError(ThriftsegError):
     """A weight file is missing, damaged or belongs to another network."""
+
+
+class WaitingForLabels(ThriftsegError):
+    """A person has been asked to label something and has not done so yet: no fault, but the run cannot go on."""

@@ -18,20 +18,24 @@ ACTION = "action"
 POINTS = "points"
 
 
-def action_id(source: str, dataset: str, video: str, number: int) -> str:
-    """Identifier of the human work behind one frame.
+def action_id(source: str, dataset: str, video: str, number: int, region: int | None = None) -> str:
+    """Identifier of the human work behind one frame, or behind one region of it.
 
     Args:
         source: "manual" or "coarse" for labels that came with the data set, else the source in the label store.
         dataset: Name of the data set.
         video: Identifier of the clip.
         number: Native frame number.
+        region: Number of the region, where frames are labelled in parts.
 
     Example:
         >>> action_id("manual", "camvid", "0016E5", 7959)
         'manual:camvid/0016E5/007959'
+        >>> action_id("person", "camvid", "0016E5", 7959, 12)
+        'person:camvid/0016E5/007959#12'
     """
-    return f"{source}:{dataset}/{video}/{number:06d}"
+    frame = f"{source}:{dataset}/{video}/{number:06d}"
+    return frame if region is None else f"{frame}#{region}"
 
 
 def annotated_frame(action: str) -> tuple[str, int] | None:
@@ -40,9 +44,12 @@ def annotated_frame(action: str) -> tuple[str, int] | None:
     Example:
         >>> annotated_frame("manual:camvid/0016E5/007959")
         ('0016E5', 7959)
+        >>> annotated_frame("person:camvid/0016E5/007959#12")
+        ('0016E5', 7959)
     """
     _, _, frame = action.partition(":")
     video, _, number = frame.partition("/")[2].rpartition("/")
+    number, _, _ = number.partition("#")
     return (video, int(number)) if video and number.isdecimal() else None
 
 
