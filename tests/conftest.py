@@ -68,6 +68,11 @@ def veis_root(synthesize_layout: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def scenenet_root(synthesize_layout: Callable[[str], Path]) -> Path:
+    return synthesize_layout("scenenet")
+
+
+@pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoint of a small network with random weights for the classes of CamVid."""
     import torch

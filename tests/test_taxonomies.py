@@ -14,6 +14,7 @@ from thriftseg.taxonomies import (
     IDD19,
     IDD26,
     IDD_TABLE,
+    NYU13,
     TAXONOMIES,
     VEIS,
     LabelClass,
@@ -61,7 +62,7 @@ class TestEveryTable:
 
 @pytest.mark.parametrize(
     ("taxonomy", "classes", "things"),
-    [(CITYSCAPES, 19, 8), (CAMVID, 11, 0), (IDD26, 26, 9), (IDD19, 19, 8), (VEIS, 19, 8)],
+    [(CITYSCAPES, 19, 8), (CAMVID, 11, 0), (IDD26, 26, 9), (IDD19, 19, 8), (VEIS, 19, 8), (NYU13, 13, 10)],
 )
 def test_numbers_of_classes(taxonomy: Taxonomy, classes: int, things: int):
     assert (taxonomy.num_classes, len(taxonomy.thing_ids)) == (classes, things)
@@ -133,6 +134,19 @@ def test_wide_maps_are_translated_without_wrapping(dtype: type):
 def test_veis_takes_unknown_values_for_unlabelled():
     assert VEIS.to_train_ids(np.array([0, 18, 19, 254, 255, 700], dtype=np.int32)).tolist() == [0, 18, *[255] * 4]
     assert VEIS.unknown_ids(np.array([200])) == []
+
+
+def test_nyu13_counts_from_unknown():
+    raw = np.arange(14, dtype=np.uint8)
+    assert NYU13.to_train_ids(raw).tolist() == [255, *range(13)]
+    assert (NYU13.class_names[0], NYU13.class_names[-1]) == ("bed", "window")
+    assert [NYU13.class_names[train_id] for train_id in range(13) if train_id not in NYU13.thing_ids] == [
+        "ceiling",
+        "floor",
+        "wall",
+    ]
+    with pytest.raises(DatasetError, match=r"'nyu13'; expected ids 0\.\.13; found 14, 255"):
+        NYU13.to_train_ids(np.array([13, 14, 255], dtype=np.uint8))
 
 
 def test_tables_that_contradict_themselves_are_refused():

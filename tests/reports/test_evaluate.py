@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from thriftseg.datasets import VOS_DATASETS
 from thriftseg.datasets.images import read_frame, write_label_png
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowStore
@@ -448,7 +449,7 @@ def test_objects_of_many_videos_are_drawn_by_video(davis, tmp_path):
         for video in ("bear", "swan"):
             shutil.copytree(davis[0] / video, tmp_path / f"pred/{video}{copy}")
             shutil.copytree(davis[1] / "Annotations/480p" / video, tmp_path / f"gt/{video}{copy}")
-    report = run(tmp_path / "pred", tmp_path / "gt", "mose", resamples=40)
+    report = run(tmp_path / "pred", tmp_path / "gt", "tao_vos", resamples=40)
     names = sorted({row.video for row in report.per_object})
     rows = [[row.scores["j_decay"] for row in report.per_object if row.video == name] for name in names]
     draws = np.random.default_rng(0).integers(0, 6, (40, 6))
@@ -456,6 +457,32 @@ def test_objects_of_many_videos_are_drawn_by_video(davis, tmp_path):
     score = report.scores["j_decay"]
     assert (score.low, score.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-12)
     assert (score.unit, score.units, report.settings["jf_protocol"]) == ("video", 6, "all_frames")
+
+
+@pytest.mark.parametrize("layout", ["davis", "youtube_vos", "mose", "tao_vos"])
+def test_predictions_are_scored_by_the_rules_that_training_is_validated_by(davis, tmp_path, layout):
+    """Copies of the sequences in the layout; the protocol of the reader decides."""
+    below = "Annotations/480p" if layout == "davis" else "Annotations"
+    shutil.copytree(davis[1] / "Annotations/480p", tmp_path / below)
+    protocol = VOS_DATASETS[layout]().protocol
+    report = run(davis[0], tmp_path / below, layout, resamples=0)
+    assert report.settings["jf_protocol"] == protocol
+    metric = JAndF(protocol)
+    for video in ("bear", "swan"):
+        metric.update(sequence(davis[0] / video), sequence(tmp_path / below / video), video)
+    assert report.scores["jf_mean"].value == pytest.approx(float(metric.compute()["jf_mean"]), abs=1e-12)
+
+
+def test_mose_leaves_the_frame_out_that_introduces_an_object(davis, tmp_path):
+    """A first frame that is wrong costs nothing, as it was given; by other rules it does."""
+    pred = shutil.copytree(davis[0], tmp_path / "pred")
+    for video in ("bear", "swan"):
+        first = pred / video / "00000.png"
+        write_label_png(first, np.zeros_like(read(first)))
+    gt = davis[1] / "Annotations/480p"
+    assert run(pred, gt, "mose").scores["jf_mean"] == run(davis[0], gt, "mose").scores["jf_mean"]
+    other = run(pred, gt, "mose", jf_protocol="all_frames").scores["jf_mean"].value
+    assert other < run(pred, gt, "mose").scores["jf_mean"].value
 
 
 def test_davis_frames_that_do_not_count_need_no_prediction(davis, tmp_path):
@@ -492,7 +519,7 @@ def test_objects_without_a_frame_that_counts(tmp_path):
         write_label_png(tmp_path / folder / "owl/00000.png", np.eye(*SIZE, k=len(folder), dtype=np.uint8))
     with pytest.raises(DatasetError, match=r"no object has a frame that counts; .*found 1 objects in 1 labelled"):
         run(tmp_path / "pred", tmp_path / "gt", "youtube_vos")
-    assert run(tmp_path / "pred", tmp_path / "gt", "mose").frames == 1
+    assert run(tmp_path / "pred", tmp_path / "gt", "tao_vos").frames == 1
 
 
 def test_numbers_off_by_one_and_copies_are_doubted(davis, tmp_path):
@@ -557,13 +584,13 @@ def test_every_label_counts_once_where_all_frames_are_labelled(cityscapes_root, 
     assert (report.videos, report.frames, int(report.confusion.sum())) == (2, 16, pixels)
 
 
-@pytest.mark.parametrize(("layout", "frames"), [("idd", 2), ("veis", 16)])
+@pytest.mark.parametrize(("layout", "frames"), [("idd", 2), ("veis", 16), ("scenenet", 16)])
 def test_layouts_written_by_the_generator(layout, frames, request, tmp_path):
     root = request.getfixturevalue(f"{layout}_root")
     located = LAYOUTS[layout].locate(root)
     rng = np.random.default_rng(0)
-    ending = "labellevel3Ids.png" if layout == "idd" else ".png"
-    for path in sorted(located.labels.rglob(f"*{ending}")):
+    pattern = {"idd": "*labellevel3Ids.png", "scenenet": "class/*.png"}.get(layout, "*.png")
+    for path in sorted(located.labels.rglob(pattern)):
         target = tmp_path / path.relative_to(located.labels)
         write_label_png(
             target.with_name(target.name.replace("_gtFine_labellevel3Ids", "")), noisy(rng, read(path), [0, 1])
@@ -571,6 +598,15 @@ def test_layouts_written_by_the_generator(layout, frames, request, tmp_path):
     report = run(tmp_path, root, layout)
     assert (report.frames, report.videos, report.settings["split"]) == (frames, 2, "val")
     assert 0.1 < report.scores["miou"].value < 0.9
+
+
+def test_true_labels_of_scenenet_are_label_ids_though_they_look_like_train_ids(tmp_path):
+    """Neither has a window, whose id 13 would tell: 0 is "unknown" in the truth and a bed in the prediction."""
+    write_label_png(tmp_path / "data/val/0/7/class/25.png", np.array([[0, 1, 5, 5]], np.uint8))
+    write_label_png(tmp_path / "pred/val_0_7/000025.png", np.array([[0, 0, 4, 11]], np.uint8))
+    report = run(tmp_path / "pred", tmp_path / "data", "scenenet", ["miou"])
+    assert report.scores["miou"].value == pytest.approx((1 + 1 / 2 + 0) / 3)  # bed, floor, wall
+    assert (report.settings["gt_ids"], report.settings["pred_ids"]) == ("label", "train")
 
 
 def test_idd_in_the_classes_of_cityscapes(tmp_path):
@@ -592,6 +628,9 @@ def test_idd_in_the_classes_of_cityscapes(tmp_path):
         ("camvid", "0006R0_f02250_L.png", ("0006R0", 2250)),
         ("idd", "00119/638495_leftImg8bit.png", ("119_638495", 638495)),
         ("idd", "119/frame0014_gtFine_labellevel3Ids.png", ("119_frame0014", 14)),
+        ("scenenet", "0/223/class/25.png", ("0_223", 25)),
+        ("scenenet", "val/0/223/photo/25.jpg", ("0_223", 25)),
+        ("scenenet", "val_0_223/000025.png", ("0_223", 25)),
         ("davis", "480p/bear/00012.png", ("bear", 12)),
         ("folder", "street/labels/frame_0007.png", ("street", 7)),
     ],

@@ -87,6 +87,8 @@ def example(network: Network, *size: int, batch: int = 1) -> tuple[Tensor, ...]:
         masks = torch.zeros(batch, 2, *size)
         masks[:, 0, : size[0] // 2], masks[:, 1, size[0] // 2 :] = 1, 1
         return torch.randn(batch, 3, 3, *size), masks
+    if network.kind == "superpixels":
+        return (torch.randn(batch, 3, *size),)
     masks = torch.zeros(batch, *size)
     masks[:, size[0] // 4 : size[0] // 2] = 1
     return torch.randn(batch, 3, *size), masks
@@ -188,6 +190,7 @@ def test_goldens_cover_every_network_that_authors_publish():
     assert found == {
         "annotation_policy_resnet18",
         "qnet_resnet18",
+        "spixelfcn",
         "stm_r50",
         "td2_fanet18",
         "td2_psp50",

@@ -22,7 +22,16 @@ from thriftseg.zoo.official import KeyMismatchError, build_for, load_official, r
 from thriftseg.zoo.releases import recognise
 
 MODELS = Path(__file__).parents[1] / "golden" / "models"
-GOLDENS = ("tmanet_r50", "td4_psp18", "td2_psp50", "td2_fanet18", "stm", "qnet_resnet18", "actor_critic_resnet18_a3")
+GOLDENS = (
+    "tmanet_r50",
+    "td4_psp18",
+    "td2_psp50",
+    "td2_fanet18",
+    "stm",
+    "spixelfcn",
+    "qnet_resnet18",
+    "actor_critic_resnet18_a3",
+)
 
 
 class Layered(Network):

@@ -17,8 +17,10 @@ from thriftseg.datasets.cityscapes import Cityscapes
 from thriftseg.datasets.coco import COCO
 from thriftseg.datasets.davis import DAVIS
 from thriftseg.datasets.folder import Folder
+from thriftseg.datasets.frame_folder import FrameFolder
 from thriftseg.datasets.idd import IDD
 from thriftseg.datasets.mose import MOSE
+from thriftseg.datasets.scenenet import SceneNet
 from thriftseg.datasets.tao_vos import TAOVOS
 from thriftseg.datasets.veis import VEIS
 from thriftseg.datasets.vos import VideoObject, VOSClip, VOSDataset
@@ -38,6 +40,8 @@ __all__ = [
     "Cityscapes",
     "EmptySplitError",
     "Folder",
+    "FrameFolder",
+    "SceneNet",
     "VOSClip",
     "VOSDataset",
     "VideoDataset",
@@ -48,7 +52,9 @@ __all__ = [
     "resolve_root",
 ]
 
-DATASETS: dict[str, type[VideoDataset]] = {reader.name: reader for reader in (Cityscapes, CamVid, IDD, VEIS, Folder)}
+DATASETS: dict[str, type[VideoDataset]] = {
+    reader.name: reader for reader in (Cityscapes, CamVid, IDD, VEIS, SceneNet, Folder)
+}
 """Readers of labels of classes by their name on the command line."""
 
 VOS_DATASETS: dict[str, type[VOSDataset]] = {reader.name: reader for reader in (DAVIS, YouTubeVOS, MOSE, TAOVOS, COCO)}

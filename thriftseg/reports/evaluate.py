@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from thriftseg import __version__
+from thriftseg.datasets import VOS_DATASETS
 from thriftseg.datasets.folder import CLASS_FILE
 from thriftseg.errors import ConfigError
 from thriftseg.flow import FlowStore, create_estimator
@@ -28,7 +29,6 @@ Metric = Literal["miou", "boundary_iou", "tc", "jf"]
 METRICS: tuple[Metric, ...] = ("miou", "boundary_iou", "tc", "jf")
 """Metrics that can be asked for."""
 
-_PROTOCOLS: Mapping[str, VOSProtocol] = {"davis": "davis", "youtube_vos": "youtube_vos"}
 _SHOWN = 3
 
 
@@ -87,8 +87,8 @@ def evaluate(
         flow_weights: Weights of RAFT.
         flow_store: Folder that keeps flow for the next run.
         tc_rule: Rule of temporal consistency, see `TemporalConsistency`.
-        jf_protocol: Frames and objects that count, see `JAndF`; `davis` and `youtube_vos` for their layouts, otherwise
-            `all_frames`.
+        jf_protocol: Frames and objects that count, see `JAndF`; by default those of the reader of the data set, and
+            `all_frames` where none reads objects.
         fps: Native frame numbers per second, for the blocks of the bootstrap; that of the data set by default.
         resamples: Draws of the bootstrap; 0 for no intervals.
         seed: Seed of the draws.
@@ -109,7 +109,7 @@ def evaluate(
     rules = _with_own_classes(rules, Path(gt))
     rules = dataclasses.replace(rules, fps=_positive(rules.fps if fps is None else fps, "fps"))
     wanted = _wanted(metrics, rules)
-    protocol = jf_protocol or _PROTOCOLS.get(layout, "all_frames")
+    protocol = jf_protocol or _protocol_of(layout)
     pairs = PairRule(_flow_store(flow, flow_weights, flow_store), tc_rule) if "tc" in wanted else None
     pictures = _pictures(frames, located) if pairs else None
     pairing = pair(rules, located, Path(pred), pictures, optional=wanted == ("jf",) and protocol == "davis")
@@ -117,7 +117,8 @@ def evaluate(
     if rules.taxonomy is not None and wanted != ("jf",):
         boundary = _boundary(boundary_width, boundary_ratio) if "boundary_iou" in wanted else 0
         rule = ClassRule(boundary, _checked_void(void))
-        scorer = ClassScorer(rules.taxonomy, wanted, rule, pairs, pred_ids, gt_ids, rules.fps, effort)
+        truth_ids = rules.gt_ids if gt_ids == "auto" else gt_ids
+        scorer = ClassScorer(rules.taxonomy, wanted, rule, pairs, pred_ids, truth_ids, rules.fps, effort)
         by_class = scorer.score(pairing.videos)
     if "jf" in wanted:
         by_object = score_objects(pairing.videos, protocol, rules.fps, effort)
@@ -149,6 +150,12 @@ def _wanted(metrics: Sequence[Metric] | None, layout: Layout) -> tuple[Metric, .
             fix="pass --classes YAML, or --metrics jf",
         )
     return tuple(name for name in METRICS if name in chosen)
+
+
+def _protocol_of(layout: LayoutName) -> VOSProtocol:
+    """What training on the data set is validated by."""
+    reader = VOS_DATASETS.get(layout)
+    return "all_frames" if reader is None else reader().protocol
 
 
 def _with_own_classes(layout: Layout, gt: Path) -> Layout:

@@ -10,6 +10,7 @@ _DATA_TERMS = {
     "camvid": "no licence stated by its authors; cite Brostow et al. 2009",
     "cityscapes": "non-commercial terms of cityscapes-dataset.com",
     "idd": "research use, registration at idd.insaan.iiit.ac.in",
+    "scenenet": "terms of robotvault.bitbucket.io/scenenet-rgbd.html",
     "veis": "GPL-3.0 with extra terms of CSIRO",
 }
 

@@ -24,6 +24,7 @@ from thriftseg.zoo.pspnet import PSPNet
 from thriftseg.zoo.qnet import QNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
 from thriftseg.zoo.scorer import Scorer
+from thriftseg.zoo.spixelfcn import SpixelFCN
 from thriftseg.zoo.stm import STM
 from thriftseg.zoo.strided_logits import StridedLogits
 from thriftseg.zoo.tdnet import DistillationOutputs, TDNet, TDNetState
@@ -73,6 +74,7 @@ __all__ = [
     "Scorer",
     "SemanticNetwork",
     "SlidingWindow",
+    "SpixelFCN",
     "SplitPadding",
     "StreamState",
     "StridedLogits",

@@ -153,6 +153,10 @@ def _qnet_arguments(shapes: Shapes) -> dict[str, Any]:
     return {"num_bins": shapes["out_layer.weight"][0]}
 
 
+def _no_arguments(_: Shapes) -> dict[str, Any]:
+    return {}
+
+
 def _no_protocol(_: Shapes) -> dict[str, Any]:
     return {}
 
@@ -183,6 +187,14 @@ RELEASES = (
         _no_protocol,
         "https://github.com/seoungwugoh/STM",
         "CC BY-NC-SA",
+    ),
+    Release(
+        "pred_mask0.weight",
+        lambda _: "spixelfcn",
+        _no_arguments,
+        _no_protocol,
+        "https://github.com/fuy34/superpixel_fcn",
+        "MIT",
     ),
     Release(
         "embed_branch.2.weight",

@@ -15,11 +15,12 @@ from thriftseg.datasets.cityscapes import Cityscapes
 from thriftseg.datasets.idd import IDD
 from thriftseg.datasets.images import read_label_png
 from thriftseg.datasets.polygons import draw_labels, read_polygons
+from thriftseg.datasets.scenenet import SceneNet
 from thriftseg.datasets.synthetic import LAYOUTS, SceneConfig, StreetVideo, synthesize
 from thriftseg.datasets.synthetic.layouts import CityscapesLayout
 from thriftseg.datasets.veis import VEIS
 from thriftseg.errors import ConfigError
-from thriftseg.taxonomies import CAMVID, CITYSCAPES
+from thriftseg.taxonomies import CAMVID, CITYSCAPES, NYU13
 
 TINY: dict[str, Any] = {"train_clips": 2, "val_clips": 1, "frames": 4, "height": 48, "width": 96, "jobs": 1}
 
@@ -101,6 +102,36 @@ def test_veis_layout_reads_back(veis_root: Path):
     clip = dataset.clips("val")[0]
     assert len(clip.labels) == len(clip.frames) == 8
     assert dataset.read_label(clip, 0).shape == (64, 128)
+
+
+def test_scenenet_layout_reads_back(scenenet_root: Path):
+    dataset = SceneNet(scenenet_root)
+    clips = {split: dataset.clips(split) for split in ("train", "val")}
+    assert [clip.video for clip in clips["train"]] == ["train_0_0", "train_0_1", "train_0_2"]
+    clip = clips["train"][0]
+    assert list(clip.frames) == list(clip.labels) == list(clip.instances) == list(range(0, 200, 25))
+    truth = StreetVideo(SceneConfig(64, 128, num_frames=8, seed=0)).draw(3)
+    assert np.array_equal(dataset.read_frame(clip, 75), truth.image)
+    label = dataset.read_label(clip, 75)
+    assert np.array_equal(
+        label == NYU13.class_names.index("ceiling"), truth.label == CITYSCAPES.class_names.index("sky")
+    )
+    assert np.array_equal(label == 255, truth.label == 255)
+    seen = {int(i) for clip in clips["train"] for n in clip.labels for i in np.unique(dataset.read_label(clip, n))}
+    assert seen >= set(range(NYU13.num_classes))
+
+
+def test_objects_of_rooms_are_those_of_the_street(scenenet_root: Path):
+    """None is lost, and each keeps a number of its own through the clip."""
+    dataset = SceneNet(scenenet_root)
+    clip = dataset.clips("train")[0]
+    video = StreetVideo(SceneConfig(64, 128, num_frames=8, seed=0))
+    pairs = set()
+    for position, number in enumerate(clip.instances):
+        truth, instances = video.draw(position).instances, dataset.read_instances(clip, number)
+        assert np.array_equal(instances[truth > 0] // 1000, dataset.read_label(clip, number)[truth > 0])
+        pairs |= set(zip(truth[truth > 0].tolist(), (instances[truth > 0] % 1000).tolist(), strict=True))
+    assert len(pairs) == len({street for street, _ in pairs}) == len({room for _, room in pairs}) > 5
 
 
 def test_files_do_not_depend_on_workers(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Folder layouts that synthetic clips are written in: those of Cityscapes, CamVid, IDD and VEIS.
+"""Folder layouts that synthetic clips are written in: those of Cityscapes, CamVid, IDD, VEIS and SceneNet RGB-D.
 
 A layout names the frames of a clip and writes each into a folder that mirrors the root of the data set.
 """
@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datasets.images import encode_frame
+from thriftseg.datasets.scenenet import FRAME_STEP
 from thriftseg.datasets.synthetic.render import Drawing
 from thriftseg.datasets.synthetic.tracing import fill_regions, polygon_json, trace_coarse_regions, trace_regions
-from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD_TABLE
+from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD_TABLE, NYU13
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
 ImageFormat = Literal["png", "jpg"]
@@ -45,6 +46,28 @@ _CAMVID_OF_CITYSCAPES = {
     "train": "car",
     "motorcycle": "bicyclist",
     "bicycle": "bicyclist",
+}
+
+_NYU13_OF_CITYSCAPES = {  # streets hold no furniture: every class of rooms has a stand-in
+    "road": "floor",
+    "sidewalk": "bed",
+    "building": "wall",
+    "wall": "window",
+    "fence": "furniture",
+    "pole": "objects",
+    "traffic light": "tv",
+    "traffic sign": "picture",
+    "vegetation": "books",
+    "terrain": "bed",
+    "sky": "ceiling",
+    "person": "chair",
+    "rider": "chair",
+    "car": "sofa",
+    "truck": "table",
+    "bus": "table",
+    "train": "furniture",
+    "motorcycle": "objects",
+    "bicycle": "objects",
 }
 
 
@@ -280,8 +303,32 @@ class VEISLayout(Layout):
                 (root / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
 
 
+class SceneNetLayout(Layout):
+    """SceneNet RGB-D with ready class maps, every frame labelled, and numbered objects; no depth.
+
+    Classes of the street stand in for those of rooms. The camera moves as far between two frames as in the other
+    layouts, although their numbers say that a second passes: the original moves through rooms, and slowly.
+    """
+
+    name = "scenenet"
+
+    def name_clip(self, split: str, index: int, frames: int) -> ClipName:
+        """A thousand trajectories to a group, as in the original."""
+        group, trajectory = divmod(index, 1000)
+        video = f"{split}_{group}_{trajectory}"
+        numbers = range(0, FRAME_STEP * frames, FRAME_STEP)
+        return ClipName(split, video, f"{group}/{trajectory}", numbers, annotated_position(frames))
+
+    def write_frame(self, root: Path, clip: ClipName, position: int, drawing: Drawing) -> None:
+        """Write a photo, its map of NYU-13 ids and its map of objects."""
+        folder, number = root / clip.split / clip.folder, clip.numbers[position]
+        self._write_image(folder / "photo" / str(number), drawing.image)
+        write_map(folder / "class" / f"{number}.png", _TO_NYU13[drawing.label])
+        write_map(folder / "instance" / f"{number}.png", _room_objects(drawing))
+
+
 LAYOUTS: dict[str, type[Layout]] = {
-    layout.name: layout for layout in (CityscapesLayout, CamVidLayout, IDDLayout, VEISLayout)
+    layout.name: layout for layout in (CityscapesLayout, CamVidLayout, IDDLayout, VEISLayout, SceneNetLayout)
 }
 """Layouts by name."""
 
@@ -319,6 +366,15 @@ def _raw_instances(ids: UInt8Array, instances: Int32Array) -> npt.NDArray[np.uin
     return np.where(instances > 0, numbered, ids).astype(np.uint16)
 
 
+def _room_objects(drawing: Drawing) -> npt.NDArray[np.uint16]:
+    """One number per object of a clip, and one per class of what has no objects, as for ceilings in the original."""
+    things = CITYSCAPES.thing_ids
+    train_ids, counted = np.divmod(drawing.instances, INSTANCES_PER_CLASS)
+    objects = CITYSCAPES.num_classes + len(things) * (counted - 1) + np.searchsorted(things, train_ids) + 1
+    rest = np.where(drawing.label == IGNORE_INDEX, 0, drawing.label.astype(np.int32) + 1)
+    return np.where(counted > 0, objects, rest).astype(np.uint16)
+
+
 def _table(values: dict[int, int], default: int) -> UInt8Array:
     table = np.full(256, default, dtype=np.uint8)
     for train_id, value in values.items():
@@ -335,6 +391,13 @@ _TO_CAMVID = _table(
         for train_id, name in enumerate(CITYSCAPES.class_names)
     },
     next(row.id for row in CAMVID.table if row.ignored),
+)
+_TO_NYU13 = _table(
+    {
+        train_id: NYU13.train_id_of_name[_NYU13_OF_CITYSCAPES[name]] + 1
+        for train_id, name in enumerate(CITYSCAPES.class_names)
+    },
+    next(row.id for row in NYU13.table if row.ignored),
 )
 _IDD_ROWS = {row.cs_train_id: row for row in IDD_TABLE if row.cs_train_id != IGNORE_INDEX}
 _IDD_NAMES = {**{train_id: row.name for train_id, row in _IDD_ROWS.items()}, IGNORE_INDEX: "unlabeled"}

@@ -103,7 +103,7 @@ def synthesize(
 
     Args:
         out: Root of the data set; absent, empty or written by the same call before.
-        layout: `cityscapes`, `camvid`, `idd` or `veis`.
+        layout: `cityscapes`, `camvid`, `idd`, `veis` or `scenenet`.
         train_clips: Clips in `train`.
         val_clips: Clips in `val`.
         test_clips: Clips in `test`; by default 2 for CamVid and none for the others.

@@ -10,11 +10,11 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from thriftseg.datasets import camvid, cityscapes
+from thriftseg.datasets import camvid, cityscapes, scenenet
 from thriftseg.datasets.files import frame_number, usual_step
 from thriftseg.datasets.idd import drive_key
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD19, IDD26, VEIS, Taxonomy
+from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD19, IDD26, NYU13, VEIS, Taxonomy
 
 SPLITS = ("train", "val", "valid", "test", "train_extra")
 """Names of split folders that are recognised inside a path."""
@@ -24,6 +24,7 @@ ALL = "all"
 
 _CITYSCAPES_NAME = re.compile(r"(?P<recording>.+?_\d{6})_(?P<number>\d{6})(?!\d)")
 _IDD_ENDING = re.compile(r"_(leftImg8bit|gtFine_\w+|label\w+)$")
+_SCENENET_SPLIT = re.compile(r"^(train|val|test)_")
 _STRUCTURE = frozenset({"Annotations", "JPEGImages", "480p", "Full-Resolution", "labels", "frames", "images"})
 """Folders that say what is in them and belong to no video name."""
 
@@ -86,6 +87,7 @@ class Layout:
         splits: Splits to look for if none was asked for, in this order.
         label_files: Patterns of label files, best first; files fitting the first pattern that fits any are taken.
         frame_files: The same for frames.
+        gt_ids: What ids of true labels mean if not told; `auto` where the ids themselves tell it for sure.
         stretches: Cuts the labelled frames of a recording into videos.
         example: A label file, for messages.
     """
@@ -101,6 +103,7 @@ class Layout:
     splits: tuple[str, ...] = ("val", "test", "train")
     label_files: tuple[str, ...] = (r"(^|/)labels/", "")
     frame_files: tuple[str, ...] = ("",)
+    gt_ids: Literal["auto", "label"] = "auto"
     stretches: Callable[[str, Sequence[int]], Iterator[Stretch]] | None = None
 
     def cut(self, recording: str, labelled: Sequence[int]) -> list[Stretch]:
@@ -216,6 +219,13 @@ def _idd_frame(path: PurePosixPath) -> FrameName | None:
     return FrameName(f"{drive}_{name}" if drive != "" else name, frame_number(name) or 0)
 
 
+def _scenenet_frame(path: PurePosixPath) -> FrameName | None:
+    """Group and trajectory are folders, or part of the name that the reader gives a clip."""
+    number = frame_number(path.stem)
+    folders = [part for part in path.parent.parts if part not in {"photo", "class", *_STRUCTURE, *SPLITS}]
+    return None if number is None else FrameName(_SCENENET_SPLIT.sub("", "_".join(folders)), number)
+
+
 def _tree_frame(path: PurePosixPath) -> FrameName | None:
     """One folder is one recording, and the last number of a name is that of the frame."""
     number = frame_number(path.stem)
@@ -232,7 +242,9 @@ _VOS_FOLDERS = (
 )
 _VOS_SPLITS = ("valid", "val", "test", "train")
 
-LayoutName = Literal["cityscapes", "camvid", "idd", "veis", "davis", "youtube_vos", "mose", "tao_vos", "folder"]
+LayoutName = Literal[
+    "cityscapes", "camvid", "idd", "veis", "scenenet", "davis", "youtube_vos", "mose", "tao_vos", "folder"
+]
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -274,6 +286,17 @@ LAYOUTS: dict[str, Layout] = {
             taxonomy=VEIS,
             folders=(Folders("labels", ("images",)),),
             listing="{split}.txt",
+        ),
+        Layout(
+            "scenenet",
+            _scenenet_frame,
+            fps=scenenet.FRAME_STEP,
+            example="val/0/223/class/25.png",
+            taxonomy=NYU13,
+            folders=(Folders("{split}", ("{split}",)),),
+            label_files=(r"(^|/)class/", r"(^|/)labels/", ""),
+            frame_files=(r"(^|/)photo/", ""),
+            gt_ids="label",
         ),
         Layout(
             "davis",
