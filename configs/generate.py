@@ -1,4 +1,4 @@
-"""Writes the configs below `samsam2/` and `weclick/` from the rows of `tables/` and from `recipes.py`.
+"""Writes the configs below `samsam2/`, `vos/` and `weclick/` from the rows of `tables/` and from the recipes beside it.
 
     python configs/generate.py            write them
     python configs/generate.py --check    say which are out of date, and fail if any is
@@ -11,17 +11,20 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from recipes import RECIPES, Experiment, Recipe
+from recipes import Experiment, Recipe, component, samsam2, weclick
+from vos_recipes import vos
 
 from thriftseg.reports.published_tables import PublishedRow, list_tables, load_table
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 120
+RECIPES: dict[str, Callable[[Experiment], Recipe]] = {"samsam2": samsam2, "vos": vos, "weclick": weclick}
+"""By the folder of the configs."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,7 +69,7 @@ def _demands(row: PublishedRow) -> tuple[Mapping[str, Any], float | None]:
 
 def _render(experiment: Experiment) -> str:
     recipe = RECIPES[experiment.name.partition("/")[0]](experiment)
-    data = {"class_path": "thriftseg.datamodules.SemanticDataModule", "init_args": recipe.data}
+    data = component(f"datamodules.{recipe.module}", **recipe.data)
     content = {"seed_everything": 0, "trainer": recipe.trainer, "model": recipe.model, "data": data}
     text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=WIDTH - 8)
     return "".join(f"# {line}\n" for line in _comment(experiment, recipe)) + text
@@ -75,10 +78,10 @@ def _render(experiment: Experiment) -> str:
 def _comment(experiment: Experiment, recipe: Recipe) -> Iterator[str]:
     yield from _wrapped(f"{recipe.title}.")
     yield from _wrapped(f"In tables: {', '.join(experiment.rows)}.")
-    for command in [*recipe.commands, f"thriftseg fit --config {experiment.name}"]:
+    for command in [*recipe.commands, f"thriftseg fit --config {experiment.name}{recipe.options}", *recipe.tests]:
         yield from _command_lines(command)
-    root = f"Data: --data.dataset.root DIR, or THRIFTSEG_DATA_{experiment.dataset.upper()}."
-    yield from _wrapped(" ".join([*recipe.notes, root]))
+    roots = [f"--data.{option}.root DIR, or THRIFTSEG_DATA_{name.upper()}" for option, name in recipe.roots.items()]
+    yield from _wrapped(" ".join([*recipe.notes, *([f"Data: {'; '.join(roots)}."] if roots else [])]))
     yield "Written by configs/generate.py from configs/tables."
 
 

@@ -92,7 +92,20 @@ class Experiment:
 
 @dataclass
 class Recipe:
-    """What a config says: a title, the commands that make its labels, the settings, and notes on top of the file."""
+    """What a config says, and what stands in the comment on its top.
+
+    Attributes:
+        title: What it trains.
+        commands: Commands that make its labels.
+        trainer: Settings of the trainer.
+        model: The module.
+        data: Arguments of the data module.
+        notes: What else there is to say.
+        module: Class of the data module.
+        options: What `thriftseg fit` needs beside the config.
+        tests: Commands that follow the training.
+        roots: Data set by the setting that takes its folder; empty where the commands name it.
+    """
 
     title: str
     commands: list[str]
@@ -100,6 +113,10 @@ class Recipe:
     model: Tree
     data: Tree
     notes: list[str] = field(default_factory=list)
+    module: str = "SemanticDataModule"
+    options: str = ""
+    tests: list[str] = field(default_factory=list)
+    roots: Mapping[str, str] = field(default_factory=dict)
 
 
 def samsam2(experiment: Experiment) -> Recipe:
@@ -115,7 +132,8 @@ def samsam2(experiment: Experiment) -> Recipe:
     notes = [SHARE_TEACHER] if "teacher" in model["init_args"] else []
     notes += [PER_PROCESS] if experiment.settings["network"] == "tmanet" else []
     data = {"dataset": dataset, "mixture": mixture} | data
-    return Recipe(f"{title}: {labels}", commands, trainer, model, data, notes)
+    roots = {"dataset": experiment.dataset}
+    return Recipe(f"{title}: {labels}", commands, trainer, model, data, notes, roots=roots)
 
 
 def weclick(experiment: Experiment) -> Recipe:
@@ -125,7 +143,7 @@ def weclick(experiment: Experiment) -> Recipe:
     init: Tree = {"network": _image_network(settings["network"], small)}
     if "kd" in settings["terms"]:
         init["teacher"] = _image_network(TEACHERS["small" if small else family], small)
-    init["loss"] = _object("losses.PartialCrossEntropy")
+    init["loss"] = component("losses.PartialCrossEntropy")
     init |= (
         {"gated_crf_weight": 0.1, "gated_crf_start": SMALL_GATED_CRF_START if small else 0.005}
         if settings.get("gated_crf", True)
@@ -140,15 +158,16 @@ def weclick(experiment: Experiment) -> Recipe:
         if small:
             data["neighbour_flow"] = True
         else:
-            init["flow"] = _object("flow.RAFT", weights="C_T_SKHT_V2")
+            init["flow"] = component("flow.RAFT", weights="C_T_SKHT_V2")
     trainer, optimisation, loading = _click_schedule(experiment.dataset, small)
     return Recipe(
         f"WeClick on {NAMES[experiment.dataset]}: {_describe_student(settings, small)}",
         [f"thriftseg label clicks --dataset {experiment.dataset}"],
         trainer,
-        _object("lightning_modules.WeClick", **init, **optimisation),
+        component("lightning_modules.WeClick", **init, **optimisation),
         data | loading,
         list(_click_notes(experiment)),
+        roots={"dataset": experiment.dataset},
     )
 
 
@@ -209,12 +228,12 @@ def _coarse_mixture(experiment: Experiment) -> tuple[str, Tree, list[str]]:
 
 
 def _tmanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
-    network = _object("zoo.TMANet", depth=50, memory_frames=1, pretrained=True, auxiliary=True)
-    model = _object(
+    network = component("zoo.TMANet", depth=50, memory_frames=1, pretrained=True, auxiliary=True)
+    model = component(
         "lightning_modules.SemanticSegmentation",
         network=network,
         auxiliary_weight=0.4,
-        loss=_object("losses.CrossEntropy"),
+        loss=component("losses.CrossEntropy"),
         **_sgd(0.01, 5e-4, min_factor=0.01),
     )
     trainer = {"max_steps": 40000, "precision": "bf16-mixed", "sync_batchnorm": True, **VALIDATION}
@@ -223,11 +242,11 @@ def _tmanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
 
 
 def _td2fanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
-    model = _object(
+    model = component(
         "lightning_modules.TDNetDistillation",
-        network=_object("zoo.TDNetFANet", backbone="resnet18", pretrained=True),
+        network=component("zoo.TDNetFANet", backbone="resnet18", pretrained=True),
         teacher=_image_network(TEACHERS["psp"], small=False),
-        loss=_object("losses.OHEMCrossEntropy", threshold=0.7),
+        loss=component("losses.OHEMCrossEntropy", threshold=0.7),
         full_weight=1.0,
         sub_path_weight=0.5,
         **_sgd(0.01, 1e-4, warmup_steps=1000),
@@ -250,10 +269,10 @@ _VIDEO_NETWORKS: dict[str, Callable[[Experiment], tuple[str, Tree, Tree, Tree]]]
 
 
 def _small_supervised(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
-    model = _object(
+    model = component(
         "lightning_modules.SemanticSegmentation",
         network=_image_network(experiment.settings["network"], small=True),
-        loss=_object("losses.CrossEntropy", class_weights=CAMVID_CLASS_WEIGHTS),
+        loss=component("losses.CrossEntropy", class_weights=CAMVID_CLASS_WEIGHTS),
         **_adamw(),
     )
     title = f"{_name(experiment.settings['network'])} from scratch on CamVid at 96x128, for two CPU cores"
@@ -292,7 +311,7 @@ def _describe_student(settings: Settings, small: bool) -> str:
 def _image_network(name: str, small: bool) -> Tree:
     family, backbone = name.split("_")
     size = {"decoder_channels": SMALL_DECODERS[name]} if small else {"pretrained": True}
-    return _object(f"zoo.{IMAGE_NETWORKS[family]}", backbone=BACKBONES[backbone], **size)
+    return component(f"zoo.{IMAGE_NETWORKS[family]}", backbone=BACKBONES[backbone], **size)
 
 
 def _name(network: str) -> str:
@@ -301,27 +320,24 @@ def _name(network: str) -> str:
 
 
 def _dataset(name: str) -> Tree:
-    return _object(f"datasets.{DATASETS[name]}", **({"frame_size": IDD_SIZE} if name == "idd" else {}))
+    return component(f"datasets.{DATASETS[name]}", **({"frame_size": IDD_SIZE} if name == "idd" else {}))
 
 
 def _sgd(rate: float, decay: float, **schedule: float) -> Tree:
     optimizer = {"lr": rate, "momentum": 0.9, "weight_decay": decay}
     return {
         "optimizer": {"class_path": "torch.optim.SGD", "init_args": optimizer},
-        "lr_scheduler": _object("lightning_modules.PolyLR", power=0.9, **schedule),
+        "lr_scheduler": component("lightning_modules.PolyLR", power=0.9, **schedule),
     }
 
 
 def _adamw() -> Tree:
     return {
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3, "weight_decay": 1e-2}},
-        "lr_scheduler": _object("lightning_modules.PolyLR", power=0.9),
+        "lr_scheduler": component("lightning_modules.PolyLR", power=0.9),
     }
 
 
-def _object(path: str, **settings: Any) -> Tree:
+def component(path: str, **settings: Any) -> Tree:
+    """A class of this package, named below it, and its arguments."""
     return {"class_path": f"thriftseg.{path}"} | ({"init_args": settings} if settings else {})
-
-
-RECIPES: dict[str, Callable[[Experiment], Recipe]] = {"samsam2": samsam2, "weclick": weclick}
-"""By the folder of the configs."""

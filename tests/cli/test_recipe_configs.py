@@ -1,4 +1,4 @@
-"""Every config of a published table: up to date, parsed as it is, true to its row, and run on small data."""
+"""Every config of a published table of semantic segmentation: up to date, parsed, true to its row, and run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from thriftseg.reports import PublishedRow, list_tables, load_table
 from thriftseg.types import Clip
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
-CONFIGS = sorted(
-    str(path.relative_to(FOLDER)) for paper in ("samsam2", "weclick") for path in FOLDER.glob(f"{paper}/*")
-)
-ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows]
+PAPERS = ("samsam2", "weclick")
+CONFIGS = sorted(str(path.relative_to(FOLDER)) for paper in PAPERS for path in FOLDER.glob(f"{paper}/*"))
+ALL_ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows]
+ROWS = [(name, row) for name, row in ALL_ROWS if row.config.startswith(PAPERS)]
 COUNTS = {"cityscapes": 2975, "idd": 4032, "camvid": 367}
 TRAIN_EXTRA = 19998
 NETWORKS = {
@@ -72,7 +72,8 @@ def parsed(config: str) -> dict[str, Any]:
     settings = command_line().parse_args(["fit", "--config", str(FOLDER / config)])
     content: dict[str, Any] = plain(settings.fit)
     data = content["data"]["init_args"]
-    data["mixture"] = data["mixture"]["init_args"]  # the one class that configs need not name
+    if "mixture" in data:
+        data["mixture"] = data["mixture"]["init_args"]  # the one class that configs need not name
     return content
 
 
@@ -123,7 +124,8 @@ class TestGenerator:
         assert not stray.exists()
 
     def test_every_config_serves_a_row(self) -> None:
-        assert {row.config for _, row in ROWS} == set(CONFIGS)
+        followed = {str(path.relative_to(FOLDER)) for path in FOLDER.glob("vos/*")}
+        assert {row.config for _, row in ALL_ROWS} == {*CONFIGS, *followed}
 
 
 @pytest.mark.parametrize("config", CONFIGS)

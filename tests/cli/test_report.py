@@ -75,6 +75,64 @@ def test_a_table_without_hours_has_no_picture(tmp_path: Path, capsys: pytest.Cap
     assert main(["report", "table", "weclick_t5", *arguments[:2]]) == 0
 
 
+def rows_of(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def write_scores(path: Path, metrics: dict[str, float], steps: int | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"command": "thriftseg test", "network_sha256": None, "training": {"steps": steps}, "metrics": metrics}
+    path.write_text(json.dumps(content))
+
+
+def test_one_training_scored_on_two_data_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, jf in enumerate((0.75, 0.77)):
+        run = tmp_path / f"youtube_vos_stm_box2seg-seed{seed}"
+        write_scores(run / "fit.json", {"train/loss": 0.1, "cost/hours": 311.1}, 200_000)
+        write_scores(run / "davis" / "test.json", {"test/jf": jf}, 200_000)
+    write_scores(tmp_path / "youtube_vos_stm_box2seg-seed1" / "youtube_vos" / "test.json", {"test/overall": 0.745})
+    write_scores(tmp_path / "davis_stm_gt" / "fit.json", {"val/jf": 0.7}, 200_000)
+    assert main(["report", "table", "taovos_t3", "--runs", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    rows = rows_of(printed.out)
+    assert "Box2Seg 0 311.1 2 74.90 76.00 ± 1.41 +1.10 74.30 74.50 +0.20".split() in rows
+    assert "Box2Seg, middle mask 6459 454.6 - 77.70 - - 77.30 - -".split() in rows
+    assert "static images only, original 0 - - 60.00 - - 69.10 - -".split() in rows
+    assert "DAVIS" in printed.out
+    assert "YouTube-VOS" in printed.out
+    assert printed.err == (
+        f"note: {tmp_path / 'davis_stm_gt'}: left out, there is no test.json or validate.json or fit.json in davis/ or "
+        "youtube_vos/: not finished, or not scored yet\n"
+    )
+
+
+def test_labels_beside_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels are looked up in the label store of their data set."""
+    monkeypatch.chdir(tmp_path)
+    for name, drawn, j in [("boxes_box2seg", 0, 0.83), ("boxes_box2seg_ft_middle", 6460, 0.87)]:
+        quality = {"j_mean": j, "recall_50": 0.95, "recall_70": 0.85}
+        content = {"manual": drawn, "quality": quality, "cost": {"seconds": 311.1 * 3600 + 80 * drawn}}
+        folder = tmp_path / "labels" / "youtube_vos" / name
+        folder.mkdir(parents=True)
+        (folder / "quality.json").write_text(json.dumps(content))
+    assert main(["report", "table", "taovos_t2"]) == 0
+    printed = capsys.readouterr()
+    rows = rows_of(printed.out)
+    assert "Box2Seg 0 311.1 1 J 82.10 83.00 +0.90".split() in rows
+    assert "recall@50 94.30 95.00 +0.70".split() in rows
+    assert "Box2Seg, middle mask 6460 (paper 6459) 454.7 (paper 454.6) 1 J 87.60 87.00 -0.60".split() in rows
+    assert "Box2Seg, first mask 6459 454.6 - J 86.70 - -".split() in rows
+    assert "true masks 159976 3555.0 - J 100.00 - -".split() in rows
+    assert printed.err == ""
+    assert main(["report", "table", "taovos_t2", "--runs", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"thriftseg: error: {tmp_path}: no labels of table taovos_t2; expected a label store with sources such as "
+        "boxes_box2seg; fix: make them with the commands on top of vos/coco_box2seg.yaml, or pass another --runs\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.errors import CheckpointError, ConfigError, LabelStoreError
 from thriftseg.reports import find_runs, read_run
-from thriftseg.reports.run_scores import read_score_file
+from thriftseg.reports.run_scores import read_labels, read_score_file, read_tests
 
 
 def write(path: Path, metrics: dict[str, float | None], **training: int | None) -> None:
@@ -82,6 +82,40 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
         read_run(tmp_path)
     assert str(caught.value).startswith(str(path))
     assert "fix: delete it, and run its command again" in str(caught.value)
+
+
+def test_tests_on_other_data_lie_within_the_run(tmp_path: Path) -> None:
+    write(tmp_path / "fit.json", {"val/jf": 0.4, "cost/hours": 2.5}, steps=9, scored_step=6, seed=4)
+    assert read_tests(tmp_path, ["davis", "youtube_vos"]) is None
+    write(tmp_path / "davis" / "test.json", {"test/jf": 0.7}, steps=9, scored_step=9)
+    write(tmp_path / "other" / "test.json", {"test/jf": 0.1})
+    run = read_tests(tmp_path, ["davis", "youtube_vos"])
+    assert run is not None
+    assert (run.scores, run.kind, run.hours) == ({"davis/jf": 0.7}, "test", 2.5)
+    assert (run.steps, run.scored_step, run.seed) == (9, 9, 4)
+    write(tmp_path / "youtube_vos" / "test.json", {"test/overall": 0.75, "test/jf": 0.6})  # of a server
+    run = read_tests(tmp_path, ["davis", "youtube_vos"], ["test"])
+    assert run is not None
+    assert run.scores == {"davis/jf": 0.7, "youtube_vos/overall": 0.75, "youtube_vos/jf": 0.6}
+    assert read_tests(tmp_path, ["davis"], ["validate"]) is None
+
+
+def test_the_quality_of_labels(tmp_path: Path) -> None:
+    quality = {"j_mean": 0.8, "recall_50": 0.9, "recall_70": 0.7, "masks": 12}
+    content = {"manual": 3, "quality": quality, "cost": {"seconds": 12 * 7 + 3 * 80, "boxes": 12, "masks": 3}}
+    assert read_labels(tmp_path) is None
+    (tmp_path / "quality.json").write_text(json.dumps(content))
+    labels = read_labels(tmp_path)
+    assert labels is not None
+    assert labels.scores == {"mean_j": 0.8, "recall_50": 0.9, "recall_70": 0.7}
+    assert (labels.kind, labels.masks, labels.hours, labels.steps) == ("quality", 3, pytest.approx(0.09), None)
+    (tmp_path / "quality.json").write_text(json.dumps(content | {"quality": None}))
+    unknown = read_labels(tmp_path)
+    assert unknown is not None
+    assert unknown.scores == {}
+    (tmp_path / "quality.json").write_text('{"manual": 3}')
+    with pytest.raises(LabelStoreError, match=r"quality.json: not a report of label quality.*quality, cost and manual"):
+        read_labels(tmp_path)
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:

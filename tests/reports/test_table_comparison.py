@@ -154,6 +154,8 @@ def test_the_table_as_csv(runs: Path) -> None:
         "std": "2.0",
         "runs": "3",
         "difference": "1.0",
+        "published_masks": "",
+        "masks": "",
     }
     assert [rows[2][name] for name in ("published", "ours", "std", "runs", "difference")] == ["70.5", "", "", "0", ""]
     assert [rows[6][name] for name in ("hours", "published", "ours", "std")] == ["241.25", "", "71.5", ""]

@@ -1,4 +1,4 @@
-"""`thriftseg report table | list`."""
+"""`thriftseg report table | list | annotation`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ def run(args: Namespace) -> int:
 
 def _declare_table(parser: ArgumentParser) -> None:
     parser.add_argument("name", type=str, metavar="NAME", help="table; `thriftseg report list` lists them")
-    parser.add_argument("--runs", type=str, default="runs", metavar="DIR", help="folder that `thriftseg fit` writes to")
+    parser.add_argument(
+        "--runs",
+        type=str | None,
+        metavar="DIR",
+        help="folder that `thriftseg fit` writes to, or label store; runs, or labels/<dataset>, if unset",
+    )
     parser.add_argument("--out", type=str | None, metavar="DIR", help="plot mIoU against hours and coarse labels there")
     parser.add_argument("--format", choices=["text", "csv", "markdown"], default="text", help="form of the table")
     parser.add_argument(
@@ -85,7 +90,28 @@ def _list(args: Namespace) -> int:
     return 0
 
 
+def _declare_annotation(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", type=str, nargs="+", metavar="DIR", help="folders of `thriftseg annotate hvsa`, or folders of these"
+    )
+    parser.add_argument("--out", type=str | None, metavar="FILE.png", help="plot the quality against clicks and hours")
+
+
+def _annotation(args: Namespace) -> int:
+    from rich.console import Console
+
+    from thriftseg.reports import annotation_comparison, find_annotation_runs, group_runs, plot_annotation_groups
+
+    groups = group_runs(find_annotation_runs(args.runs))
+    Console().print(annotation_comparison(groups))
+    if args.out is not None:
+        picture = plot_annotation_groups(groups, args.out)
+        print(picture or "note: no picture, as no score is known", file=sys.stderr)
+    return 0
+
+
 ACTIONS = {
+    "annotation": Action(_declare_annotation, _annotation, "compare runs that labelled videos with small budgets"),
     "table": Action(_declare_table, _table, "set the scores of finished runs beside the numbers of a published table"),
     "list": Action(_declare_list, _list, "list the tables, or the rows or configs of one"),
 }

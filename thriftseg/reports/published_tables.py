@@ -25,13 +25,16 @@ class PublishedRow:
 
     Attributes:
         key: Name of the row, unique in its table.
-        config: Config that runs it, as `--config` takes it. Several rows may share one.
+        config: Config that runs it, as `--config` takes it. Several rows may share one. For a row of labels, the config
+            of the network that makes them.
         series: Rows that form one line of a plot.
         published: Published numbers by name; those that `PublishedTable.metrics` lists are per cent.
         samples: Labelled frames to train on.
-        hours: Annotation hours by the published times per frame.
+        hours: Annotation hours by the published times per frame, or by the times per mask and box.
         iterations: Optimiser steps.
         coarse_percent: Per cent of the samples whose label is coarse.
+        masks: Masks of objects that are drawn by hand.
+        labels: Source in a label store whose quality the row tells; `None` for scores of a trained network.
         settings: What its config has of its own, for the generator of configs.
     """
 
@@ -43,7 +46,14 @@ class PublishedRow:
     hours: float | None = None
     iterations: int | None = None
     coarse_percent: float | None = None
+    masks: int | None = None
+    labels: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder with its scores: that of the labels, or that of runs of the config."""
+        return self.labels or Path(self.config).stem
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,12 @@ class PublishedTable:
         title: What it shows.
         source: Citation.
         dataset: Names of its data sets.
-        metrics: Scores it compares, named as they are logged after `val/`: miou, macc, iou/<class>.
+        metrics: Scores it compares, named as they are logged after `val/`: miou, macc, iou/<class>, jf. Those of a data
+            set of `tests` have its name before them, as in davis/jf; those of labels are mean_j, recall_50, recall_70.
         x: Attribute of the rows to plot the metrics against, if the order of rows is not all there is.
         rows: Rows, top to bottom.
+        tests: Data sets that each run is tested on, into a folder of that name within the run's; none where the run's
+            own scores are compared.
     """
 
     name: str
@@ -67,6 +80,12 @@ class PublishedTable:
     metrics: tuple[str, ...]
     x: str | None
     rows: tuple[PublishedRow, ...]
+    tests: tuple[str, ...] = ()
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether it compares labels in a store instead of trained networks."""
+        return any(row.labels for row in self.rows)
 
 
 def list_tables() -> list[str]:
@@ -116,8 +135,8 @@ def read_table(path: Path) -> PublishedTable:
     repeated = sorted({key for key in keys if keys.count(key) > 1})
     if repeated:
         raise ConfigError("keys of rows are not unique", path=path, found=", ".join(repeated))
-    metrics = tuple(content.get("metrics") or ())
-    table: PublishedTable = _build(PublishedTable, content | {"rows": rows, "metrics": metrics}, path)
+    lists = {name: tuple(content.get(name) or ()) for name in ("metrics", "tests")}
+    table: PublishedTable = _build(PublishedTable, content | lists | {"rows": rows}, path)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Scores that finished runs left behind."""
+"""Scores that finished runs left behind, and those of labels in a store."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.errors import CheckpointError, ConfigError, LabelStoreError
 
 SCORE_FILES = ("test", "validate", "fit")
 """Stems of the files of scores in the folder of a run, the most trusted first."""
 
 SEED_SEPARATOR = "-"
 """Comes between the name of a config and what tells its runs apart, as in `cityscapes_tmanet_b3-seed1`."""
+
+QUALITY_FILE = "quality.json"
+"""What `thriftseg label boxes` writes beside the labels of a source."""
+
+_QUALITIES = {"mean_j": "j_mean", "recall_50": "recall_50", "recall_70": "recall_70"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,13 @@ class RunScores:
 
     Attributes:
         folder: Folder of the run.
-        kind: File that the scores come from, one of `SCORE_FILES`.
+        kind: File that the scores come from, one of `SCORE_FILES`, or "quality" for labels.
         scores: Scores without the name of the split, such as `miou` or `iou/car`, in [0, 1]; NaN for none.
         hours: Annotation hours of the labels; `None` if unknown.
         steps: Optimiser steps of the training; `None` if unknown.
         scored_step: Step after which the scores were measured; `None` if unknown.
         seed: Seed of the training; `None` if unknown.
+        masks: Masks that were drawn by hand for labels of objects; `None` if unknown.
     """
 
     folder: Path
@@ -62,6 +68,7 @@ class RunScores:
     steps: int | None = None
     scored_step: int | None = None
     seed: int | None = None
+    masks: int | None = None
 
 
 def read_score_file(path: str | Path) -> ScoreFile:
@@ -102,8 +109,8 @@ def find_runs(folder: str | Path, config: str) -> list[Path]:
     """Folders of the runs of a config: `<config>`, and `<config>-<anything>` for further seeds.
 
     Args:
-        folder: Folder of runs.
-        config: Name of the config without folder and suffix.
+        folder: Folder of runs, or of a label store.
+        config: Name of the config without folder and suffix, or of a source of labels.
 
     Returns:
         Folders in order of their names.
@@ -146,6 +153,67 @@ def read_run(folder: str | Path, kinds: Sequence[str] = SCORE_FILES) -> RunScore
         scored_step=files[kind].scored_step,
         seed=next(_known(file.seed for file in files.values()), None),
     )
+
+
+def read_tests(folder: str | Path, datasets: Sequence[str], kinds: Sequence[str] = SCORE_FILES) -> RunScores | None:
+    """Read the scores of a run on several data sets, each from the folder of its name within that of the run.
+
+    Args:
+        folder: Folder of the run.
+        datasets: Names of the data sets.
+        kinds: Files that may be read, as for `read_run`.
+
+    Returns:
+        Scores named `<data set>/<score>`; `None` if there are none of any of the data sets.
+
+    Raises:
+        CheckpointError: A file is damaged.
+    """
+    folder = Path(folder)
+    tests = {name: run for name in datasets if (run := read_run(folder / name, kinds)) is not None}
+    if not tests:
+        return None
+    runs = [run for run in (read_run(folder), *tests.values()) if run is not None]
+    return RunScores(
+        folder,
+        next(iter(tests.values())).kind,
+        {f"{name}/{score}": value for name, run in tests.items() for score, value in run.scores.items()},
+        hours=next((run.hours for run in runs if run.hours is not None), None),
+        steps=max(_known(run.steps for run in runs), default=None),
+        scored_step=min(_known(run.scored_step for run in tests.values()), default=None),
+        seed=next(_known(run.seed for run in runs), None),
+    )
+
+
+def read_labels(folder: str | Path) -> RunScores | None:
+    """Read how good the labels of a source are, before bad ones were taken out, and what they cost.
+
+    Args:
+        folder: Folder of the source in a label store.
+
+    Returns:
+        `mean_j`, `recall_50` and `recall_70`, none of them where the truth was not known; `None` if nothing was
+        measured.
+
+    Raises:
+        LabelStoreError: The report is damaged.
+    """
+    path = Path(folder) / QUALITY_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        quality, seconds = content["quality"], float(content["cost"].get("seconds", 0))
+        scores = {name: float(quality[key]) for name, key in _QUALITIES.items()} if quality else {}
+        return RunScores(path.parent, path.stem, scores, hours=seconds / 3600, masks=int(content["manual"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LabelStoreError(
+            "not a report of label quality",
+            path=path,
+            expected="quality, cost and manual",
+            found=error,
+            fix="delete it, and run its `thriftseg label boxes` again",
+        ) from error
 
 
 def _count(value: Any) -> int | None:

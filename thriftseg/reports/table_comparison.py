@@ -8,9 +8,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from thriftseg.datasets.label_store import store_root
 from thriftseg.errors import ConfigError
 from thriftseg.reports.published_tables import PublishedRow, PublishedTable, load_table
-from thriftseg.reports.run_scores import SCORE_FILES, RunScores, find_runs, read_run
+from thriftseg.reports.run_scores import (
+    QUALITY_FILE,
+    SCORE_FILES,
+    RunScores,
+    find_runs,
+    read_labels,
+    read_run,
+    read_tests,
+)
+
+RUNS = "runs"
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class ComparedRow:
 
     Attributes:
         published: The row as published.
-        runs: Runs that count.
+        runs: Runs that count, or the labels of the row.
     """
 
     published: PublishedRow
@@ -46,11 +57,17 @@ class ComparedRow:
         known = [run.hours for run in self.runs if run.hours is not None]
         return statistics.fmean(known) if known else None
 
+    @property
+    def masks(self) -> int | None:
+        """Mean number of masks drawn by hand; `None` where no run tells."""
+        known = [run.masks for run in self.runs if run.masks is not None]
+        return round(statistics.fmean(known)) if known else None
+
     def measured(self, metric: str) -> Measured | None:
         """A score of the runs.
 
         Args:
-            metric: Such as "miou" or "iou/car".
+            metric: Such as "miou", "iou/car" or "davis/jf".
 
         Returns:
             Mean and deviation; `None` if no run has this score.
@@ -85,7 +102,7 @@ class TableComparison:
 
 def compare_table(
     table: str | PublishedTable,
-    runs: str | Path,
+    runs: str | Path | None = None,
     *,
     scores: str | None = None,
     unfinished: bool = False,
@@ -95,9 +112,15 @@ def compare_table(
     A run belongs to a row when its folder is called like the config of the row without suffix, or like it and `-` and
     anything, such as `cityscapes_tmanet_b3-seed1`.
 
+    Where a table compares several data sets, the scores on each of them lie in the folder of its name within that of
+    the run, as `thriftseg test --name cityscapes_tmanet_b3/idd` writes them. For scores that only a server gives, note
+    them there: `test.json` with `{"command": "server", "network_sha256": null, "metrics": {"test/overall": 0.793}}`.
+
+    A table of labels compares sources in a label store, by the `quality.json` that `thriftseg label boxes` leaves.
+
     Args:
         table: The table, or its name.
-        runs: Folder of runs, where `thriftseg fit` writes.
+        runs: Folder of runs, where `thriftseg fit` writes, or label store; by default `runs`, or `labels/<dataset>`.
         scores: File to read the scores from, one of "test", "validate" and "fit"; the first of these that a run has if
             unset.
         unfinished: Let runs count that took fewer steps than the row asks for.
@@ -108,18 +131,21 @@ def compare_table(
     Raises:
         ConfigError: There is no such table or folder, or no run of any row.
         CheckpointError: A file of scores is damaged.
+        LabelStoreError: A report of label quality is damaged.
     """
     table = load_table(table) if isinstance(table, str) else table
     if scores is not None and scores not in SCORE_FILES:
         raise ConfigError("unknown file of scores", expected=", ".join(SCORE_FILES), found=scores)
-    found = {config: find_runs(runs, Path(config).stem) for config in _configs(table)}
+    root = _default_folder(table) if runs is None else Path(runs)
+    found = {row.folder: find_runs(root, row.folder) for row in table.rows}
     if not any(found.values()):
-        raise _no_runs(table, Path(runs))
+        raise _no_runs(table, root)
     notes: list[str] = []
     rows = []
     for row in table.rows:
-        read = _read_runs(found[row.config], SCORE_FILES if scores is None else (scores,), notes)
-        rows.append(ComparedRow(row, tuple(_counting(read, row, unfinished, notes))))
+        read = _read_runs(table, found[row.folder], SCORE_FILES if scores is None else (scores,), notes)
+        counting = read if table.of_labels else _counting(read, row, unfinished, notes)
+        rows.append(ComparedRow(row, tuple(counting)))
     notes += _mixed_kinds(rows)
     return TableComparison(table, tuple(rows), tuple(dict.fromkeys(notes)))
 
@@ -137,32 +163,53 @@ def configs_of(table: str | PublishedTable) -> list[str]:
         >>> configs_of("samsam2_t2")
         ['samsam2/idd_tmanet_n1.yaml', 'samsam2/idd_tmanet_f2.yaml', 'samsam2/idd_tmanet_b3.yaml']
     """
-    return _configs(load_table(table) if isinstance(table, str) else table)
-
-
-def _configs(table: PublishedTable) -> list[str]:
+    table = load_table(table) if isinstance(table, str) else table
     return list(dict.fromkeys(row.config for row in table.rows))
 
 
+def _default_folder(table: PublishedTable) -> Path:
+    return store_root(None, table.dataset) if table.of_labels else Path(RUNS)
+
+
 def _no_runs(table: PublishedTable, runs: Path) -> ConfigError:
-    first = table.rows[0].config
-    stem = Path(first).stem
+    first = table.rows[0]
+    if table.of_labels:
+        return ConfigError(
+            f"no labels of table {table.name}",
+            path=runs,
+            expected=f"a label store with sources such as {first.folder}",
+            fix=f"make them with the commands on top of {first.config}, or pass another --runs",
+        )
     return ConfigError(
         f"no run of table {table.name}",
         path=runs,
-        expected=f"folders named like its configs, such as {stem} or {stem}-seed1",
-        fix=f"run `thriftseg fit --config {first}`, or pass another --runs",
+        expected=f"folders named like its configs, such as {first.folder} or {first.folder}-seed1",
+        fix=f"run `thriftseg fit --config {first.config}`, or pass another --runs",
     )
 
 
-def _read_runs(folders: Iterable[Path], kinds: Sequence[str], notes: list[str]) -> Iterator[RunScores]:
+def _read_runs(
+    table: PublishedTable, folders: Iterable[Path], kinds: Sequence[str], notes: list[str]
+) -> Iterator[RunScores]:
+    """Runs that have scores; notes those that have none."""
     for folder in folders:
-        run = read_run(folder, kinds)
+        run = _read(table, folder, kinds)
         if run is None:
-            wanted = " or ".join(f"{kind}.json" for kind in kinds)
-            notes.append(f"{folder}: left out, there is no {wanted}: not finished, or not scored yet")
+            notes.append(f"{folder}: left out, there is no {_wanted(table, kinds)}: not finished, or not scored yet")
         else:
             yield run
+
+
+def _read(table: PublishedTable, folder: Path, kinds: Sequence[str]) -> RunScores | None:
+    if table.of_labels:
+        return read_labels(folder)
+    return read_tests(folder, table.tests, kinds) if table.tests else read_run(folder, kinds)
+
+
+def _wanted(table: PublishedTable, kinds: Sequence[str]) -> str:
+    files = [QUALITY_FILE] if table.of_labels else [f"{kind}.json" for kind in kinds]
+    folders = f" in {' or '.join(f'{name}/' for name in table.tests)}" if table.tests else ""
+    return " or ".join(files) + folders
 
 
 def _counting(runs: Iterable[RunScores], row: PublishedRow, unfinished: bool, notes: list[str]) -> Iterator[RunScores]:

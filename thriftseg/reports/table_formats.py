@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from rich import box
 from rich.console import Console
@@ -18,6 +19,8 @@ from thriftseg.reports.tables import format_hours, metric_heading
 
 SIDE_BY_SIDE = 2
 """Scores that stand side by side; more of them take a line each."""
+
+Number = TypeVar("Number", int, float)
 
 _UNBOUNDED = 1000
 _WHAT = ("paper", "ours", "diff.")
@@ -39,6 +42,8 @@ _CSV_COLUMNS = (
     "std",
     "runs",
     "difference",
+    "published_masks",
+    "masks",
 )
 
 
@@ -119,7 +124,7 @@ def comparison_csv(comparison: TableComparison) -> str:
         settings = [published.key, published.series, published.config, published.samples, published.iterations]
         costs = [published.coarse_percent, published.hours, _rounded(row.hours)]
         for metric in comparison.table.metrics:
-            writer.writerow([*settings, *costs, metric, *_csv_scores(row, metric)])
+            writer.writerow([*settings, *costs, metric, *_csv_scores(row, metric), published.masks, row.masks])
     return stream.getvalue()
 
 
@@ -133,7 +138,8 @@ def _setting_columns(comparison: TableComparison) -> dict[str, list[str]]:
     """What was trained, by heading, a cell for every row; without what is known of no row."""
     columns = {
         "samples": [_known(row.published.samples) for row in comparison.rows],
-        "hours": [_hours(row.published.hours, row.hours) for row in comparison.rows],
+        "masks": [_both(row.published.masks, row.masks, str) for row in comparison.rows],
+        "hours": [_both(row.published.hours, row.hours, _hour) for row in comparison.rows],
         "iterations": [_known(row.published.iterations) for row in comparison.rows],
         "runs": [_known(len(row.runs) or None) for row in comparison.rows],
     }
@@ -164,12 +170,12 @@ def _known(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _hours(published: float | None, ours: float | None) -> str:
-    """Hours of the runs, and the published ones where they differ."""
+def _both(published: Number | None, ours: Number | None, shown: Callable[[Number], str]) -> str:
+    """The value of the runs, and the published one where they differ."""
     if ours is None or published is None:
         known = published if ours is None else ours
-        return "-" if known is None else _hour(known)
-    return _hour(ours) if _hour(ours) == _hour(published) else f"{_hour(ours)} (paper {_hour(published)})"
+        return "-" if known is None else shown(known)
+    return shown(ours) if shown(ours) == shown(published) else f"{shown(ours)} (paper {shown(published)})"
 
 
 def _hour(hours: float) -> str:

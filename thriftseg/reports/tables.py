@@ -22,15 +22,24 @@ _HEADINGS = {
     "fwiou": "fwIoU",
     "boundary_iou": "Boundary-IoU",
     "tc": "TC",
+    "jf": "J&F",
     "jf_mean": "J&F",
+    "overall": "J&F",
+    "j": "J",
     "j_mean": "J",
+    "mean_j": "J",
+    "recall_50": "recall@50",
+    "recall_70": "recall@70",
     "j_recall": "J recall",
     "j_decay": "J decay",
+    "f": "F",
     "f_mean": "F",
     "f_recall": "F recall",
     "f_decay": "F decay",
     "iou": "IoU",
     "accuracy": "accuracy",
+    "davis": "DAVIS",
+    "youtube_vos": "YouTube-VOS",
 }
 
 
@@ -54,14 +63,16 @@ def cost_quality_table(points: Iterable[CostQualityPoint], title: str | None = N
          manual         12.5   30 000   61.3           -   82.0
     """
     rows = list(points)
-    table = _table(title, "source", ["annotation\nhours", "clicks", "mIoU\n%", "Boundary-\nIoU %", "TC\n%"])
+    table = number_table(title, "source", ["annotation\nhours", "clicks", "mIoU\n%", "Boundary-\nIoU %", "TC\n%"])
     qualities = [[point.miou, point.boundary_iou, point.tc] for point in rows]
     best = [
         max((value for value in column if not math.isnan(value)), default=None)
         for column in zip(*qualities, strict=True)
     ]
     for point, values in zip(rows, qualities, strict=True):
-        cells = [_percent(value, bold=len(rows) > 1 and value == top) for value, top in zip(values, best, strict=True)]
+        cells = [
+            percent_cell(value, bold=len(rows) > 1 and value == top) for value, top in zip(values, best, strict=True)
+        ]
         table.add_row(point.name, format_hours(point.hours), f"{point.clicks:,}".replace(",", " "), *cells)
     return table
 
@@ -77,9 +88,9 @@ def class_table(class_names: Sequence[str], columns: Mapping[str, Sequence[float
     Returns:
         Table to print with rich.
     """
-    table = _table(title, "class", [f"{heading} %" for heading in columns])
+    table = number_table(title, "class", [f"{heading} %" for heading in columns])
     for index, name in enumerate(class_names):
-        table.add_row(name, *(_percent(values[index]) for values in columns.values()))
+        table.add_row(name, *(percent_cell(values[index]) for values in columns.values()))
     return table
 
 
@@ -109,7 +120,7 @@ def catalog_table(
             entry.data or "-",
             entry.labels or "-",
             "-" if entry.hours is None else format_hours(entry.hours),
-            _percent(math.nan if entry.miou is None else entry.miou),
+            percent_cell(math.nan if entry.miou is None else entry.miou),
             f"{entry.bytes / 1e6:.1f}",
         )
     for name in unpublished:
@@ -133,14 +144,20 @@ def metric_heading(name: str) -> str:
     """Name of a score for the eye.
 
     Example:
-        >>> [metric_heading(name) for name in ("miou", "iou/car", "fps")]
-        ['mIoU', 'IoU car', 'fps']
+        >>> [metric_heading(name) for name in ("miou", "iou/car", "davis/jf", "fps")]
+        ['mIoU', 'IoU car', 'DAVIS J&F', 'fps']
     """
-    metric, _, of_class = name.partition("/")
-    return f"{_HEADINGS.get(metric, metric)} {of_class}".rstrip()
+    return " ".join(_HEADINGS.get(part, part) for part in name.split("/"))
 
 
-def _table(title: str | None, first: str, numbers: Sequence[str]) -> Table:
+def number_table(title: str | None, first: str, numbers: Sequence[str]) -> Table:
+    """An empty table of names and numbers.
+
+    Args:
+        title: Heading.
+        first: Heading of the names.
+        numbers: Headings of the numbers.
+    """
     table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left")
     table.add_column(first, no_wrap=True)
     for heading in numbers:
@@ -148,5 +165,6 @@ def _table(title: str | None, first: str, numbers: Sequence[str]) -> Table:
     return table
 
 
-def _percent(value: float, *, bold: bool = False) -> Text:
+def percent_cell(value: float, *, bold: bool = False) -> Text:
+    """A fraction in percent, a dash for NaN."""
     return Text("-" if math.isnan(value) else f"{100 * value:.1f}", style="bold" if bold else "")
