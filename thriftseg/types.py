@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,6 +160,31 @@ class StreamBatch(TypedDict):
     id: list[str]
 
 
+class VideoPairBatch(TypedDict):
+    """A batch of pairs of adjacent frames of one video. Shapes: P pairs, T frames (the last is the one to segment).
+
+    Of two frames in dimension 1, the first is t-1. A frame without neighbours, and what only fills a batch, is not
+    `paired`: its frames are equal, the label of the first is 255 throughout, and its mask is False.
+
+    `frames` is uint8 RGB when it leaves the workers and float in [0, 1] after the transfer to the device.
+    """
+
+    frames: Tensor  # (P, 2, T, 3, H, W)
+    label: Tensor  # (P, 2, H, W) int64 train ids, 255 = not labelled
+    flow: Tensor  # (P, 2, H, W) flow t -> t-1 in pixels
+    mask: Tensor  # (P, H, W) bool, where the flow passes the forward-backward check
+    paired: Tensor  # (P,) bool
+    id: list[str]  # of frames t
+
+
+class VideoFrameBatch(TypedDict):
+    """Consecutive frames of one video, to be predicted."""
+
+    frames: Tensor  # (B, T, 3, H, W)
+    number: Tensor  # (B,) native frame numbers
+    id: list[str]
+
+
 class VOSBatch(TypedDict):
     """A batch of short clips for training a network that follows objects. Shapes: B clips, T frames.
 
@@ -224,3 +249,72 @@ class BoxBatch(TypedDict):
     target: Tensor  # (B, H, W) int64, 1 on the object, 0 beside it, 255 = ignore
     weight: Tensor  # (B,) float
     id: list[str]
+
+
+class QualityBatch(TypedDict):
+    """A batch for training a network that judges masks: a frame and the mask of one object in it.
+
+    `frames` is uint8 RGB when it leaves the workers and float in [0, 1] after the transfer to the device.
+    """
+
+    frames: Tensor  # (B, 3, H, W)
+    masks: Tensor  # (B, H, W) uint8, 1 on the object
+    quality: Tensor  # (B,) float in [0, 1]; NaN on blank items, which keep processes in step
+    id: list[str]
+
+
+class AnnotationState(NamedTuple):
+    """What somebody who chooses how to annotate an object in a frame looks at.
+
+    Attributes:
+        id: Name of the image; equal ids have equal images, so that each is embedded once.
+        image: (3, H, W) uint8 RGB, or its embedding (256, h, w) float.
+        mask: Mask of the object so far, (h, w) uint8, 1 on the object, at the size that networks read.
+        seconds: Time spent on it so far.
+    """
+
+    id: str
+    image: Tensor
+    mask: Tensor
+    seconds: float
+
+
+class AnnotationEnvironment(Protocol):
+    """The annotation of one object in one frame, action by action; shaped like an environment of Gymnasium [0].
+
+    `reset` and `step` return a dict with `quality`, that of the mask in [0, 1].
+
+    [0] https://gymnasium.farama.org
+
+    Attributes:
+        num_actions: Number of ways to annotate.
+    """
+
+    num_actions: int
+
+    def reset(self, seed: int | None = None) -> tuple[AnnotationState, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: Of whatever is random in it.
+
+        Returns:
+            First state, and the dict.
+        """
+
+    def step(self, action: int) -> tuple[AnnotationState, float, bool, bool, dict[str, Any]]:
+        """Annotate.
+
+        Args:
+            action: Way to annotate, from 0.
+
+        Returns:
+            Next state, reward, whether the annotation is finished, whether it was cut off, and the dict.
+        """
+
+
+class EpisodeBatch(TypedDict):
+    """Environments for training or scoring somebody who chooses how to annotate."""
+
+    environments: list[AnnotationEnvironment]
+    seeds: list[int]  # of everything random in the episode of each

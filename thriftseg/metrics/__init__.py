@@ -6,6 +6,8 @@ were batched or shared out. A class that occurs nowhere scores NaN and is left o
 
 from __future__ import annotations
 
+from thriftseg.metrics.annotation_curve import AnnotationCurve, annotation_curve
+from thriftseg.metrics.annotation_reward import RewardRule, annotation_reward
 from thriftseg.metrics.boundary_iou import BoundaryIoU
 from thriftseg.metrics.confusion import ConfusionScores
 from thriftseg.metrics.j_and_f import (
@@ -26,9 +28,12 @@ from thriftseg.metrics.quality_at_cost import (
     cost_quality_curve,
     quality_at_cost,
 )
+from thriftseg.metrics.quality_bins import QualityScores, expected_quality, quality_bins, rank_correlation
 from thriftseg.metrics.temporal_consistency import TemporalConsistency
+from thriftseg.metrics.video_scores import VideoFrame, VideoScores, score_video
 
 __all__ = [
+    "AnnotationCurve",
     "BoundaryIoU",
     "ConfusionScores",
     "FrameStatistics",
@@ -36,15 +41,25 @@ __all__ = [
     "MaskRecall",
     "ObjectScores",
     "QualityAtCost",
+    "QualityScores",
+    "RewardRule",
     "TemporalConsistency",
     "VOSProtocol",
+    "VideoFrame",
+    "VideoScores",
+    "annotation_curve",
+    "annotation_reward",
     "area_under_curve",
     "cost_at_quality",
     "cost_quality_curve",
+    "expected_quality",
     "frame_statistics",
     "object_scores",
     "present_ious",
     "quality_at_cost",
+    "quality_bins",
+    "rank_correlation",
     "score_sequence",
+    "score_video",
     "sequence_scores",
 ]

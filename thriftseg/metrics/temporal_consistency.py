@@ -174,6 +174,28 @@ class TemporalConsistency(ConfusionMetric):
             pred, target = previous, _known(mixed, self.num_classes, self.ignore_index)
         self.confusion += confusion_matrix(pred, target, self.num_classes, self.ignore_index)
 
+    def update_checked(self, pred: Tensor, previous: Tensor, flow_backward: Tensor, mask: Tensor) -> None:
+        """Count pairs whose flow was checked before, by the rule "thriftseg".
+
+        Args:
+            pred: Predicted ids of frames t, (N, H, W).
+            previous: Predicted ids of frames t-1, (N, H, W).
+            flow_backward: Flow t -> t-1, (N, 2, H, W) in pixels.
+            mask: (N, H, W) bool, where it passes the forward-backward check.
+
+        Raises:
+            ValueError: The shapes disagree, the ids are not integers, or another rule was chosen.
+        """
+        if self.rule != "thriftseg":
+            raise ValueError(f"the rule {self.rule!r} does not check the flow")
+        check_same_shape(pred, previous)
+        check_same_shape(mask, previous)
+        _check_flows(pred, flow_backward, flow_backward)
+        moved, inside = warp(previous[:, None], flow_backward, "nearest")
+        target = moved[:, 0].masked_fill(~(inside & mask.bool()), self.ignore_index)
+        target = _known(target, self.num_classes, self.ignore_index)
+        self.confusion += confusion_matrix(pred, target, self.num_classes, self.ignore_index)
+
     def compute(self) -> dict[str, Tensor]:
         """The scores so far.
 

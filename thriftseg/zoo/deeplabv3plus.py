@@ -76,5 +76,14 @@ class DeepLabV3Plus(SemanticNetwork):
 
     def compute_logits(self, frames: Tensor) -> Tensor:
         """Logits at stride 4; see `SemanticNetwork.compute_logits`."""
-        logits: Tensor = self.classifier(self.decoder(self.encoder(frames[:, -1])))
+        return self.classify(self.compute_features(frames))
+
+    def compute_features(self, frames: Tensor) -> Tensor:
+        """Map of the decoder, (B, `decoder_channels`, H / 4, W / 4); see `SemanticNetwork.compute_features`."""
+        features: Tensor = self.decoder(self.encoder(frames[:, -1]))
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """See `SemanticNetwork.classify`."""
+        logits: Tensor = self.classifier(features)
         return logits

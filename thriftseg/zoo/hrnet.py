@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.backbones import conv_bn_relu, fetching_weights, init_classifier, init_decoder
-from thriftseg.zoo.network import IMAGENET, SemanticNetwork, crop_to_stride
+from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 
 WIDTHS = (18, 30, 32, 40, 44, 48, 64)
@@ -57,28 +57,21 @@ class HRNet(SemanticNetwork):
         init_decoder(self.fuse)
         init_classifier(self.classifier)
 
-    def features(self, frames: Tensor) -> Tensor:
-        """The joined branches before the head.
-
-        Args:
-            frames: As for `forward`.
-
-        Returns:
-            (B, `feature_channels`, ceil(H / 4), ceil(W / 4)).
-        """
-        clip = self._pad(self._as_clip(frames))
-        return crop_to_stride(self._join(clip), clip, frames)
-
     def compute_logits(self, frames: Tensor) -> Tensor:
         """Logits at stride 4; see `SemanticNetwork.compute_logits`."""
-        logits: Tensor = self.classifier(self.fuse(self._join(frames)))
-        return logits
+        return self.classify(self.compute_features(frames))
 
-    def _join(self, clip: Tensor) -> Tensor:
-        finest, *coarser = self.encoder(clip[:, -1])
+    def compute_features(self, frames: Tensor) -> Tensor:
+        """The joined branches, (B, `feature_channels`, H / 4, W / 4); see `SemanticNetwork.compute_features`."""
+        finest, *coarser = self.encoder(frames[:, -1])
         size = finest.shape[-2:]
         enlarged = [F.interpolate(branch, size=size, mode="bilinear", align_corners=False) for branch in coarser]
         return torch.cat([finest, *enlarged], dim=1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """See `SemanticNetwork.classify`."""
+        logits: Tensor = self.classifier(self.fuse(features))
+        return logits
 
 
 def _variant(width: int, small: bool) -> str:

@@ -192,6 +192,7 @@ class SemanticNetwork(Network, ABC):
 
     A subclass implements `compute_logits` for frames whose sides are multiples of `size_multiple`; this class pads
     any other size at the right and the bottom by repeating the border, enlarges the logits once, and crops them.
+    A subclass that implements `compute_features` and `classify` as well has `features`.
 
     Args:
         num_classes: Number of classes, 1 to 255 (255 is the ignored train id).
@@ -231,6 +232,68 @@ class SemanticNetwork(Network, ABC):
         Returns:
             (B, num_classes, H / s, W / s), where s is the output stride of the decoder.
         """
+
+    def compute_features(self, frames: Tensor) -> Tensor:
+        """What the head of the network reads.
+
+        Args:
+            frames: As for `compute_logits`.
+
+        Returns:
+            (B, D, H / s, W / s).
+
+        Raises:
+            ConfigError: The network does not tell its features.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not tell its features",
+            fix="choose another network, or implement compute_features and classify",
+        )
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The head of the network.
+
+        Args:
+            features: (B, D, H / s, W / s) from `compute_features`.
+
+        Returns:
+            What `compute_logits` returns for the same frames.
+
+        Raises:
+            ConfigError: The network does not tell its features.
+        """
+        raise ConfigError(f"{type(self).__name__} does not tell its features", fix="choose another network")
+
+    def features(self, frames: Tensor) -> Tensor:
+        """What the network sees in the last frame of each clip, before it decides on classes.
+
+        Args:
+            frames: As for `forward`.
+
+        Returns:
+            (B, D, ceil(H / s), ceil(W / s)), where s is the stride of the features.
+
+        Raises:
+            ConfigError: The network does not tell its features.
+        """
+        clip = self._pad(self._as_clip(frames))
+        return self._at_stride(self.compute_features(clip), clip, frames)
+
+    def logits_and_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Both in one pass.
+
+        Args:
+            frames: As for `forward`.
+
+        Returns:
+            The logits of `forward`, and `features`.
+
+        Raises:
+            ConfigError: The network does not tell its features.
+        """
+        clip = self._pad(self._as_clip(frames))
+        features = self.compute_features(clip)
+        return self._enlarge(self.classify(features), clip, frames), self._at_stride(features, clip, frames)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Segment the last frame of each clip.

@@ -125,13 +125,22 @@ class PSPNet(SemanticNetwork):
 
     def compute_logits(self, frames: Tensor) -> Tensor:
         """Logits at the encoder's output stride; see `SemanticNetwork.compute_logits`."""
-        return self._decode(self.encoder(frames[:, -1]))
+        return self.classify(self.compute_features(frames))
+
+    def compute_features(self, frames: Tensor) -> Tensor:
+        """The fused map, (B, `decoder_channels`, H / s, W / s); see `SemanticNetwork.compute_features`."""
+        return self._fuse(self.encoder(frames[:, -1]))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """See `SemanticNetwork.classify`."""
+        logits: Tensor = self.head[-1](features)
+        return logits
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SemanticNetwork.forward_with_auxiliary`; the third stage's logits are "auxiliary"."""
         clip = self._pad(self._as_clip(frames))
         features = self.encoder(clip[:, -1])
-        logits = self._enlarge(self._decode(features), clip, frames)
+        logits = self._enlarge(self.classify(self._fuse(features)), clip, frames)
         if self.auxiliary_head is None:
             return logits, {}
         return logits, {"auxiliary": self._enlarge(self.auxiliary_head(features[-2]), clip, frames)}
@@ -181,9 +190,10 @@ class PSPNet(SemanticNetwork):
             for channels in self.pyramid.channel_groups(groups)
         ]
 
-    def _decode(self, features: list[Tensor]) -> Tensor:
-        logits: Tensor = self.head(self.pyramid(features[-1]))
-        return logits
+    def _fuse(self, maps: list[Tensor]) -> Tensor:
+        """What the classifier reads of the encoder's maps."""
+        fused: Tensor = self.head[:-1](self.pyramid(maps[-1]))
+        return fused
 
     def _classify(self, fused: Tensor) -> Tensor:
         """Logits from the output of the head's first convolution."""

@@ -132,6 +132,26 @@ class TDNet(SemanticNetwork):
         """Logits at stride 8; see `SemanticNetwork.compute_logits` and `forward`."""
         return self._classify(self._run(frames, first_index))
 
+    def compute_features(self, frames: Tensor, first_index: int = 0) -> Tensor:
+        """What the classifier of the current path reads; see `SemanticNetwork.compute_features` and `forward`."""
+        outputs = self._run(frames, first_index)
+        return outputs.path.fuse(self._values(outputs))
+
+    def classify(self, features: Tensor, first_index: int = 0) -> Tensor:
+        """See `SemanticNetwork.classify` and `forward`."""
+        logits: Tensor = self._path(first_index + self.past_frames).head[-1](features)
+        return logits
+
+    def features(self, frames: Tensor, first_index: int = 0) -> Tensor:
+        """See `SemanticNetwork.features` and `forward`."""
+        return self.compute_features(self._pad(self._as_clip(frames)), first_index)
+
+    def logits_and_features(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, Tensor]:
+        """See `SemanticNetwork.logits_and_features` and `forward`."""
+        clip = self._pad(self._as_clip(frames))
+        features = self.compute_features(clip, first_index)
+        return self._enlarge(self.classify(features, first_index), clip, frames), features
+
     def forward(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment the last frame of each clip.
 
@@ -281,8 +301,10 @@ class TDNet(SemanticNetwork):
         return _Outputs(own, recalled, intermediate, path)
 
     def _classify(self, outputs: _Outputs) -> Tensor:
-        values = outputs.own if outputs.recalled is None else outputs.own + outputs.recalled
-        return outputs.path.classify(values)
+        return outputs.path.classify(self._values(outputs))
+
+    def _values(self, outputs: _Outputs) -> Tensor:
+        return outputs.own if outputs.recalled is None else outputs.own + outputs.recalled
 
     def _auxiliary(self, outputs: _Outputs, clip: Tensor, frames: Tensor) -> dict[str, Tensor]:
         head = outputs.path.auxiliary_head

@@ -145,7 +145,7 @@ class Path(nn.Module):
         value_channels: int,
         past_frames: int,
         layer_norm_size: tuple[int, int] | None,
-        head: nn.Module,
+        head: nn.Sequential,
         auxiliary_head: nn.Module | None,
     ) -> None:
         super().__init__()
@@ -178,6 +178,11 @@ class Path(nn.Module):
         """Logits (B, num_classes, h, w) from values (B, V, h, w)."""
         logits: Tensor = self.head(self.norm(values))
         return logits
+
+    def fuse(self, values: Tensor) -> Tensor:
+        """What the last layer of the head reads, (B, D, h, w), from values (B, V, h, w)."""
+        fused: Tensor = self.head[:-1](self.norm(values))
+        return fused
 
 
 def create_resnet(backbone: str, pretrained: bool, **options: Any) -> Any:

@@ -197,13 +197,22 @@ class TMANet(SemanticNetwork):
 
     def compute_logits(self, frames: Tensor) -> Tensor:
         """Logits at stride 8; see `SemanticNetwork.compute_logits`, except that [1]'s sizes are 8 k + 1."""
-        return self._decode(self._encode(frames)[1].unbind(1))
+        return self.classify(self.compute_features(frames))
+
+    def compute_features(self, frames: Tensor) -> Tensor:
+        """The map after the attention, (B, `head_channels`, h, w); see `SemanticNetwork.compute_features`."""
+        return self._fuse(self._encode(frames)[1].unbind(1))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """See `SemanticNetwork.classify`."""
+        logits: Tensor = self.head[-1](features)
+        return logits
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SemanticNetwork.forward_with_auxiliary`; the third stage's logits are "auxiliary"."""
         clip = self._pad(self._as_clip(frames))
         middle, last = self._encode(clip)
-        logits = self._enlarge(self._decode(last.unbind(1)), clip, frames)
+        logits = self._enlarge(self.classify(self._fuse(last.unbind(1))), clip, frames)
         if self.auxiliary_head is None:
             return logits, {}
         return logits, {"auxiliary": self._enlarge(self.auxiliary_head(middle[:, -1]), clip, frames)}
@@ -224,7 +233,7 @@ class TMANet(SemanticNetwork):
             raise ConfigError("wrong shape of a frame", expected="(B, 3, H, W)", found=tuple(frame.shape))
         clip = self._pad(frame.unsqueeze(1))
         window = self._window(state, self._encode(clip)[1][:, 0])
-        return self._enlarge(self._decode(window), clip, frame), FeatureMemory(window[1:])
+        return self._enlarge(self.classify(self._fuse(window)), clip, frame), FeatureMemory(window[1:])
 
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`; the auxiliary head is used only if this network has one."""
@@ -242,9 +251,10 @@ class TMANet(SemanticNetwork):
         middle, last = self.encoder(clip.flatten(0, 1))
         return middle.unflatten(0, clip.shape[:2]), last.unflatten(0, clip.shape[:2])
 
-    def _decode(self, window: Sequence[Tensor]) -> Tensor:
-        logits: Tensor = self.head(self.memory(window))
-        return logits
+    def _fuse(self, window: Sequence[Tensor]) -> Tensor:
+        """What the classifier reads of the encoder's last maps."""
+        fused: Tensor = self.head[:-1](self.memory(window))
+        return fused
 
     def _window(self, state: FeatureMemory, current: Tensor) -> tuple[Tensor, ...]:
         if state.features and state.features[-1].shape != current.shape:
