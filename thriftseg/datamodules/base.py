@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -37,13 +38,15 @@ class VideoDataModule(LightningDataModule):
         check_counts(batch_size=(batch_size, 1), num_workers=(num_workers, 0), seed=(seed, 0))
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
 
-    def _loader(self, frames: Any, sampler: Any, batch_size: int) -> DataLoader[dict[str, Any]]:
+    def _loader(
+        self, frames: Any, sampler: Any, batch_size: int, collate_fn: Callable[[list[Any]], Any] | None = None
+    ) -> DataLoader[dict[str, Any]]:
         return DataLoader(
             frames,
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=collate_fn or collate,
             pin_memory=self._on_cuda(),
             worker_init_fn=start_worker,
             persistent_workers=self.num_workers > 0,

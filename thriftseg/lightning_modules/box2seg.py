@@ -12,9 +12,8 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from thriftseg import zoo
-from thriftseg.errors import CheckpointError
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
-from thriftseg.lightning_modules.checkpoints import network_of, read_checkpoint
+from thriftseg.lightning_modules.checkpoints import load_as
 from thriftseg.losses import BootstrappedCrossEntropy
 from thriftseg.metrics import MaskRecall
 from thriftseg.types import IGNORE_INDEX, BoxBatch
@@ -138,10 +137,4 @@ def load_box2seg(weights: str | Path) -> zoo.Box2Seg:
     Raises:
         CheckpointError: There is no such file or name, it is damaged, or it holds another network.
     """
-    if Path(weights).suffix == ".ckpt":
-        network = network_of(read_checkpoint(weights), weights)
-    else:
-        network = zoo.load(weights).network
-    if not isinstance(network, zoo.Box2Seg):
-        raise CheckpointError("does not hold a Box2Seg network", path=weights, found=type(network).__name__)
-    return network.eval()
+    return load_as(weights, zoo.Box2Seg)

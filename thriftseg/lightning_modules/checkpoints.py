@@ -10,16 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from thriftseg.errors import CheckpointError
-from thriftseg.zoo import Network, SemanticNetwork, SlidingWindow, VOSNetwork, WholeImage, rebuild
+from thriftseg.zoo import Network, SemanticNetwork, SlidingWindow, VOSNetwork, WholeImage, load, rebuild
 from thriftseg.zoo.inference import inference_from_record
 from thriftseg.zoo.weights import check_weights
 
 METADATA_KEY = "thriftseg"
+
+NetworkType = TypeVar("NetworkType", bound=Network)
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,28 @@ def load_vos_network(path: str | Path, map_location: str | torch.device = "cpu")
             "does not hold a network for video object segmentation", path=path, found=type(network).__name__
         )
     return network.to(map_location).eval()
+
+
+def load_as(weights: str | Path, kind: type[NetworkType]) -> NetworkType:
+    """A network of a kind, from published weights or a checkpoint of training.
+
+    Args:
+        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, or a `.ckpt` file.
+        kind: Class of the network, such as `zoo.QNet`.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: There is no such file or name, it is damaged, or it holds another network.
+    """
+    if Path(weights).suffix == ".ckpt":
+        network = network_of(read_checkpoint(weights), weights)
+    else:
+        network = load(weights).network
+    if not isinstance(network, kind):
+        raise CheckpointError(f"does not hold a {kind.__name__} network", path=weights, found=type(network).__name__)
+    return network.eval()
 
 
 def network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:

@@ -1,0 +1,44 @@
+"""What an annotation is worth: the gain in quality for the time that it takes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+RewardRule = Literal["paper", "code"]
+"""How an annotation is rewarded, see `annotation_reward`."""
+
+
+def annotation_reward(
+    rule: RewardRule, *, before: float, after: float, initial: float, seconds: float, spent: float, final: bool
+) -> float:
+    r"""Reward of one action in the annotation of a frame.
+
+    With the qualities \( q_0 \) at the start, \( q \) before and \( q' \) after the action:
+
+    - "paper" [0]: \( (q' - q) / t \) with the time \( t \) spent in the episode, this action included;
+    - "code" [1]: \( (q' - q) / s \) with the time \( s \) of this action, and \( (q' - q_0) / t \) for the last one.
+
+    [0] Delatolas et al., Learning the What and How of Annotation in Video Object Segmentation, WACV 2024.
+    [1] https://github.com/thanosDelatolas/eva-vos
+
+    Args:
+        rule: Which of the two.
+        before: Quality of the mask before the action, in [0, 1].
+        after: Quality after it.
+        initial: Quality at the start of the episode.
+        seconds: Time of this action.
+        spent: Time since the start of the episode, this action and what is charged once included.
+        final: Whether the episode ends with this action.
+
+    Raises:
+        ValueError: The action takes no time.
+
+    Example:
+        >>> annotation_reward("paper", before=0.5, after=0.75, initial=0.25, seconds=1.5, spent=4.0, final=False)
+        0.0625
+    """
+    if seconds <= 0 or spent < seconds:
+        raise ValueError(f"an action takes time, found {seconds} of {spent} s")
+    if rule == "paper":
+        return (after - before) / spent
+    return (after - initial) / spent if final else (after - before) / seconds
