@@ -1,7 +1,11 @@
-"""The progress bar of everything that takes long."""
+"""What is shown while something takes long: a progress bar, and not what the trainer has to say."""
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,3 +28,19 @@ def progress_bar(shown: bool = True) -> Progress:
 
     console = Console(stderr=True)
     return Progress(console=console, disable=not (shown and console.is_terminal), transient=True)
+
+
+@contextmanager
+def quiet_trainer() -> Iterator[None]:
+    """Keep Lightning's trainer from talking about hardware and data loaders."""
+    chatty = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [each.level for each in chatty]
+    for each in chatty:
+        each.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            yield
+        finally:
+            for each, level in zip(chatty, levels, strict=True):
+                each.setLevel(level)

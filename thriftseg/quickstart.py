@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import shutil
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +19,7 @@ from thriftseg.datamodules.mixture import Mixture, MixturePart
 from thriftseg.datasets.cityscapes import Cityscapes
 from thriftseg.drawing import VideoWriter, compare
 from thriftseg.errors import ConfigError
+from thriftseg.progress import quiet_trainer
 from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
 from thriftseg.reports.tables import cost_quality_table
 from thriftseg.resources import config_path
@@ -171,7 +168,7 @@ def quickstart(
     console = Console(quiet=not progress)
     _claim(folder, config, seed, overwrite)
     steps = len(config.students) + 3
-    with _quiet_libraries():
+    with quiet_trainer():
         console.print(f"[bold]1/{steps}[/] Drawing synthetic street video")
         dataset = _dataset(folder, config, seed, progress)
         console.print(f"[bold]2/{steps}[/] Labelling: flow propagation and clicks")
@@ -355,22 +352,6 @@ def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int,
             prediction = logits.argmax(1)[0].to(torch.uint8).numpy()
             names, palette = CITYSCAPES.class_names, CITYSCAPES.palette
             video.write(compare(frame.image, frame.label, prediction, names, palette, width=DEMO_WIDTH))
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep the trainer from talking about hardware and data loaders."""
-    chatty = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [each.level for each in chatty]
-    for each in chatty:
-        each.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        try:
-            yield
-        finally:
-            for each, level in zip(chatty, levels, strict=True):
-                each.setLevel(level)
 
 
 def _plain(config: QuickstartConfig) -> Any:

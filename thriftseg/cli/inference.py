@@ -9,6 +9,8 @@ from thriftseg.errors import ConfigError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from thriftseg.lightning_modules.checkpoints import LoadedNetwork
+    from thriftseg.taxonomies import Taxonomy
     from thriftseg.zoo.inference import SlidingWindow, WholeImage
 
 
@@ -43,3 +45,24 @@ def inference_of(args: Namespace) -> WholeImage | SlidingWindow | None:
     if not args.crop:
         raise ConfigError("sliding inference needs a window", fix="add --crop H W, such as the training crop")
     return SlidingWindow(tuple(args.crop), tuple(args.stride) if args.stride else None)
+
+
+def check_classes(loaded: LoadedNetwork, taxonomy: Taxonomy, weights: str) -> None:
+    """Make sure that a network knows the classes of the data.
+
+    Args:
+        loaded: The network; where it does not know the names of its classes, their number has to do.
+        taxonomy: Class table of the data.
+        weights: What the user calls the weights.
+
+    Raises:
+        ConfigError: It was trained on other classes.
+    """
+    names = tuple(taxonomy.class_names)
+    if loaded.class_names and loaded.class_names != names:
+        expected, found = ", ".join(names), ", ".join(loaded.class_names)
+    elif loaded.network.num_classes != len(names):
+        expected, found = f"{len(names)} classes", str(loaded.network.num_classes)
+    else:
+        return
+    raise ConfigError("the network was trained on other classes", path=weights, expected=expected, found=found)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli.inference import add_inference_arguments, inference_of
+from thriftseg.cli.inference import add_inference_arguments, check_classes, inference_of
 from thriftseg.cli.reader import add_reader_arguments, announced_reader
-from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-    from thriftseg.datasets import VideoDataset
-    from thriftseg.lightning_modules.checkpoints import LoadedNetwork
 
 
 def declare(parser: ArgumentParser) -> None:
@@ -37,7 +33,7 @@ def run(args: Namespace) -> int:
     inference = inference_of(args)
     dataset = announced_reader(args)
     loaded = load_weights(args.weights)
-    _check_classes(loaded, dataset, args.weights)
+    check_classes(loaded, dataset.taxonomy, args.weights)
     summary = label_fill(
         dataset,
         args.split,
@@ -54,14 +50,3 @@ def run(args: Namespace) -> int:
     )
     print(summary)
     return 0
-
-
-def _check_classes(loaded: LoadedNetwork, dataset: VideoDataset, weights: str) -> None:
-    names = tuple(dataset.taxonomy.class_names)
-    if loaded.class_names and loaded.class_names != names:
-        raise ConfigError(
-            "the network was trained on other classes",
-            path=weights,
-            expected=", ".join(names),
-            found=", ".join(loaded.class_names),
-        )

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from thriftseg import __version__
-from thriftseg.errors import ThriftsegError
+from thriftseg.errors import ThriftsegError, WaitingForLabels
 
 EXIT_USER_ERROR = 2
+EXIT_WAITING = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -52,6 +53,7 @@ COMMANDS = {
     "predict": Command("predict", "segment a video file or a folder of frames"),
     "evaluate": Command("evaluate", "score a folder of predictions against a folder of true labels"),
     "report": Command("report", "set the scores of runs beside the numbers of a published table"),
+    "annotate": Command("annotate", "label a video with a small budget, find that budget, rank what to label next"),
     "label": Command("label", "make labels from cheaper ones, inspect them, exchange them with annotation tools"),
     "zoo": Command("zoo", "import, list, publish and export networks"),
     "data": Command("data", "check, synthesize or import data; print a mixture and its cost"),
@@ -65,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program name; `sys.argv` by default.
 
     Returns:
-        Exit code: 0, 2 for a fault the user can mend, 130 when interrupted.
+        Exit code: 0, 2 for a fault the user can mend, 3 while a person has to label something first, 130 when
+            interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -78,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = user_message(error)
         if message is None:
             raise
-        print(f"thriftseg: error: {message}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        waiting = isinstance(error, WaitingForLabels)
+        print(f"thriftseg: {'waiting' if waiting else 'error'}: {message}", file=sys.stderr)
+        return EXIT_WAITING if waiting else EXIT_USER_ERROR
 
 
 def entry_point() -> None:

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 
-def add_reader_arguments(parser: ArgumentParser, names: Iterable[str] = DATASETS) -> None:
+def add_reader_arguments(parser: ArgumentParser, names: Iterable[str] = DATASETS, *, required: bool = True) -> None:
     """Declare `--dataset`, `--root` and `--reader`.
 
     Args:
         parser: Parser of the command.
         names: Data sets that the command takes.
+        required: Whether there is no other way to name what to read.
     """
-    parser.add_argument("--dataset", type=str, required=True, help=f"one of {', '.join(names)}")
+    kind = str if required else str | None
+    parser.add_argument("--dataset", type=kind, required=required, help=f"one of {', '.join(names)}")
     parser.add_argument("--root", type=str | None, metavar="DIR", help="folder of the data; else the environment")
     parser.add_argument(
         "--reader",

@@ -8,6 +8,17 @@ from thriftseg.lazy import lazy_names
 from thriftseg.reports.cost_quality import CostQualityPoint
 
 if TYPE_CHECKING:
+    from thriftseg.reports.annotation_figure import plot_annotation_groups, plot_annotation_run
+    from thriftseg.reports.annotation_page import AnnotationReport, write_annotation_report
+    from thriftseg.reports.annotation_run import (
+        AnnotationRun,
+        RunGroup,
+        annotation_comparison,
+        annotation_table,
+        find_annotation_runs,
+        group_runs,
+        read_annotation_run,
+    )
     from thriftseg.reports.cost_quality import plot_cost_quality
     from thriftseg.reports.prediction import predict
     from thriftseg.reports.published_tables import PublishedRow, PublishedTable, list_tables, load_table
@@ -19,12 +30,17 @@ if TYPE_CHECKING:
     from thriftseg.reports.tables import catalog_table, class_table, cost_quality_table
 
 __all__ = [
+    "AnnotationReport",
+    "AnnotationRun",
     "CostQualityPoint",
     "Publication",
     "PublishedRow",
     "PublishedTable",
+    "RunGroup",
     "RunScores",
     "TableComparison",
+    "annotation_comparison",
+    "annotation_table",
     "catalog_table",
     "class_table",
     "compare_table",
@@ -33,24 +49,35 @@ __all__ = [
     "comparison_table",
     "configs_of",
     "cost_quality_table",
+    "find_annotation_runs",
     "find_runs",
+    "group_runs",
     "list_tables",
     "load_table",
+    "plot_annotation_groups",
+    "plot_annotation_run",
     "plot_comparison",
     "plot_cost_quality",
     "predict",
     "publish",
+    "read_annotation_run",
     "read_run",
+    "write_annotation_report",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     {
+        "AnnotationReport": "annotation_page",
+        "AnnotationRun": "annotation_run",
         "Publication": "publishing",
         "PublishedRow": "published_tables",
         "PublishedTable": "published_tables",
+        "RunGroup": "annotation_run",
         "RunScores": "run_scores",
         "TableComparison": "table_comparison",
+        "annotation_comparison": "annotation_run",
+        "annotation_table": "annotation_run",
         "catalog_table": "tables",
         "class_table": "tables",
         "compare_table": "table_comparison",
@@ -59,13 +86,19 @@ __getattr__ = lazy_names(
         "comparison_table": "table_formats",
         "configs_of": "table_comparison",
         "cost_quality_table": "tables",
+        "find_annotation_runs": "annotation_run",
         "find_runs": "run_scores",
+        "group_runs": "annotation_run",
         "list_tables": "published_tables",
         "load_table": "published_tables",
+        "plot_annotation_groups": "annotation_figure",
+        "plot_annotation_run": "annotation_figure",
         "plot_comparison": "table_figures",
         "plot_cost_quality": "cost_quality",
         "predict": "prediction",
         "publish": "publishing",
+        "read_annotation_run": "annotation_run",
         "read_run": "run_scores",
+        "write_annotation_report": "annotation_page",
     },
 )

@@ -22,9 +22,9 @@ METRIC_NAMES = {"miou": "mIoU", "boundary_iou": "Boundary-IoU", "tc": "Temporal 
 AXIS_NAMES: dict[CostAxis, str] = {"hours": "annotation hours", "coarse_percent": "coarse labels (%)"}
 
 # Okabe and Ito: told apart with any colour vision.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-_INK, _FAINT = "#222222", "#d9d9d9"
+SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SERIES_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+INK, FAINT = "#222222", "#d9d9d9"
 _NAME_SIZE, _LABEL_SIZE = 10, 7
 _LEGEND_WIDTH, _TITLE_CHARACTERS = 1.8, 10  # inches; characters per inch
 
@@ -114,10 +114,10 @@ def plot_cost_quality(
     FigureCanvasAgg(figure)
     if title:
         lines = textwrap.fill(title, int(_TITLE_CHARACTERS * width))
-        figure.suptitle(lines, color=_INK, fontsize=12, fontweight="bold")
+        figure.suptitle(lines, color=INK, fontsize=12, fontweight="bold")
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         _draw_panel(axes, points, metric, x, legend=legend)
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def _check(points: Sequence[CostQualityPoint], metrics: Sequence[str], x: CostAxis) -> None:
@@ -136,12 +136,7 @@ def _check(points: Sequence[CostQualityPoint], metrics: Sequence[str], x: CostAx
 
 
 def _draw_panel(axes: Axes, points: Sequence[CostQualityPoint], metric: str, x: CostAxis, *, legend: bool) -> None:
-    axes.set_xlabel(AXIS_NAMES[x], color=_INK)
-    axes.set_ylabel(METRIC_NAMES[metric], color=_INK)
-    axes.grid(True, color=_FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=_INK, labelsize=9)
+    style_panel(axes, AXIS_NAMES[x], METRIC_NAMES[metric])
     if x == "hours":
         _set_hours(axes, points)
     _set_quality(axes, points, metric)
@@ -171,8 +166,8 @@ def _curves(points: Sequence[CostQualityPoint], metric: str, x: CostAxis) -> Ite
         paid = sorted((p for p in members if x != "hours" or p.hours > 0), key=attrgetter(x))
         yield _Curve(
             f"{name} (paper)" if published else name,
-            _COLORS[styles[name] % len(_COLORS)],
-            _MARKERS[styles[name] % len(_MARKERS)],
+            SERIES_COLORS[styles[name] % len(SERIES_COLORS)],
+            SERIES_MARKERS[styles[name] % len(SERIES_MARKERS)],
             hollow=published,
             places=[(getattr(p, x), getattr(p, metric)) for p in paid],
             deviations=[p.miou_std if metric == "miou" else None for p in paid],
@@ -282,7 +277,29 @@ def _annotate(axes: Axes, note: _Note, dx: int, dy: int, horizontal: str, vertic
     )
 
 
-def _save(figure: Any, path: Path) -> Path:
+def style_panel(axes: Axes, x: str, y: str) -> None:
+    """Give a panel the looks of all plots: names of the axes, a faint grid, no frame.
+
+    Args:
+        axes: The panel.
+        x: Name of the horizontal axis.
+        y: Name of the vertical axis.
+    """
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.grid(True, color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure; an older picture is replaced at the end only.
+
+    Args:
+        figure: A figure of matplotlib.
+        path: Picture to write; the suffix chooses the format.
+    """
     stream = io.BytesIO()
     figure.savefig(stream, format=path.suffix.removeprefix(".") or None)
     write_bytes(path, stream.getvalue())

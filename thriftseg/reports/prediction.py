@@ -106,7 +106,7 @@ def predict(
         ConfigError: The device is absent, `out` holds results already, or the class table has another length.
     """
     source = FrameSource(input)
-    target = _device(device)
+    target = choose_device(device)
     loaded = load_weights(weights, target)
     taxonomy = _taxonomy(loaded, classes)
     out = Path(out)
@@ -229,7 +229,15 @@ def _run(
     return counts, shape
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """A device by name.
+
+    Args:
+        name: `cpu`, `cuda`, `cuda:1`, ..., or `auto` for CUDA where there is one.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,0 +1,28 @@
+"""`thriftseg annotate ...`: people and networks label together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thriftseg.cli import annotate_budget, annotate_hvsa, annotate_next
+from thriftseg.cli.actions import Action, add_actions, run_action
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the sub-commands and their options."""
+    add_actions(parser, ACTIONS)
+
+
+def run(args: Namespace) -> int:
+    """Run the chosen sub-command."""
+    return run_action(ACTIONS, args)
+
+
+ACTIONS = {
+    "hvsa": Action(annotate_hvsa.declare, annotate_hvsa.run, "label all frames of a video with a small budget"),
+    "find-budget": Action(annotate_budget.declare, annotate_budget.run, "find the least budget that reaches a mIoU"),
+    "next": Action(annotate_next.declare, annotate_next.run, "rank what to label next over a whole data set"),
+}
