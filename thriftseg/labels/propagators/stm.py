@@ -70,15 +70,28 @@ class STMPropagator:
         cached = () if isinstance(self._weights, VOSNetwork) else ("_network",)
         return {name: value for name, value in self.__dict__.items() if name not in cached}
 
-    @torch.inference_mode()
     def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
         """Yield the objects of every frame but the first; see `Propagator.propagate`."""
+        for logits in self.track(objects, frames):
+            yield _decide(logits)
+
+    @torch.inference_mode()
+    def track(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Tensor]:
+        """Yield the logits of every frame but the first, for those who want them themselves.
+
+        Args:
+            objects: Objects of the first frame, at least one.
+            frames: Frames, (H, W, 3) uint8 RGB.
+
+        Yields:
+            (1 + N, H, W) on the device of the network, background first.
+        """
         network, state = self._network, self._network.start()
         masks: Tensor | None = self._masks(objects)
         for frame in frames:
             logits, state = network.step(network.preprocessing(self._tensor(frame)), state, masks)
             if masks is None:
-                yield _decide(logits[0])
+                yield logits[0]
             masks = None
 
     @cached_property

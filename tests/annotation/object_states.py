@@ -1,0 +1,38 @@
+"""Objects in the middle of being annotated, for the tests of choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tests.disc_prompter import DiscPrompter
+from tests.moving_squares import write_squares
+from thriftseg.annotation.click_person import ClickPerson
+from thriftseg.annotation.mask_annotation import AnnotationKind
+from thriftseg.annotation.mask_propagation import NearestCopy
+from thriftseg.annotation.object_progress import ObjectProgress
+from thriftseg.annotation.object_video import ObjectVideo
+
+
+def hiding_square(folder: Path, frames: int = 12, hidden: tuple[int, ...] = (6, 7), start: int = 0) -> ObjectVideo:
+    """A square that moves by a pixel per frame and that some frames do not show."""
+    shown = {start + place: [] if place in hidden else [1] for place in range(frames)}
+    dataset = write_squares(folder, {"clip": shown}, void=False)
+    return ObjectVideo(dataset, dataset.clips("train")[0], 1)
+
+
+def progress_of(
+    video: ObjectVideo,
+    kinds: Mapping[int, AnnotationKind],
+    round: int | None = None,
+    seed: int = 0,
+    person: ClickPerson | None = None,
+) -> ObjectProgress:
+    """True masks in some frames, copied to the others."""
+    anchors = {place: video.truth(place) for place in kinds}
+    masks = NearestCopy().propagate(video, anchors)
+    annotator = person or ClickPerson(DiscPrompter(radius=6))
+    done = len(kinds) if round is None else round
+    return ObjectProgress(video, anchors, kinds, np.array(masks), done, annotator, NearestCopy(), seed)
