@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from tests.square_and_disc import FRAMES, GROUND, HEIGHT, WIDTH, SquareFlow, truth, write_video
+from tests.two_layers import TwoLayers
 from thriftseg.annotation import FilesAnnotator, HVSAResult, HVSASettings, PolygonAnnotator, annotate_hvsa
 from thriftseg.annotation import hvsa as loop
 from thriftseg.datamodules import VideoPairDataModule
@@ -21,31 +21,9 @@ from thriftseg.datasets.images import read_label_png, write_label_png
 from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import ConfigError, WaitingForLabels
 from thriftseg.lightning_modules import TestTimeTuning
-from thriftseg.zoo import IMAGENET, SemanticNetwork
 
 PIXELS = HEIGHT * WIDTH
 Annotate = Callable[..., HVSAResult]
-
-
-class TwoConvolutions(SemanticNetwork):
-    """A network of two layers, the same weights each time."""
-
-    preprocessing = IMAGENET
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        torch.manual_seed(0)
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
-        self.classifier = nn.Conv2d(8, num_classes, 1)
-
-    def compute_logits(self, frames: Tensor) -> Tensor:
-        return self.classify(self.compute_features(frames))
-
-    def compute_features(self, frames: Tensor) -> Tensor:
-        return self.body(frames[:, -1])
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.classifier(features)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +42,7 @@ def annotate(video: Folder, tmp_path: Path) -> Annotate:
         **settings: Any,
     ) -> HVSAResult:
         module = TestTimeTuning(
-            TwoConvolutions(3),
+            TwoLayers(3),
             consistency_weight=weight,
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
         )

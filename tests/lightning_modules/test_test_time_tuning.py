@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tests.distributed import GlooPool
 from tests.square_and_disc import FRAMES, GROUND, HEIGHT, SQUARE, WIDTH, SquareFlow, truth, write_video
+from tests.two_layers import TwoLayers
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datasets import Folder
 from thriftseg.errors import CheckpointError, ConfigError
@@ -34,29 +35,6 @@ from thriftseg.zoo import IMAGENET, SemanticNetwork
 
 CLASSES = 3
 ON_CPU: dict[str, Any] = {"accelerator": "cpu"}
-
-
-class TwoLayers(SemanticNetwork):
-    """Two convolutions at stride 2; batch norm and dropout between them on demand."""
-
-    preprocessing = IMAGENET
-    size_multiple = 2
-
-    def __init__(self, num_classes: int, noisy: bool = False) -> None:
-        super().__init__(num_classes)
-        torch.manual_seed(0)
-        between = [nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3)] if noisy else [nn.ReLU()]
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), *between)
-        self.classifier = nn.Conv2d(6, num_classes, 1)
-
-    def compute_logits(self, frames: Tensor) -> Tensor:
-        return self.classify(self.compute_features(frames))
-
-    def compute_features(self, frames: Tensor) -> Tensor:
-        return self.body(frames[:, -1])
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.classifier(features)
 
 
 class TakesTurns(TwoLayers):

@@ -11,8 +11,7 @@ The row of an annotation comes after its files. So whatever has a row is complet
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ import numpy as np
 
 from thriftseg.annotation.mask_stack import decode_masks
 from thriftseg.annotation.object_video import ObjectVideo
+from thriftseg.annotation.run_settings import claim_folder
 from thriftseg.arrays import BoolArray, UInt16Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.datasets.images import encode_label_png, read_label_png, write_label_png
 from thriftseg.datasets.manifest import Manifest, Row
 from thriftseg.datasets.vos import PALETTE
-from thriftseg.errors import ConfigError, DatasetError
 
 _MOST_IN_A_BYTE = 254
 
@@ -45,7 +44,7 @@ class EVAVOSFolder:
     def __init__(self, root: str | Path, settings: Mapping[str, Any]) -> None:
         self.root = Path(root)
         sweep_partial(self.root)
-        _claim(self.root / "run.json", json.loads(json.dumps(settings)))
+        claim_folder(self.root, settings)
         self._log = Manifest(self.root, stem="actions")
         self.rows: list[Row] = self._log.read()
 
@@ -92,27 +91,3 @@ class EVAVOSFolder:
 
     def _state(self, video: ObjectVideo, round: int) -> Path:
         return self.root / "state" / video.video / f"{video.object_id:03d}" / f"{round:02d}.npz"
-
-
-def _claim(path: Path, settings: Mapping[str, Any]) -> None:
-    """Write what a run is told, or refuse a folder with another run."""
-    if not path.is_file():
-        write_bytes(path, (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode())
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError("not readable as JSON", path=path, found=str(error)) from error
-    differing = sorted(key for key in settings.keys() | found.keys() if settings.get(key) != found.get(key))
-    if differing:
-        raise ConfigError(
-            "holds a run with other settings",
-            path=path.parent,
-            expected=_listed(settings, differing),
-            found=_listed(found, differing),
-            fix="choose another folder, or the settings of that run",
-        )
-
-
-def _listed(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return ", ".join(f"{key} {settings.get(key)}" for key in keys)

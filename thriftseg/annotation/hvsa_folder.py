@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thriftseg.annotation.run_settings import claim_folder
 from thriftseg.annotation.samples import Sample
 from thriftseg.atomic import sweep_partial, write_bytes
-from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.errors import DatasetError
 
 PERSON, RESULT = "person", "hvsa"
 """Sources in the label store of a run: labels that were bought, and the labels of all frames."""
@@ -54,7 +55,7 @@ class HVSAFolder:
     def __init__(self, root: str | Path, settings: Mapping[str, Any]) -> None:
         self.root = Path(root)
         sweep_partial(self.root)
-        self._claim(json.loads(json.dumps(settings)))
+        claim_folder(self.root, settings)
 
     @property
     def store(self) -> Path:
@@ -101,22 +102,6 @@ class HVSAFolder:
         _write(self.round(number) / "scores.json", row)
         rows = [self.scores(each) for each in range(number + 1)]
         write_bytes(self.root / "rounds.jsonl", "".join(f"{json.dumps(each)}\n" for each in rows).encode())
-
-    def _claim(self, settings: dict[str, Any]) -> None:
-        path = self.root / "run.json"
-        found = _read(path)
-        if found is None:
-            _write(path, settings)
-            return
-        differing = [key for key in settings.keys() | found.keys() if settings.get(key) != found.get(key)]
-        if differing:
-            raise ConfigError(
-                "holds a run with other settings",
-                path=self.root,
-                expected=", ".join(f"{key} {settings.get(key)}" for key in sorted(differing)),
-                found=", ".join(f"{key} {found.get(key)}" for key in sorted(differing)),
-                fix="choose another folder, or the settings of that run",
-            )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from thriftseg.datamodules.sampling import EpochSampler, seeded_generator
+from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import keep_freed_memory
 from thriftseg.errors import ConfigError
+from thriftseg.taxonomies import Taxonomy
 
 
 class VideoDataModule(LightningDataModule):
@@ -81,6 +83,31 @@ class VideoDataModule(LightningDataModule):
     @rank_zero_only
     def _announce(self, text: object) -> None:
         print(text)
+
+
+class ClassesDataModule(VideoDataModule):
+    """A data module of labels of classes.
+
+    Attributes:
+        dataset: Reader of the videos.
+    """
+
+    dataset: VideoDataset
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Class table of the data set; needs no `setup`."""
+        return self.dataset.taxonomy
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; needs no `setup`."""
+        return self.taxonomy.num_classes
+
+    @property
+    def class_names(self) -> list[str]:
+        """Class names by train id; needs no `setup`."""
+        return list(self.taxonomy.class_names)
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.datamodules.base import VideoDataModule, check_choice, check_counts, shown_mask
+from thriftseg.datamodules.base import ClassesDataModule, check_choice, check_counts, shown_mask
 from thriftseg.datamodules.evaluation import StreamFrames, build_stream, shard_stream
 from thriftseg.datamodules.mixture import Mixture
 from thriftseg.datamodules.mixture_list import MixtureList
@@ -25,11 +25,10 @@ from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import probe_size
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
-from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import LabelKind
 
 
-class SemanticDataModule(VideoDataModule):
+class SemanticDataModule(ClassesDataModule):
     """Training batches from a mixture of label sources, evaluation streams in playing order.
 
     Training yields `types.SemanticBatch`, validation and test yield `types.StreamBatch`. Loaders yield uint8;
@@ -120,21 +119,6 @@ class SemanticDataModule(VideoDataModule):
         self._reader = ClipReader(dataset)
         self._train: TrainingFrames | None = None
         self._streams: dict[str, StreamFrames] = {}
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """Class table of the data set; needs no `setup`."""
-        return self.dataset.taxonomy
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; needs no `setup`."""
-        return self.taxonomy.num_classes
-
-    @property
-    def class_names(self) -> list[str]:
-        """Class names by train id; needs no `setup`."""
-        return list(self.taxonomy.class_names)
 
     @property
     def annotation_cost(self) -> AnnotationCost | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
-from thriftseg.datamodules.base import VideoDataModule, check_counts
+from thriftseg.datamodules.base import ClassesDataModule, check_counts
 from thriftseg.datamodules.loaded_video import FLOW_STEPS, LoadedVideo, Pair, load_video
 from thriftseg.datamodules.sampling import seeded_generator
 from thriftseg.datamodules.transforms import Size
@@ -22,7 +22,6 @@ from thriftseg.datasets.images import resize_label
 from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import CheckpointError, ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
-from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, Clip
 
 Labels = Mapping[int, UInt8Array]
@@ -151,7 +150,7 @@ class VideoFrames(Dataset[dict[str, Any]]):
         }
 
 
-class VideoPairDataModule(VideoDataModule):
+class VideoPairDataModule(ClassesDataModule):
     """One video, to tune a network on it in rounds: each round has more labels.
 
     Training yields `types.VideoPairBatch`: batches of pairs of adjacent frames, every pair once an epoch. Pairs with a
@@ -218,21 +217,6 @@ class VideoPairDataModule(VideoDataModule):
         self._labels: dict[int, UInt8Array] | None = None
         self._clip: Clip | None = None
         self._loaded: LoadedVideo | None = None
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """Class table of the data set; needs no `setup`."""
-        return self.dataset.taxonomy
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; needs no `setup`."""
-        return self.taxonomy.num_classes
-
-    @property
-    def class_names(self) -> list[str]:
-        """Class names by train id; needs no `setup`."""
-        return list(self.taxonomy.class_names)
 
     @property
     def clip(self) -> Clip:
