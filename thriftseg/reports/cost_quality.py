@@ -26,6 +26,7 @@ SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 SERIES_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 INK, FAINT = "#222222", "#d9d9d9"
 _NAME_SIZE, _LABEL_SIZE = 10, 7
+_MOST_BESIDE = 4  # names beside their curves
 _LEGEND_WIDTH, _TITLE_CHARACTERS = 1.8, 10  # inches; characters per inch
 
 
@@ -108,7 +109,7 @@ def plot_cost_quality(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    legend = any(point.published for point in points)
+    legend = any(point.published for point in points) or len({point.name for point in points}) > _MOST_BESIDE
     width = (5.6 + legend * _LEGEND_WIDTH) * len(metrics)
     figure = Figure(figsize=(width, 3.9), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
