@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli import annotate_budget, annotate_hvsa, annotate_next
+from thriftseg.cli import annotate_budget, annotate_eva_vos, annotate_hvsa, annotate_next
 from thriftseg.cli.actions import Action, add_actions, run_action
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ def run(args: Namespace) -> int:
 
 ACTIONS = {
     "hvsa": Action(annotate_hvsa.declare, annotate_hvsa.run, "label all frames of a video with a small budget"),
+    "eva-vos": Action(
+        annotate_eva_vos.declare, annotate_eva_vos.run, "draw or click objects of videos, where it helps most per hour"
+    ),
     "find-budget": Action(annotate_budget.declare, annotate_budget.run, "find the least budget that reaches a mIoU"),
     "next": Action(annotate_next.declare, annotate_next.run, "rank what to label next over a whole data set"),
 }

@@ -1,4 +1,4 @@
-"""`thriftseg report table | list | annotation`."""
+"""`thriftseg report table | list | annotation | curve`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from thriftseg.cli.actions import Action, add_actions, run_action
+from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -110,8 +111,44 @@ def _annotation(args: Namespace) -> int:
     return 0
 
 
+def _declare_curve(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--runs",
+        type=str,
+        nargs="+",
+        required=True,
+        metavar="NAME=GLOB",
+        help="folders of `thriftseg annotate eva-vos` that form a curve, such as 'random=runs/random_*'",
+    )
+    parser.add_argument("--target", type=float, default=0.85, help="J&F whose hours are read")
+    parser.add_argument("--out", type=str | None, metavar="FILE.png", help="plot J&F against hours")
+
+
+def _curve(args: Namespace) -> int:
+    from rich.console import Console
+
+    from thriftseg.reports import curve_table, plot_annotation_curves, read_curve_groups
+
+    groups = read_curve_groups(_patterns(args.runs))
+    Console().print(curve_table(groups, args.target))
+    if args.out is not None:
+        print(plot_annotation_curves(groups, args.out, args.target), file=sys.stderr)
+    return 0
+
+
+def _patterns(runs: list[str]) -> dict[str, str]:
+    patterns: dict[str, str] = {}
+    for text in runs:
+        name, _, pattern = text.partition("=")
+        if not name or not pattern or name in patterns:
+            raise ConfigError("--runs", expected="NAME=GLOB, each name once", found=text)
+        patterns[name] = pattern
+    return patterns
+
+
 ACTIONS = {
     "annotation": Action(_declare_annotation, _annotation, "compare runs that labelled videos with small budgets"),
+    "curve": Action(_declare_curve, _curve, "compare runs that annotated objects, J&F against hours"),
     "table": Action(_declare_table, _table, "set the scores of finished runs beside the numbers of a published table"),
     "list": Action(_declare_list, _list, "list the tables, or the rows or configs of one"),
 }

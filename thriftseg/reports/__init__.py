@@ -8,6 +8,14 @@ from thriftseg.lazy import lazy_names
 from thriftseg.reports.cost_quality import CostQualityPoint
 
 if TYPE_CHECKING:
+    from thriftseg.reports.annotation_curves import (
+        CurveGroup,
+        curve_table,
+        plot_annotation_curves,
+        read_curve,
+        read_curve_groups,
+        write_curve,
+    )
     from thriftseg.reports.annotation_figure import plot_annotation_groups, plot_annotation_run
     from thriftseg.reports.annotation_page import AnnotationReport, write_annotation_report
     from thriftseg.reports.annotation_run import (
@@ -33,6 +41,7 @@ __all__ = [
     "AnnotationReport",
     "AnnotationRun",
     "CostQualityPoint",
+    "CurveGroup",
     "Publication",
     "PublishedRow",
     "PublishedTable",
@@ -49,11 +58,13 @@ __all__ = [
     "comparison_table",
     "configs_of",
     "cost_quality_table",
+    "curve_table",
     "find_annotation_runs",
     "find_runs",
     "group_runs",
     "list_tables",
     "load_table",
+    "plot_annotation_curves",
     "plot_annotation_groups",
     "plot_annotation_run",
     "plot_comparison",
@@ -61,8 +72,11 @@ __all__ = [
     "predict",
     "publish",
     "read_annotation_run",
+    "read_curve",
+    "read_curve_groups",
     "read_run",
     "write_annotation_report",
+    "write_curve",
 ]
 
 __getattr__ = lazy_names(
@@ -70,6 +84,7 @@ __getattr__ = lazy_names(
     {
         "AnnotationReport": "annotation_page",
         "AnnotationRun": "annotation_run",
+        "CurveGroup": "annotation_curves",
         "Publication": "publishing",
         "PublishedRow": "published_tables",
         "PublishedTable": "published_tables",
@@ -86,11 +101,13 @@ __getattr__ = lazy_names(
         "comparison_table": "table_formats",
         "configs_of": "table_comparison",
         "cost_quality_table": "tables",
+        "curve_table": "annotation_curves",
         "find_annotation_runs": "annotation_run",
         "find_runs": "run_scores",
         "group_runs": "annotation_run",
         "list_tables": "published_tables",
         "load_table": "published_tables",
+        "plot_annotation_curves": "annotation_curves",
         "plot_annotation_groups": "annotation_figure",
         "plot_annotation_run": "annotation_figure",
         "plot_comparison": "table_figures",
@@ -98,7 +115,10 @@ __getattr__ = lazy_names(
         "predict": "prediction",
         "publish": "publishing",
         "read_annotation_run": "annotation_run",
+        "read_curve": "annotation_curves",
+        "read_curve_groups": "annotation_curves",
         "read_run": "run_scores",
         "write_annotation_report": "annotation_page",
+        "write_curve": "annotation_curves",
     },
 )

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thriftseg.arrays import AnyArray, UInt8Array
+from thriftseg.arrays import AnyArray, Float32Array, UInt8Array
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.labels.prompters.batches import (
     answer_in_batches,
@@ -96,6 +96,12 @@ class SAMEmbedded:
         self._sizes = inputs["original_sizes"].tolist(), inputs["reshaped_input_sizes"].tolist()
         (height, width), (new_height, new_width) = self._sizes[0][0], self._sizes[1][0]
         self._scale = np.array([new_width / width, new_height / height])
+
+    @property
+    def embedding(self) -> Float32Array:
+        """What the image encoder says about the frame, (256, h, w), the padding to a square included."""
+        embedding: Float32Array = self._embedding[0].cpu().numpy()
+        return embedding
 
     def predict(self, prompts: Sequence[Prompt], candidates: NumCandidates) -> list[Candidates]:
         """Answer prompts; see `Embedded.predict`."""

@@ -1,0 +1,241 @@
+"""`thriftseg annotate eva-vos`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thriftseg.cli.reader import add_reader_arguments, vos_reader_of
+from thriftseg.cli.shipped_config import add_config_argument
+from thriftseg.datasets import VOS_DATASETS
+from thriftseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from thriftseg.annotation import (
+        EVAVOSResult,
+        EVAVOSSettings,
+        FrameChoice,
+        MaskAnnotator,
+        MaskPropagator,
+        ObjectVideo,
+        TypeChoice,
+    )
+    from thriftseg.labels.prompters import Prompter
+
+PROPAGATORS = ("nearest", "flow", "stm", "sam2")
+TYPES = ("agent", "clicks", "mask", "random", "oracle")
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    add_config_argument(parser)
+    add_reader_arguments(parser, VOS_DATASETS)
+    parser.add_argument("--split", type=str, default="val", help="split that holds the videos")
+    parser.add_argument(
+        "--videos", type=str, nargs="*", default=[], metavar="NAME", help="videos; all of them if unset"
+    )
+    _declare_methods(parser)
+    _declare_choices(parser)
+    _declare_limits(parser)
+    _declare_person(parser)
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument("--device", type=str, default="auto", help="where networks compute: auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--out", type=str, required=True, metavar="DIR", help="folder of the run; goes on if it has one"
+    )
+
+
+def _declare_methods(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--propagator", choices=PROPAGATORS, default="nearest", help="what carries masks to the other frames"
+    )
+    parser.add_argument("--propagator_weights", type=str | None, metavar="NAME|PATH", help="weights of stm, or of sam2")
+    parser.add_argument(
+        "--prompter", choices=["grabcut", "sam", "sam2"], default="grabcut", help="what turns clicks into masks"
+    )
+    parser.add_argument("--prompter_weights", type=str | None, metavar="NAME|PATH", help="weights of sam, or of sam2")
+
+
+def _declare_choices(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--frame",
+        type=str,
+        default="random",
+        metavar="RULE",
+        help="frame to annotate next: qnet, random, oracle, upper_bound, or l2:<model of timm>",
+    )
+    parser.add_argument("--qnet_weights", type=str | None, metavar="NAME|PATH", help="weights of qnet")
+    parser.add_argument("--type", choices=TYPES, default="mask", help="who decides how to annotate it, or how it is")
+    parser.add_argument("--policy_weights", type=str | None, metavar="NAME|PATH", help="weights of the agent")
+    parser.add_argument(
+        "--policy", choices=["sampled", "argmax"], default="sampled", help="draw the agent's decision, or take the best"
+    )
+    parser.add_argument(
+        "--ranking",
+        choices=["none", "value", "oracle"],
+        default="none",
+        help="object to annotate next: each in turn, by the agent's value, or by the true gain per second",
+    )
+
+
+def _declare_limits(parser: ArgumentParser) -> None:
+    parser.add_argument("--hours", type=float | None, help="what may be spent on all objects; no limit if unset")
+    parser.add_argument("--rounds", type=int, default=60, help="annotations per object beside the first mask")
+    parser.add_argument("--target_jf", type=float, default=0.85, help="J&F whose hours are reported")
+    parser.add_argument("--stop_at_target", type=bool, default=False, help="finish objects that have reached it")
+
+
+def _declare_person(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--annotator", choices=["simulated", "files"], default="simulated", help="the truth, or a person with files"
+    )
+    parser.add_argument("--work", type=str | None, metavar="DIR", help="folder of the person; <out>/work if unset")
+    parser.add_argument("--clicks", type=int, default=3, help="clicks of an annotation")
+    parser.add_argument(
+        "--sam_choice",
+        choices=["oracle", "score"],
+        default="oracle",
+        help="who picks one of several masks of the prompter: the simulated person, or the score",
+    )
+
+
+def run(args: Namespace) -> int:
+    """Annotate the objects, and tell what they cost and how good they are."""
+    from thriftseg.annotation import annotate_eva_vos
+
+    settings, out = _settings(args), Path(args.out)
+    videos = _objects(args)
+    prompter = _prompter(args)
+    result = annotate_eva_vos(
+        videos,
+        _annotator(args, prompter),
+        _propagator(args),
+        _frame_choice(args),
+        _type_choice(args, prompter),
+        out,
+        settings,
+        say=lambda line: print(line, flush=True),
+    )
+    _conclude(result, args.target_jf)
+    return 0
+
+
+def _settings(args: Namespace) -> EVAVOSSettings:
+    from thriftseg.annotation import EVAVOSSettings
+
+    if not 0 < args.target_jf <= 1:
+        raise ConfigError("--target_jf", expected="above 0, at most 1", found=args.target_jf)
+    return EVAVOSSettings(
+        hours=args.hours,
+        rounds=args.rounds,
+        target=args.target_jf if args.stop_at_target else None,
+        ranking=args.ranking,
+        seed=args.seed,
+    )
+
+
+def _objects(args: Namespace) -> tuple[ObjectVideo, ...]:
+    from thriftseg.annotation import list_objects
+
+    dataset = vos_reader_of(args)
+    print(dataset.describe_root())
+    videos, skipped = list_objects(dataset, args.split, args.videos or None)
+    for line in skipped:
+        print(line)
+    return videos
+
+
+def _prompter(args: Namespace) -> Prompter:
+    from thriftseg.labels.prompters import create_prompter
+
+    return create_prompter(args.prompter, **_network(args, "prompter", "prompter_weights", {"sam", "sam2"}))
+
+
+def _propagator(args: Namespace) -> MaskPropagator:
+    from thriftseg.annotation import create_mask_propagator
+
+    return create_mask_propagator(
+        args.propagator, **_network(args, "propagator", "propagator_weights", {"stm", "sam2"})
+    )
+
+
+def _frame_choice(args: Namespace) -> FrameChoice:
+    from thriftseg.annotation import create_frame_choice
+
+    network = _network(args, "frame", "qnet_weights", {"qnet"})
+    if args.frame == "qnet":
+        return create_frame_choice("qnet", network=network["weights"], device=network["device"])
+    on_device = {"device": _device(args)} if args.frame.startswith("l2:") else {}
+    return create_frame_choice(args.frame, **on_device)
+
+
+def _type_choice(args: Namespace, prompter: Prompter) -> TypeChoice:
+    from thriftseg.annotation import create_type_choice
+
+    network = _network(args, "type", "policy_weights", {"agent"})
+    if args.type != "agent":
+        return create_type_choice(args.type)
+    return create_type_choice(
+        "agent",
+        network=network["weights"],
+        choice=args.policy,
+        embed=_encoder_of(prompter),
+        device=network["device"],
+    )
+
+
+def _encoder_of(prompter: Any) -> Any:
+    """What embeds frames for an agent that was trained with SAM; `None` with another prompter."""
+    return (lambda frame: prompter.embed(frame).embedding) if prompter.name == "sam" else None
+
+
+def _annotator(args: Namespace, prompter: Prompter) -> MaskAnnotator:
+    from thriftseg.annotation import ClickPerson, MaskFilesPerson
+
+    if args.annotator == "files":
+        return MaskFilesPerson(args.work or Path(args.out) / "work", prompter, clicks=args.clicks)
+    if args.work is not None:
+        raise ConfigError("--work is about a person", found="--annotator simulated", fix="add --annotator files")
+    return ClickPerson(prompter, clicks=args.clicks, sam_choice=args.sam_choice)
+
+
+def _network(args: Namespace, option: str, weights: str, methods: set[str]) -> dict[str, str]:
+    """Weights and device of a method, nothing where it is not a network.
+
+    Args:
+        args: What was parsed.
+        option: Option that names the method.
+        weights: Option that names its weights.
+        methods: Those that have weights.
+    """
+    method, given = args[option], args[weights]
+    if method in methods and not given:
+        raise ConfigError(f"{method} needs weights", fix=f"add --{weights} with the name or path of a trained network")
+    if method not in methods and given:
+        fix = f"leave it out, or set --{option} to {' or '.join(sorted(methods))}"
+        raise ConfigError(f"--{option} {method} has no such weights", found=f"--{weights} {given}", fix=fix)
+    return {"weights": given, "device": _device(args)} if given else {}
+
+
+def _device(args: Namespace) -> str:
+    from thriftseg.reports.prediction import choose_device
+
+    return str(choose_device(args.device))
+
+
+def _conclude(result: EVAVOSResult, target: float) -> None:
+    print(f"{len(result.rows)} annotations, {result.cost.hours:.3f} h")
+    if result.curve is None:
+        print("no J&F: there is no truth of all frames")
+    else:
+        from thriftseg.metrics import area_under_curve, cost_at_quality
+        from thriftseg.reports import write_curve
+
+        path, hours = write_curve(result.folder, result.curve, target), cost_at_quality(*result.curve, target=target)
+        print(f"J&F {100 * target:g}: " + (f"after {hours:.3f} h" if math.isfinite(hours) else "not reached"))
+        print(f"area under the curve: {area_under_curve(*result.curve):.4f}")
+        print(f"curve {path}")
+    print(f"masks {result.folder / 'masks'}")
