@@ -194,7 +194,7 @@ class _Run:
             return known
         labels = self._survey(number).labels
         alone = score_labels(self.data, labels)
-        pasted = score_labels(self.data, labels, self.manual)
+        pasted = score_labels(self.data, labels, self.manual) if self.manual.numbers else alone
         row = {"round": number, **self._spent(), "scores": _rounded(alone), "pasted": _rounded(pasted)}
         self.folder.keep_scores(number, row)
         self.say(_line(row, self._scores_of(row)))
