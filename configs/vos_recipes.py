@@ -20,9 +20,14 @@ LOSSES = {"ce": "CrossEntropy", "phuber": "PartiallyHuberisedCrossEntropy"}
 STEPS = 200_000
 """800 000 draws of the public training code, four of them per step."""
 
-SYNTHETIC, SYNTHETIC_BOXES = "data/synthetic", "data/synthetic_boxes"
+SYNTHETIC, SYNTHETIC_STATIC, SYNTHETIC_BOXES = "data/synthetic", "data/synthetic_static", "data/synthetic_boxes"
 BOX2SEG, SMALL_BOX2SEG = "coco_box2seg", "synthetic_box2seg_r18"
-STATIC, SMALL_STM = "coco_stm_static", "synthetic_stm_r18"
+STATIC, SMALL_STATIC, SMALL_STM = "coco_stm_static", "synthetic_stm_r18_static", "synthetic_stm_r18"
+_SYNTHETIC_OPTIONS = {
+    SYNTHETIC: "--train_clips 60 --val_clips 20 --frames 24 --own_colors",
+    SYNTHETIC_STATIC: "--train_clips 200 --val_clips 10 --frames 8 --own_colors --seed 2",
+    SYNTHETIC_BOXES: "--train_clips 60 --val_clips 20 --frames 24 --seed 1",
+}
 SMALL_CROP, SMALL_MARGIN = [97, 97], 16
 SMALL_TUNING = " --steps 50 --lr 1e-4"
 
@@ -48,7 +53,7 @@ def _main(experiment: Experiment) -> Recipe:
     settings, small = experiment.settings, bool(experiment.settings.get("small"))
     data, labels = settings["data"], settings["labels"]
     source = _source(settings)
-    build = {"synthetic": _small_from_scratch, "davis": _small_finetuned}[data] if small else _published
+    build = {"synthetic": _small_synthetic, "davis": _small_finetuned}[data] if small else _published
     trainer, model, loading = build(experiment)
     reader = component(f"datasets.{READERS.get(data, 'DAVIS')}")
     words = f"STM-{'R18' if small else 'R50'} on {NAMES[data]}: {LABELS[labels]}"
@@ -80,6 +85,32 @@ def _notes(settings: Settings) -> Iterator[str]:
 
 
 def _static(experiment: Experiment) -> Recipe:
+    return _small_static() if experiment.settings.get("small") else _published_static(experiment)
+
+
+def _small_static() -> Recipe:
+    model = _small_stm(component("losses.CrossEntropy"))
+    # without pre-trained weights there are no statistics to keep
+    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(5e-4)}
+    still = {"static": component("datasets.DAVIS"), "crop": [64, 64], "frames": 2, "max_objects": 1, "batch_size": 8}
+    return Recipe(
+        "STM-R18 from scratch, first stage: one object of single frames of synthetic videos, for two CPU cores",
+        [_synthesize(SYNTHETIC), _synthesize(SYNTHETIC_STATIC)],
+        {"max_steps": 5000, "check_val_every_n_epoch": None, "limit_val_batches": 0, **_small_trainer()},
+        model,
+        {"dataset": component("datasets.DAVIS")} | _small_clips() | still,
+        [],
+        module="VOSDataModule",
+        options=f" --data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}",
+        tests=[
+            f"thriftseg validate --config vos/{SMALL_STATIC}.yaml --data.dataset.root {SYNTHETIC} "
+            f"--trainer.limit_val_batches 1.0 --ckpt_path runs/{SMALL_STATIC}/checkpoints/last.ckpt"
+        ],
+        roots={},
+    )
+
+
+def _published_static(experiment: Experiment) -> Recipe:
     trainer = {"max_steps": STEPS, "check_val_every_n_epoch": None, "val_check_interval": 5000}
     data = {"dataset": component("datasets.DAVIS"), "static": component("datasets.COCO"), "static_share": 1.0}
     return Recipe(
@@ -141,7 +172,7 @@ def _small_box2seg() -> Recipe:
         freeze_batch_norm=False,
         **_adamw(1e-3),
     )
-    trainer = {"max_steps": 1500, "check_val_every_n_epoch": None, "val_check_interval": 500, "limit_val_batches": 20}
+    trainer = {"max_steps": 700, "check_val_every_n_epoch": None, "val_check_interval": 350, "limit_val_batches": 20}
     data = {
         "dataset": component("datasets.DAVIS"),
         "crop": SMALL_CROP,
@@ -152,7 +183,7 @@ def _small_box2seg() -> Recipe:
     }
     return Recipe(
         "Box2Seg-R18 from scratch on synthetic videos, for two CPU cores; it makes labels of other videos",
-        [_synthesize(SYNTHETIC_BOXES, seed=1)],
+        [_synthesize(SYNTHETIC_BOXES)],
         trainer | _small_trainer(),
         model,
         data,
@@ -201,20 +232,19 @@ def _clips() -> Tree:
     }
 
 
-def _small_from_scratch(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
+def _small_synthetic(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
     model = _small_stm(_loss(experiment.settings))
-    # without pre-trained weights there are no statistics to keep
-    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(3e-4)}
-    trainer = {"max_epochs": 60, "check_val_every_n_epoch": 10, **_small_trainer()}
-    return trainer, model, _small_clips(60)
+    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(2e-4)}
+    trainer = {"max_steps": 300, "check_val_every_n_epoch": None, "val_check_interval": 300, **_small_trainer()}
+    return trainer, model, _small_clips() | {"clips_per_video": 20}
 
 
 def _small_finetuned(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
     model = _small_stm(_loss(experiment.settings))
     model["init_args"] |= _adamw(1e-4)
     trainer = {"max_steps": 300, "check_val_every_n_epoch": None, "val_check_interval": 150, **_small_trainer()}
-    sizes = {"resize": 96, "eval_resize": 96, "clips_per_video": 10}
-    return trainer, model, _small_clips(30) | sizes
+    sizes = {"resize": 96, "eval_resize": 96, "scale": [1.0, 1.3], "crop": [96, 160], "clips_per_video": 200}
+    return trainer, model, _small_clips() | sizes
 
 
 def _small_stm(loss: Tree) -> Tree:
@@ -222,14 +252,16 @@ def _small_stm(loss: Tree) -> Tree:
     return component("lightning_modules.VideoObjectSegmentation", network=network, loss=loss)
 
 
-def _small_clips(growth: int) -> Tree:
-    """Settings of clips whose gap grows every `growth` batches."""
+def _small_clips() -> Tree:
+    """Enlarged, because the features of the network lie 16 pixels apart and objects of 96x160 are hardly larger."""
     return {
-        "crop": [96, 160],
-        "scale": [1.0, 1.3],
-        "gap": {"last": 8, "step": 1, "every": growth},
+        "crop": [96, 96],
+        "scale": [1.2, 1.7],
+        "frames": 3,
+        "gap": {"last": 8, "step": 1, "every": 30},
         "max_objects": 3,
         "batch_size": 4,
+        "eval_resize": 144,
         "num_workers": 2,
     }
 
@@ -274,9 +306,12 @@ def _commands(settings: Settings) -> list[str]:
         commands.append(_label(data, labels, settings.get("filter"), small=bool(settings.get("small"))))
     if not settings.get("small"):
         commands.append(f"thriftseg fit --config vos/{STATIC}.yaml")
-    elif data == "davis":
-        fit = f"thriftseg fit --config vos/{SMALL_STM}.yaml --data.dataset.root {SYNTHETIC}"
-        commands += [_synthesize(SYNTHETIC), fit]
+        return commands
+    still, follow = (f"thriftseg fit --config vos/{name}.yaml" for name in (SMALL_STATIC, SMALL_STM))
+    roots = f"--data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}"
+    commands += [_synthesize(SYNTHETIC)] if data != "synthetic" else []
+    commands += [_synthesize(SYNTHETIC_STATIC), f"{still} {roots}"]
+    commands += [follow + _start({"data": "synthetic", "small": True})] if data != "synthetic" else []
     return commands
 
 
@@ -284,7 +319,7 @@ def _box2seg_commands(small: bool) -> list[str]:
     if not small:
         return [f"thriftseg fit --config vos/{BOX2SEG}.yaml"]
     fit = f"thriftseg fit --config vos/{SMALL_BOX2SEG}.yaml --data.dataset.root {SYNTHETIC_BOXES}"
-    return [_synthesize(SYNTHETIC_BOXES, seed=1), fit]
+    return [_synthesize(SYNTHETIC_BOXES), fit]
 
 
 def _label(data: str, labels: str, threshold: float | None = None, small: bool | None = None) -> str:
@@ -303,16 +338,17 @@ def _label(data: str, labels: str, threshold: float | None = None, small: bool |
     return command + (f" --filter oracle --threshold {threshold}" if threshold else "")
 
 
-def _synthesize(folder: str, seed: int = 0) -> str:
-    size = "--train_clips 60 --val_clips 20 --height 96 --width 160"
-    return f"thriftseg data synthesize --layout davis {size}" + (f" --seed {seed}" if seed else "") + f" --out {folder}"
+def _synthesize(folder: str) -> str:
+    options = _SYNTHETIC_OPTIONS[folder]
+    return f"thriftseg data synthesize --layout davis --height 96 --width 160 {options} --out {folder}"
 
 
 def _start(settings: Settings) -> str:
-    """Options of the training: where the data are, or the weights to go on from."""
-    if settings["data"] == "synthetic":
-        return f" --data.dataset.root {SYNTHETIC}"
-    return f" --weights runs/{SMALL_STM if settings.get('small') else STATIC}/checkpoints/last.ckpt"
+    """Options of the training: where the data are, and the weights to go on from."""
+    synthetic = settings["data"] == "synthetic"
+    earlier = SMALL_STATIC if synthetic else SMALL_STM if settings.get("small") else STATIC
+    root = f" --data.dataset.root {SYNTHETIC}" if synthetic else ""
+    return f"{root} --weights runs/{earlier}/checkpoints/last.ckpt"
 
 
 def _tests(experiment: Experiment) -> list[str]:

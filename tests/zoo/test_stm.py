@@ -271,6 +271,20 @@ def test_other_resnets():
     assert STM("resnet34", decoder_channels=8).query_encoder.out_channels == [64, 128, 256]
 
 
+def test_a_new_network_finds_a_place_again_by_its_looks():
+    """Keys of the same frame match at their own place before any training."""
+    torch.manual_seed(0)
+    network = STM("resnet18", decoder_channels=8).train()
+    frame = F.interpolate(torch.rand(1, 3, 12, 20), scale_factor=8, mode="bilinear", align_corners=False)
+    masks = one_hot(1, 1, 96, 160)
+    with torch.no_grad():
+        key, _ = network.memorise(frame, masks, ObjectRows(((0, 0),), 1))
+        query = network.query_head.key(network.query_encoder(frame).stride16)
+    likeness = torch.einsum("bcq,bcm->bqm", query.flatten(2), key.flatten(2))[0]
+    ranks = (likeness >= likeness.diagonal()[:, None]).sum(dim=1)
+    assert ranks.float().mean() < 10  # of 60; by chance 30
+
+
 # Training and speed
 
 

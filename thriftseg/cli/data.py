@@ -70,6 +70,7 @@ def _declare_synthesize(parser: ArgumentParser) -> None:
         type=Literal["png", "jpg"] | None,
         help="format of the frames; png if unset, for objects jpg",
     )
+    parser.add_argument("--own_colors", action="store_true", help="moving objects do not have the background's colours")
 
 
 def _synthesize(args: Namespace) -> int:
@@ -78,6 +79,8 @@ def _synthesize(args: Namespace) -> int:
 
     write = synthesize_objects if args.layout in VOS_LAYOUTS else synthesize
     given = {name: value for name, value in args.as_dict().items() if value is not None}
+    if args.layout not in VOS_LAYOUTS and given.pop("own_colors"):
+        raise ConfigError("only moving objects have colours of their own", expected=", ".join(VOS_LAYOUTS))
     with progress_bar() as bar:
         task = bar.add_task("rendering clips", total=None)
         summary = write(**given, progress=lambda done, total: bar.update(task, completed=done, total=total))

@@ -21,6 +21,9 @@ from thriftseg.zoo.vos.reader import MemoryReader
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
+MASK_GAIN = 4.0
+"""Kernels of masks start this much larger than He normal; at 1, few values of a random network tell of the mask."""
+
 
 class Pyramid(NamedTuple):
     """Feature maps of an encoder at strides 4, 8 and 16."""
@@ -93,7 +96,7 @@ class MemoryEncoder(_Encoder):
         self.conv1_mask = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         self.conv1_others = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         for conv in (self.conv1_mask, self.conv1_others):
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.normal_(conv.weight, std=MASK_GAIN * (2 / (49 * 64)) ** 0.5)
 
     def forward(self, frame: Tensor, masks: Tensor, rows: ObjectRows) -> Tensor:
         """Encode frames and masks.
@@ -246,7 +249,8 @@ class STM(VOSNetwork):
     multiples of 16 by zeros, split on both sides. Frames are RGB in [0, 1]: the encoders normalise them themselves.
 
     Random initialisation: the encoders keep that of torchvision (He normal), keys and values preserve variance, the
-    decoder is He normal with damped residual branches, its classifier small normal (std 0.01).
+    decoder is He normal with damped residual branches, its classifier small normal (std 0.01). Both encoders and both
+    key convolutions start alike: attention then begins by comparing what frames look like, else by chance.
 
     This is an independent implementation under the licence of this package. The code and the weights of [1] are
     published under CC BY-NC-SA 4.0: weights imported from there, and what is derived from them, keep that licence.
@@ -298,6 +302,7 @@ class STM(VOSNetwork):
         self.query_head = KeyValue(stride16, key_channels, value_channels)
         self.reader = MemoryReader()
         self.decoder = Decoder(value_channels, (stride4, stride8), decoder_channels)
+        self._start_alike()
 
     def memorise(self, frame: Tensor, masks: Tensor, rows: ObjectRows) -> tuple[Tensor, ...]:
         """Key (M, key_channels, h, w) and value (M, value_channels, h, w); see `VOSNetwork.memorise`."""
@@ -324,6 +329,11 @@ class STM(VOSNetwork):
         for theirs, ours in _OFFICIAL_NAMES:
             key = key.replace(theirs, ours)
         return key
+
+    def _start_alike(self) -> None:
+        """Give the path of the query the weights of the memory's, wherever both have them."""
+        self.query_encoder.load_state_dict(self.memory_encoder.state_dict(), strict=False)
+        self.query_head.key.load_state_dict(self.memory_head.key.state_dict())
 
     def _padding(self, frame: Tensor) -> SplitPadding:
         return SplitPadding.to_multiple(frame.shape[-2], frame.shape[-1], self.size_multiple)

@@ -43,6 +43,12 @@ def test_neither_trivial_nor_hopeless(figures: ObjectSynthesisSummary):
     assert 0.1 < figures.color_j < 0.4
 
 
+def test_colours_of_their_own_tell_objects_apart(figures: ObjectSynthesisSummary, tmp_path: Path):
+    found = synthesize_objects(tmp_path, "mose", 8, 4, 0, frames=24, height=96, width=160, jobs=1, own_colors=True)
+    assert found.color_j > max(found.flow_j, figures.color_j) + 0.1
+    assert abs(found.copy_j - figures.copy_j) < 0.1
+
+
 def test_events_occur_in_every_few_clips(figures: ObjectSynthesisSummary):
     assert figures.late >= 4
     assert figures.occluded >= 8

@@ -11,6 +11,7 @@ from thriftseg.datasets.synthetic import shapes
 from thriftseg.datasets.synthetic.scene import Light, SceneConfig
 from thriftseg.datasets.synthetic.street import random_light
 from thriftseg.datasets.synthetic.textures import Texture
+from thriftseg.taxonomies import Color
 
 CROSSING_FRAMES = 12
 """Frames that entering and leaving take."""
@@ -116,18 +117,21 @@ class _Director:
         angle = rng.uniform(0, 2 * np.pi) + self.frames * rng.uniform(-0.03, 0.03) + self._wave(0.25)
         scale = length * (1 + self._wave(rng.uniform(0, 0.2)))
         stretch = 1 + self._wave(rng.uniform(0, 0.12))
+        colors = shapes.palette(rng) if self.config.own_colors else self.colors
         body = Part(
-            shapes.object_texture(rng, category, self.colors),
+            shapes.object_texture(rng, category, colors),
             number,
             _poses(center, scale * stretch, scale / stretch, angle),
         )
-        return [self._limb(body, center, scale, angle), body] if rng.random() < 0.4 else [body]
+        return [self._limb(body, colors, center, scale, angle), body] if rng.random() < 0.4 else [body]
 
-    def _limb(self, body: Part, center: Float64Array, scale: Float64Array, angle: Float64Array) -> Part:
+    def _limb(
+        self, body: Part, colors: list[Color], center: Float64Array, scale: Float64Array, angle: Float64Array
+    ) -> Part:
         """A smaller piece that swings about the body and belongs to the same object."""
         swing = angle + self.rng.uniform(0, 2 * np.pi) + self._wave(0.8)
         offset = 0.5 * scale[:, None] * np.stack([np.cos(swing), np.sin(swing)], axis=-1)
-        texture = shapes.object_texture(self.rng, "block", self.colors)
+        texture = shapes.object_texture(self.rng, "block", colors)
         return Part(texture, body.owner, _poses(center + offset, 0.6 * scale, 0.35 * scale, swing))
 
     def _path(self, number: int) -> Float64Array:

@@ -143,6 +143,7 @@ def _plan(out: Path, arguments: dict[str, Any], layout: Layout) -> Iterator[Job]
                 num_frames=arguments["frames"],
                 seed=(arguments["seed"] * len(SPLITS) + code) * _CLIPS_PER_SPLIT + index,
                 frame_interval=layout.frame_interval(split),
+                own_colors=arguments.get("own_colors", False),
             )
             clip = layout.name_clip(split, index, arguments["frames"])
             yield Job(out, layout.name, arguments["image_format"], clip, index, config)

@@ -37,6 +37,7 @@ class SceneConfig:
         num_frames: Frames of the clip.
         seed: Everything random follows from it.
         frame_interval: Seconds between frames; one second gives frames as far apart as CamVid's training frames.
+        own_colors: Every moving object has colours of its own; otherwise it has those of the background.
     """
 
     height: int = 256
@@ -44,6 +45,7 @@ class SceneConfig:
     num_frames: int = 30
     seed: int = 0
     frame_interval: float = 1 / 17
+    own_colors: bool = False
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 32:

@@ -81,12 +81,13 @@ def synthesize_objects(
     seed: int = 0,
     jobs: int | None = None,
     image_format: ImageFormat = "jpg",
+    own_colors: bool = False,
     progress: Progress | None = None,
 ) -> ObjectSynthesisSummary:
     """Write a synthetic data set of video object segmentation that the reader of the layout can read.
 
-    Two to four objects per clip move over a moving background that has their colours, among things that look like
-    objects and are none; they hide each other, and some enter late or leave. An object is introduced when it shows
+    Two to four objects per clip move over a moving background that by default has their colours, among things that look
+    like objects and are none; they hide each other, and some enter late or leave. An object is introduced when it shows
     0.3 % of the image and is background before; in `davis` only those of the first frame are objects.
 
     Resuming, `jobs` and `synthesis.json` are as for `synthesize`.
@@ -103,6 +104,7 @@ def synthesize_objects(
         seed: Everything random follows from it.
         jobs: Worker processes; by default as many as there are cores, or none for small sets.
         image_format: `png` or `jpg` frames.
+        own_colors: Give every object colours of its own, so that it can be told by them.
         progress: Called with the number of finished clips and of all clips.
 
     Raises:
@@ -124,6 +126,7 @@ def synthesize_objects(
         "width": width,
         "seed": seed,
         "image_format": image_format,
+        **({"own_colors": True} if own_colors else {}),  # absent by default: older folders go on
     }
     out = Path(out)
     records = produce(out, arguments, kind(image_format), _film, jobs, progress)
