@@ -20,7 +20,14 @@ from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets.exchange.regions import bounding_box
 from thriftseg.errors import ConfigError
 from thriftseg.labels.prompters.grabcut import GrabCutPrompter
-from thriftseg.labels.prompters.protocol import Candidates, Embedded, NumCandidates, Prompt, Prompter
+from thriftseg.labels.prompters.protocol import (
+    Candidates,
+    CorrectsMasks,
+    Embedded,
+    NumCandidates,
+    Prompt,
+    Prompter,
+)
 
 SAMChoice = Literal["oracle", "score"]
 """Who picks one of several masks of a prompter: the person, who knows the truth, or the score of the prompter."""
@@ -99,17 +106,18 @@ class PromptedMask:
     Args:
         embedded: The frame.
         candidates: Masks that the prompter offers each time.
+        mask: Mask to be corrected, (H, W), for frames that can do that (`CorrectsMasks`).
 
     Attributes:
         clicks: The clicks so far.
-        mask: The mask they gave, (H, W); `None` before the first.
+        mask: The mask they gave, (H, W); before the first the one to be corrected, or `None`.
     """
 
-    def __init__(self, embedded: Embedded, candidates: NumCandidates = 3) -> None:
+    def __init__(self, embedded: Embedded, candidates: NumCandidates = 3, mask: BoolArray | None = None) -> None:
         self._embedded, self._candidates = embedded, candidates
         self._logits: Any = None
         self.clicks: tuple[Click, ...] = ()
-        self.mask: BoolArray | None = None
+        self.mask = mask
 
     def add(self, click: Click, choose: Choose) -> BoolArray:
         """Click once more.
@@ -124,7 +132,10 @@ class PromptedMask:
         self.clicks += (click,)
         points = np.array([click[:2] for click in self.clicks], np.float32)
         positive = np.array([click.positive for click in self.clicks], np.bool_)
-        (answer,) = self._embedded.predict([Prompt(points, positive, mask_logits=self._logits)], self._candidates)
+        if isinstance(self._embedded, CorrectsMasks):
+            answer = self._embedded.correct(self.mask, points, positive, self._candidates)
+        else:
+            (answer,) = self._embedded.predict([Prompt(points, positive, mask_logits=self._logits)], self._candidates)
         chosen = choose(answer)
         mask: BoolArray = answer.masks[chosen]
         self.mask, self._logits = mask, answer.low_res_logits[chosen]
@@ -147,7 +158,8 @@ def rebuild_mask(
     """Describe a mask that was made elsewhere to a prompter, by clicks that cost nobody anything.
 
     A median click and corrective clicks against the mask, until the IoU with it is above 0.8. Where that is never
-    reached, or the mask is empty, there are no clicks at all.
+    reached, or the mask is empty, there are no clicks at all. Neither are there where the prompter corrects masks of
+    others (`CorrectsMasks`), as GrabCut does: it gets the mask itself.
 
     Args:
         embedded: The frame.
@@ -158,6 +170,8 @@ def rebuild_mask(
     rebuilt = PromptedMask(embedded, candidates)
     if not mask.any():
         return rebuilt
+    if isinstance(embedded, CorrectsMasks):
+        return PromptedMask(embedded, candidates, mask)
     found = rebuilt.add(median_click(mask), by_iou(mask))
     while mask_iou(found, mask) <= REBUILT_IOU:
         if len(rebuilt.clicks) > max_clicks:
@@ -181,16 +195,16 @@ class PrompterLimits(NamedTuple):
 def limits_of(
     prompter: Prompter, candidates: NumCandidates | None = None, rebuild_clicks: int | None = None
 ) -> PrompterLimits:
-    """The limits that are given or else fit the prompter: 3 masks and 20 clicks; for GrabCut, which is slow, 1 and 4.
+    """The limits that are given or else fit the prompter: 3 masks and 20 clicks, of which GrabCut needs none.
 
     Raises:
         ConfigError: The number of clicks is negative.
 
     Example:
-        >>> limits_of(GrabCutPrompter(), candidates=3)
-        PrompterLimits(candidates=3, rebuild_clicks=4)
+        >>> limits_of(GrabCutPrompter())
+        PrompterLimits(candidates=3, rebuild_clicks=0)
     """
-    own = PrompterLimits(1, 4) if prompter.name == GrabCutPrompter.name else PrompterLimits(3, 20)
+    own = PrompterLimits(3, 0) if prompter.name == GrabCutPrompter.name else PrompterLimits(3, 20)
     limits = PrompterLimits(
         candidates or own.candidates, own.rebuild_clicks if rebuild_clicks is None else rebuild_clicks
     )

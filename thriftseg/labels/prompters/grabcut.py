@@ -15,9 +15,11 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from thriftseg.errors import ConfigError
+from thriftseg.labels.prompters.grabcut_clicks import Place, corrected
 from thriftseg.labels.prompters.protocol import Candidates, NumCandidates, Prompt
 
 _SCALES: Mapping[NumCandidates, tuple[float, ...]] = {1: (1.0,), 3: (0.5, 1.0, 2.0)}
+_GENEROSITY: Mapping[NumCandidates, tuple[float, ...]] = {1: (0.0,), 3: (-1.5, 0.0, 1.5)}
 _FOREGROUND = (cv2.GC_FGD, cv2.GC_PR_FGD)
 _SEED_RADIUS = 1
 _LEAST_MARGIN = 8.0
@@ -39,6 +41,10 @@ class GrabCutPrompter:
     The score is the contrast of the mask: the mean, over its outline, of the colour difference across it (of the
     channel with the largest), from 0 to 1; 0 for an empty mask. Logits are 10 inside and -10 outside, at the size of
     the frame. Results depend on the prompt and the frame alone.
+
+    A background that is fitted next to a point is fitted on the object if that is larger than the disc, and the cut
+    then leaves nothing but the points. Clicks that come one by one go to `GrabCutEmbedded.correct` instead, which does
+    without these settings.
 
     Args:
         iterations: Rounds of fitting the colours and cutting.
@@ -93,6 +99,23 @@ class GrabCutEmbedded:
     def predict(self, prompts: Sequence[Prompt], candidates: NumCandidates) -> list[Candidates]:
         """Answer prompts one by one; see `Embedded.predict`."""
         return [self._answer(prompt, _SCALES[candidates]) for prompt in prompts]
+
+    def correct(
+        self, mask: BoolArray | None, points: Float32Array, positive: BoolArray, candidates: NumCandidates
+    ) -> Candidates:
+        """Give a region around the last click its label; see `CorrectsMasks.correct` and `grabcut_clicks`.
+
+        The three candidates change less, as much, and more. The score is the IoU with the middle one, or 1 for a single
+        mask: contrast would choose worse.
+        """
+        columns, rows = _nearest_pixels(points, self._size)
+        clicks = [Place(*click) for click in zip(columns.tolist(), rows.tolist(), positive.tolist(), strict=True)]
+        start = np.zeros(self._size, np.bool_) if mask is None else mask
+        masks = corrected(self._frame, start, clicks, _GENEROSITY[candidates])
+        middle = masks[len(masks) // 2]
+        pixels = [(np.count_nonzero(each & middle), np.count_nonzero(each | middle)) for each in masks]
+        scores = np.array([both / either if either else 1.0 for both, either in pixels], np.float32)
+        return Candidates(masks, scores, np.where(masks, np.float32(_LOGIT), np.float32(-_LOGIT)))
 
     def _answer(self, prompt: Prompt, scales: Sequence[float]) -> Candidates:
         likely = self._likely(prompt)

@@ -110,6 +110,26 @@ class Prompter(Protocol):
 
 
 @runtime_checkable
+class CorrectsMasks(Protocol):
+    """A frame whose masks can be corrected wherever they come from, other than by a network that knows its own only."""
+
+    def correct(
+        self, mask: BoolArray | None, points: Float32Array, positive: BoolArray, candidates: NumCandidates
+    ) -> Candidates:
+        """Heed one more click on a mask.
+
+        Args:
+            mask: Mask so far, (H, W), or `None` before the first click.
+            points: All clicks as (x, y) in pixels of the frame, (P, 2), P > 0; the last is new.
+            positive: Whether each lies on the object, (P,).
+            candidates: Number of masks.
+
+        Returns:
+            The masks.
+        """
+
+
+@runtime_checkable
 class MaskGenerator(Protocol):
     """Finds masks without prompts."""
 
