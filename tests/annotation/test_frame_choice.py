@@ -65,6 +65,29 @@ class TestQNet:
         assert moved[1] > 1e-3
         assert moved[[0, 2, 3, 4]].max() < 1e-5
 
+    def test_frames_are_embedded_once_and_masks_in_every_round(self, short: ObjectVideo):
+        network = QNet(backbone="mobilenet_v2").eval()
+        seen: dict[str, list[int]] = {"rgb": [], "mask": []}
+        network.rgb_branch.register_forward_hook(lambda *call: seen["rgb"].append(len(call[1][0])))
+        network.mask_branch.register_forward_hook(lambda *call: seen["mask"].append(len(call[1][0])))
+        choice = QNetFrames(network, batch_size=3)
+        for kinds in ({0: "mask"}, {0: "mask", 3: "mask"}):
+            features = choice.embed(progress_of(short, kinds))
+        assert seen == {"rgb": [3, 2], "mask": [3, 2] * 2}
+        at_once = QNetFrames(network)
+        assert np.allclose(at_once.embed(progress_of(short, kinds)), features, atol=1e-5)
+        assert (seen["rgb"][2:], seen["mask"][4:]) == ([5], [5])
+
+    def test_videos_of_the_same_name_are_not_mixed_up(self, short: ObjectVideo, tmp_path: Path):
+        choice = QNetFrames(QNet(backbone="mobilenet_v2"))
+        other = hiding_square(tmp_path, frames=4, hidden=())
+        assert other.video == short.video
+        assert [len(choice.embed(progress_of(video, {0: "mask"}))) for video in (short, other)] == [5, 4]
+
+    def test_wrong_batch_size(self):
+        with pytest.raises(ConfigError, match="batch size of QNet; expected 1 or more; found 0"):
+            QNetFrames(QNet(backbone="mobilenet_v2"), batch_size=0)
+
     def test_clicked_frames_are_chosen_when_no_other_is_left(self, short: ObjectVideo, choice: QNetFrames):
         kinds = dict.fromkeys(range(5), "mask") | {1: "clicks", 4: "clicks"}
         assert choice.choose(progress_of(short, kinds)) == 1
@@ -100,6 +123,8 @@ class TestOthers:
         progress = progress_of(video, {0: "mask"})
         create_frame_choice("upper_bound", cap=3).choose(progress)
         assert sorted(place for place, _ in progress._attempts) == [1, 4, 8]
+        assert create_frame_choice("upper_bound").arguments["cap"] == 104
+        assert create_frame_choice("upper_bound", cap=None).arguments["cap"] is None
 
     def test_features_of_frames_alone(self, video: ObjectVideo):
         torch.manual_seed(0)
@@ -109,6 +134,9 @@ class TestOthers:
         assert choice.choose(progress) == farthest(features, [0], list(range(1, 12)))
         progress.masks[:] = True
         assert choice.choose(progress) == farthest(features, [0], list(range(1, 12)))
+        torch.manual_seed(1)
+        other = FarthestFrames("test_resnet.r160_in1k", pretrained=False)
+        assert other.arguments != choice.arguments  # a run does not go on with other weights
 
     def test_oracle_needs_no_more_rounds_than_random(self, tmp_path: Path):
         video = hiding_square(tmp_path, frames=16, hidden=(7,))

@@ -15,11 +15,13 @@ import yaml
 from tests.cli.test_configs import assert_contains
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
-from thriftseg.annotation import MASK_PROPAGATORS, TYPE_CHOICES
+from thriftseg.annotation import TYPE_CHOICES
 from thriftseg.cli import annotate_eva_vos
+from thriftseg.cli.annotate_objects import encoder_of
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png
+from thriftseg.flow import DIS
 from thriftseg.labels.prompters import SAMPrompter
 from thriftseg.zoo import AnnotationPolicy, QNet
 from thriftseg.zoo.weights import save_weights
@@ -132,6 +134,22 @@ def test_a_run_goes_on_and_refuses_another(command: list[str], capsys: pytest.Ca
     assert "holds a run with other settings" in capsys.readouterr().err
 
 
+def test_stored_flow_is_not_estimated_again(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [*command, "--propagator", "flow", "--frame", "oracle", "--rounds", "1"]
+    assert main([*options, "--flow_cache", "flow", "--out", "first"]) == 0
+    assert main([*options, "--out", "uncached"]) == 0
+    stored = {path: path.read_bytes() for path in Path("flow").rglob("*.png")}
+    assert {path.parent.name for path in stored} == {"a", "b"}
+
+    def estimate(*args: object) -> None:
+        raise AssertionError("flow was estimated again")
+
+    monkeypatch.setattr(DIS, "estimate", estimate)
+    assert main([*options, "--flow_cache", "flow", "--out", "second"]) == 0
+    assert log("first") == log("second") == log("uncached")
+    assert {path: path.read_bytes() for path in Path("flow").rglob("*.png")} == stored
+
+
 def test_a_real_person(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     options = [*command, "--videos", "b", "--annotator", "files", "--work", "desk", "--type", "clicks", "--out", "run"]
     options += ["--rounds", "1"]
@@ -163,7 +181,7 @@ def test_networks_choose(command: list[str], tmp_path: Path) -> None:
 def test_agents_read_what_sam_says_about_a_frame(tmp_path: Path) -> None:
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     prompter = SAMPrompter(write_sam(tmp_path), device="cpu")
-    embedding = annotate_eva_vos._encoder_of(prompter)(frame)
+    embedding = encoder_of(prompter)(frame)
     assert (embedding.shape, embedding.dtype) == ((32, 8, 8), np.float32)
     assert embedding.std() > 0
 
@@ -185,7 +203,7 @@ def test_a_config_parses_to_what_it_says(name: str, capsys: pytest.CaptureFixtur
 
 
 def test_names_are_those_of_the_package() -> None:
-    assert (annotate_eva_vos.PROPAGATORS, annotate_eva_vos.TYPES) == (MASK_PROPAGATORS, TYPE_CHOICES)
+    assert annotate_eva_vos.TYPES == TYPE_CHOICES
 
 
 @pytest.mark.parametrize(
@@ -195,6 +213,7 @@ def test_names_are_those_of_the_package() -> None:
         (["--type", "agent"], "agent needs weights; fix: add --policy_weights"),
         (["--propagator", "stm"], "stm needs weights; fix: add --propagator_weights"),
         (["--prompter_weights", "x"], "--prompter grabcut has no such weights; found --prompter_weights x"),
+        (["--flow_cache", "x"], "--flow_cache is about flow; found --propagator nearest"),
         (["--work", "desk"], "--work is about a person"),
         (["--frame", "best"], "no such choice of frames"),
         (["--target_jf", "85"], "--target_jf; expected above 0, at most 1; found 85"),

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from thriftseg.annotation.budget import Budget, parse_amount
     from thriftseg.annotation.click_person import ClickPerson, corrective_click, median_click
     from thriftseg.annotation.cold_start import cold_start_sample, frame_descriptor, frame_motion
+    from thriftseg.annotation.collect import CollectedTotal, collect_annotations
+    from thriftseg.annotation.collect_settings import CollectSettings
+    from thriftseg.annotation.collect_split import read_lists, split_videos, write_lists
     from thriftseg.annotation.eva_vos import EVAVOSResult, annotate_eva_vos
     from thriftseg.annotation.eva_vos_settings import EVAVOSSettings
     from thriftseg.annotation.files_annotator import FilesAnnotator
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from thriftseg.annotation.object_video import ObjectVideo, list_objects
     from thriftseg.annotation.polygon_annotator import PolygonAnnotator
     from thriftseg.annotation.ranking import NetworkView, RankedSample, labelled_frames, rank_samples
-    from thriftseg.annotation.ranking_files import write_ranking
+    from thriftseg.annotation.ranking_files import write_annotation_tasks, write_ranking
+    from thriftseg.annotation.ranking_objects import RankedAnnotation, rank_annotations, rank_cold_annotations
     from thriftseg.annotation.requests import Annotator, Answer, Request
     from thriftseg.annotation.selection import SampleSelection, SampleTable, frame_samples
     from thriftseg.annotation.superpixels import SuperpixelMethod
@@ -49,6 +53,8 @@ __all__ = [
     "BudgetProbe",
     "Click",
     "ClickPerson",
+    "CollectSettings",
+    "CollectedTotal",
     "EVAVOSResult",
     "EVAVOSSettings",
     "FilesAnnotator",
@@ -67,6 +73,7 @@ __all__ = [
     "ObjectProgress",
     "ObjectVideo",
     "PolygonAnnotator",
+    "RankedAnnotation",
     "RankedSample",
     "Request",
     "Sample",
@@ -77,6 +84,7 @@ __all__ = [
     "annotate_eva_vos",
     "annotate_hvsa",
     "cold_start_sample",
+    "collect_annotations",
     "corrective_click",
     "create_frame_choice",
     "create_granularity",
@@ -91,8 +99,14 @@ __all__ = [
     "parse_amount",
     "paste",
     "pixel_uncertainty",
+    "rank_annotations",
+    "rank_cold_annotations",
     "rank_samples",
+    "read_lists",
     "search_budget",
+    "split_videos",
+    "write_annotation_tasks",
+    "write_lists",
     "write_ranking",
 ]
 
@@ -105,6 +119,8 @@ __getattr__ = lazy_names(
         "BudgetProbe": "find_budget",
         "Click": "mask_annotation",
         "ClickPerson": "click_person",
+        "CollectSettings": "collect_settings",
+        "CollectedTotal": "collect",
         "EVAVOSResult": "eva_vos",
         "EVAVOSSettings": "eva_vos_settings",
         "EXCHANGES": "answer_files",
@@ -126,6 +142,7 @@ __getattr__ = lazy_names(
         "ObjectProgress": "object_progress",
         "ObjectVideo": "object_video",
         "PolygonAnnotator": "polygon_annotator",
+        "RankedAnnotation": "ranking_objects",
         "RankedSample": "ranking",
         "Request": "requests",
         "SampleSelection": "selection",
@@ -136,6 +153,7 @@ __getattr__ = lazy_names(
         "annotate_eva_vos": "eva_vos",
         "annotate_hvsa": "hvsa",
         "cold_start_sample": "cold_start",
+        "collect_annotations": "collect",
         "corrective_click": "click_person",
         "create_frame_choice": "frame_choice",
         "create_granularity": "granularity",
@@ -150,8 +168,14 @@ __getattr__ = lazy_names(
         "parse_amount": "budget",
         "paste": "manual_labels",
         "pixel_uncertainty": "uncertainty",
+        "rank_annotations": "ranking_objects",
+        "rank_cold_annotations": "ranking_objects",
         "rank_samples": "ranking",
+        "read_lists": "collect_split",
         "search_budget": "find_budget",
+        "split_videos": "collect_split",
+        "write_annotation_tasks": "ranking_files",
+        "write_lists": "collect_split",
         "write_ranking": "ranking_files",
     },
 )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from thriftseg.annotation.eva_vos_folder import EVAVOSFolder
-from thriftseg.annotation.eva_vos_settings import EVAVOSSettings
+from thriftseg.annotation.eva_vos_settings import EVAVOSSettings, value_score
 from thriftseg.annotation.frame_choice import FrameChoice
 from thriftseg.annotation.mask_annotation import AnnotationKind, MaskAnnotator
 from thriftseg.annotation.mask_propagation import MaskPropagator
@@ -28,7 +28,6 @@ from thriftseg.datasets.manifest import Row
 from thriftseg.errors import ConfigError, WaitingForLabels
 from thriftseg.metrics.annotation_curve import AnnotationCurve, annotation_curve
 
-_LEAST_VALUE, _DECAY = 0.04, 0.6  # of the ranking by value, as in [1]
 _ROUNDING = 1e-6  # seconds that sums of floats may be off by
 _CERTAINTY: Mapping[AnnotationKind | None, int] = {"mask": 2, "absent": 2, "clicks": 1, "box": 1, None: 0}
 
@@ -205,8 +204,8 @@ class _Run:
         if self.settings.ranking == "none":
             return _Proposal(place, kind, value)
         if self.settings.ranking == "value":
-            weight = _DECAY ** (progress.round - 1) / self.annotator.price(kind).seconds
-            return _Proposal(place, kind, value, (value + _LEAST_VALUE) * weight)
+            seconds = self.annotator.price(kind).seconds
+            return _Proposal(place, kind, value, value_score(value, progress.round, seconds))
         gain = progress.gain_per_second(place, kind)
         return _Proposal(place, kind, value, gain, progress.attempt(place, kind))
 

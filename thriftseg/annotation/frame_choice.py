@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from thriftseg.zoo import QNet
 
+_VideoKey = tuple[Path, ...]
+
 _AT_ONCE = 16
+"""Frames that an encoder of timm sees at once."""
 
 
 class FrameChoice(Protocol):
@@ -63,24 +66,31 @@ def farthest(features: Float32Array, references: Sequence[int], candidates: Sequ
 class QNetFrames:
     """The frame whose picture and mask are least like those of any annotated frame, to QNet [0], Eq. 1.
 
-    The mask of an annotated frame is the annotated one. All other masks change with every round, so that frames are
-    embedded anew each time.
+    The mask of an annotated frame is the annotated one. Masks change with every round and are embedded anew each time;
+    frames are read and embedded once per video, and 2 KB are kept of each.
 
     [0] Delatolas et al., Learning the What and How of Annotation in Video Object Segmentation, WACV 2024.
 
     Args:
         network: The network, or where it is stored; see `thriftseg.lightning_modules.checkpoints.load_as`.
         device: Where it computes, as torch names it.
+        batch_size: Frames or masks in a pass, so that a shorter video takes one; fewer need less memory.
+
+    Raises:
+        ConfigError: The batch size is below 1, or there is no such network.
     """
 
     needs_truth: ClassVar[bool] = False
 
-    def __init__(self, network: QNet | str | Path, device: str = "cpu") -> None:
+    def __init__(self, network: QNet | str | Path, device: str = "cpu", batch_size: int = 128) -> None:
         from thriftseg import zoo
         from thriftseg.lightning_modules.checkpoints import load_as
 
+        if batch_size < 1:
+            raise ConfigError("batch size of QNet", expected="1 or more", found=batch_size)
         loaded = load_as(network, zoo.QNet) if isinstance(network, (str, Path)) else network
-        self._network, self._device = loaded.eval().to(device), device
+        self._network, self._device, self._batch_size = loaded.eval().to(device), device, batch_size
+        self._embeddings: dict[_VideoKey, Tensor] = {}
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -97,20 +107,26 @@ class QNetFrames:
         """Embeddings of all frames with their masks, (N, 1024) float32 for ResNet-18."""
         import torch
 
-        places = range(len(progress.video))
+        masks = np.stack([resize_label(mask, MASK_SIZE) for mask in progress.masks.view(np.uint8)])
         with torch.inference_mode():
-            parts = [self._embed(progress, places[start : start + _AT_ONCE]) for start in places[::_AT_ONCE]]
-        return np.concatenate(parts)
+            passes = zip(
+                torch.split(self._embedded(progress.video), self._batch_size),
+                torch.split(torch.from_numpy(masks), self._batch_size),
+                strict=True,
+            )
+            parts = [self._network.features(frames, given.to(self._device)) for frames, given in passes]
+            return np.asarray(torch.cat(parts).float().cpu().numpy(), np.float32)
 
-    def _embed(self, progress: ObjectProgress, places: Sequence[int]) -> Float32Array:
+    def _embedded(self, video: ObjectVideo) -> Tensor:
+        """Embeddings of all frames, on the device."""
         import torch
 
-        frames = np.stack([resize_frame(progress.video.frame(place), MASK_SIZE) for place in places])
-        masks = np.stack([resize_label(progress.masks[place].view(np.uint8), MASK_SIZE) for place in places])
-        images = _as_images(frames, self._device)
-        given = torch.from_numpy(masks).to(self._device)
-        features: Tensor = self._network.features(self._network.preprocessing(images), given)
-        return features.float().cpu().numpy()
+        key = _key_of(video)
+        if key not in self._embeddings:
+            passes = _passes(video, self._batch_size, MASK_SIZE, self._device)
+            parts = [self._network.embed(self._network.preprocessing(images)) for images in passes]
+            self._embeddings[key] = torch.cat(parts)
+        return self._embeddings[key]
 
 
 class RandomFrames:
@@ -139,8 +155,12 @@ class OracleFrames:
 class UpperBoundFrames:
     """The frame whose true mask adds most to the J&F of the video: tries them all, with a propagation for each.
 
+    A round of N frames takes N propagations, so that long videos are only tried in part. It is an upper bound where all
+    frames are.
+
     Args:
-        cap: Frames to try at most, evenly spread over those that there are; all of them when absent.
+        cap: Frames to try at most, evenly spread over those that there are; `None` for all. The videos of the paper
+            have 104 frames at most, so that the default tries all of theirs.
 
     Raises:
         ConfigError: The cap is below 1.
@@ -148,7 +168,7 @@ class UpperBoundFrames:
 
     needs_truth: ClassVar[bool] = True
 
-    def __init__(self, cap: int | None = None) -> None:
+    def __init__(self, cap: int | None = 104) -> None:
         if cap is not None and cap < 1:
             raise ConfigError("cap of the frames to try", expected="1 or more", found=cap)
         self.cap = cap
@@ -192,19 +212,22 @@ class FarthestFrames:
         with fetching_weights(model, f"https://huggingface.co/{source.hf_hub_id if source else model}", pretrained):
             self._network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0).eval().to(device)
         self._model, self._pretrained, self._device = model, pretrained, device
-        self._features: dict[str, Float32Array] = {}
+        self._features: dict[_VideoKey, Float32Array] = {}
 
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the choice depends on."""
-        return {"frames": f"l2:{self._model}", "pretrained": self._pretrained}
+        from thriftseg.zoo.weights import weights_digest
+
+        weights = weights_digest(self._network)
+        return {"frames": f"l2:{self._model}", "pretrained": self._pretrained, "weights": weights}
 
     def choose(self, progress: ObjectProgress) -> int:
         """The frame to annotate; see `FrameChoice.choose`."""
-        video = progress.video
-        if video.video not in self._features:
-            self._features[video.video] = self.embed(video)
-        return farthest(self._features[video.video], progress.annotated, progress.candidates)
+        key = _key_of(progress.video)
+        if key not in self._features:
+            self._features[key] = self.embed(progress.video)
+        return farthest(self._features[key], progress.annotated, progress.candidates)
 
     def embed(self, video: ObjectVideo) -> Float32Array:
         """Pooled features of all frames, (N, D) float32."""
@@ -212,10 +235,8 @@ class FarthestFrames:
 
         _, height, width = self._network.pretrained_cfg["input_size"]
         with torch.inference_mode():
-            parts = []
-            for place in range(len(video)):
-                images = _as_images(resize_frame(video.frame(place), (height, width))[None], self._device)
-                parts.append(self._network(self._normalised(images)).float().cpu().numpy())
+            passes = _passes(video, _AT_ONCE, (height, width), self._device)
+            parts = [self._network(self._normalised(images)).float().cpu().numpy() for images in passes]
         return np.concatenate(parts)
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -258,8 +279,16 @@ def create_frame_choice(name: str, **settings: Any) -> FrameChoice:
     return chosen
 
 
-def _as_images(frames: Any, device: str) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) in [0, 1]."""
+def _key_of(video: ObjectVideo) -> _VideoKey:
+    """What objects of a video share, and other videos of the same name do not."""
+    return tuple(video.clip.frames.values())
+
+
+def _passes(video: ObjectVideo, batch_size: int, size: tuple[int, int], device: str) -> Iterator[Tensor]:
+    """The frames of a video in order, at most so many at once, as (B, 3, height, width) in [0, 1] on a device."""
     import torch
 
-    return torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float().div(255)
+    places = range(len(video))
+    for start in places[::batch_size]:
+        frames = np.stack([resize_frame(video.frame(place), size) for place in places[start : start + batch_size]])
+        yield torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float().div_(255)

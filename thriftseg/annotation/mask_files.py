@@ -24,7 +24,7 @@ import numpy as np
 from thriftseg.annotation.click_person import by_score, limits_of, price_of, rebuild_mask
 from thriftseg.annotation.mask_annotation import AnnotationKind, Click, MaskAnnotation
 from thriftseg.annotation.object_video import ObjectVideo
-from thriftseg.arrays import BoolArray
+from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets.exchange.records import load_json, located
@@ -114,10 +114,8 @@ class MaskFilesPerson:
         if not round:
             return MaskAnnotation("mask", video.truth(place), self.price("mask"))
         number = video.numbers[place]
-        folder = self._folder / video.video / f"{video.object_id:03d}" / f"{round:02d}_{number:06d}"
-        task = {"schema": _SCHEMA, "video": video.video, "object": video.object_id, "frame": number, "type": kind}
-        self._prepare(folder, task, video, place, current)
-        notes = _read_task(folder / TASK_FILE, task)
+        folder = self.prepare(video, place, kind, current, round)
+        notes = _read_task(folder / TASK_FILE, _asked(video, number, kind))
         if not notes["done"]:
             raise WaitingForLabels(
                 f"object {video.object_id} of {video.video} is not annotated yet in frame {number}",
@@ -127,12 +125,16 @@ class MaskFilesPerson:
         answer = self._read(folder, notes, kind, video, place, current)
         return answer if notes["seconds"] is None else replace(answer, cost=_timed(answer.cost, notes["seconds"]))
 
-    def _prepare(
-        self, folder: Path, task: Mapping[str, Any], video: ObjectVideo, place: int, current: BoolArray
-    ) -> None:
-        if (folder / TASK_FILE).exists():  # written last
-            return
-        instructions, frame = self._folder / INSTRUCTIONS, video.frame(place)
+    def prepare(self, video: ObjectVideo, place: int, kind: AnnotationKind, current: BoolArray, round: int) -> Path:
+        """Ask for an annotation, unless it has been asked for; arguments as for `annotate`. Returns its folder."""
+        number = video.numbers[place]
+        folder = self._folder / video.video / f"{video.object_id:03d}" / f"{round:02d}_{number:06d}"
+        if not (folder / TASK_FILE).exists():  # written last
+            self._write(folder, _asked(video, number, kind), video.frame(place), current)
+        return folder
+
+    def _write(self, folder: Path, task: Mapping[str, Any], frame: UInt8Array, current: BoolArray) -> None:
+        instructions = self._folder / INSTRUCTIONS
         if not instructions.exists():
             write_bytes(instructions, _TEXT.format(clicks=self._clicks).encode())
         overlay = blend(frame, np.where(current, np.uint8(0), np.uint8(255)), [_OBJECT_COLOR])
@@ -162,6 +164,11 @@ class MaskFilesPerson:
         for click in clicks:
             mask = prompted.add(click, by_score)
         return MaskAnnotation("clicks", mask, price_of(self._costs, "clicks", len(clicks)), clicks, free)
+
+
+def _asked(video: ObjectVideo, number: int, kind: AnnotationKind) -> dict[str, Any]:
+    """What a task says about itself."""
+    return {"schema": _SCHEMA, "video": video.video, "object": video.object_id, "frame": number, "type": kind}
 
 
 def _read_task(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:

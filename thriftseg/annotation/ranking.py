@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from thriftseg.annotation.selection import SampleSelection, SampleTable, frame_s
 from thriftseg.annotation.uncertainty import pixel_uncertainty
 from thriftseg.arrays import Float32Array
 from thriftseg.datasets import VideoDataset
+from thriftseg.datasets.base import ClipReader
 from thriftseg.datasets.images import resize_frame
 from thriftseg.datasets.label_store import Frame, LabelStore, store_root
 from thriftseg.errors import ConfigError, LabelStoreError
@@ -63,7 +64,7 @@ class NetworkView:
 
 
 def rank_samples(
-    dataset: VideoDataset,
+    dataset: ClipReader[Any],
     split: str,
     count: int,
     *,
@@ -154,7 +155,7 @@ class _Look(Protocol):
     def table(self, video: int, clip: Clip, number: int, labelled: bool) -> SampleTable: ...
 
 
-def _look(dataset: VideoDataset, view: NetworkView | None, granularity: Granularity) -> _Look:
+def _look(dataset: ClipReader[Any], view: NetworkView | None, granularity: Granularity) -> _Look:
     if view is not None:
         return _NetworkLook(dataset, view, granularity)
     if not isinstance(granularity, WholeFrame):
@@ -163,7 +164,7 @@ def _look(dataset: VideoDataset, view: NetworkView | None, granularity: Granular
 
 
 class _ColdLook:
-    def __init__(self, dataset: VideoDataset) -> None:
+    def __init__(self, dataset: ClipReader[Any]) -> None:
         self._dataset = dataset
 
     def table(self, video: int, clip: Clip, number: int, labelled: bool) -> SampleTable:
@@ -174,7 +175,7 @@ class _ColdLook:
 
 
 class _NetworkLook:
-    def __init__(self, dataset: VideoDataset, view: NetworkView, granularity: Granularity) -> None:
+    def __init__(self, dataset: ClipReader[Any], view: NetworkView, granularity: Granularity) -> None:
         self._dataset, self._view, self._granularity = dataset, view, granularity
         self._network = view.network.to(view.device).eval()
 

@@ -11,13 +11,16 @@ import cv2
 import numpy as np
 
 from thriftseg.annotation.granularity import Granularity, WholeFrame
+from thriftseg.annotation.mask_files import MaskFilesPerson
 from thriftseg.annotation.ranking import RankedSample
+from thriftseg.annotation.ranking_objects import RankedAnnotation
 from thriftseg.annotation.tasks import OUTLINE_COLOR
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import VideoDataset
 from thriftseg.datasets.exchange import FORMATS, ExportedFrame, image_name
 from thriftseg.datasets.images import encode_frame
 from thriftseg.errors import ConfigError
+from thriftseg.labels.prompters.protocol import Prompter
 from thriftseg.types import Clip
 
 TABLE = "next.csv"
@@ -76,6 +79,35 @@ def write_ranking(
     return table
 
 
+def write_annotation_tasks(ranking: Sequence[RankedAnnotation], folder: str | Path, prompter: Prompter) -> Path:
+    """Write which objects to annotate next, each with a folder for a person, see `thriftseg.annotation.mask_files`.
+
+        <folder>/next.csv                                            a row per annotation, the most wanted first
+        <folder>/<video>/<object:03d>/<round:02d>_<frame:06d>/       frame, mask so far, task.json
+        <folder>/instructions.md                                     what to do with them
+
+    Args:
+        ranking: The annotations.
+        folder: Target folder.
+        prompter: What is going to make masks of clicks.
+
+    Returns:
+        The table, which is written last.
+
+    Raises:
+        ConfigError: There is nothing to write, or a ranking lies there already.
+    """
+    table = Path(folder) / TABLE
+    if not ranking:
+        raise ConfigError("nothing is left to be annotated", fix="add --include_labelled true to rank what is labelled")
+    if table.exists():
+        raise ConfigError("holds a ranking already", path=table, fix="choose another folder")
+    person = MaskFilesPerson(folder, prompter)
+    rows = [(each, person.prepare(each.video, each.place, each.kind, each.mask, each.round)) for each in ranking]
+    write_bytes(table, _annotation_csv(rows, table.parent).encode())
+    return table
+
+
 def _picture(dataset: VideoDataset, clip: Clip, number: int, wanted: Sequence[int], granularity: Granularity) -> bytes:
     """Content of the image file of a frame."""
     path = clip.frames[number]
@@ -95,4 +127,15 @@ def _csv(ranking: Sequence[RankedSample]) -> str:
         number, region = each.sample
         place = [each.clip.video, number, region, each.pixels, f"{each.score:.6f}", each.clip.frames[number]]
         writer.writerow([rank, *place])
+    return text.getvalue()
+
+
+def _annotation_csv(rows: Sequence[tuple[RankedAnnotation, Path]], folder: Path) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "video", "object", "frame", "type", "seconds", "score", "file", "task"])
+    for rank, (each, task) in enumerate(rows, start=1):
+        video, number = each.video, each.video.numbers[each.place]
+        place = [video.video, video.object_id, number, each.kind, each.seconds, f"{each.score:.6f}"]
+        writer.writerow([rank, *place, video.clip.frames[number], task.relative_to(folder)])
     return text.getvalue()

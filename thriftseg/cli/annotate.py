@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli import annotate_budget, annotate_eva_vos, annotate_hvsa, annotate_next
+from thriftseg.cli import (
+    annotate_budget,
+    annotate_collect,
+    annotate_eva_vos,
+    annotate_hvsa,
+    annotate_next,
+    annotate_split,
+)
 from thriftseg.cli.actions import Action, add_actions, run_action
 
 if TYPE_CHECKING:
@@ -25,6 +32,10 @@ ACTIONS = {
     "hvsa": Action(annotate_hvsa.declare, annotate_hvsa.run, "label all frames of a video with a small budget"),
     "eva-vos": Action(
         annotate_eva_vos.declare, annotate_eva_vos.run, "draw or click objects of videos, where it helps most per hour"
+    ),
+    "collect": Action(annotate_collect.declare, annotate_collect.run, "record what the networks of eva-vos learn from"),
+    "split": Action(
+        annotate_split.declare, annotate_split.run, "list the videos to train, validate and test eva-vos on"
     ),
     "find-budget": Action(annotate_budget.declare, annotate_budget.run, "find the least budget that reaches a mIoU"),
     "next": Action(annotate_next.declare, annotate_next.run, "rank what to label next over a whole data set"),

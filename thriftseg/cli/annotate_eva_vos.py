@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from thriftseg.cli.reader import add_reader_arguments, vos_reader_of
+from thriftseg.cli.annotate_objects import (
+    add_method_arguments,
+    add_video_arguments,
+    dataset_of,
+    device_of,
+    encoder_of,
+    network_of,
+    objects_of,
+    prompter_of,
+    propagator_of,
+)
+from thriftseg.cli.reader import add_reader_arguments
 from thriftseg.cli.shipped_config import add_config_argument
 from thriftseg.datasets import VOS_DATASETS
 from thriftseg.errors import ConfigError
@@ -19,13 +30,10 @@ if TYPE_CHECKING:
         EVAVOSSettings,
         FrameChoice,
         MaskAnnotator,
-        MaskPropagator,
-        ObjectVideo,
         TypeChoice,
     )
     from thriftseg.labels.prompters import Prompter
 
-PROPAGATORS = ("nearest", "flow", "stm", "sam2")
 TYPES = ("agent", "clicks", "mask", "random", "oracle")
 
 
@@ -33,11 +41,8 @@ def declare(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_config_argument(parser)
     add_reader_arguments(parser, VOS_DATASETS)
-    parser.add_argument("--split", type=str, default="val", help="split that holds the videos")
-    parser.add_argument(
-        "--videos", type=str, nargs="*", default=[], metavar="NAME", help="videos; all of them if unset"
-    )
-    _declare_methods(parser)
+    add_video_arguments(parser, split="val")
+    add_method_arguments(parser)
     _declare_choices(parser)
     _declare_limits(parser)
     _declare_person(parser)
@@ -48,17 +53,6 @@ def declare(parser: ArgumentParser) -> None:
     )
 
 
-def _declare_methods(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--propagator", choices=PROPAGATORS, default="nearest", help="what carries masks to the other frames"
-    )
-    parser.add_argument("--propagator_weights", type=str | None, metavar="NAME|PATH", help="weights of stm, or of sam2")
-    parser.add_argument(
-        "--prompter", choices=["grabcut", "sam", "sam2"], default="grabcut", help="what turns clicks into masks"
-    )
-    parser.add_argument("--prompter_weights", type=str | None, metavar="NAME|PATH", help="weights of sam, or of sam2")
-
-
 def _declare_choices(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--frame",
@@ -66,6 +60,9 @@ def _declare_choices(parser: ArgumentParser) -> None:
         default="random",
         metavar="RULE",
         help="frame to annotate next: qnet, random, oracle, upper_bound, or l2:<model of timm>",
+    )
+    parser.add_argument(
+        "--upper_bound_frames", type=int | None, default=104, help="frames that upper_bound tries; all if null"
     )
     parser.add_argument("--qnet_weights", type=str | None, metavar="NAME|PATH", help="weights of qnet")
     parser.add_argument("--type", choices=TYPES, default="mask", help="who decides how to annotate it, or how it is")
@@ -107,12 +104,12 @@ def run(args: Namespace) -> int:
     from thriftseg.annotation import annotate_eva_vos
 
     settings, out = _settings(args), Path(args.out)
-    videos = _objects(args)
-    prompter = _prompter(args)
+    videos = objects_of(args, dataset_of(args))
+    prompter = prompter_of(args)
     result = annotate_eva_vos(
         videos,
         _annotator(args, prompter),
-        _propagator(args),
+        propagator_of(args),
         _frame_choice(args),
         _type_choice(args, prompter),
         out,
@@ -137,59 +134,31 @@ def _settings(args: Namespace) -> EVAVOSSettings:
     )
 
 
-def _objects(args: Namespace) -> tuple[ObjectVideo, ...]:
-    from thriftseg.annotation import list_objects
-
-    dataset = vos_reader_of(args)
-    print(dataset.describe_root())
-    videos, skipped = list_objects(dataset, args.split, args.videos or None)
-    for line in skipped:
-        print(line)
-    return videos
-
-
-def _prompter(args: Namespace) -> Prompter:
-    from thriftseg.labels.prompters import create_prompter
-
-    return create_prompter(args.prompter, **_network(args, "prompter", "prompter_weights", {"sam", "sam2"}))
-
-
-def _propagator(args: Namespace) -> MaskPropagator:
-    from thriftseg.annotation import create_mask_propagator
-
-    return create_mask_propagator(
-        args.propagator, **_network(args, "propagator", "propagator_weights", {"stm", "sam2"})
-    )
-
-
 def _frame_choice(args: Namespace) -> FrameChoice:
     from thriftseg.annotation import create_frame_choice
 
-    network = _network(args, "frame", "qnet_weights", {"qnet"})
+    network = network_of(args, "frame", "qnet_weights", {"qnet"})
     if args.frame == "qnet":
         return create_frame_choice("qnet", network=network["weights"], device=network["device"])
-    on_device = {"device": _device(args)} if args.frame.startswith("l2:") else {}
+    on_device = {"device": device_of(args)} if args.frame.startswith("l2:") else {}
+    if args.frame == "upper_bound":
+        return create_frame_choice("upper_bound", cap=args.upper_bound_frames)
     return create_frame_choice(args.frame, **on_device)
 
 
 def _type_choice(args: Namespace, prompter: Prompter) -> TypeChoice:
     from thriftseg.annotation import create_type_choice
 
-    network = _network(args, "type", "policy_weights", {"agent"})
+    network = network_of(args, "type", "policy_weights", {"agent"})
     if args.type != "agent":
         return create_type_choice(args.type)
     return create_type_choice(
         "agent",
         network=network["weights"],
         choice=args.policy,
-        embed=_encoder_of(prompter),
+        embed=encoder_of(prompter),
         device=network["device"],
     )
-
-
-def _encoder_of(prompter: Any) -> Any:
-    """What embeds frames for an agent that was trained with SAM; `None` with another prompter."""
-    return (lambda frame: prompter.embed(frame).embedding) if prompter.name == "sam" else None
 
 
 def _annotator(args: Namespace, prompter: Prompter) -> MaskAnnotator:
@@ -200,30 +169,6 @@ def _annotator(args: Namespace, prompter: Prompter) -> MaskAnnotator:
     if args.work is not None:
         raise ConfigError("--work is about a person", found="--annotator simulated", fix="add --annotator files")
     return ClickPerson(prompter, clicks=args.clicks, sam_choice=args.sam_choice)
-
-
-def _network(args: Namespace, option: str, weights: str, methods: set[str]) -> dict[str, str]:
-    """Weights and device of a method, nothing where it is not a network.
-
-    Args:
-        args: What was parsed.
-        option: Option that names the method.
-        weights: Option that names its weights.
-        methods: Those that have weights.
-    """
-    method, given = args[option], args[weights]
-    if method in methods and not given:
-        raise ConfigError(f"{method} needs weights", fix=f"add --{weights} with the name or path of a trained network")
-    if method not in methods and given:
-        fix = f"leave it out, or set --{option} to {' or '.join(sorted(methods))}"
-        raise ConfigError(f"--{option} {method} has no such weights", found=f"--{weights} {given}", fix=fix)
-    return {"weights": given, "device": _device(args)} if given else {}
-
-
-def _device(args: Namespace) -> str:
-    from thriftseg.reports.prediction import choose_device
-
-    return str(choose_device(args.device))
 
 
 def _conclude(result: EVAVOSResult, target: float) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from thriftseg.cli import annotate_next_objects
+from thriftseg.cli.annotate_objects import refuse
 from thriftseg.cli.inference import check_classes
-from thriftseg.cli.reader import add_reader_arguments, announced_reader
+from thriftseg.cli.reader import add_reader_arguments, announced_reader, has_objects
+from thriftseg.datasets import DATASETS, VOS_DATASETS
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,11 +21,22 @@ if TYPE_CHECKING:
     from thriftseg.taxonomies import Taxonomy
 
 _SHOWN = 20
+_CLASSES_ONLY: dict[str, Any] = {
+    "weights": None,
+    "resize": None,
+    "granularity": "frame",
+    "superpixel_weights": None,
+    "uncertainty": "entropy",
+    "labelled": [],
+    "store": None,
+    "exchange": "coco",
+}
+"""Defaults of the options that serve labels of classes only."""
 
 
 def declare(parser: ArgumentParser) -> None:
     """Declare the options."""
-    add_reader_arguments(parser)
+    add_reader_arguments(parser, [*DATASETS, *VOS_DATASETS])
     parser.add_argument("--split", type=str, default="train", help="split to choose from")
     parser.add_argument("--count", type=int, required=True, metavar="N", help="how many are wanted")
     parser.add_argument(
@@ -34,7 +48,9 @@ def declare(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--resize", type=int, nargs=2, metavar=("H", "W"), help="working size; that of the weights, or of the files"
     )
-    parser.add_argument("--granularity", type=str, default="frame", help="frame, rec<N> such as rec40, or sp")
+    parser.add_argument(
+        "--granularity", type=str, default=_CLASSES_ONLY["granularity"], help="frame, rec<N> such as rec40, or sp"
+    )
     parser.add_argument("--superpixel_weights", type=str | None, help="weights of SpixelFCN; SLIC without")
     parser.add_argument(
         "--strategy",
@@ -44,7 +60,10 @@ def declare(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--pool_factor", type=int, default=5, help="pool of both and kmeans, in multiples of --count")
     parser.add_argument(
-        "--uncertainty", choices=["entropy", "margin", "least_conf"], default="entropy", help="how it is measured"
+        "--uncertainty",
+        choices=["entropy", "margin", "least_conf"],
+        default=_CLASSES_ONLY["uncertainty"],
+        help="how it is measured",
     )
     parser.add_argument("--step", type=int, default=1, help="look at every so-manieth frame of a video")
     parser.add_argument(
@@ -61,12 +80,19 @@ def declare(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of what is random in the strategy")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--exchange", choices=["coco", "cvat"], default="coco", help="format of the annotation file")
+    parser.add_argument(
+        "--exchange", choices=["coco", "cvat"], default=_CLASSES_ONLY["exchange"], help="format of the annotation file"
+    )
+    annotate_next_objects.declare(parser)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to write to")
 
 
 def run(args: Namespace) -> int:
     """Rank, and write what to label."""
+    if has_objects(args):
+        refuse(args, _CLASSES_ONLY, "labels of classes")
+        return annotate_next_objects.run(args)
+    refuse(args, annotate_next_objects.DEFAULTS, "masks of objects")
     from thriftseg.annotation import SampleSelection, create_granularity, labelled_frames, rank_samples, write_ranking
 
     dataset = announced_reader(args)
