@@ -107,15 +107,20 @@ def speed_up(reference: Callable[[], object], ours: Callable[[], object], rounds
     return Outcome(slow / cost, detail, extra[0] / max(extra[1], 0.1))
 
 
-def extra_memory(function: Callable[[], object]) -> float:
-    """Growth of the resident set while the function runs, in MiB: the least of three attempts.
+def extra_memory(function: Callable[[], object], attempts: int = 3, calls: int = 5) -> float:
+    """Growth of the resident set while the function runs, in MiB: the least of some attempts.
 
     What grows beyond that is the allocator's, which returns freed memory as it likes.
+
+    Args:
+        function: What is measured.
+        attempts: How often the resident set is watched.
+        calls: Calls of the function each time.
     """
-    return min(_growth(function) for _ in range(3))
+    return min(_growth(function, calls) for _ in range(attempts))
 
 
-def _growth(function: Callable[[], object]) -> float:
+def _growth(function: Callable[[], object], calls: int) -> float:
     """Growth of the resident set, watched from a second thread."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -134,7 +139,7 @@ def _growth(function: Callable[[], object]) -> float:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    for _ in range(5):
+    for _ in range(calls):
         function()
     done.set()
     watcher.join()

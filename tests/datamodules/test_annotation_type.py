@@ -113,6 +113,10 @@ class TestStates:
         with pytest.raises(ConfigError, match="expected 5 steps of 3 clicks; found 5 clicks"):
             environment(places, clicks_per_action=3)
 
+    def test_a_reward_that_there_is_not(self, places):
+        with pytest.raises(ConfigError, match="no such rule of rewards"):
+            environment(places, reward="papre")
+
 
 class TestData:
     def data(self, many, **settings) -> AnnotationTypeDataModule:

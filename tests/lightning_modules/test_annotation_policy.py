@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from tests.annotation_sets import write_type_set
@@ -14,6 +14,7 @@ from tests.lightning_modules.test_mask_quality import TinyBranch
 from thriftseg import zoo
 from thriftseg.datamodules import AnnotationTypeDataModule
 from thriftseg.datasets.type_set import TypeSet
+from thriftseg.errors import ConfigError
 from thriftseg.lightning_modules import PPO, AnnotationPolicy, load_as
 
 FAST = PPO(epochs=3, mini_batches=2)
@@ -105,6 +106,34 @@ def test_a_resumed_run_ends_like_one_that_was_not_interrupted(places, build_trai
     resumed = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
     build_trainer(max_epochs=3, limit_val_batches=0).fit(resumed, data(places), ckpt_path=tmp_path / "one.ckpt")
     assert torch.equal(weights_of(whole), weights_of(resumed))
+
+
+class SaveAfter(Callback):
+    """Keeps a checkpoint in the middle of an epoch."""
+
+    def __init__(self, batches: int, path: Path) -> None:
+        self.batches, self.path = batches, path
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module, outputs, batch, batch_idx: int) -> None:
+        if trainer.current_epoch == 1 and batch_idx + 1 == self.batches:
+            trainer.save_checkpoint(self.path)
+
+
+def test_a_run_goes_on_in_the_middle_of_an_epoch(places, build_trainer, tmp_path):
+    """A batch takes several steps of the optimiser, so that batches and steps are not the same."""
+    whole = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
+    few = {"batch_size": 2, "states_per_object": 2}
+    train(build_trainer, whole, data(places, **few), max_epochs=3, callbacks=[SaveAfter(2, tmp_path / "mid.ckpt")])
+    resumed = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
+    trainer = build_trainer(max_epochs=3, limit_val_batches=0)
+    trainer.fit(resumed, data(places, **few), ckpt_path=tmp_path / "mid.ckpt")
+    assert trainer.num_training_batches > 2
+    assert torch.equal(weights_of(whole), weights_of(resumed))
+
+
+def test_an_unknown_choice_of_actions():
+    with pytest.raises(ConfigError, match="choice of an agent; expected sampled or argmax; found 'best'"):
+        AnnotationPolicy(tiny(), choice="best")  # type: ignore[arg-type]
 
 
 def test_the_agent_acts_in_evaluation_mode(places):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from thriftseg.errors import ConfigError
 from thriftseg.metrics import annotation_reward
 
 STEP = {"before": 0.5, "after": 0.6, "initial": 0.2, "seconds": 1.5, "spent": 4.0}
@@ -19,3 +20,8 @@ def test_rules(rule, final, reward):
 def test_actions_take_time(times):
     with pytest.raises(ValueError, match="an action takes time"):
         annotation_reward("paper", final=False, **STEP | times)
+
+
+def test_a_rule_that_there_is_not():
+    with pytest.raises(ConfigError, match="no such rule of rewards; expected paper or code; found 'papre'"):
+        annotation_reward("papre", final=True, **STEP)  # type: ignore[arg-type]

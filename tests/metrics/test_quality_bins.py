@@ -49,6 +49,22 @@ def test_rank_correlation_with_ties():
     assert rank_correlation(torch.ones(4), second).isnan()
 
 
+def test_rank_correlation_of_many_equal_values_is_exact():
+    """Sums of the ranks of half of 200 000 values do not fit into 32 bits."""
+    true = torch.cat([torch.arange(100_000) / 100_000, torch.ones(100_000)])
+    predicted = true.clone()
+    predicted[:100_000] = predicted[:100_000].flip(0)
+    ranks = np.concatenate([np.arange(1, 100_001), np.full(100_000, 150_000.5)])
+    expected = np.corrcoef(ranks, np.concatenate([ranks[:100_000][::-1], ranks[100_000:]]))[0, 1]
+    assert rank_correlation(predicted, true).item() == pytest.approx(expected, abs=1e-9)
+    assert rank_correlation(true, true).item() == pytest.approx(1, abs=1e-12)
+
+
+def test_rank_correlation_of_what_is_undefined():
+    assert rank_correlation(torch.tensor([0.1, float("nan"), 0.3]), torch.tensor([0.1, 0.2, 0.3])).isnan()
+    assert rank_correlation(torch.zeros(0), torch.zeros(0)).isnan()
+
+
 def test_scores_are_those_of_a_plain_reference_and_do_not_depend_on_batches():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(50, 20, generator=generator)

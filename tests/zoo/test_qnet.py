@@ -46,6 +46,17 @@ def test_frame_and_mask_have_their_own_half(network):
     assert not torch.allclose(features[:, :512], other_image[:, :512])
 
 
+def test_the_half_of_the_frame_can_be_kept(network):
+    images, masks = torch.randn(3, 3, 224, 224), blob(3)
+    with torch.inference_mode():
+        kept = network.embed(images)
+        assert kept.shape == (3, 512)
+        assert torch.equal(network.features(kept, masks), network.features(images, masks))
+        assert torch.allclose(network(kept, masks), network(images, masks), atol=1e-5)
+    with pytest.raises(ConfigError, match=r"expected \(B, 3, H, W\); found \(3, 511\)"):
+        network(kept[:, 1:], masks)
+
+
 def test_masks_of_any_type_and_with_a_channel(network):
     images, masks = torch.randn(1, 3, 224, 224), blob(1)
     with torch.inference_mode():

@@ -31,7 +31,7 @@ class MaskQualityDataModule(VideoDataModule):
         frames_root: Folder of the data set that it was made from; its environment variable by default.
         held_out: Share of the videos to validate on, chosen by a fixed rule.
         val_list: File with the names of the videos to validate on instead, one a line.
-        balanced: Draw masks of all quality bins that occur equally often; otherwise every mask once an epoch.
+        balanced: Draw from each of 20 quality bins that occurs equally often; otherwise every mask once an epoch.
         batch_size: Masks per batch and process.
         num_workers: Worker processes per loader; 0 loads in the main process.
         seed: Non-negative seed; by default that of `seed_everything`, else 0.

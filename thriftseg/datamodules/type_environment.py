@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thriftseg.datasets.type_set import Outcome, TypeSet, TypeState
 from thriftseg.errors import ConfigError
-from thriftseg.metrics.annotation_reward import RewardRule, annotation_reward
+from thriftseg.metrics.annotation_reward import RewardRule, annotation_reward, check_reward_rule
 from thriftseg.types import AnnotationState
 
 CLICK, MASK = 0, 1
@@ -50,6 +50,7 @@ class TypeSetEnvironment:
         max_steps: int = 5,
         embeddings: str | None = None,
     ) -> None:
+        check_reward_rule(reward)
         if min(clicks_per_action, max_steps) < 1 or len(state.clicks) < clicks_per_action * max_steps:
             raise ConfigError(
                 f"state {state.id} has no record of so many clicks",

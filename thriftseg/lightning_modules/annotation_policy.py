@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from thriftseg import zoo
+from thriftseg.errors import ConfigError
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.lightning_modules.environment import VectorEnvironment
 from thriftseg.lightning_modules.ppo import (
@@ -39,7 +40,8 @@ class AnnotationPolicy(TrainingModule):
     Each training step lets the agent act in a batch of environments, in evaluation mode, and improves it by what it
     found there, in many optimiser steps. The image encoder of the agent stays as it is: every image is embedded once,
     and only the average of the embedding, which is all that the agent reads, is kept. Everything random comes from the
-    seeds in the batch, so a resumed run ends like one that was not interrupted.
+    seeds in the batch, so a resumed run ends like one that was not interrupted. The trainer counts the steps of the
+    optimiser (`max_steps`), of which a batch takes up to `epochs` x `mini_batches`: limit runs by epochs.
 
     Logged are `train/loss`, its parts `policy` and `value`, `train/entropy`, `train/kl`, `train/steps` (of the
     optimiser), `train/return` (mean sum of rewards of an episode); and of the validation episodes `val/return`,
@@ -55,6 +57,9 @@ class AnnotationPolicy(TrainingModule):
         choice: How actions are chosen in validation; in training they are sampled.
         freeze_batch_norm: Keep batch norm in evaluation mode, with the statistics it has, so that the agent which is
             improved is the one that acted.
+
+    Raises:
+        ConfigError: There is no such choice of actions.
     """
 
     monitor: ClassVar[str] = "val/return"
@@ -68,6 +73,8 @@ class AnnotationPolicy(TrainingModule):
         freeze_batch_norm: bool = True,
     ) -> None:
         super().__init__(optimizer)
+        if choice not in get_args(ActionChoice):
+            raise ConfigError("choice of an agent", expected=" or ".join(get_args(ActionChoice)), found=repr(choice))
         self._save_plain_hyperparameters()
         self.automatic_optimization = False
         self.network, self.ppo = network, ppo if ppo is not None else PPO()
@@ -154,7 +161,7 @@ class AnnotationPolicy(TrainingModule):
         return episodes
 
     def _take_step(self, loss: PPOLoss) -> float:
-        count = loss.total.new_tensor(len(loss.total))
+        count = loss.total.new_full((), len(loss.total))
         terms = [LossTerms(loss.total.sum(), count), LossTerms(loss.kl.sum(), count)]
         (mean, _), (_, kl) = pooled_means(terms)
         optimizer: Any = self.optimizers()
@@ -167,7 +174,7 @@ class AnnotationPolicy(TrainingModule):
         names = {"train/loss": "total", "train/loss/policy": "policy", "train/loss/value": "value"}
         names |= {f"train/{name}": name for name in ("entropy", "kl", "steps")}
         values = {key: report[name] for key, name in names.items()}
-        returns = episodes.rewards.sum(dim=1).mean()
+        returns = episodes.rewards.sum(dim=1).mean().item()  # a number goes to the device, where processes share it
         self.log_dict(values, batch_size=len(episodes.states), sync_dist=True)
         self.log("train/return", returns, prog_bar=True, batch_size=len(episodes.states), sync_dist=True)
 

@@ -71,7 +71,7 @@ class MaskQuality(TrainingModule):
     def training_step(self, batch: QualityBatch, batch_idx: int) -> Tensor:
         """Loss of a batch, over the masks of all processes; logs it as `train/loss`."""
         losses = self._losses(self(batch["frames"], batch["masks"]), batch["quality"])
-        loss, logged = pooled_means([LossTerms(losses.sum(), losses.new_tensor(len(losses)))])[0]
+        loss, logged = pooled_means([LossTerms(losses.sum(), losses.new_full((), len(losses)))])[0]
         self.log("train/loss", logged, prog_bar=True, batch_size=len(losses))
         return loss
 
@@ -90,11 +90,10 @@ class MaskQuality(TrainingModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all processes under `val/`, and keep the confusion matrix."""
         self.results = self.scores.compute()
-        values = {name: self.results[name].float() for name in ("accuracy", "rank_correlation", "mae")}
+        # Scores are on the CPU, which the processes of several GPUs cannot share; numbers go to the device.
+        values = {f"val/{name}": self.results[name].item() for name in ("accuracy", "rank_correlation", "mae")}
         # Already equal in all processes; `sync_dist` only keeps the trainer from warning.
-        self.log_dict(
-            {f"val/{name}": value for name, value in {"loss": self.losses.compute(), **values}.items()}, sync_dist=True
-        )
+        self.log_dict({"val/loss": self.losses.compute(), **values}, sync_dist=True)
         self._log_cost()
 
     def _losses(self, logits: Tensor, quality: Tensor) -> Tensor:

@@ -53,11 +53,12 @@ def annotation_curve(
         raise ValueError("a quality is NaN")
     expected = len(set(objects))
     latest: dict[Hashable, float] = {}
-    spent, points = 0.0, []
+    spent, total, points = 0.0, 0.0, []
     for name, cost, value in zip(objects, seconds, quality, strict=True):
         spent += cost
+        total += value - latest.get(name, 0.0)
         latest[name] = value
         if len(latest) == expected:
-            points.append((spent / 3600, sum(latest.values()) / expected))
+            points.append((spent / 3600, total / expected))
     hours, means = np.array(points, np.float64).reshape(-1, 2).T
     return AnnotationCurve(hours, means)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
+
+from thriftseg.errors import ConfigError
 
 RewardRule = Literal["paper", "code"]
 """How an annotation is rewarded, see `annotation_reward`."""
@@ -31,14 +33,26 @@ def annotation_reward(
         final: Whether the episode ends with this action.
 
     Raises:
+        ConfigError: There is no such rule.
         ValueError: The action takes no time.
 
     Example:
         >>> annotation_reward("paper", before=0.5, after=0.75, initial=0.25, seconds=1.5, spent=4.0, final=False)
         0.0625
     """
+    check_reward_rule(rule)
     if seconds <= 0 or spent < seconds:
         raise ValueError(f"an action takes time, found {seconds} of {spent} s")
     if rule == "paper":
         return (after - before) / spent
     return (after - initial) / spent if final else (after - before) / seconds
+
+
+def check_reward_rule(rule: str) -> None:
+    """Refuse a rule that there is not.
+
+    Raises:
+        ConfigError: There is no such rule.
+    """
+    if rule not in get_args(RewardRule):
+        raise ConfigError("no such rule of rewards", expected=" or ".join(get_args(RewardRule)), found=repr(rule))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics.functional import spearman_corrcoef
 
 from thriftseg.errors import ConfigError
 from thriftseg.metrics.gathering import RowMetric
@@ -26,14 +25,15 @@ def quality_bins(quality: Tensor, num_bins: int = NUM_BINS) -> Tensor:
 
     Raises:
         ConfigError: There is no bin.
-        ValueError: A quality is not in [0, 1].
+        ValueError: A quality is not in [0, 1]. Only tensors on the CPU are looked through: elsewhere the program would
+            have to wait for the device.
 
     Example:
         >>> quality_bins(torch.tensor([0.0, 0.05, 0.0501, 0.5, 1.0])).tolist()
         [0, 0, 1, 9, 19]
     """
     _check_num_bins(num_bins)
-    if not bool(((quality >= 0) & (quality <= 1)).all()):
+    if quality.device.type == "cpu" and not bool(((quality >= 0) & (quality <= 1)).all()):
         raise ValueError("qualities must be in [0, 1]")
     edges = torch.arange(1, num_bins + 1, dtype=torch.float64) / num_bins
     return torch.bucketize(quality, edges.to(quality))
@@ -65,15 +65,16 @@ def rank_correlation(predicted: Tensor, true: Tensor) -> Tensor:
         true: (N,).
 
     Returns:
-        Scalar float64 in [-1, 1]; NaN where either has fewer than two different values.
+        Scalar float64 in [-1, 1]; NaN where either has fewer than two different values, or a NaN among them.
 
     Example:
         >>> round(rank_correlation(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([0.1, 0.2, 0.3])).item(), 4)
         1.0
     """
-    if any(len(values.unique()) < 2 for values in (predicted, true)):
+    if bool(predicted.isnan().any() | true.isnan().any()):
         return torch.tensor(float("nan"), dtype=torch.float64)
-    return spearman_corrcoef(predicted.double(), true.double()).double()
+    first, second = (ranks - ranks.mean() for ranks in (_mean_ranks(predicted), _mean_ranks(true)))
+    return ((first * second).sum() / (first.square().sum() * second.square().sum()).sqrt()).clamp(-1, 1)
 
 
 class QualityScores(RowMetric):
@@ -135,6 +136,14 @@ class QualityScores(RowMetric):
             "rank_correlation": rank_correlation(expected, quality),
             "confusion": cells.view(self.num_bins, self.num_bins),
         }
+
+
+def _mean_ranks(values: Tensor) -> Tensor:
+    """Ranks from 1, equal values sharing their mean, (N,) float64: exact for any number of equal values."""
+    _, places, counts = values.unique(return_inverse=True, return_counts=True)
+    counts = counts.double()
+    ranks: Tensor = (counts.cumsum(dim=0) - (counts - 1) / 2)[places]
+    return ranks
 
 
 def _check_num_bins(num_bins: int) -> None:

@@ -16,8 +16,9 @@ class QNet(Scorer):
     """Quality network of EVA-VOS [0, 1]: two ResNets read a frame and a mask, a linear layer sorts them into bins.
 
     The mask enters as 0 and 1, repeated to three channels and not normalised. Bin i of n stands for a quality (the
-    intersection over union with the true mask) in (i / n, (i + 1) / n]. Frame selection compares `features`. Random
-    initialisation: the branches keep that of their library (He normal), the classifier is small normal (std 0.01).
+    intersection over union with the true mask) in (i / n, (i + 1) / n]; the lowest has 0 as well. Frame selection
+    compares `features`, whose first half, `embed`, does not depend on the mask. Random initialisation: the branches
+    keep that of their library (He normal), the classifier is small normal (std 0.01).
 
     [0] Delatolas et al., Learning the What and How of Annotation in Video Object Segmentation, WACV 2024.
     [1] https://github.com/thanosDelatolas/eva-vos
@@ -55,7 +56,7 @@ class QNet(Scorer):
         """Sort masks by quality.
 
         Args:
-            images: (B, 3, 224, 224) normalised frames; see `fit` for other sizes.
+            images: (B, 3, 224, 224) normalised frames, see `fit` for other sizes; or the result of `embed`.
             masks: (B, 224, 224) or (B, 1, 224, 224), 0 or 1.
 
         Returns:
@@ -74,10 +75,28 @@ class QNet(Scorer):
             images: As for `forward`.
             masks: As for `forward`.
         """
-        self._check_frames(images)
         mask_images = self._as_mask_images(masks)
-        return torch.cat([run_branch(self.rgb_branch, images), run_branch(self.mask_branch, mask_images)], dim=1)
+        embeddings = images if self._is_embedding(images) else self.embed(images)
+        return torch.cat([embeddings, run_branch(self.mask_branch, mask_images)], dim=1)
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """Embed frames once, for masks that change.
+
+        Args:
+            frames: (B, 3, 224, 224) normalised.
+
+        Returns:
+            The half of `features` that does not depend on the mask, (B, 512) with ResNet-18.
+
+        Raises:
+            ConfigError: The branch cannot take the shape.
+        """
+        self._check_frames(frames)
+        return run_branch(self.rgb_branch, frames)
 
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`; [1] names the classifier differently."""
         return key.replace("out_layer.", "classifier.")
+
+    def _is_embedding(self, images: Tensor) -> bool:
+        return images.ndim == 2 and images.shape[1] == self.rgb_branch.out_channels[-1]
