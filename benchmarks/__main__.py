@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    eva_vos,
     flow,
     loading,
     losses,
@@ -19,6 +20,7 @@ from benchmarks import (
     sam2_propagation,
     training_step,
     video_objects,
+    vos_streaming,
     weclick_step,
 )
 from benchmarks.measure import Item, Outcome
@@ -32,6 +34,8 @@ ITEMS = [
     *networks.ITEMS,
     *video_objects.ITEMS,
     *flow.ITEMS,
+    *vos_streaming.ITEMS,
+    *eva_vos.ITEMS,
     *sam2_propagation.ITEMS,
 ]
 

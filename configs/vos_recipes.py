@@ -92,11 +92,12 @@ def _small_static() -> Recipe:
     model = _small_stm(component("losses.CrossEntropy"))
     # without pre-trained weights there are no statistics to keep
     model["init_args"] |= {"freeze_batch_norm": False, **_adamw(5e-4)}
-    still = {"static": component("datasets.DAVIS"), "crop": [64, 64], "frames": 2, "max_objects": 1, "batch_size": 8}
+    still = {"static": component("datasets.DAVIS"), "crop": [64, 64], "frames": 2, "batch_size": 8}
+    still |= {"max_objects": 1, "min_share": 0.08}  # fragments of objects teach little at first
     return Recipe(
         "STM-R18 from scratch, first stage: one object of single frames of synthetic videos, for two CPU cores",
         [_synthesize(SYNTHETIC), _synthesize(SYNTHETIC_STATIC)],
-        {"max_steps": 5000, "check_val_every_n_epoch": None, "limit_val_batches": 0, **_small_trainer()},
+        {"max_steps": 3600, "check_val_every_n_epoch": None, "limit_val_batches": 0, **_small_trainer()},
         model,
         {"dataset": component("datasets.DAVIS")} | _small_clips() | still,
         [],
@@ -235,8 +236,8 @@ def _clips() -> Tree:
 def _small_synthetic(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
     model = _small_stm(_loss(experiment.settings))
     model["init_args"] |= {"freeze_batch_norm": False, **_adamw(2e-4)}
-    trainer = {"max_steps": 300, "check_val_every_n_epoch": None, "val_check_interval": 300, **_small_trainer()}
-    return trainer, model, _small_clips() | {"clips_per_video": 20}
+    trainer = {"max_steps": 240, "check_val_every_n_epoch": None, "val_check_interval": 240, **_small_trainer()}
+    return trainer, model, _small_clips() | {"clips_per_video": 20, "min_share": 0.03}
 
 
 def _small_finetuned(experiment: Experiment) -> tuple[Tree, Tree, Tree]:

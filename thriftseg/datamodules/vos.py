@@ -47,6 +47,8 @@ class VOSDataModule(VideoDataModule):
         frames: Frames of a training clip.
         gap: How many frames of the video may lie between two frames of a clip; by default 0, growing to 25.
         max_objects: Largest number of objects of a clip.
+        min_share: Smallest share of the crop that an object of a clip covers in its first frame; smaller ones are
+            background. By default a pixel will do.
         clips_per_video: Clips drawn of every video in an epoch.
         static: Reader of images with masks, or of videos, to make pseudo clips of single images.
         static_split: Split of `static` to read.
@@ -79,6 +81,7 @@ class VOSDataModule(VideoDataModule):
         frames: int = 3,
         gap: GapCurriculum | None = None,
         max_objects: int = 5,
+        min_share: float = 0.0,
         clips_per_video: int = 1,
         static: VOSDataset | None = None,
         static_split: str = "train",
@@ -96,11 +99,13 @@ class VOSDataModule(VideoDataModule):
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         check_counts(frames=(frames, 2), max_objects=(max_objects, 1), clips_per_video=(clips_per_video, 1))
-        if not 0 <= static_share <= 1:
-            raise ConfigError("static_share is out of range", expected="0 to 1", found=static_share)
+        for name, share in (("static_share", static_share), ("min_share", min_share)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} is out of range", expected="0 to 1", found=share)
         self.dataset, self.static = dataset, static
         self.crop = ShorterSideCrop((crop[0], crop[1]), resize, (scale[0], scale[1]), flip)
-        self.frames, self.max_objects, self.clips_per_video = frames, max_objects, clips_per_video
+        self.frames, self.clips_per_video = frames, clips_per_video
+        self.max_objects, self.min_share = max_objects, min_share
         self.gap, self.warps = gap or GapCurriculum(), warps or WarpConfig()
         self.static_split, self.static_share = static_split, static_share if static is not None else 0.0
         self.photometric = PhotometricConfig() if photometric is True else photometric or None
@@ -215,7 +220,12 @@ class VOSDataModule(VideoDataModule):
         self._cost = self.masks.cost(videos)
         self._sources = [VIDEO if isinstance(entry, VideoClips) else STATIC for entry in clips]
         self._train = TrainingClips(
-            clips, self.crop.crop, max_objects=self.max_objects, photometric=self.photometric, seed=self.seed
+            clips,
+            self.crop.crop,
+            max_objects=self.max_objects,
+            min_share=self.min_share,
+            photometric=self.photometric,
+            seed=self.seed,
         )
         counts = {name: self._sources.count(name) for name in dict.fromkeys(self._sources)}
         self._announce(f"training clips of masks from {self.masks.labels!r}: {counts}")

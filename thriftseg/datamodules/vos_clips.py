@@ -103,12 +103,12 @@ class Take:
         """`video/numbers`."""
         return f"{self.clip.video}/" + ",".join(f"{number:06d}" for number in self.numbers)
 
-    def first_objects(self) -> list[int]:
-        """Ids of the objects that are visible in the crop of the first frame."""
+    def first_objects(self, least: int = 1) -> list[int]:
+        """Ids of the objects that the crop of the first frame shows with at least some pixels."""
         mask = self._mask(self.numbers[0])
         ids = ids_in(mask)[:MOST_IDS]
-        visible = ids_in(self.transforms[0].label(renumbered(mask, ids)))
-        return [ids[number - 1] for number in visible]
+        areas = np.bincount(self.transforms[0].label(renumbered(mask, ids)).ravel(), minlength=len(ids) + 1)
+        return [object_id for object_id, area in zip(ids, areas[1:], strict=False) if area >= least]
 
     def masks(self, ids: Sequence[int]) -> UInt8Array:
         """Masks (T, H, W) of some objects, numbered from 1 in this order; all others are background."""
@@ -187,8 +187,8 @@ class PseudoClips:
 class TrainingClips(Dataset[dict[str, Any]]):
     """Clips to train on; everything random depends on (seed, epoch, position) and the gap alone.
 
-    The objects of a clip are those that its first frame shows in the crop, at most `max_objects` of them, chosen at
-    random. Without any the clip is drawn again, after some attempts from other videos. All other objects are
+    The objects of a clip are those that its first frame shows large enough in the crop, at most `max_objects` of them,
+    chosen at random. Without any the clip is drawn again, after some attempts from other videos. All other objects are
     background in the whole clip: those that were not chosen, and those that enter later, because nobody has
     introduced them to the network. Ignored pixels stay ignored in every frame.
 
@@ -196,6 +196,7 @@ class TrainingClips(Dataset[dict[str, Any]]):
         clips: What clips are drawn of.
         crop: Height and width of the frames.
         max_objects: Largest number of objects of a clip.
+        min_share: Smallest share of the crop that an object covers in the first frame.
         photometric: Colour changes to draw factors for.
         seed: Non-negative seed.
     """
@@ -206,10 +207,12 @@ class TrainingClips(Dataset[dict[str, Any]]):
         crop: Size,
         *,
         max_objects: int = 5,
+        min_share: float = 0.0,
         photometric: PhotometricConfig | None = None,
         seed: int = 0,
     ) -> None:
         self.clips, self.crop, self.max_objects = clips, crop, max_objects
+        self.least_area = max(1, round(min_share * crop[0] * crop[1]))
         self.photometric, self.seed = photometric, seed
 
     def __len__(self) -> int:
@@ -238,7 +241,7 @@ class TrainingClips(Dataset[dict[str, Any]]):
         clips = self.clips[draw.sample]
         for attempt in range(1, MOST_DRAWS + 1):
             take = clips.draw(rng, draw.gap)
-            visible = take.first_objects()
+            visible = take.first_objects(self.least_area)
             if visible:
                 return take, visible
             if attempt % DRAWS_PER_SOURCE == 0:
@@ -246,9 +249,9 @@ class TrainingClips(Dataset[dict[str, Any]]):
         raise DatasetError(
             "no object found to train on",
             path=take.clip.labels.get(take.numbers[0]),
-            expected="an object in the crop of the first frame of a clip",
+            expected=f"an object of at least {self.least_area} pixels in the crop of the first frame of a clip",
             found=f"none in {MOST_DRAWS} drawn clips",
-            fix="check the masks (thriftseg data check), or use a larger crop",
+            fix="check the masks (thriftseg data check), or use a larger crop or a smaller min_share",
         )
 
     def _chosen(self, rng: np.random.Generator, ids: list[int]) -> list[int]:

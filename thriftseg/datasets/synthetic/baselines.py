@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from thriftseg.arrays import Int64Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from thriftseg.flow import DIS, warp_labels
 
 BASELINES = ("copy", "flow", "color")
@@ -27,20 +27,26 @@ def measure(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, i
         By baseline the mean J of each object that has frames after its first one; J is 1 where an object is in neither
         mask.
     """
-    carried, recoloured = _carried(images, ids, first), _recoloured(images, ids, first)
-    predictions = dict(zip(BASELINES, (_copied(ids, first), carried, recoloured), strict=True))
     followed = {object_id: position for object_id, position in first.items() if position + 1 < len(ids)}
     return {
-        name: [_jaccard(masks[start + 1 :] == key, ids[start + 1 :] == key) for key, start in followed.items()]
-        for name, masks in predictions.items()
+        name: [
+            float(jaccard(masks[start + 1 :] == key, ids[start + 1 :] == key).mean()) for key, start in followed.items()
+        ]
+        for name, masks in predict(images, ids, first).items()
     }
 
 
-def _jaccard(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Mean over frames (T, H, W)."""
+def predict(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, int]) -> dict[str, UInt8Array]:
+    """Ids (T, H, W) that the baselines give to all frames; see `measure`."""
+    predictions = _copied(ids, first), _carried(images, ids, first), _recoloured(images, ids, first)
+    return dict(zip(BASELINES, predictions, strict=True))
+
+
+def jaccard(predicted: BoolArray, true: BoolArray) -> Float64Array:
+    """J of every frame of masks (T, H, W), (T,); 1 where both are empty."""
     union = (predicted | true).sum(axis=(1, 2))
     both = (predicted & true).sum(axis=(1, 2))
-    return float(np.where(union > 0, both / np.maximum(union, 1), 1.0).mean())
+    return np.asarray(np.where(union > 0, both / np.maximum(union, 1), 1.0), np.float64)
 
 
 def _copied(ids: UInt8Array, first: Mapping[int, int]) -> UInt8Array:
