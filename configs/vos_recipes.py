@@ -22,7 +22,8 @@ STEPS = 200_000
 
 SYNTHETIC, SYNTHETIC_STATIC, SYNTHETIC_BOXES = "data/synthetic", "data/synthetic_static", "data/synthetic_boxes"
 BOX2SEG, SMALL_BOX2SEG = "coco_box2seg", "synthetic_box2seg_r18"
-STATIC, SMALL_STATIC, SMALL_STM = "coco_stm_static", "synthetic_stm_r18_static", "synthetic_stm_r18"
+STATIC, SMALL_STM = "coco_stm_static", "synthetic_stm_r18"
+SMALL_STATIC, SMALL_WHOLE = "synthetic_stm_r18_static", "synthetic_stm_r18_whole"
 _SYNTHETIC_OPTIONS = {
     SYNTHETIC: "--train_clips 60 --val_clips 20 --frames 24 --own_colors",
     SYNTHETIC_STATIC: "--train_clips 200 --val_clips 10 --frames 8 --own_colors --seed 2",
@@ -85,28 +86,32 @@ def _notes(settings: Settings) -> Iterator[str]:
 
 
 def _static(experiment: Experiment) -> Recipe:
-    return _small_static() if experiment.settings.get("small") else _published_static(experiment)
+    settings = experiment.settings
+    return _small_static(bool(settings.get("whole"))) if settings.get("small") else _published_static(experiment)
 
 
-def _small_static() -> Recipe:
+def _small_static(whole: bool) -> Recipe:
+    """Crops of single frames, which cost little, then whole frames: a network finds objects in the size it knows."""
     model = _small_stm(component("losses.CrossEntropy"))
     # without pre-trained weights there are no statistics to keep
-    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(5e-4)}
-    still = {"static": component("datasets.DAVIS"), "crop": [64, 64], "frames": 2, "batch_size": 8}
-    still |= {"max_objects": 1, "min_share": 0.08}  # fragments of objects teach little at first
+    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(4e-4 if whole else 5e-4)}
+    still = {"static": component("datasets.DAVIS"), "frames": 2, "max_objects": 1}
+    if whole:
+        still |= {"scale": [1.0, 1.3], "min_share": 0.02, "batch_size": 4}
+    else:  # fragments of objects teach little at first
+        still |= {"crop": [64, 64], "scale": [1.2, 1.7], "min_share": 0.08, "batch_size": 8}
+    steps = 600 if whole else 3600
+    roots = f" --data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}"
+    sets = [_synthesize(SYNTHETIC), _synthesize(SYNTHETIC_STATIC)]
     return Recipe(
-        "STM-R18 from scratch, first stage: one object of single frames of synthetic videos, for two CPU cores",
-        [_synthesize(SYNTHETIC), _synthesize(SYNTHETIC_STATIC)],
-        {"max_steps": 3600, "check_val_every_n_epoch": None, "limit_val_batches": 0, **_small_trainer()},
+        f"STM-R18 from scratch on single synthetic frames, {'second stage: whole' if whole else 'first stage: crops'}",
+        [*sets, f"thriftseg fit --config vos/{SMALL_STATIC}.yaml{roots}"] if whole else sets,
+        {"max_steps": steps, "check_val_every_n_epoch": None, "limit_val_batches": 0, **_small_trainer()},
         model,
         {"dataset": component("datasets.DAVIS")} | _small_clips() | still,
         [],
         module="VOSDataModule",
-        options=f" --data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}",
-        tests=[
-            f"thriftseg validate --config vos/{SMALL_STATIC}.yaml --data.dataset.root {SYNTHETIC} "
-            f"--trainer.limit_val_batches 1.0 --ckpt_path runs/{SMALL_STATIC}/checkpoints/last.ckpt"
-        ],
+        options=roots + (f" --weights runs/{SMALL_STATIC}/checkpoints/last.ckpt" if whole else ""),
         roots={},
     )
 
@@ -235,17 +240,16 @@ def _clips() -> Tree:
 
 def _small_synthetic(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
     model = _small_stm(_loss(experiment.settings))
-    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(2e-4)}
-    trainer = {"max_steps": 240, "check_val_every_n_epoch": None, "val_check_interval": 240, **_small_trainer()}
-    return trainer, model, _small_clips() | {"clips_per_video": 20, "min_share": 0.03}
+    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(4e-4)}
+    trainer = {"max_steps": 200, "check_val_every_n_epoch": None, "val_check_interval": 200, **_small_trainer()}
+    return trainer, model, _small_clips()
 
 
 def _small_finetuned(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
     model = _small_stm(_loss(experiment.settings))
     model["init_args"] |= _adamw(1e-4)
-    trainer = {"max_steps": 300, "check_val_every_n_epoch": None, "val_check_interval": 150, **_small_trainer()}
-    sizes = {"resize": 96, "eval_resize": 96, "scale": [1.0, 1.3], "crop": [96, 160], "clips_per_video": 200}
-    return trainer, model, _small_clips() | sizes
+    trainer = {"max_steps": 120, "check_val_every_n_epoch": None, "val_check_interval": 120, **_small_trainer()}
+    return trainer, model, _small_clips() | {"resize": 96, "clips_per_video": 200}
 
 
 def _small_stm(loss: Tree) -> Tree:
@@ -254,15 +258,16 @@ def _small_stm(loss: Tree) -> Tree:
 
 
 def _small_clips() -> Tree:
-    """Enlarged, because the features of the network lie 16 pixels apart and objects of 96x160 are hardly larger."""
     return {
-        "crop": [96, 96],
-        "scale": [1.2, 1.7],
+        "crop": [96, 160],
+        "scale": [1.0, 1.15],
         "frames": 3,
         "gap": {"last": 8, "step": 1, "every": 30},
         "max_objects": 3,
-        "batch_size": 4,
-        "eval_resize": 144,
+        "min_share": 0.01,
+        "clips_per_video": 20,
+        "batch_size": 3,
+        "eval_resize": 96,
         "num_workers": 2,
     }
 
@@ -308,10 +313,13 @@ def _commands(settings: Settings) -> list[str]:
     if not settings.get("small"):
         commands.append(f"thriftseg fit --config vos/{STATIC}.yaml")
         return commands
-    still, follow = (f"thriftseg fit --config vos/{name}.yaml" for name in (SMALL_STATIC, SMALL_STM))
-    roots = f"--data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}"
     commands += [_synthesize(SYNTHETIC)] if data != "synthetic" else []
-    commands += [_synthesize(SYNTHETIC_STATIC), f"{still} {roots}"]
+    roots = f"--data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}"
+    crops, whole, follow = (
+        f"thriftseg fit --config vos/{name}.yaml" for name in (SMALL_STATIC, SMALL_WHOLE, SMALL_STM)
+    )
+    commands += [_synthesize(SYNTHETIC_STATIC), f"{crops} {roots}"]
+    commands.append(f"{whole} {roots} --weights runs/{SMALL_STATIC}/checkpoints/last.ckpt")
     commands += [follow + _start({"data": "synthetic", "small": True})] if data != "synthetic" else []
     return commands
 
@@ -347,7 +355,7 @@ def _synthesize(folder: str) -> str:
 def _start(settings: Settings) -> str:
     """Options of the training: where the data are, and the weights to go on from."""
     synthetic = settings["data"] == "synthetic"
-    earlier = SMALL_STATIC if synthetic else SMALL_STM if settings.get("small") else STATIC
+    earlier = SMALL_WHOLE if synthetic else SMALL_STM if settings.get("small") else STATIC
     root = f" --data.dataset.root {SYNTHETIC}" if synthetic else ""
     return f"{root} --weights runs/{earlier}/checkpoints/last.ckpt"
 
