@@ -107,6 +107,19 @@ def test_objects_that_enter_later_or_were_not_chosen_are_background(squares: MOS
     assert entered > 3
 
 
+def test_objects_below_a_share_of_the_crop_are_background(squares: MOSE) -> None:
+    crop, share = (HEIGHT // 2, WIDTH // 2), 0.04
+    least = round(share * crop[0] * crop[1])
+    small, smallest = 0, {}
+    for min_share in (0.0, share):
+        for batch in batches(module(squares, crop=crop, clips_per_video=30, max_objects=1, min_share=min_share)):
+            areas = (batch["masks"][:, 0] == 1).flatten(1).sum(dim=1)
+            small += int((areas < least).sum()) if not min_share else 0
+            smallest[min_share] = min(smallest.get(min_share, least**2), int(areas.min()))
+    assert small > 3
+    assert smallest[0.0] < least <= smallest[share]
+
+
 def test_the_first_frame_shows_an_object(tmp_path: Path) -> None:
     frames = {number: () if number < 8 else (1,) for number in range(12)}
     data = module(
@@ -330,6 +343,7 @@ def test_evaluation_yields_videos(squares: MOSE) -> None:
         ({"frames": 1}, "frames must be at least 2"),
         ({"max_objects": 0}, "max_objects must be at least 1"),
         ({"static_share": 1.5}, "static_share is out of range"),
+        ({"min_share": -0.1}, "min_share is out of range"),
         ({"scale": (2.0, 1.0)}, "scale range"),
         ({"val_split": "valid"}, "not public"),
         ({"train_split": "valid"}, "comes without the masks of all frames"),
