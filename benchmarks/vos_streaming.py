@@ -20,7 +20,7 @@ from thriftseg.datasets import DAVIS
 from thriftseg.lightning_modules import VideoObjectSegmentation
 from thriftseg.zoo import create_model
 
-HEIGHT, WIDTH, OBJECTS = 144, 240, 5
+HEIGHT, WIDTH, OBJECTS = 96, 160, 5
 SHORT, LONG = 60, 300
 MEMORY_FRAMES = 8
 
@@ -59,8 +59,8 @@ def write_videos(root: Path) -> Path:
             for number in range(1, OBJECTS + 1):
                 x = int(WIDTH * (number - 0.5) / OBJECTS + 8 * np.sin(frame / 9 + number))
                 y = int(HEIGHT / 2 + 30 * np.cos(frame / 13 + 2 * number))
-                cv2.circle(ids, (x, y), 18, number, cv2.FILLED)
-                cv2.circle(image, (x, y), 18, (50 * number, 255 - 40 * number, 90), cv2.FILLED)
+                cv2.circle(ids, (x, y), 12, number, cv2.FILLED)
+                cv2.circle(image, (x, y), 12, (50 * number, 255 - 40 * number, 90), cv2.FILLED)
             cv2.imwrite(str(root / "JPEGImages" / "480p" / name / f"{frame:05d}.jpg"), image)
             cv2.imwrite(str(root / "Annotations" / "480p" / name / f"{frame:05d}.png"), ids)
     return root
