@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thriftseg.cli.annotate_objects import (
+    add_click_arguments,
     add_method_arguments,
     add_video_arguments,
     dataset_of,
@@ -64,13 +65,7 @@ def _declare_rounds(parser: ArgumentParser) -> None:
         "--random_rounds", type=int, default=4, help="further rounds of the quality set in which any frame is drawn"
     )
     parser.add_argument("--state_clicks", type=int, default=5, help="clicks that are tried in a state of the type set")
-    parser.add_argument("--clicks", type=int, default=3, help="clicks of an annotation")
-    parser.add_argument(
-        "--sam_choice",
-        choices=["oracle", "score"],
-        default="oracle",
-        help="who picks one of several masks of the prompter: the simulated person, or the score",
-    )
+    add_click_arguments(parser)
 
 
 def run(args: Namespace) -> int:

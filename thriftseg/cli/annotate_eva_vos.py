@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thriftseg.cli.annotate_objects import (
+    add_click_arguments,
     add_method_arguments,
     add_video_arguments,
     dataset_of,
@@ -90,13 +91,7 @@ def _declare_person(parser: ArgumentParser) -> None:
         "--annotator", choices=["simulated", "files"], default="simulated", help="the truth, or a person with files"
     )
     parser.add_argument("--work", type=str | None, metavar="DIR", help="folder of the person; <out>/work if unset")
-    parser.add_argument("--clicks", type=int, default=3, help="clicks of an annotation")
-    parser.add_argument(
-        "--sam_choice",
-        choices=["oracle", "score"],
-        default="oracle",
-        help="who picks one of several masks of the prompter: the simulated person, or the score",
-    )
+    add_click_arguments(parser)
 
 
 def run(args: Namespace) -> int:

@@ -51,6 +51,17 @@ def add_method_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--prompter_weights", type=str | None, metavar="NAME|PATH", help="weights of sam, or of sam2")
 
 
+def add_click_arguments(parser: ArgumentParser) -> None:
+    """Declare how a person clicks."""
+    parser.add_argument("--clicks", type=int, default=3, help="clicks of an annotation")
+    parser.add_argument(
+        "--sam_choice",
+        choices=["oracle", "score"],
+        default="oracle",
+        help="who picks one of several masks of the prompter: the simulated person, or the score",
+    )
+
+
 def dataset_of(args: Namespace) -> VOSDataset:
     """The reader that the options name, after printing which folder it reads."""
     dataset = vos_reader_of(args)

@@ -13,15 +13,15 @@ from thriftseg.errors import ConfigError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-_LEAST, _MOST = 16, 104
-
 
 def declare(parser: ArgumentParser) -> None:
     """Declare the options."""
+    from thriftseg.annotation.collect_split import LEAST_FRAMES, MOST_FRAMES
+
     add_reader_arguments(parser, VOS_DATASETS)
     parser.add_argument("--split", type=str, default="train", help="split whose videos are split")
-    parser.add_argument("--least", type=int, default=_LEAST, help="fewest frames of a video that is taken")
-    parser.add_argument("--most", type=int, default=_MOST, help="most frames of a video that is taken")
+    parser.add_argument("--least", type=int, default=LEAST_FRAMES, help="fewest frames of a video that is taken")
+    parser.add_argument("--most", type=int, default=MOST_FRAMES, help="most frames of a video that is taken")
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of train.txt, val.txt, test.txt")
 
 
