@@ -94,13 +94,13 @@ def _small_static(whole: bool) -> Recipe:
     """Crops of single frames, which cost little, then whole frames: a network finds objects in the size it knows."""
     model = _small_stm(component("losses.CrossEntropy"))
     # without pre-trained weights there are no statistics to keep
-    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(4e-4 if whole else 5e-4)}
-    still = {"static": component("datasets.DAVIS"), "frames": 2, "max_objects": 1}
+    model["init_args"] |= {"freeze_batch_norm": False, **_adamw(5e-4)}
+    still = {"static": component("datasets.DAVIS"), "frames": 2, "batch_size": 8}
     if whole:
-        still |= {"scale": [1.0, 1.3], "min_share": 0.02, "batch_size": 4}
+        still |= {"scale": [1.0, 1.3], "max_objects": 2, "min_share": 0.02}
     else:  # fragments of objects teach little at first
-        still |= {"crop": [64, 64], "scale": [1.2, 1.7], "min_share": 0.08, "batch_size": 8}
-    steps = 600 if whole else 3600
+        still |= {"crop": [64, 64], "scale": [1.2, 1.7], "max_objects": 1, "min_share": 0.08}
+    steps = 2400 if whole else 3600
     roots = f" --data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}"
     sets = [_synthesize(SYNTHETIC), _synthesize(SYNTHETIC_STATIC)]
     return Recipe(

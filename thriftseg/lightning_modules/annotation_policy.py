@@ -142,9 +142,7 @@ class AnnotationPolicy(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all processes under `val/`."""
-        # Already equal in all processes; `sync_dist` only keeps the trainer from warning.
-        self.log_dict({f"val/{name}": score.compute() for name, score in self.scores.items()}, sync_dist=True)
-        self._log_cost()
+        self._log_with_cost({f"val/{name}": score.compute() for name, score in self.scores.items()})
 
     def _roll_out(self, batch: EpisodeBatch, choice: ActionChoice) -> Episodes:
         def act(states: Sequence[AnnotationState], generators: Sequence[torch.Generator]) -> Choice:

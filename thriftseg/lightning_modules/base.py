@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -108,9 +108,11 @@ class TrainingModule(LightningModule):
         loss = self.loss(logits, target, weight)
         return LossTerms(loss, torch.ones_like(loss.detach()))
 
-    def _log_cost(self) -> None:
-        """Log what the labels cost beside the scores; equal in all processes."""
-        self.log_dict({f"cost/{name}": value for name, value in self._cost.items()}, sync_dist=True)
+    def _log_with_cost(self, scores: Mapping[str, Tensor | float]) -> None:
+        """Log scores that are equal in all processes, and what the labels cost."""
+        values = {**scores, **{f"cost/{name}": value for name, value in self._cost.items()}}
+        # `sync_dist` only keeps the trainer from warning; beside GPUs it takes numbers, but no tensors of the CPU.
+        self.log_dict({name: float(value) for name, value in values.items()}, sync_dist=True)
 
     def _datamodule(self) -> Any:
         return getattr(self._trainer, "datamodule", None)

@@ -123,9 +123,7 @@ class Box2Seg(TrainingModule):
     def _log_scores(self, stage: str) -> None:
         scores = self.scores.compute()
         names = {"j": "j_mean", "recall_50": "recall_0.5", "recall_70": "recall_0.7"}
-        # Already equal in all processes; `sync_dist` only keeps the trainer from warning.
-        self.log_dict({f"{stage}/{key}": scores[name].float() for key, name in names.items()}, sync_dist=True)
-        self._log_cost()
+        self._log_with_cost({f"{stage}/{key}": scores[name] for key, name in names.items()})
 
 
 def load_box2seg(weights: str | Path) -> zoo.Box2Seg:

@@ -90,11 +90,8 @@ class MaskQuality(TrainingModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all processes under `val/`, and keep the confusion matrix."""
         self.results = self.scores.compute()
-        # Scores are on the CPU, which the processes of several GPUs cannot share; numbers go to the device.
-        values = {f"val/{name}": self.results[name].item() for name in ("accuracy", "rank_correlation", "mae")}
-        # Already equal in all processes; `sync_dist` only keeps the trainer from warning.
-        self.log_dict({"val/loss": self.losses.compute(), **values}, sync_dist=True)
-        self._log_cost()
+        values = {f"val/{name}": self.results[name] for name in ("accuracy", "rank_correlation", "mae")}
+        self._log_with_cost({"val/loss": self.losses.compute(), **values})
 
     def _losses(self, logits: Tensor, quality: Tensor) -> Tensor:
         return F.cross_entropy(logits, quality_bins(quality, self.num_bins), reduction="none")

@@ -246,11 +246,7 @@ class SemanticSegmentation(TrainingModule):
         if not consistency["tc"].isnan():
             values[f"{stage}/tc"] = consistency["tc"]
         values |= {f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores["iou"], strict=True)}
-        # Already equal in all processes; `sync_dist` only keeps the trainer from warning.
-        self.log_dict(
-            {key: torch.as_tensor(value, dtype=torch.float32) for key, value in values.items()}, sync_dist=True
-        )
-        self._log_cost()
+        self._log_with_cost(values)
 
     def _data_settings(self) -> dict[str, Any]:
         """Class table and working size of the data in plain values; `None` where the datamodule has none."""

@@ -184,10 +184,7 @@ class VideoObjectSegmentation(TrainingModule):
         names |= {
             name: name for name in ("overall", "j_seen", "f_seen", "j_unseen", "f_unseen") if name in self.results
         }
-        values = {f"{stage}/{name}": self.results[key].float() for name, key in names.items()}
-        # Already equal in all processes; `sync_dist` only keeps the trainer from warning.
-        self.log_dict(values, sync_dist=True)
-        self._log_cost()
+        self._log_with_cost({f"{stage}/{name}": self.results[key] for name, key in names.items()})
 
 
 def first_masks(numbers: Tensor, channels: int) -> Tensor:
