@@ -23,7 +23,7 @@ STEPS = 200_000
 SYNTHETIC, SYNTHETIC_STATIC, SYNTHETIC_BOXES = "data/synthetic", "data/synthetic_static", "data/synthetic_boxes"
 BOX2SEG, SMALL_BOX2SEG = "coco_box2seg", "synthetic_box2seg_r18"
 STATIC, SMALL_STM = "coco_stm_static", "synthetic_stm_r18"
-SMALL_STATIC, SMALL_WHOLE = "synthetic_stm_r18_static", "synthetic_stm_r18_whole"
+SMALL_STATIC = "synthetic_stm_r18_static"
 _SYNTHETIC_OPTIONS = {
     SYNTHETIC: "--train_clips 60 --val_clips 20 --frames 24 --own_colors",
     SYNTHETIC_STATIC: "--train_clips 200 --val_clips 10 --frames 8 --own_colors --seed 2",
@@ -87,31 +87,23 @@ def _notes(settings: Settings) -> Iterator[str]:
 
 def _static(experiment: Experiment) -> Recipe:
     settings = experiment.settings
-    return _small_static(bool(settings.get("whole"))) if settings.get("small") else _published_static(experiment)
+    return _small_static() if settings.get("small") else _published_static(experiment)
 
 
-def _small_static(whole: bool) -> Recipe:
-    """Crops of single frames, which cost little, then whole frames: a network finds objects in the size it knows."""
+def _small_static() -> Recipe:
     model = _small_stm(component("losses.CrossEntropy"))
     # without pre-trained weights there are no statistics to keep
     model["init_args"] |= {"freeze_batch_norm": False, **_adamw(5e-4)}
-    still = {"static": component("datasets.DAVIS"), "frames": 2, "batch_size": 8}
-    if whole:
-        still |= {"scale": [1.0, 1.3], "max_objects": 2, "min_share": 0.02}
-    else:  # fragments of objects teach little at first
-        still |= {"crop": [64, 64], "scale": [1.2, 1.7], "max_objects": 1, "min_share": 0.08}
-    steps = 2400 if whole else 3600
-    roots = f" --data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}"
-    sets = [_synthesize(SYNTHETIC), _synthesize(SYNTHETIC_STATIC)]
+    still = {"static": component("datasets.DAVIS"), "frames": 2, "max_objects": 2, "batch_size": 8}
     return Recipe(
-        f"STM-R18 from scratch on single synthetic frames, {'second stage: whole' if whole else 'first stage: crops'}",
-        [*sets, f"thriftseg fit --config vos/{SMALL_STATIC}.yaml{roots}"] if whole else sets,
-        {"max_steps": steps, "check_val_every_n_epoch": None, "limit_val_batches": 0, **_small_trainer()},
+        "STM-R18 from scratch on single synthetic frames",
+        [_synthesize(SYNTHETIC), _synthesize(SYNTHETIC_STATIC)],
+        {"max_steps": 300, "check_val_every_n_epoch": None, "limit_val_batches": 0, **_small_trainer()},
         model,
-        {"dataset": component("datasets.DAVIS")} | _small_clips() | still,
+        {"dataset": component("datasets.DAVIS")} | _small_clips() | still | {"scale": [1.0, 1.3], "min_share": 0.02},
         [],
         module="VOSDataModule",
-        options=roots + (f" --weights runs/{SMALL_STATIC}/checkpoints/last.ckpt" if whole else ""),
+        options=f" --data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}",
         roots={},
     )
 
@@ -241,7 +233,7 @@ def _clips() -> Tree:
 def _small_synthetic(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
     model = _small_stm(_loss(experiment.settings))
     model["init_args"] |= {"freeze_batch_norm": False, **_adamw(4e-4)}
-    trainer = {"max_steps": 200, "check_val_every_n_epoch": None, "val_check_interval": 200, **_small_trainer()}
+    trainer = {"max_steps": 150, "check_val_every_n_epoch": None, "val_check_interval": 150, **_small_trainer()}
     return trainer, model, _small_clips()
 
 
@@ -253,7 +245,9 @@ def _small_finetuned(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
 
 
 def _small_stm(loss: Tree) -> Tree:
-    network = component("zoo.STM", backbone="resnet18", decoder_channels=64, max_memory_frames=8)
+    widths = {"key_channels": 64, "value_channels": 256, "decoder_channels": 64}
+    comparison = {"shared_keys": True, "similarity": "l2", "stride": 8}
+    network = component("zoo.STM", backbone="resnet18", **widths, **comparison, max_memory_frames=8)
     return component("lightning_modules.VideoObjectSegmentation", network=network, loss=loss)
 
 
@@ -262,7 +256,7 @@ def _small_clips() -> Tree:
         "crop": [96, 160],
         "scale": [1.0, 1.15],
         "frames": 3,
-        "gap": {"last": 8, "step": 1, "every": 30},
+        "gap": {"first": 16, "last": 16},
         "max_objects": 3,
         "min_share": 0.01,
         "clips_per_video": 20,
@@ -315,11 +309,8 @@ def _commands(settings: Settings) -> list[str]:
         return commands
     commands += [_synthesize(SYNTHETIC)] if data != "synthetic" else []
     roots = f"--data.dataset.root {SYNTHETIC} --data.static.root {SYNTHETIC_STATIC}"
-    crops, whole, follow = (
-        f"thriftseg fit --config vos/{name}.yaml" for name in (SMALL_STATIC, SMALL_WHOLE, SMALL_STM)
-    )
-    commands += [_synthesize(SYNTHETIC_STATIC), f"{crops} {roots}"]
-    commands.append(f"{whole} {roots} --weights runs/{SMALL_STATIC}/checkpoints/last.ckpt")
+    still, follow = (f"thriftseg fit --config vos/{name}.yaml" for name in (SMALL_STATIC, SMALL_STM))
+    commands += [_synthesize(SYNTHETIC_STATIC), f"{still} {roots}"]
     commands += [follow + _start({"data": "synthetic", "small": True})] if data != "synthetic" else []
     return commands
 
@@ -355,7 +346,7 @@ def _synthesize(folder: str) -> str:
 def _start(settings: Settings) -> str:
     """Options of the training: where the data are, and the weights to go on from."""
     synthetic = settings["data"] == "synthetic"
-    earlier = SMALL_WHOLE if synthetic else SMALL_STM if settings.get("small") else STATIC
+    earlier = SMALL_STATIC if synthetic else SMALL_STM if settings.get("small") else STATIC
     root = f" --data.dataset.root {SYNTHETIC}" if synthetic else ""
     return f"{root} --weights runs/{earlier}/checkpoints/last.ckpt"
 

@@ -43,7 +43,7 @@ RUN_BY_DEFAULT = {
     "vos/coco_stm_static.yaml",
     "vos/coco_box2seg.yaml",
 }
-SAY_NO_LABELS = ("phuber", "filtered", "static", "whole")
+SAY_NO_LABELS = ("phuber", "filtered", "static")
 TRAINER = {
     "accelerator": "cpu",
     "log_every_n_steps": 1,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -279,10 +280,38 @@ def test_a_new_network_finds_a_place_again_by_its_looks():
     masks = one_hot(1, 1, 96, 160)
     with torch.no_grad():
         key, _ = network.memorise(frame, masks, ObjectRows(((0, 0),), 1))
-        query = network.query_head.key(network.query_encoder(frame).stride16)
+        query = network.query_head.key(network.query_encoder(frame)[-1])
     likeness = torch.einsum("bcq,bcm->bqm", query.flatten(2), key.flatten(2))[0]
     ranks = (likeness >= likeness.diagonal()[:, None]).sum(dim=1)
     assert ranks.float().mean() < 10  # of 60; by chance 30
+
+
+def test_shared_keys_see_no_masks():
+    torch.manual_seed(0)
+    network, frame = create_model("stm_r18").eval(), torch.rand(1, 3, 32, 48)
+    rows = ObjectRows(((0, 0), (0, 1)), 2)
+    with torch.inference_mode():
+        key, value = network.memorise(frame, one_hot(1, 2, 32, 48), rows)
+        query, _ = network.query_head(network.query_encoder(frame)[-1])
+    assert key.shape == (2, 64, 4, 6)
+    assert torch.equal(key[0], query[0])
+    assert torch.equal(key[1], query[0])
+    assert not torch.allclose(value[0], value[1])
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_stride_of_the_memory(stride):
+    network = STM("resnet18", decoder_channels=8, stride=stride).eval()
+    with torch.inference_mode():
+        key, _ = network.memorise(torch.rand(1, 3, 33, 47), one_hot(1, 1, 33, 47), ObjectRows(((0, 0),), 1))
+        logits = network(torch.rand(1, 2, 3, 33, 47), one_hot(1, 1, 33, 47))
+    assert key.shape == (1, 128, math.ceil(33 / stride), math.ceil(47 / stride))
+    assert logits.shape == (1, 2, 2, 33, 47)
+
+
+def test_other_strides_are_refused():
+    with pytest.raises(ConfigError, match="stride of the memory; expected 8 or 16; found 4"):
+        STM("resnet18", stride=4)
 
 
 # Training and speed

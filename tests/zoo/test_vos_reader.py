@@ -3,19 +3,38 @@ from __future__ import annotations
 import pytest
 import torch
 
+from thriftseg.errors import ConfigError
 from thriftseg.zoo.vos import MemoryReader, reader
 
 
-def test_reader_equals_its_formula_in_pieces(monkeypatch):
+@pytest.mark.parametrize("similarity", ["dot", "l2"])
+def test_reader_equals_its_formula_in_pieces(monkeypatch, similarity):
     torch.manual_seed(0)
     keys, values = [torch.randn(3, 8, 4, 5) for _ in range(4)], [torch.randn(3, 6, 4, 5) for _ in range(4)]
     query = torch.randn(1, 8, 4, 5)
     key, value = (torch.cat([x.flatten(2) for x in parts], 2) for parts in (keys, values))
-    weights = torch.einsum("mcp,cq->mpq", key, query[0].flatten(1)).div(8**0.5).softmax(1)
+    if similarity == "dot":
+        scores = torch.einsum("mcp,cq->mpq", key, query[0].flatten(1))
+    else:
+        scores = -(key[..., None] - query[0].flatten(1)[None, :, None]).square().sum(1)
+    weights = scores.div(8**0.5).softmax(1)
     expected = torch.einsum("mcp,mpq->mcq", value, weights).view(3, 6, 4, 5)
     for budget in (1, 3000, 2**24):
         monkeypatch.setattr(reader, "SCORE_BYTES", budget)
-        assert torch.allclose(MemoryReader()(query, keys, values), expected, atol=1e-6)
+        assert torch.allclose(MemoryReader(similarity)(query, keys, values), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("similarity", "read_at"), [("dot", 1), ("l2", 0)])
+def test_a_long_key_attracts_every_query_of_a_scalar_product_only(similarity, read_at):
+    query = torch.tensor([3.0, 0.0]).view(1, 2, 1, 1)
+    keys = [torch.tensor([[3.0, 90.0], [0.0, 90.0]]).view(1, 2, 1, 2)]  # the query itself, and a far but long one
+    read = MemoryReader(similarity)(query, keys, [torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)])
+    assert read.item() == pytest.approx(read_at)
+
+
+def test_unknown_similarity_is_refused():
+    with pytest.raises(ConfigError, match="similarity of keys; expected dot or l2; found cosine"):
+        MemoryReader("cosine")
 
 
 def test_reader_skips_unknown_frames():

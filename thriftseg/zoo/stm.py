@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from thriftseg.zoo.vos.memory import Memory
 from thriftseg.zoo.vos.network import VOSNetwork
 from thriftseg.zoo.vos.objects import ObjectRows
 from thriftseg.zoo.vos.padding import SplitPadding
-from thriftseg.zoo.vos.reader import MemoryReader
+from thriftseg.zoo.vos.reader import MemoryReader, Similarity
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
@@ -25,33 +26,31 @@ MASK_GAIN = 4.0
 """Kernels of masks start this much larger than He normal; at 1, few values of a random network tell of the mask."""
 
 
-class Pyramid(NamedTuple):
-    """Feature maps of an encoder at strides 4, 8 and 16."""
-
-    stride4: Tensor
-    stride8: Tensor
-    stride16: Tensor
+Pyramid = tuple[Tensor, ...]
+"""Feature maps of an encoder at strides 4, 8 and, for a memory of that stride, 16."""
 
 
 class _Encoder(nn.Module):
-    """A ResNet up to stride 16 that normalises its frames itself.
+    """A ResNet up to the stride of the memory that normalises its frames itself.
 
     Args:
         backbone: Name of a ResNet of torchvision.
         pretrained: Start from ImageNet weights.
+        stride: Stride of the memory.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: str, pretrained: bool) -> None:
+    def __init__(self, backbone: str, pretrained: bool, stride: int) -> None:
         super().__init__()
         resnet = _create_resnet(backbone, pretrained)
         self.conv1, self.bn1 = resnet.conv1, resnet.bn1
-        self.layer1, self.layer2, self.layer3 = resnet.layer1, resnet.layer2, resnet.layer3
+        self.layer1, self.layer2 = resnet.layer1, resnet.layer2
+        self.layer3 = resnet.layer3 if stride == 16 else None
         self.register_buffer("mean", torch.tensor(IMAGENET.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET.std).view(1, 3, 1, 1))
-        self.out_channels = [_out_channels(layer) for layer in (self.layer1, self.layer2, self.layer3)]
+        self.out_channels = [_out_channels(layer) for layer in (self.layer1, self.layer2, self.layer3) if layer]
 
     def stem(self, frame: Tensor) -> Tensor:
         """First convolution of a frame with values in [0, 1]."""
@@ -62,7 +61,7 @@ class _Encoder(nn.Module):
         """What follows the first convolution."""
         stride4 = self.layer1(F.relu(_pool(self.bn1(stem))))  # ReLU after the maximum: same values, a smaller map
         stride8 = self.layer2(stride4)
-        return Pyramid(stride4, stride8, self.layer3(stride8))
+        return (stride4, stride8) if self.layer3 is None else (stride4, stride8, self.layer3(stride8))
 
 
 def _pool(features: Tensor) -> Tensor:
@@ -77,7 +76,7 @@ class QueryEncoder(_Encoder):
     """Encodes a frame."""
 
     def forward(self, frame: Tensor) -> Pyramid:
-        """Encode (B, 3, H, W), padded to multiples of 16."""
+        """Encode (B, 3, H, W), padded to multiples of the stride."""
         return self.pyramid(self.stem(frame))
 
 
@@ -89,10 +88,11 @@ class MemoryEncoder(_Encoder):
     Args:
         backbone: Name of a ResNet of torchvision.
         pretrained: Start from ImageNet weights; those of the two mask convolutions are random.
+        stride: Stride of the memory.
     """
 
-    def __init__(self, backbone: str, pretrained: bool) -> None:
-        super().__init__(backbone, pretrained)
+    def __init__(self, backbone: str, pretrained: bool, stride: int) -> None:
+        super().__init__(backbone, pretrained, stride)
         self.conv1_mask = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         self.conv1_others = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         for conv in (self.conv1_mask, self.conv1_others):
@@ -102,18 +102,18 @@ class MemoryEncoder(_Encoder):
         """Encode frames and masks.
 
         Args:
-            frame: (B, 3, H, W), padded to multiples of 16.
+            frame: (B, 3, H, W), padded to multiples of the stride s.
             masks: (B, N, H, W).
             rows: The M objects.
 
         Returns:
-            (M, C, H / 16, W / 16).
+            (M, C, H / s, W / s).
         """
         mask = rows.gather(masks)
         together = rows.scatter(mask, len(frame)).sum(dim=1)
         others = (rows.spread(together) - mask).clamp(0, 1)
         stem = rows.spread(self.stem(frame)) + self._stem_of_masks(torch.stack([mask, others], dim=1))
-        return self.pyramid(stem).stride16
+        return self.pyramid(stem)[-1]
 
     def _stem_of_masks(self, masks: Tensor) -> Tensor:
         """Sum of the two mask convolutions, as one."""
@@ -139,6 +139,25 @@ class KeyValue(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Key and value of (B, C, h, w)."""
         return self.key(features), self.value(features)
+
+
+class ValueHead(nn.Module):
+    """What is stored, where another network makes the addresses.
+
+    Args:
+        in_channels: Channels of the encoder.
+        value_channels: Channels of what is stored.
+    """
+
+    def __init__(self, in_channels: int, value_channels: int) -> None:
+        super().__init__()
+        self.value = nn.Conv2d(in_channels, value_channels, kernel_size=3, padding=1)
+        _init_linear(self)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Value of (B, C, h, w)."""
+        value: Tensor = self.value(features)
+        return value
 
 
 class ResidualBlock(nn.Module):
@@ -195,15 +214,15 @@ class Decoder(nn.Module):
 
     Args:
         value_channels: Channels of memory and query values.
-        skip_channels: Channels of the frame's features at strides 4 and 8.
+        skip_channels: Channels of the frame's features at stride 4 and, for a memory at stride 16, at stride 8.
         channels: Width of the decoder.
     """
 
-    def __init__(self, value_channels: int, skip_channels: tuple[int, int], channels: int) -> None:
+    def __init__(self, value_channels: int, skip_channels: Sequence[int], channels: int) -> None:
         super().__init__()
         self.compress = nn.Conv2d(2 * value_channels, channels, kernel_size=3, padding=1)
         self.block = ResidualBlock(channels)
-        self.refine8 = Refinement(skip_channels[1], channels)
+        self.refine8 = Refinement(skip_channels[1], channels) if len(skip_channels) == 2 else None
         self.refine4 = Refinement(skip_channels[0], channels)
         self.classifier = nn.Conv2d(channels, 2, kernel_size=3, padding=1)
         _init_decoder(self)
@@ -219,12 +238,13 @@ class Decoder(nn.Module):
             rows: The M objects.
 
         Returns:
-            (M, 2, 16h, 16w), not object and object.
+            (M, 2, sh, sw) for a memory of stride s, not object and object.
         """
-        coarse = self.block(self._compress(read, value, rows))
-        middle = self.refine8(frame.stride8, coarse, rows)
-        fine = self.refine4(frame.stride4, middle, rows)
-        logits = self.classifier(F.relu(fine))
+        maps = self.block(self._compress(read, value, rows))
+        if self.refine8 is not None:
+            maps = self.refine8(frame[1], maps, rows)
+        maps = self.refine4(frame[0], maps, rows)
+        logits = self.classifier(F.relu(maps))
         return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
 
     def _compress(self, read: Tensor, value: Tensor, rows: ObjectRows) -> Tensor:
@@ -235,18 +255,27 @@ class Decoder(nn.Module):
 
 
 @register_network("stm_r50", backbone="resnet50")
-@register_network("stm_r18", backbone="resnet18", decoder_channels=64)
+@register_network(
+    "stm_r18",
+    backbone="resnet18",
+    key_channels=64,
+    value_channels=256,
+    decoder_channels=64,
+    shared_keys=True,
+    similarity="l2",
+    stride=8,
+)
 class STM(VOSNetwork):
     """STM [0]: each pixel attends to all pixels of the remembered frames and masks.
 
     A memory encoder sees frame, mask of an object and mask of all other objects; a query encoder sees the frame
     alone. What a pixel reads from the memory by scaled dot products is decoded to an object probability, and the
     objects are softly aggregated. `stm_r50` has the architecture of the released code [1] and loads its weights;
-    `stm_r18` is a small one of our own.
+    `stm_r18` is a small one of our own for small frames, which learns from scratch: it compares keys as STCN [2] does.
 
     All objects of a batch go through the network in one pass; whatever depends on the frame only (query encoder,
     first memory convolution of the image, skip branches of the decoder) is computed once. Frames are padded to
-    multiples of 16 by zeros, split on both sides. Frames are RGB in [0, 1]: the encoders normalise them themselves.
+    multiples of the stride by zeros, split on both sides. They are RGB in [0, 1]: the encoders normalise them.
 
     Random initialisation: the encoders keep that of torchvision (He normal), keys and values preserve variance, the
     decoder is He normal with damped residual branches, its classifier small normal (std 0.01). Both encoders and both
@@ -257,6 +286,8 @@ class STM(VOSNetwork):
 
     [0] Oh, Lee, Xu, Kim, Video Object Segmentation using Space-Time Memory Networks, ICCV 2019.
     [1] https://github.com/seoungwugoh/STM
+    [2] Cheng, Tai, Tang, Rethinking Space-Time Networks with Improved Memory Coverage for Efficient Video Object
+        Segmentation, NeurIPS 2021, https://github.com/hkchengrex/STCN.
 
     Args:
         backbone: ResNet of torchvision for both encoders: resnet18, resnet34, resnet50 or resnet101.
@@ -267,9 +298,13 @@ class STM(VOSNetwork):
         memory_every: Remember every such frame, and the previous one.
         max_memory_frames: Largest number of remembered frames; see `Memory` for what is forgotten first. The default
             holds every frame that [1] keeps of a DAVIS video.
+        shared_keys: Whether keys of the memory are made of the frame alone, as those of the query are and by the same
+            layers [2]; otherwise of frame and masks, by layers of their own, as in [0].
+        similarity: How keys are compared, see `MemoryReader`: "dot" as in [0], "l2" as in [2].
+        stride: Stride of the memory, 16 or, for small frames, 8; the encoders end there.
 
     Raises:
-        ConfigError: Unknown backbone, or the memory has no room for two frames.
+        ConfigError: Unknown backbone, similarity or stride, or the memory has no room for two frames.
         CheckpointError: The ImageNet weights cannot be fetched.
 
     Example:
@@ -281,7 +316,6 @@ class STM(VOSNetwork):
     """
 
     preprocessing = IDENTITY
-    size_multiple = 16
 
     def __init__(
         self,
@@ -292,22 +326,33 @@ class STM(VOSNetwork):
         decoder_channels: int = 256,
         memory_every: int = 5,
         max_memory_frames: int = 32,
+        shared_keys: bool = False,
+        similarity: Similarity = "dot",
+        stride: int = 16,
     ) -> None:
         super().__init__(memory_every, max_memory_frames)
-        self.backbone = backbone
-        self.memory_encoder = MemoryEncoder(backbone, pretrained)
-        self.query_encoder = QueryEncoder(backbone, pretrained)
-        stride4, stride8, stride16 = self.query_encoder.out_channels
-        self.memory_head = KeyValue(stride16, key_channels, value_channels)
-        self.query_head = KeyValue(stride16, key_channels, value_channels)
-        self.reader = MemoryReader()
-        self.decoder = Decoder(value_channels, (stride4, stride8), decoder_channels)
+        if stride not in (8, 16):
+            raise ConfigError("stride of the memory", expected="8 or 16", found=stride)
+        self.backbone, self.size_multiple = backbone, stride
+        self.memory_encoder = MemoryEncoder(backbone, pretrained, stride)
+        self.query_encoder = QueryEncoder(backbone, pretrained, stride)
+        *skips, top = self.query_encoder.out_channels
+        self.memory_head: KeyValue | ValueHead = (
+            ValueHead(top, value_channels) if shared_keys else KeyValue(top, key_channels, value_channels)
+        )
+        self.query_head = KeyValue(top, key_channels, value_channels)
+        self.reader = MemoryReader(similarity)
+        self.decoder = Decoder(value_channels, skips, decoder_channels)
         self._start_alike()
 
     def memorise(self, frame: Tensor, masks: Tensor, rows: ObjectRows) -> tuple[Tensor, ...]:
         """Key (M, key_channels, h, w) and value (M, value_channels, h, w); see `VOSNetwork.memorise`."""
         padding = self._padding(frame)
-        features = self.memory_encoder(padding.pad(frame), padding.pad(masks.to(frame.dtype)), rows)
+        padded = padding.pad(frame)
+        features = self.memory_encoder(padded, padding.pad(masks.to(frame.dtype)), rows)
+        if isinstance(self.memory_head, ValueHead):
+            of_frame, value = self.query_head.key(self.query_encoder(padded)[-1]), self.memory_head(features)
+            return rows.spread(of_frame).expand(len(value), -1, -1, -1), value
         key, value = self.memory_head(features)
         return key, value
 
@@ -315,7 +360,7 @@ class STM(VOSNetwork):
         """See `VOSNetwork.segment`."""
         padding, rows = self._padding(frame), memory.rows
         pyramid = self.query_encoder(padding.pad(frame))
-        key, value = self.query_head(pyramid.stride16)
+        key, value = self.query_head(pyramid[-1])
         keys, values = memory.features()
         read = self.reader(rows.spread(key), keys, values, memory.unknown(frame.device))
         logits = padding.crop(self.decoder(read, value, pyramid, rows))
@@ -333,7 +378,8 @@ class STM(VOSNetwork):
     def _start_alike(self) -> None:
         """Give the path of the query the weights of the memory's, wherever both have them."""
         self.query_encoder.load_state_dict(self.memory_encoder.state_dict(), strict=False)
-        self.query_head.key.load_state_dict(self.memory_head.key.state_dict())
+        if isinstance(self.memory_head, KeyValue):
+            self.query_head.key.load_state_dict(self.memory_head.key.state_dict())
 
     def _padding(self, frame: Tensor) -> SplitPadding:
         return SplitPadding.to_multiple(frame.shape[-2], frame.shape[-1], self.size_multiple)

@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from thriftseg.errors import ConfigError
+
 SCORE_BYTES = 16 * 2**20
 """Scores that exist at once."""
 
+Similarity = Literal["dot", "l2"]
+
 
 class MemoryReader(nn.Module):
-    """Reads the memory at every position of a frame."""
+    r"""Reads the memory at every position of a frame: attention over all positions of all remembered frames.
+
+    The softmax over memory positions is that of $k^\top q / \sqrt{C_k}$ ("dot", as in [0]) or of
+    $-\lVert k - q \rVert^2 / \sqrt{C_k}$ ("l2", as in [1]). With "dot", a long key is near to every query: networks
+    that learn from scratch may end up reading one position from everywhere.
+
+    [0] Oh, Lee, Xu, Kim, Video Object Segmentation using Space-Time Memory Networks, ICCV 2019.
+    [1] Cheng, Tai, Tang, Rethinking Space-Time Networks with Improved Memory Coverage for Efficient Video Object
+        Segmentation, NeurIPS 2021, https://github.com/hkchengrex/STCN.
+
+    Args:
+        similarity: "dot" or "l2".
+
+    Raises:
+        ConfigError: Another similarity.
+    """
+
+    def __init__(self, similarity: Similarity = "dot") -> None:
+        super().__init__()
+        if similarity not in ("dot", "l2"):
+            raise ConfigError("similarity of keys", expected="dot or l2", found=similarity)
+        self.similarity = similarity
 
     def forward(
         self, query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], unknown: Tensor | None = None
     ) -> Tensor:
-        r"""Scaled dot-product attention over all positions of all remembered frames.
+        """Read.
 
-        Softmax over memory positions of :math:`k^\top q / \sqrt{C_k}`. The remembered frames are read where they are
-        stored, for a few query positions at a time, so that neither the joined memory nor all scores exist at once.
+        The remembered frames are read where they are stored, for a few query positions at a time, so that neither the
+        joined memory nor all scores exist at once.
         Scores are float32 even in half precision, where large ones would lose the digits that the softmax needs.
 
         Args:
@@ -37,16 +63,32 @@ class MemoryReader(nn.Module):
         contents = [value.flatten(2) for value in values]
         lengths = [address.shape[2] for address in addresses]
         hidden = None if unknown is None else _hidden(unknown, lengths)
-        scaled = (query.flatten(2).to(wide) * query.shape[1] ** -0.5).transpose(1, 2).expand(len(keys[0]), -1, -1)
+        scale = query.shape[1] ** -0.5
+        lengthening = 2 if self.similarity == "l2" else 1
+        scaled = (query.flatten(2).to(wide) * (lengthening * scale)).transpose(1, 2).expand(len(keys[0]), -1, -1)
+        shifts = [_shift(address, scale) for address in addresses] if self.similarity == "l2" else None
         chunk = max(1, SCORE_BYTES // (4 * len(keys[0]) * sum(lengths)))
         with torch.autocast(query.device.type, enabled=False):
-            read = [_read(positions, addresses, contents, hidden) for positions in scaled.split(chunk, dim=1)]
+            read = [_read(positions, addresses, shifts, contents, hidden) for positions in scaled.split(chunk, dim=1)]
         return torch.cat(read, dim=2).view(*values[0].shape[:2], *query.shape[-2:])
 
 
-def _read(positions: Tensor, addresses: list[Tensor], contents: list[Tensor], hidden: Tensor | None) -> Tensor:
+def _shift(address: Tensor, scale: float) -> Tensor:
+    """The part of -|k - q|^2 that depends on k alone, (M, 1, p); what depends on q alone does not change a softmax."""
+    return address.square().sum(dim=1, keepdim=True) * -scale
+
+
+def _read(
+    positions: Tensor,
+    addresses: list[Tensor],
+    shifts: list[Tensor] | None,
+    contents: list[Tensor],
+    hidden: Tensor | None,
+) -> Tensor:
     """What some query positions (M, q, Ck) read from frames (M, C, p): (M, Cv, q)."""
     scores = torch.cat([positions @ address for address in addresses], dim=2)
+    if shifts is not None:
+        scores = scores + torch.cat(shifts, dim=2)
     if hidden is not None:
         scores = scores.masked_fill(hidden, -torch.inf)
     weights = scores.softmax(dim=2).to(contents[0].dtype).split([address.shape[2] for address in addresses], dim=2)
