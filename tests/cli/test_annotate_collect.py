@@ -14,8 +14,7 @@ import torch
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import write_squares
 from thriftseg.annotation import MASK_PROPAGATORS
-from thriftseg.annotation.collect_split import LEAST_FRAMES, MOST_FRAMES
-from thriftseg.cli import annotate_objects, annotate_split
+from thriftseg.cli import annotate_objects
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.quality_set import QualitySet
@@ -150,7 +149,6 @@ class TestCollect:
 def test_names_are_those_of_the_package() -> None:
     assert annotate_objects.PROPAGATORS == MASK_PROPAGATORS
     assert set(annotate_objects.PROMPTERS) == PROMPTERS.keys()
-    assert (annotate_split._LEAST, annotate_split._MOST) == (LEAST_FRAMES, MOST_FRAMES)
 
 
 class TestSplit:
