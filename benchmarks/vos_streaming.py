@@ -26,7 +26,10 @@ MEMORY_FRAMES = 8
 
 
 def long_video() -> Outcome:
-    """Time per frame of a video of 300 frames over that of one of 150, which fills the memory, too; memory, of the short over the long one."""
+    """Time per frame of a video of 300 frames over that of one of 150; memory, of the short one over the long one.
+
+    150 frames fill the memory, too.
+    """
     torch.manual_seed(0)
     network = create_model("stm_r18", max_memory_frames=MEMORY_FRAMES)
     module = VideoObjectSegmentation(network).eval()
