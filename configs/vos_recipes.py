@@ -233,7 +233,7 @@ def _clips() -> Tree:
 def _small_synthetic(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
     model = _small_stm(_loss(experiment.settings))
     model["init_args"] |= {"freeze_batch_norm": False, **_adamw(4e-4)}
-    trainer = {"max_steps": 150, "check_val_every_n_epoch": None, "val_check_interval": 150, **_small_trainer()}
+    trainer = {"max_steps": 300, "check_val_every_n_epoch": None, "val_check_interval": 300, **_small_trainer()}
     return trainer, model, _small_clips()
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import write_squares
 from thriftseg.annotation import MASK_PROPAGATORS
-from thriftseg.cli import annotate_objects
+from thriftseg.annotation.collect_split import LEAST_FRAMES, MOST_FRAMES
+from thriftseg.cli import annotate_objects, annotate_split
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.quality_set import QualitySet
@@ -149,6 +151,10 @@ class TestCollect:
 def test_names_are_those_of_the_package() -> None:
     assert annotate_objects.PROPAGATORS == MASK_PROPAGATORS
     assert set(annotate_objects.PROMPTERS) == PROMPTERS.keys()
+    parser = ArgumentParser()
+    annotate_split.declare(parser)
+    defaults = parser.get_defaults()
+    assert (defaults.least, defaults.most) == (LEAST_FRAMES, MOST_FRAMES) == (16, 104)
 
 
 class TestSplit:

@@ -50,7 +50,8 @@ class _Encoder(nn.Module):
         self.layer3 = resnet.layer3 if stride == 16 else None
         self.register_buffer("mean", torch.tensor(IMAGENET.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET.std).view(1, 3, 1, 1))
-        self.out_channels = [_out_channels(layer) for layer in (self.layer1, self.layer2, self.layer3) if layer]
+        layers = (self.layer1, self.layer2, self.layer3)
+        self.out_channels = [_out_channels(layer) for layer in layers if layer is not None]
 
     def stem(self, frame: Tensor) -> Tensor:
         """First convolution of a frame with values in [0, 1]."""
