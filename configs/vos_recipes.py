@@ -247,7 +247,8 @@ def _small_finetuned(experiment: Experiment) -> tuple[Tree, Tree, Tree]:
 def _small_stm(loss: Tree) -> Tree:
     widths = {"key_channels": 64, "value_channels": 256, "decoder_channels": 64}
     comparison = {"shared_keys": True, "similarity": "l2", "stride": 8}
-    network = component("zoo.STM", backbone="resnet18", **widths, **comparison, max_memory_frames=8)
+    memory = {"max_memory_frames": 8, "remember_previous": False}
+    network = component("zoo.STM", backbone="resnet18", **widths, **comparison, **memory)
     return component("lightning_modules.VideoObjectSegmentation", network=network, loss=loss)
 
 

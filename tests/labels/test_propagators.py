@@ -165,11 +165,13 @@ class TestSTM:
                 (small_stm(), {}),
                 (STM("resnet18", decoder_channels=8), {}),
                 (weights, {"memory_every": 2, "max_memory_frames": 4}),
+                (STM("resnet18", decoder_channels=8, remember_previous=False), {"memory_every": 2}),
             ]
         ]
         assert made[0] == made[1]
         assert made[0] != made[2]
         assert {**made[0], "memory_every": 2, "max_memory_frames": 4} == made[3]
+        assert (made[4]["memory_every"], made[4]["remember_previous"], made[0]["remember_previous"]) == (2, False, True)
 
     def test_travels_without_the_network_that_its_file_holds(self, weights):
         propagator = create_propagator("stm", weights=weights)

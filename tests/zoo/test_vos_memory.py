@@ -28,6 +28,12 @@ def test_every_fifth_frame_and_the_previous_one(length, kept):
     assert indices(remember(MemoryPolicy(every=5), length)) == kept
 
 
+@pytest.mark.parametrize(("previous", "needed"), [(True, [0, 1, 2, 3, 4, 5, 6, 7]), (False, [0, 3, 4, 6])])
+def test_frames_that_are_needed(previous, needed):
+    policy = MemoryPolicy(every=3, previous=previous)
+    assert [index for index in range(8) if policy.needs(index, annotated=index == 4)] == needed
+
+
 def test_memory_holds_what_was_added():
     memory = remember(MemoryPolicy(every=2), 6)
     (values,) = memory.features()

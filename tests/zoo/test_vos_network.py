@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import STM, ObjectIds, ObjectTracker, VOSState
+from thriftseg.zoo.vos import ObjectRows
 
 ABSENT = -16.118
 SIZE = (29, 45)  # inside 32 x 48
@@ -176,6 +177,35 @@ def test_memory_is_bounded_over_sixty_frames():
         (3, 8, 2, 3),
         (3, 16, 2, 3),
     }
+
+
+def test_without_the_previous_frame_only_every_third_is_encoded(monkeypatch):
+    network, encoded = small(memory_every=3, remember_previous=False), []
+    memorise = network.memorise
+
+    def watched(frame: Tensor, masks: Tensor, rows: ObjectRows) -> tuple[Tensor, ...]:
+        encoded.append(int(frame[0, 0, 0, 0]))
+        return memorise(frame, masks, rows)
+
+    monkeypatch.setattr(network, "memorise", watched)
+    frames, masks = video(9), blocks(1, 2)
+    frames[:, :, 0, 0, 0] = torch.arange(9.0)
+    streamed = torch.stack(stream(network, frames, {0: (masks, None), 4: (masks, None)}), dim=1)
+    assert encoded == [0, 3, 4, 6]
+    encoded.clear()
+    logits = network(frames[:, :4], masks)
+    assert encoded == [0]  # nothing reads the fourth frame
+    assert torch.allclose(streamed[:, :4], logits, atol=1e-5)
+    both = small(memory_every=3)(frames, masks)
+    assert torch.allclose(both[:, 1], logits[:, 1])
+    assert (both[:, 2] - logits[:, 2]).abs().max() > 0.01
+
+
+def test_all_frames_of_a_clip_for_training_are_remembered():
+    sparse, dense = small(remember_previous=False), small(memory_every=1)
+    frames, masks = video(4), blocks(1, 2)
+    assert torch.equal(sparse(frames, masks, remember_all=True), dense(frames, masks))
+    assert (sparse(frames, masks)[:, 3] - dense(frames, masks)[:, 3]).abs().max() > 0.01
 
 
 def test_a_state_is_never_changed(network):

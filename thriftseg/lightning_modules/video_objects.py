@@ -28,9 +28,9 @@ class VideoObjectSegmentation(TrainingModule):
     """Trains a network on short clips whose first mask is given [0], and scores it on whole videos.
 
     In training, the network sees the first mask, predicts the second frame, remembers its prediction (without gradient
-    through it), predicts the third, and so on. The loss of a frame is the mean over its labelled pixels on the
-    aggregated logits, over the clips of all processes; that of a batch is the sum over frames 2 to n. Ignored pixels
-    give no loss and are in no mask that the network is given.
+    through it), predicts the third, and so on; every frame of a clip is remembered. The loss of a frame is the mean
+    over its labelled pixels on the aggregated logits, over the clips of all processes; that of a batch is the sum over
+    frames 2 to n. Ignored pixels give no loss and are in no mask that the network is given.
 
     In evaluation, a video is streamed frame by frame. Objects are given where the data set introduces them, all else is
     predicted. Memory is bounded: of the frames, the network's `memory_policy` keeps a limited number, and beside them
@@ -95,7 +95,7 @@ class VideoObjectSegmentation(TrainingModule):
             Logits (B, T, 1 + N, H, W), background first.
         """
         normalised = self.network.preprocessing(frames)
-        logits: Tensor = self.network(normalised, masks, num_objects, detach_feedback=True)
+        logits: Tensor = self.network(normalised, masks, num_objects, detach_feedback=True, remember_all=True)
         return logits
 
     def train(self, mode: bool = True) -> VideoObjectSegmentation:

@@ -265,6 +265,7 @@ class Decoder(nn.Module):
     shared_keys=True,
     similarity="l2",
     stride=8,
+    remember_previous=False,
 )
 class STM(VOSNetwork):
     """STM [0]: each pixel attends to all pixels of the remembered frames and masks.
@@ -272,7 +273,8 @@ class STM(VOSNetwork):
     A memory encoder sees frame, mask of an object and mask of all other objects; a query encoder sees the frame
     alone. What a pixel reads from the memory by scaled dot products is decoded to an object probability, and the
     objects are softly aggregated. `stm_r50` has the architecture of the released code [1] and loads its weights;
-    `stm_r18` is a small one of our own for small frames, which learns from scratch: it compares keys as STCN [2] does.
+    `stm_r18` is a small one of our own for small frames, which learns from scratch: it compares keys as STCN [2] does
+    and, like that, remembers every fifth frame but not the previous one.
 
     All objects of a batch go through the network in one pass; whatever depends on the frame only (query encoder,
     first memory convolution of the image, skip branches of the decoder) is computed once. Frames are padded to
@@ -296,13 +298,15 @@ class STM(VOSNetwork):
         key_channels: Channels of the memory's addresses.
         value_channels: Channels of what the memory stores.
         decoder_channels: Width of the decoder.
-        memory_every: Remember every such frame, and the previous one.
+        memory_every: Remember every such frame.
         max_memory_frames: Largest number of remembered frames; see `Memory` for what is forgotten first. The default
             holds every frame that [1] keeps of a DAVIS video.
         shared_keys: Whether keys of the memory are made of the frame alone, as those of the query are and by the same
             layers [2]; otherwise of frame and masks, by layers of their own, as in [0].
         similarity: How keys are compared, see `MemoryReader`: "dot" as in [0], "l2" as in [2].
         stride: Stride of the memory, 16 or, for small frames, 8; the encoders end there.
+        remember_previous: Remember the previous frame as well, as in [0]; otherwise, as in [2], errors are carried on
+            from every `memory_every`-th frame only.
 
     Raises:
         ConfigError: Unknown backbone, similarity or stride, or the memory has no room for two frames.
@@ -330,8 +334,9 @@ class STM(VOSNetwork):
         shared_keys: bool = False,
         similarity: Similarity = "dot",
         stride: int = 16,
+        remember_previous: bool = True,
     ) -> None:
-        super().__init__(memory_every, max_memory_frames)
+        super().__init__(memory_every, max_memory_frames, remember_previous)
         if stride not in (8, 16):
             raise ConfigError("stride of the memory", expected="8 or 16", found=stride)
         self.backbone, self.size_multiple = backbone, stride

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.labels.objects import ObjectMap
 from thriftseg.labels.propagators.protocol import Propagated
-from thriftseg.zoo import MemoryPolicy, VOSNetwork, load
+from thriftseg.zoo import VOSNetwork, load
 
 
 class STMPropagator:
@@ -58,7 +59,12 @@ class STMPropagator:
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the labels depend on."""
         policy = self._network.memory_policy
-        return {"weights": self._digest, "memory_every": policy.every, "max_memory_frames": policy.max_frames}
+        return {
+            "weights": self._digest,
+            "memory_every": policy.every,
+            "max_memory_frames": policy.max_frames,
+            "remember_previous": policy.previous,
+        }
 
     def to(self, device: str) -> None:
         """Compute on a device from now on, named as torch does."""
@@ -105,8 +111,10 @@ class STMPropagator:
                 found=type(network).__name__,
             )
         own = network.memory_policy
-        network.memory_policy = MemoryPolicy(
-            self._memory["memory_every"] or own.every, self._memory["max_memory_frames"] or own.max_frames
+        network.memory_policy = replace(
+            own,
+            every=self._memory["memory_every"] or own.every,
+            max_frames=self._memory["max_memory_frames"] or own.max_frames,
         )
         return network.eval().requires_grad_(False).to(self._device)
 

@@ -19,6 +19,8 @@ class MemoryPolicy:
     Args:
         every: Keep every such frame, counted from the first one of the video.
         max_frames: Largest number of frames, the previous one included.
+        previous: Whether the frame before the present one is remembered, whatever its number. Without it errors grow
+            more slowly, and frames that nobody remembers need not be encoded.
 
     Raises:
         ConfigError: `every` is not positive, or there is no room for the first and the previous frame.
@@ -26,6 +28,7 @@ class MemoryPolicy:
 
     every: int = 5
     max_frames: int = 32
+    previous: bool = True
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -34,6 +37,19 @@ class MemoryPolicy:
             raise ConfigError(
                 "too few memory frames", expected="max_frames of 2 or more: first and previous", found=self.max_frames
             )
+
+    def needs(self, index: int, annotated: bool) -> bool:
+        """Whether a frame has to be remembered, if only until the next one.
+
+        Args:
+            index: Number of the frame in its video.
+            annotated: Whether masks were given on it.
+        """
+        return self.previous or self.keeps(index, annotated)
+
+    def keeps(self, index: int, annotated: bool) -> bool:
+        """Whether a frame is remembered beyond the next one, as long as there is room."""
+        return annotated or index % self.every == 0
 
 
 @dataclass(frozen=True)
@@ -75,9 +91,9 @@ def _placed(tensor: Tensor, positions: list[int], rows: int) -> Tensor:
 class Memory(StreamState):
     """The remembered frames, oldest first; never changed in place.
 
-    Every `policy.every`-th frame, frames with given masks and the previous frame are kept. When there are too many,
-    the oldest frame without given masks goes first. Only when all others carry given masks does the oldest of those
-    go, and the first remembered frame never.
+    Every `policy.every`-th frame, frames with given masks and the one that was added last are kept. When there are too
+    many, the oldest frame without given masks goes first. Only when all others carry given masks does the oldest of
+    those go, and the first remembered frame never.
 
     Attributes:
         policy: The rule.
@@ -113,13 +129,16 @@ class Memory(StreamState):
     def added(self, features: tuple[Tensor, ...], index: int, annotated: bool = False) -> Memory:
         """Remember the newest frame, and forget what the policy does not keep.
 
+        Whether the newest frame is needed at all is for the caller to ask: `policy.needs`.
+
         Args:
             features: Tensors (M, ...), one row per object.
             index: Number of the frame in its video, larger than those before.
             annotated: Whether masks were given on the frame.
         """
         newest = MemoryFrame(features, index, annotated, (True,) * len(self.rows))
-        kept = [frame for place, frame in enumerate(self.frames) if place == 0 or self._is_kept(frame)]
+        keeps = self.policy.keeps
+        kept = [frame for place, frame in enumerate(self.frames) if place == 0 or keeps(frame.index, frame.annotated)]
         while len(kept) >= self.policy.max_frames:
             del kept[_least_needed(kept)]
         return replace(self, frames=(*kept, newest))
@@ -140,9 +159,6 @@ class Memory(StreamState):
         if all(all(frame.known) for frame in self.frames):
             return None
         return ~torch.tensor([frame.known for frame in self.frames], device=device).transpose(0, 1)
-
-    def _is_kept(self, frame: MemoryFrame) -> bool:
-        return frame.annotated or frame.index % self.policy.every == 0
 
 
 def _least_needed(frames: list[MemoryFrame]) -> int:

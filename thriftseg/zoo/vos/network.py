@@ -38,8 +38,9 @@ class VOSNetwork(Network, ABC):
     video.
 
     Args:
-        memory_every: Remember every such frame, and the previous one.
+        memory_every: Remember every such frame.
         max_memory_frames: Largest number of remembered frames; see `Memory` for what is forgotten first.
+        remember_previous: Remember the previous frame as well.
 
     Attributes:
         memory_policy: The rule for the memory; may be set to another one, the next `start` takes it.
@@ -50,9 +51,9 @@ class VOSNetwork(Network, ABC):
 
     kind = "vos"
 
-    def __init__(self, memory_every: int = 5, max_memory_frames: int = 32) -> None:
+    def __init__(self, memory_every: int = 5, max_memory_frames: int = 32, remember_previous: bool = True) -> None:
         super().__init__()
-        self.memory_policy = MemoryPolicy(memory_every, max_memory_frames)
+        self.memory_policy = MemoryPolicy(memory_every, max_memory_frames, remember_previous)
 
     @abstractmethod
     def memorise(self, frame: Tensor, masks: Tensor, rows: ObjectRows) -> tuple[Tensor, ...]:
@@ -81,7 +82,12 @@ class VOSNetwork(Network, ABC):
         """
 
     def forward(
-        self, frames: Tensor, masks: Tensor, num_objects: Tensor | None = None, detach_feedback: bool = False
+        self,
+        frames: Tensor,
+        masks: Tensor,
+        num_objects: Tensor | None = None,
+        detach_feedback: bool = False,
+        remember_all: bool = False,
     ) -> Tensor:
         """Stream clips whose first frame is annotated; differentiable, for training and for testing.
 
@@ -93,6 +99,8 @@ class VOSNetwork(Network, ABC):
             num_objects: (B,) number of objects of each clip, in its first channels; N everywhere by default. A tensor
                 on the CPU spares a GPU the wait.
             detach_feedback: Memorise predictions as if they were given, so that no gradient flows through them.
+            remember_all: Remember every frame of the clip instead of those that `memory_policy` keeps: the few frames
+                of a clip for training stand for frames far apart.
 
         Returns:
             Logits (B, T, 1 + N, H, W), background first. Those of the first frame state the given masks; channels
@@ -103,7 +111,8 @@ class VOSNetwork(Network, ABC):
         """
         if frames.ndim != 5:
             raise ConfigError("wrong shape of a clip", expected="(B, T, 3, H, W)", found=tuple(frames.shape))
-        state = self.start()
+        policy = MemoryPolicy(every=1, max_frames=max(2, frames.shape[1])) if remember_all else self.memory_policy
+        state = VOSState(Memory(policy))
         given = None if num_objects is None else _first_channels(num_objects, masks)
         clip = []
         for index, frame in enumerate(frames.unbind(dim=1)):
@@ -164,7 +173,7 @@ class VOSNetwork(Network, ABC):
         return logits, torch.where(given, masks, probabilities(logits)), memory
 
     def _remember(self, frame: Tensor, objects: Tensor, memory: Memory, index: int, annotated: bool) -> VOSState:
-        if len(memory.rows):
+        if len(memory.rows) and memory.policy.needs(index, annotated):
             memory = memory.added(self.memorise(frame, objects, memory.rows), index, annotated)
         return VOSState(memory, index + 1)
 
