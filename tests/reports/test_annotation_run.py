@@ -26,6 +26,7 @@ from thriftseg.reports import (
     find_annotation_runs,
     group_runs,
     plot_annotation_groups,
+    print_table,
     read_annotation_run,
     write_annotation_report,
 )
@@ -139,7 +140,9 @@ def test_the_network_alone_where_nothing_is_pasted(tmp_path: Path) -> None:
     assert [run.kept(each)["miou"] for each in run.rounds] == [0.125, 0.5, 0.625]
 
 
-def test_runs_that_differ_by_seed_become_a_mean(tmp_path: Path) -> None:
+def test_runs_that_differ_by_seed_become_a_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for seed, miou in ((0, 0.5), (1, 0.75)):
         write_run(tmp_path / "frames" / f"{seed}", [row(0, 0.1), row(1, miou)], seed=seed)
     write_run(tmp_path / "tiles", [row(0, 0.1), row(1, 0.25)], granularity="rec16")
@@ -148,6 +151,11 @@ def test_runs_that_differ_by_seed_become_a_mean(tmp_path: Path) -> None:
     text = text_of(annotation_comparison(groups), width=110)
     assert "75.0 ± 17.7" in text  # mean and deviation of 0.625 and 0.875
     assert "37.5" in text
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(annotation_comparison(groups))
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        line.rstrip() for line in text.splitlines()
+    ]
     assert plot_annotation_groups(groups, tmp_path / "plot.png") == tmp_path / "plot.png"
     assert read_frame(tmp_path / "plot.png").std() > 10
 

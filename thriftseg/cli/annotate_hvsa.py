@@ -34,12 +34,10 @@ def run(args: Namespace) -> int:
     loop = VideoLoop(args)
     result = loop.run(loop.settings(budget=str(args.budget)), _annotator(args, loop), loop.out)
 
-    from rich.console import Console
-
-    from thriftseg.reports import annotation_table, read_annotation_run, write_annotation_report
+    from thriftseg.reports import annotation_table, print_table, read_annotation_run, write_annotation_report
 
     report = write_annotation_report(result.folder, loop.dataset)
-    Console().print(annotation_table(read_annotation_run(result.folder)))
+    print_table(annotation_table(read_annotation_run(result.folder)))
     print(f"labels {result.store}\nreport {report.page}\nvideo  {report.video}")
     return 0
 

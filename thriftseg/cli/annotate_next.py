@@ -113,9 +113,9 @@ def run(args: Namespace) -> int:
     )
     written = write_ranking(dataset, ranking, args.out, tool=args.exchange, granularity=granularity)
 
-    from rich.console import Console
+    from thriftseg.reports import print_table
 
-    Console().print(_table(ranking))
+    print_table(_table(ranking))
     print(
         f"{len(ranking)} to label in {written}\nthen: thriftseg label import --dataset {args.dataset} "
         f"--split {args.split} --format {args.exchange} --path {args.out} --source NAME"

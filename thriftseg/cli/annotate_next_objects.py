@@ -72,9 +72,9 @@ def run(args: Namespace) -> int:
     ranking = _ranking(args, dataset, prompter)
     written = write_annotation_tasks(ranking, args.out, prompter)
 
-    from rich.console import Console
+    from thriftseg.reports import print_table
 
-    Console().print(_table(ranking))
+    print_table(_table(ranking))
     hours = sum(each.seconds for each in ranking) / 3600
     print(f"{len(ranking)} to annotate in {written}, {hours:.3f} h; a folder with task.json for each in {args.out}")
     if args.qnet_weights:

@@ -99,12 +99,16 @@ def _declare_annotation(parser: ArgumentParser) -> None:
 
 
 def _annotation(args: Namespace) -> int:
-    from rich.console import Console
-
-    from thriftseg.reports import annotation_comparison, find_annotation_runs, group_runs, plot_annotation_groups
+    from thriftseg.reports import (
+        annotation_comparison,
+        find_annotation_runs,
+        group_runs,
+        plot_annotation_groups,
+        print_table,
+    )
 
     groups = group_runs(find_annotation_runs(args.runs))
-    Console().print(annotation_comparison(groups))
+    print_table(annotation_comparison(groups))
     if args.out is not None:
         picture = plot_annotation_groups(groups, args.out)
         print(picture or "note: no picture, as no score is known", file=sys.stderr)
@@ -125,12 +129,10 @@ def _declare_curve(parser: ArgumentParser) -> None:
 
 
 def _curve(args: Namespace) -> int:
-    from rich.console import Console
-
-    from thriftseg.reports import curve_table, plot_annotation_curves, read_curve_groups
+    from thriftseg.reports import curve_table, plot_annotation_curves, print_table, read_curve_groups
 
     groups = read_curve_groups(_patterns(args.runs))
-    Console().print(curve_table(groups, args.target))
+    print_table(curve_table(groups, args.target))
     if args.out is not None:
         print(plot_annotation_curves(groups, args.out, args.target), file=sys.stderr)
     return 0

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from thriftseg.reports.table_comparison import TableComparison, compare_table, configs_of
     from thriftseg.reports.table_figures import plot_comparison
     from thriftseg.reports.table_formats import comparison_csv, comparison_markdown, comparison_table
-    from thriftseg.reports.tables import catalog_table, class_table, cost_quality_table
+    from thriftseg.reports.tables import catalog_table, class_table, cost_quality_table, print_table
 
 __all__ = [
     "AnnotationReport",
@@ -70,6 +70,7 @@ __all__ = [
     "plot_comparison",
     "plot_cost_quality",
     "predict",
+    "print_table",
     "publish",
     "read_annotation_run",
     "read_curve",
@@ -113,6 +114,7 @@ __getattr__ = lazy_names(
         "plot_comparison": "table_figures",
         "plot_cost_quality": "cost_quality",
         "predict": "prediction",
+        "print_table": "tables",
         "publish": "publishing",
         "read_annotation_run": "annotation_run",
         "read_curve": "annotation_curves",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -163,6 +165,14 @@ def number_table(title: str | None, first: str, numbers: Sequence[str]) -> Table
     for heading in numbers:
         table.add_column(heading, justify="right")
     return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table on stdout, wider than the terminal if it must be: nothing is shortened or left out."""
+    console = Console()
+    options = console.options.update(max_width=sys.maxsize)
+    console.width = max(console.width, console.measure(table, options=options).maximum)
+    console.print(table)
 
 
 def percent_cell(value: float, *, bold: bool = False) -> Text:

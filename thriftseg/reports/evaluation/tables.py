@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from thriftseg.reports.evaluation.report import EvaluationReport, Score
-from thriftseg.reports.tables import class_table, metric_heading
+from thriftseg.reports.tables import class_table, metric_heading, number_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +44,7 @@ def print_evaluation(report: EvaluationReport, console: Console) -> None:
 
 
 def _score_table(report: EvaluationReport) -> Table:
-    table = _table(escape(str(report.settings["pred"])), "score", ["%", "95 % interval"])
+    table = number_table(escape(str(report.settings["pred"])), "score", ["%", "95 % interval"])
     for name, score in report.scores.items():
         table.add_row(metric_heading(name), _percent(score.value), _interval(score))
     return table
@@ -78,7 +76,7 @@ def _units(unit: str, units: int, resamples: int) -> str:
 
 
 def _category_table(report: EvaluationReport) -> Table:
-    table = _table("Per category", "category", ["IoU %"])
+    table = number_table("Per category", "category", ["IoU %"])
     for name, value in report.per_category.items():
         table.add_row(name, _percent(value))
     return table
@@ -88,17 +86,9 @@ def _video_table(report: EvaluationReport) -> Table:
     rows = report.worst_first()
     names = [name for name in _PER_VIDEO if name in report.scores]
     shown = f", the worst {SHOWN_VIDEOS} of {len(rows)}" if len(rows) > SHOWN_VIDEOS else ""
-    table = _table(f"Per video{shown}", "video", ["frames", *(f"{metric_heading(name)} %" for name in names)])
+    table = number_table(f"Per video{shown}", "video", ["frames", *(f"{metric_heading(name)} %" for name in names)])
     for row in rows[:SHOWN_VIDEOS]:
         table.add_row(escape(row.video), str(row.frames), *(_percent(row.scores[name]) for name in names))
-    return table
-
-
-def _table(title: str, first: str, numbers: Sequence[str]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left")
-    table.add_column(first, overflow="fold", min_width=12)
-    for heading in numbers:
-        table.add_column(heading, justify="right")
     return table
 
 
