@@ -197,6 +197,11 @@ def test_a_config_parses_to_what_it_says(name: str, capsys: pytest.CaptureFixtur
     content = yaml.safe_load(text)
     assert (content["frame"], content["type"], content["ranking"]) == FIGURES[name]
     assert f"--config eva_vos/{name}.yaml " in text
+    assert (content["split"], content["reader"], content["video_list"]) == (
+        "train",
+        {"held_out": 0},
+        ["lists/test.txt"],
+    )
     command = ["annotate", "eva-vos", "--config", f"eva_vos/{name}.yaml", "--out", "run", "--print_config"]
     assert main(command) == 0
     assert_contains(yaml.safe_load(capsys.readouterr().out), content)
