@@ -23,6 +23,8 @@ from thriftseg.zoo import create_model
 HEIGHT, WIDTH, OBJECTS = 96, 160, 5
 SHORT, LONG = 150, 300
 MEMORY_FRAMES = 8
+TURNS = 2
+"""Videos take turns; the least time of each counts."""
 
 
 def long_video() -> Outcome:
@@ -38,7 +40,8 @@ def long_video() -> Outcome:
         streams = {len(clip.frames): VideoStream(dataset, clip) for clip in dataset.clips("val")}
         steps = {length: partial(module.validation_step, stream, 0) for length, stream in streams.items()}
         steps[SHORT]()
-        seconds = {length: thread_seconds(step) / length for length, step in steps.items()}
+        turns = [[thread_seconds(step) / length for length, step in steps.items()] for _ in range(TURNS)]
+        seconds = dict(zip(steps, map(min, *turns), strict=True))
         extra = {length: extra_memory(step, attempts=1, calls=1) for length, step in steps.items()}
     detail = "; ".join(
         f"{length} frames: {1e3 * seconds[length]:.0f} ms per frame, +{extra[length]:.0f} MiB" for length in seconds
