@@ -48,6 +48,8 @@ class TestRewards:
             ({"reward": "paper", "charge_overhead": False}, [0.3 / 1.5, 0.1 / 3, 0.4 / 83]),
             ({"reward": "code"}, [0.3 / 1.5, 0.1 / 1.5, 0.8 / 84]),
             ({"reward": "code", "charge_overhead": False}, [0.3 / 1.5, 0.1 / 1.5, 0.8 / 83]),
+            ({"reward": "net", "second_price": 0.01}, [0.3 - 0.025, 0.1 - 0.015, 0.4 - 0.8]),
+            ({"reward": "net", "second_price": 0.01, "charge_overhead": False}, [0.3 - 0.015, 0.1 - 0.015, 0.4 - 0.8]),
         ],
     )
     def test_clicks_then_mask(self, places, settings, expected):
@@ -159,6 +161,15 @@ class TestData:
         module = self.data(many, reward="code", charge_overhead=False, max_steps=2, train_clicks_per_action=2)
         env = next(iter(module.train_dataloader()))["environments"][0]
         assert (env.reward, env.charge_overhead, env.max_steps, env.clicks_per_action) == ("code", False, 2, 2)
+
+    @pytest.mark.parametrize("settings", [{"reward": "net"}, {"second_price": 0.01}])
+    def test_a_price_belongs_to_the_net_reward(self, many, settings):
+        with pytest.raises(ConfigError, match="price of a second"):
+            self.data(many, **settings)
+
+    def test_the_price_reaches_the_environments(self, many):
+        module = self.data(many, reward="net", second_price=0.01)
+        assert next(iter(module.train_dataloader()))["environments"][0].second_price == 0.01
 
     def test_too_few_clicks_are_noticed_at_setup(self, many):
         with pytest.raises(ConfigError, match="has no record of so many clicks"):

@@ -16,6 +16,11 @@ def test_rules(rule, final, reward):
     assert annotation_reward(rule, final=final, **STEP) == pytest.approx(reward)
 
 
+def test_net_of_the_time():
+    reward = annotation_reward("net", final=False, overhead=1.0, second_price=0.01, **STEP)
+    assert reward == pytest.approx(0.1 - 0.025)
+
+
 @pytest.mark.parametrize("times", [{"seconds": 0.0}, {"spent": 1.0}])
 def test_actions_take_time(times):
     with pytest.raises(ValueError, match="an action takes time"):
@@ -23,5 +28,5 @@ def test_actions_take_time(times):
 
 
 def test_a_rule_that_there_is_not():
-    with pytest.raises(ConfigError, match="no such rule of rewards; expected paper or code; found 'papre'"):
+    with pytest.raises(ConfigError, match="no such rule of rewards; expected paper or code or net; found 'papre'"):
         annotation_reward("papre", final=True, **STEP)  # type: ignore[arg-type]

@@ -44,6 +44,7 @@ class AnnotationTypeDataModule(VideoDataModule):
         val_list: File with the names of the videos to validate on instead, one a line.
         states_per_object: States of an object that a training epoch draws.
         reward: How actions are rewarded, see `thriftseg.metrics.annotation_reward`.
+        second_price: Quality that a second has to bring; only with the reward "net", which needs it.
         train_clicks_per_action: Clicks that one action stands for, in training and validation.
         charge_overhead: Count what the first click costs beside itself (1 s) as time spent.
         max_steps: Actions in an episode at most.
@@ -64,6 +65,7 @@ class AnnotationTypeDataModule(VideoDataModule):
         val_list: Path | None = None,
         states_per_object: int = 5,
         reward: RewardRule = "paper",
+        second_price: float = 0.0,
         train_clicks_per_action: int = 1,
         charge_overhead: bool = True,
         max_steps: int = 5,
@@ -76,10 +78,17 @@ class AnnotationTypeDataModule(VideoDataModule):
             train_clicks_per_action=(train_clicks_per_action, 1),
             max_steps=(max_steps, 1),
         )
+        if (reward == "net") != (second_price > 0):
+            raise ConfigError(
+                "price of a second",
+                expected="above 0 with the reward net, 0 with others",
+                found=f"{second_price} with the reward {reward}",
+            )
         self.type_set = TypeSet(type_set, frames_root)
         self.held_out, self.val_list, self.states_per_object = held_out, val_list, states_per_object
         self._settings: dict[str, Any] = {
             "reward": reward,
+            "second_price": second_price,
             "clicks_per_action": train_clicks_per_action,
             "charge_overhead": charge_overhead,
             "max_steps": max_steps,

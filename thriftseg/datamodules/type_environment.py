@@ -28,6 +28,7 @@ class TypeSetEnvironment:
         type_set: The set that holds the state.
         state: What was recorded.
         reward: How actions are rewarded, see `annotation_reward`.
+        second_price: Quality that a second has to bring, for the reward "net".
         clicks_per_action: Clicks that action 0 stands for.
         charge_overhead: Count what the first click costs beside itself (1 s) as time spent.
         max_steps: Actions in an episode at most.
@@ -45,6 +46,7 @@ class TypeSetEnvironment:
         state: TypeState,
         *,
         reward: RewardRule = "paper",
+        second_price: float = 0.0,
         clicks_per_action: int = 1,
         charge_overhead: bool = True,
         max_steps: int = 5,
@@ -59,7 +61,7 @@ class TypeSetEnvironment:
                 found=f"{len(state.clicks)} clicks",
                 fix="allow fewer steps or clicks per action, or record more clicks",
             )
-        self.state, self.reward, self.max_steps = state, reward, max_steps
+        self.state, self.reward, self.second_price, self.max_steps = state, reward, second_price, max_steps
         self.clicks_per_action, self.charge_overhead = clicks_per_action, charge_overhead
         self._type_set, self._embeddings = type_set, embeddings
         self._image: Tensor | None = None
@@ -100,10 +102,10 @@ class TypeSetEnvironment:
                 "no such action, or the episode is over", expected="0 or 1", found=action, fix="reset first"
             )
         outcome, seconds = self._click() if action == CLICK else (self.state.drawn, self.state.drawn.cost.seconds)
-        if action == CLICK and CLICK not in self._actions and self.charge_overhead:
-            self._seconds += self.state.overhead.seconds
+        first_click = action == CLICK and CLICK not in self._actions
+        overhead = self.state.overhead.seconds if first_click and self.charge_overhead else 0.0
         self._actions.append(action)
-        self._seconds += seconds
+        self._seconds += seconds + overhead
         before, self._quality = self._quality, outcome.quality
         reward = annotation_reward(
             self.reward,
@@ -113,6 +115,8 @@ class TypeSetEnvironment:
             seconds=seconds,
             spent=self._seconds,
             final=self._is_over(),
+            overhead=overhead,
+            second_price=self.second_price,
         )
         drawn = action == MASK
         shown = self._shown(self._image, outcome.mask)
