@@ -4,10 +4,10 @@ QNet: frame by frame means that every frame is read, resized and scored alone in
 Ours scores all masks of a video at once, and reads and embeds its frames in the first round only.
 
 An annotation: the median time of what `ObjectProgress.attempt` does about one frame of 480x854 by clicks, without the
-prompter, whose calls are timed and left out: reading frame and truth, the clicks that rebuild the mask, the three of
-the person, the choice among masks, copying it (there is nothing to propagate to), J and F, packing. The figure is a
-share of the 60 ms that it may take. The largest component of an error is what most of it is made of, so
-`cv2.connectedComponentsWithStats` of a whole map of errors is timed beside it.
+prompter, whose calls are timed and left out: reading frame and truth, three clicks, the choice among masks after each,
+copying the mask (there is nothing to propagate to), J and F, packing. The figure is a share of the 60 ms that it may
+take. The largest component of an error is what most of it is made of, so `cv2.connectedComponentsWithStats` of a whole
+map of errors is timed beside it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from thriftseg.annotation.frame_choice import QNetFrames
 from thriftseg.annotation.mask_propagation import NearestCopy
 from thriftseg.annotation.object_progress import ObjectProgress
 from thriftseg.annotation.object_video import ObjectVideo
+from thriftseg.arrays import BoolArray, Float32Array
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.annotation_rounds import MASK_SIZE
 from thriftseg.datasets.images import resize_frame, resize_label, write_label_png
 from thriftseg.labels.prompters.grabcut import GrabCutEmbedded, GrabCutPrompter
-from thriftseg.labels.prompters.protocol import Candidates, NumCandidates, Prompt
+from thriftseg.labels.prompters.protocol import Candidates, NumCandidates
 from thriftseg.zoo import QNet
 
 FRAMES, ANNOTATIONS = 100, 9
@@ -127,14 +128,16 @@ class TimedCut(GrabCutEmbedded):
         super().__init__(frame, prompter)
         self._timed = prompter
 
-    def predict(self, prompts: Sequence[Prompt], candidates: NumCandidates) -> list[Candidates]:
+    def correct(
+        self, mask: BoolArray | None, points: Float32Array, positive: BoolArray, candidates: NumCandidates
+    ) -> Candidates:
         """Answer, and add up the time."""
         answers: list[Candidates] = []
         self._timed.seconds += thread_seconds(
-            lambda: answers.extend(super(TimedCut, self).predict(prompts, candidates))
+            lambda: answers.append(super(TimedCut, self).correct(mask, points, positive, candidates))
         )
         self._timed.calls += 1
-        return answers
+        return answers[0]
 
 
 def annotation_step() -> Outcome:
