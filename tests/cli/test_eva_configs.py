@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import yaml
 from tests.annotation_sets import write_quality_set, write_type_set
 from tests.cli.test_configs import assert_contains
 from thriftseg.cli.main import main
+from thriftseg.datamodules import MaskQualityDataModule
 from thriftseg.datasets.type_set import TypeSet
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "eva_vos"
@@ -65,6 +67,22 @@ def test_runs(config: Path, arguments: dict[str, list[str]], tmp_path: Path, mon
     given = arguments[config.stem.split("_")[0]]
     faster = ["--model.ppo.epochs=1", "--model.ppo.mini_batches=1"] if "policy" in config.stem else []
     assert main(["fit", "--config", str(config), *given, *faster]) == 0
+
+
+def test_the_confusion_matrix_is_kept(
+    arguments: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = ["--trainer.fast_dev_run=false", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
+    assert main(["fit", "--config", "eva_vos/mask_quality_small.yaml", *arguments["mask"], *short]) == 0
+    confusion = np.loadtxt("runs/mask_quality_small/fit_confusion.csv", delimiter=",", dtype=int)
+    scores = json.loads(Path("runs/mask_quality_small/fit.json").read_text())["metrics"]
+    folders = [Path(argument.partition("=")[2]) for argument in arguments["mask"][2:]]
+    data = MaskQualityDataModule(folders[0], frames_root=folders[1], held_out=0.4)
+    data.setup()
+    assert confusion.shape == (20, 20)
+    assert confusion.sum() == len(data.val_dataloader().dataset)
+    assert scores["val/accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
 
 
 def test_published_values() -> None:

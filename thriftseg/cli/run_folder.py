@@ -87,6 +87,8 @@ def write_scores(
 ) -> None:
     """Write the scores of an evaluation for `thriftseg zoo publish --metrics` and `thriftseg report`.
 
+    A confusion matrix among the model's `results` goes to `<stem>_confusion.csv` beside them: a row per true class.
+
     Args:
         path: JSON file to write.
         command: Command line that gave the scores.
@@ -106,6 +108,10 @@ def write_scores(
         "metrics": {name: value if math.isfinite(value) else None for name, value in scores.items()},
     }
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+    confusion = getattr(model, "results", {}).get("confusion")
+    if confusion is not None:
+        rows = (",".join(map(str, row)) for row in confusion.tolist())
+        write_bytes(path.with_name(f"{path.stem}_confusion.csv"), ("\n".join(rows) + "\n").encode())
 
 
 def nothing_to_resume(folder: Path | None) -> CheckpointError:
