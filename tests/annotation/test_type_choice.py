@@ -89,7 +89,7 @@ class TestAgent:
     def test_embeddings_from_elsewhere(self, video: ObjectVideo):
         torch.manual_seed(0)
         network = AnnotationPolicy(image_encoder="sam", use_cost=True)
-        with pytest.raises(ConfigError, match="embeddings"):
+        with pytest.raises(ConfigError, match="expected those of sam; found none"):
             AgentType(network)
         seen = []
 
@@ -97,8 +97,10 @@ class TestAgent:
             seen.append(frame.shape)
             return np.full((256, 4, 4), frame.mean() / 255, np.float32)
 
-        choice, progress = AgentType(network, "argmax", embed), progress_of(video, {0: "mask"})
+        choice, progress = AgentType(network, "argmax", {"sam": embed}), progress_of(video, {0: "mask"})
         bright, first = choice.choose(progress, 3), choice.choose(progress, 6)
+        with pytest.raises(ConfigError, match="expected those of sam; found sam2"):
+            AgentType(network, encoders={"sam2": embed})
         assert seen == [(48, 80, 3)] * 2
         assert bright.value != first.value
 

@@ -17,7 +17,7 @@ from tests.labels.small_sam import write_sam
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
 from thriftseg.annotation import TYPE_CHOICES
 from thriftseg.cli import annotate_eva_vos
-from thriftseg.cli.annotate_objects import encoder_of
+from thriftseg.cli.annotate_objects import encoders_of
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png
@@ -181,7 +181,7 @@ def test_networks_choose(command: list[str], tmp_path: Path) -> None:
 def test_agents_read_what_sam_says_about_a_frame(tmp_path: Path) -> None:
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     prompter = SAMPrompter(write_sam(tmp_path), device="cpu")
-    embedding = encoder_of(prompter)(frame)
+    embedding = encoders_of(prompter)["sam"](frame)
     assert (embedding.shape, embedding.dtype) == ((32, 8, 8), np.float32)
     assert embedding.std() > 0
 

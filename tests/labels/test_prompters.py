@@ -17,6 +17,8 @@ import torch
 
 from tests.labels.small_sam import write_sam
 from tests.labels.small_sam2 import hand_built, street
+from thriftseg.annotation.type_choice import AgentType
+from thriftseg.cli.annotate_objects import encoders_of
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.labels.prompters import (
     GrabCutPrompter,
@@ -27,6 +29,8 @@ from thriftseg.labels.prompters import (
     create_prompter,
 )
 from thriftseg.labels.prompters.grabcut import CERTAIN, contrast
+from thriftseg.zoo import AnnotationPolicy
+from thriftseg.zoo.annotation_policy import EMBEDDING_CHANNELS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")  # of predictors made by hand
 
@@ -145,6 +149,14 @@ class TestSAM2:
         sam2.embed(frame[::-1].copy())
         assert_same_answers(embedded.predict(prompts(32)[:1], 1), before)
         assert len(encoded) == 2
+
+    def test_the_embedding_is_what_agents_read(self, sam2, sam2_by_hand, frame):
+        with torch.inference_mode():
+            sam2_by_hand.set_image(frame)
+        embedding = encoders_of(sam2)["sam2"](frame)
+        assert (embedding.shape, embedding.dtype) == ((EMBEDDING_CHANNELS, 8, 8), np.float32)
+        np.testing.assert_array_equal(embedding, sam2_by_hand.get_image_embedding()[0].numpy())
+        AgentType(AnnotationPolicy(image_encoder="sam2"), encoders=encoders_of(sam2))
 
     def test_own_logits_can_be_fed_back(self, sam2, frame):
         embedded = sam2.embed(frame)

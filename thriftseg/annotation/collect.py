@@ -40,7 +40,7 @@ from thriftseg.datasets.type_set import Annotated, TypeSet
 from thriftseg.errors import ConfigError
 from thriftseg.labels.prompters.protocol import Embedded
 
-STORED_EMBEDDINGS = ("sam",)
+STORED_EMBEDDINGS = ("sam", "sam2")
 """Prompters whose embedding of the frame is kept for agents that read it."""
 
 

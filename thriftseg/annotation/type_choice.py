@@ -114,11 +114,12 @@ class AgentType:
         network: The agent, or where it is stored; see `thriftseg.lightning_modules.checkpoints.load_as`. It has two
             actions: clicks, mask.
         choice: Draw the action from the policy, as the authors do, or take the most probable one ("argmax").
-        embed: Embeds a frame, (H, W, 3) uint8 RGB, as (256, h, w), for an agent without an image encoder of its own.
+        encoders: For an agent without an image encoder of its own: what embeds a frame, (H, W, 3) uint8 RGB, as
+            (256, h, w), by the name of its embedding, "sam" or "sam2".
         device: Where it computes, as torch names it.
 
     Raises:
-        ConfigError: The agent has other actions, nothing embeds frames for it, or there is no such choice.
+        ConfigError: The agent has other actions, nothing embeds frames as it needs, or there is no such choice.
     """
 
     needs_truth: ClassVar[bool] = False
@@ -128,7 +129,7 @@ class AgentType:
         self,
         network: AnnotationPolicy | str | Path,
         choice: ActionChoice = "sampled",
-        embed: Callable[[UInt8Array], Float32Array] | None = None,
+        encoders: Mapping[str, Callable[[UInt8Array], Float32Array]] | None = None,
         device: str = "cpu",
     ) -> None:
         from thriftseg import zoo
@@ -140,10 +141,16 @@ class AgentType:
         loaded = load_as(network, zoo.AnnotationPolicy) if isinstance(network, (str, Path)) else network
         if loaded.policy.out_features != len(_KINDS):
             raise ConfigError("actions of an agent", expected="clicks and mask", found=loaded.policy.out_features)
-        if loaded.image_encoder is None and embed is None:
-            raise ConfigError("the agent reads embeddings of frames", fix="give the encoder that it was trained with")
+        known, needed = encoders or {}, loaded.given_embedding
+        if needed is not None and needed not in known:
+            raise ConfigError(
+                "the agent reads embeddings of frames",
+                expected=f"those of {needed}",
+                found=", ".join(known) or "none",
+                fix=f"use the prompter that it was trained with, {needed}",
+            )
         self._network, self._choice, self._device = loaded.eval().to(device), choice, device
-        self._embed_frame = embed if loaded.image_encoder is None else None
+        self._embed_frame = None if needed is None else known[needed]
 
     @property
     def arguments(self) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from thriftseg.cli.annotate_objects import (
     add_video_arguments,
     dataset_of,
     device_of,
-    encoder_of,
+    encoders_of,
     network_of,
     objects_of,
     prompter_of,
@@ -151,7 +151,7 @@ def _type_choice(args: Namespace, prompter: Prompter) -> TypeChoice:
         "agent",
         network=network["weights"],
         choice=args.policy,
-        embed=encoder_of(prompter),
+        encoders=encoders_of(prompter),
         device=network["device"],
     )
 

@@ -10,7 +10,7 @@ from thriftseg.cli.annotate_objects import (
     add_method_arguments,
     dataset_of,
     device_of,
-    encoder_of,
+    encoders_of,
     prompter_of,
     propagator_of,
     refuse,
@@ -113,7 +113,7 @@ def _types(args: Namespace, prompter: Prompter) -> TypeChoice:
     if not args.policy_weights:
         return create_type_choice("mask")
     agent = {"network": args.policy_weights, "choice": "argmax", "device": device_of(args)}
-    return create_type_choice("agent", embed=encoder_of(prompter), **agent)
+    return create_type_choice("agent", encoders=encoders_of(prompter), **agent)
 
 
 def _loop(args: Namespace) -> str:

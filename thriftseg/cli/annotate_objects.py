@@ -94,9 +94,9 @@ def prompter_of(args: Namespace) -> Prompter:
     return create_prompter(args.prompter, **network_of(args, "prompter", "prompter_weights", {"sam", "sam2"}))
 
 
-def encoder_of(prompter: Any) -> Callable[[UInt8Array], Float32Array] | None:
-    """What embeds frames for an agent that was trained with SAM; `None` with another prompter."""
-    return (lambda frame: prompter.embed(frame).embedding) if prompter.name == "sam" else None
+def encoders_of(prompter: Any) -> dict[str, Callable[[UInt8Array], Float32Array]]:
+    """What embeds frames for an agent that was trained with the embeddings of SAM or SAM 2, by its name."""
+    return {prompter.name: lambda frame: prompter.embed(frame).embedding} if prompter.name in ("sam", "sam2") else {}
 
 
 def propagator_of(args: Namespace) -> MaskPropagator:

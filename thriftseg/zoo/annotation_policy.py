@@ -52,6 +52,9 @@ class AnnotationPolicy(Scorer):
     [2] https://github.com/huggingface/pytorch-image-models
     [3] Kirillov et al., Segment Anything, ICCV 2023; Ravi et al., SAM 2, ICLR 2025.
 
+    Attributes:
+        given_embedding: "sam" or "sam2" where the network has no encoder, else `None`.
+
     Args:
         num_actions: Number of ways to annotate.
         image_encoder: "timm:<name>", "sam" or "sam2".
@@ -83,6 +86,7 @@ class AnnotationPolicy(Scorer):
         super().__init__()
         if num_actions < 1:
             raise ConfigError("wrong number of actions", expected="1 or more", found=num_actions)
+        self.given_embedding = image_encoder if image_encoder in GIVEN_EMBEDDINGS else None
         self.image_encoder = None if image_encoder in GIVEN_EMBEDDINGS else ImageEncoder(image_encoder, pretrained)
         if self.image_encoder is not None:
             self.preprocessing = self.image_encoder.preprocessing

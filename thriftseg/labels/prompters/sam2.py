@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from thriftseg.arrays import BoolArray, UInt8Array
+from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
 from thriftseg.labels.prompters.batches import (
     answer_in_batches,
@@ -145,6 +145,12 @@ class SAM2Embedded:
 
     def __init__(self, predictor: Any, precision: Callable[[], AbstractContextManager[Any]]) -> None:
         self._predictor, self._precision = predictor, precision
+
+    @property
+    def embedding(self) -> Float32Array:
+        """What the image encoder says about the frame, which it sees as a square: (256, h, w)."""
+        embedding: Float32Array = self._predictor.get_image_embedding()[0].float().cpu().numpy()
+        return embedding
 
     def predict(self, prompts: Sequence[Prompt], candidates: NumCandidates) -> list[Candidates]:
         """Answer prompts; see `Embedded.predict`."""
