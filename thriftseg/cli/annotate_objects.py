@@ -96,7 +96,9 @@ def prompter_of(args: Namespace) -> Prompter:
 
 def encoders_of(prompter: Any) -> dict[str, Callable[[UInt8Array], Float32Array]]:
     """What embeds frames for an agent that was trained with the embeddings of SAM or SAM 2, by its name."""
-    return {prompter.name: lambda frame: prompter.embed(frame).embedding} if prompter.name in ("sam", "sam2") else {}
+    from thriftseg.annotation.collect import STORED_EMBEDDINGS
+
+    return {prompter.name: lambda frame: prompter.embed(frame).embedding} if prompter.name in STORED_EMBEDDINGS else {}
 
 
 def propagator_of(args: Namespace) -> MaskPropagator:

@@ -52,9 +52,6 @@ class AnnotationPolicy(Scorer):
     [2] https://github.com/huggingface/pytorch-image-models
     [3] Kirillov et al., Segment Anything, ICCV 2023; Ravi et al., SAM 2, ICLR 2025.
 
-    Attributes:
-        given_embedding: "sam" or "sam2" where the network has no encoder, else `None`.
-
     Args:
         num_actions: Number of ways to annotate.
         image_encoder: "timm:<name>", "sam" or "sam2".
@@ -62,6 +59,9 @@ class AnnotationPolicy(Scorer):
         use_cost: Also read the cost spent so far, through a linear layer and ReLU.
         dropout: Share of the features dropped before the heads in training.
         pretrained: Start encoder and mask branch from ImageNet weights; otherwise random.
+
+    Attributes:
+        given_embedding: "sam" or "sam2" where the network has no encoder, else `None`.
 
     Raises:
         ConfigError: Unknown encoder or backbone, or no action.
