@@ -24,17 +24,17 @@ import torch
 
 from benchmarks.measure import Item, Outcome, extra_memory, medians, one_thread, thread_seconds
 from benchmarks.video_objects import HEIGHT, WIDTH, blob
-from thriftseg.annotation.click_person import ClickPerson
-from thriftseg.annotation.frame_choice import QNetFrames
-from thriftseg.annotation.mask_propagation import NearestCopy
-from thriftseg.annotation.object_progress import ObjectProgress
-from thriftseg.annotation.object_video import ObjectVideo
+from thriftseg.annotation.eva_vos.frame_choice import QNetFrames
+from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.progress import ObjectProgress
+from thriftseg.annotation.eva_vos.propagation import NearestCopy
+from thriftseg.annotation.people.mask_clicker import ClickPerson
 from thriftseg.arrays import BoolArray, Float32Array
 from thriftseg.datasets import MOSE
-from thriftseg.datasets.annotation_rounds import MASK_SIZE
 from thriftseg.datasets.images import resize_frame, resize_label, write_label_png
-from thriftseg.labels.prompters.grabcut import GrabCutEmbedded, GrabCutPrompter
-from thriftseg.labels.prompters.protocol import Candidates, NumCandidates
+from thriftseg.labels.refining.prompters.grabcut import GrabCutEmbedded, GrabCutPrompter
+from thriftseg.labels.refining.prompters.protocol import Candidates, NumCandidates
+from thriftseg.stores.annotation_rounds import MASK_SIZE
 from thriftseg.zoo import QNet
 
 FRAMES, ANNOTATIONS = 100, 9

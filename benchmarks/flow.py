@@ -16,8 +16,8 @@ import torch
 from torchvision.models.optical_flow import raft_large, raft_small
 
 from benchmarks.measure import Item, Outcome, one_thread, speed_up
-from thriftseg.datasets.synthetic import SceneConfig, render_clip
 from thriftseg.flow import DIS, RAFT, FlowStore
+from thriftseg.synthetic import SceneConfig, render_clip
 
 SIZE = (480, 854)
 HALF_STEP = 1 / 128

@@ -23,10 +23,10 @@ import torch
 
 from thriftseg.datasets import VideoDataset, create
 from thriftseg.datasets.images import read_frame, read_label_png
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.labels import Agreement, ObjectMap, TrackedObject, create_propagator, label_propagate
 from thriftseg.metrics import object_scores
 from thriftseg.metrics.boundary_iou import boundary_counts, boundary_iou
+from thriftseg.stores.label_store import LabelStore
 
 BAND = 2
 DIRECTIONS = {"forward": 1, "backward": -1}

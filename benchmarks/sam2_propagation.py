@@ -20,10 +20,10 @@ from PIL import Image
 from sam2.build_sam import build_sam2_video_predictor
 
 from benchmarks.measure import Item, Outcome, one_thread, thread_seconds
-from thriftseg.datasets.synthetic import SceneConfig, render_clip
 from thriftseg.labels.objects import ObjectMap, TrackedObject
-from thriftseg.labels.propagators.sam2 import SAM2Propagator
+from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator
 from thriftseg.labels.sam2_models import size_overrides
+from thriftseg.synthetic import SceneConfig, render_clip
 
 MODEL, CONFIG, IMAGE_SIZE = "sam2.1_hiera_tiny", "configs/sam2.1/sam2.1_hiera_t.yaml", 256
 HEIGHT, WIDTH, FRAMES, OBJECTS, ROUNDS = 480, 854, 6, 5, 3

@@ -22,9 +22,9 @@ from torch import Tensor
 from benchmarks.measure import Item, Outcome, one_thread
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
-from thriftseg.datasets.synthetic import synthesize
 from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.losses import CrossEntropy
+from thriftseg.synthetic import synthesize
 from thriftseg.zoo import PSPNet
 
 STEPS_PER_BLOCK = 6

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from thriftseg.arrays import BoolArray, UInt8Array
-from thriftseg.datamodules.vos_streams import VideoStream
+from thriftseg.datamodules.vos.streams import VideoStream
 from thriftseg.datasets import VOS_DATASETS
-from thriftseg.datasets.synthetic.baselines import jaccard, predict
-from thriftseg.lightning_modules import load_as
+from thriftseg.inference.checkpoints import load_as
 from thriftseg.lightning_modules.video_objects import enlarged
+from thriftseg.synthetic.objects.baselines import jaccard, predict
 from thriftseg.zoo import ObjectTracker, VOSNetwork
 
 EVENTS = ("all frames", "after an occlusion", "entered late")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Item, Outcome, extra_memory, one_thread, thread_seconds
-from thriftseg.datamodules.vos_streams import VideoStream
+from thriftseg.datamodules.vos.streams import VideoStream
 from thriftseg.datasets import DAVIS
 from thriftseg.lightning_modules import VideoObjectSegmentation
 from thriftseg.zoo import create_model

@@ -21,7 +21,6 @@ from benchmarks.measure import Item, Outcome, extra_memory, one_thread
 from benchmarks.training_step import BareLoop, compare
 from thriftseg.datamodules import Mixture, MixturePart, NeighbourPolicy, SemanticDataModule
 from thriftseg.datasets import Cityscapes
-from thriftseg.datasets.synthetic import synthesize
 from thriftseg.labels import label_clicks
 from thriftseg.lightning_modules import WeClick
 from thriftseg.losses import (
@@ -31,6 +30,7 @@ from thriftseg.losses import (
     memory_flow_distillation,
     partial_cross_entropy,
 )
+from thriftseg.synthetic import synthesize
 from thriftseg.types import IGNORE_INDEX
 from thriftseg.zoo import PSPNet
 

@@ -19,7 +19,7 @@ import yaml
 from recipes import Experiment, Recipe, component, samsam2, weclick
 from vos_recipes import vos
 
-from thriftseg.reports.published_tables import PublishedRow, list_tables, load_table
+from thriftseg.reports.tables.published import PublishedRow, list_tables, load_table
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 120

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thriftseg.datamodules.patterns import offsets_of
-from thriftseg.reports.published_tables import PublishedRow
+from thriftseg.datamodules.mixing.patterns import offsets_of
+from thriftseg.reports.tables.published import PublishedRow
 
 SAM = "--weights facebook/sam-vit-huge"
 SAM2 = "--weights facebook/sam2.1-hiera-large"

@@ -9,9 +9,9 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import CostModel
-from thriftseg.datasets.annotation_rounds import RoundKey
-from thriftseg.datasets.quality_set import QualitySet, RatedMask
-from thriftseg.datasets.type_set import Annotated, TypeSet
+from thriftseg.stores.annotation_rounds import RoundKey
+from thriftseg.stores.quality_set import QualitySet, RatedMask
+from thriftseg.stores.type_set import Annotated, TypeSet
 
 SIZE = (48, 64)
 PRICE = CostModel.named("polygon")

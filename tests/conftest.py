@@ -32,7 +32,7 @@ def reference_dir() -> Path:
 @pytest.fixture(scope="session")
 def synthesize_layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function that writes a small data set in a layout, once per session."""
-    from thriftseg.datasets.synthetic import synthesize
+    from thriftseg.synthetic import synthesize
 
     made: dict[str, Path] = {}
 
@@ -104,7 +104,7 @@ def folder_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
 
     from thriftseg.datasets.images import write_label_png
-    from thriftseg.datasets.synthetic import SceneConfig, render_clip
+    from thriftseg.synthetic import SceneConfig, render_clip
 
     root = tmp_path_factory.mktemp("own")
     ground, vehicle, other = 0, 1, 2

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from thriftseg.arrays import BoolArray, UInt8Array
-from thriftseg.labels.prompters.protocol import Candidates, NumCandidates, Prompt
+from thriftseg.labels.refining.prompters.protocol import Candidates, NumCandidates, Prompt
 
 
 class DiscPrompter:

@@ -11,7 +11,7 @@ import numpy as np
 from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.vos import PALETTE
+from thriftseg.datasets.vos.base import PALETTE
 
 HEIGHT, WIDTH = 48, 80
 LOW, HIGH = 40, 220

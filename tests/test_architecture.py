@@ -97,8 +97,8 @@ def test_the_rule_catches_an_upward_import():
         ("thriftseg", ("torch", "lightning", "numpy", "cv2")),
         ("thriftseg.datasets", ("torch", "lightning")),
         ("thriftseg.zoo", ("lightning", "torchmetrics")),
-        ("thriftseg.lightning_modules.checkpoints", ("lightning", "torchmetrics")),
-        ("thriftseg.reports.prediction", ("lightning", "torchmetrics")),
+        ("thriftseg.inference.checkpoints", ("lightning", "torchmetrics")),
+        ("thriftseg.inference.prediction", ("lightning", "torchmetrics")),
         ("thriftseg.cli.main", ("torch", "lightning", "cv2")),
     ],
 )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from thriftseg.cli.main import main
 from thriftseg.errors import ConfigError
-from thriftseg.lightning_modules import load_network
+from thriftseg.inference.checkpoints import load_network
 from thriftseg.quickstart import QuickstartConfig, quickstart
 from thriftseg.resources import config_path
 

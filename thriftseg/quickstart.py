@@ -15,13 +15,13 @@ from rich.progress import Progress, track
 
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
-from thriftseg.datamodules.mixture import Mixture, MixturePart
+from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
 from thriftseg.datasets.cityscapes import Cityscapes
 from thriftseg.drawing import VideoWriter, compare
 from thriftseg.errors import ConfigError
 from thriftseg.progress import quiet_trainer
 from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
-from thriftseg.reports.tables import cost_quality_table
+from thriftseg.reports.tables.terminal import cost_quality_table
 from thriftseg.resources import config_path
 from thriftseg.taxonomies import CITYSCAPES
 
@@ -215,7 +215,7 @@ def _clear(folder: Path) -> None:
 
 
 def _dataset(folder: Path, config: QuickstartConfig, seed: int, progress: bool) -> Cityscapes:
-    from thriftseg.datasets.synthetic import synthesize
+    from thriftseg.synthetic import synthesize
 
     root, unfinished = folder / "data", folder / "data.partial"
     if root.is_dir():
@@ -338,8 +338,8 @@ def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int,
     """Show frame, truth, prediction and errors on a street that is in no split."""
     import torch
 
-    from thriftseg.datasets.synthetic import SceneConfig, render_clip
-    from thriftseg.lightning_modules import load_network
+    from thriftseg.inference.checkpoints import load_network
+    from thriftseg.synthetic import SceneConfig, render_clip
 
     network = load_network(weights).network
     scene = SceneConfig(config.height, config.width, config.demo_frames, DEMO_SEED + seed)

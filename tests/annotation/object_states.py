@@ -9,11 +9,11 @@ import numpy as np
 
 from tests.disc_prompter import DiscPrompter
 from tests.moving_squares import write_squares
-from thriftseg.annotation.click_person import ClickPerson
-from thriftseg.annotation.mask_annotation import AnnotationKind
-from thriftseg.annotation.mask_propagation import NearestCopy
-from thriftseg.annotation.object_progress import ObjectProgress
-from thriftseg.annotation.object_video import ObjectVideo
+from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.progress import ObjectProgress
+from thriftseg.annotation.eva_vos.propagation import NearestCopy
+from thriftseg.annotation.people.mask_clicker import ClickPerson
+from thriftseg.annotation.people.masks import AnnotationKind
 
 
 def hiding_square(folder: Path, frames: int = 12, hidden: tuple[int, ...] = (6, 7), start: int = 0) -> ObjectVideo:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from thriftseg.annotation.budget import Budget, parse_amount
+from thriftseg.annotation.hvsa.budget import Budget, parse_amount
 from thriftseg.errors import ConfigError
 
 

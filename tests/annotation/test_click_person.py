@@ -9,7 +9,8 @@ import pytest
 
 from tests.disc_prompter import DiscPrompter
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
-from thriftseg.annotation.click_person import (
+from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.people.mask_clicker import (
     ClickPerson,
     PromptedMask,
     by_iou,
@@ -20,8 +21,7 @@ from thriftseg.annotation.click_person import (
     median_click,
     rebuild_mask,
 )
-from thriftseg.annotation.mask_annotation import Click
-from thriftseg.annotation.object_video import ObjectVideo
+from thriftseg.annotation.people.masks import Click
 from thriftseg.errors import ConfigError
 from thriftseg.labels import create_prompter
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from thriftseg.annotation.cold_start import cold_start_sample, frame_descriptor, frame_motion
-from thriftseg.annotation.selection import SampleSelection, SampleTable
-from thriftseg.datasets.synthetic import SceneConfig, render_clip
+from thriftseg.annotation.ranking.cold_start import cold_start_sample, frame_descriptor, frame_motion
+from thriftseg.annotation.ranking.selection import SampleSelection, SampleTable
+from thriftseg.synthetic import SceneConfig, render_clip
 
 HEIGHT, WIDTH = 96, 128
 

@@ -20,14 +20,14 @@ from thriftseg.annotation import (
     collect_annotations,
     list_objects,
 )
-from thriftseg.annotation.click_person import mask_iou
-from thriftseg.annotation.mask_propagation import NearestCopy
+from thriftseg.annotation.eva_vos.propagation import NearestCopy
+from thriftseg.annotation.people.mask_clicker import mask_iou
 from thriftseg.datasets import MOSE
-from thriftseg.datasets.annotation_rounds import MASK_SIZE, RoundKey
 from thriftseg.datasets.images import resize_label
-from thriftseg.datasets.quality_set import QualitySet
-from thriftseg.datasets.type_set import TypeSet
 from thriftseg.errors import ConfigError
+from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundKey
+from thriftseg.stores.quality_set import QualitySet
+from thriftseg.stores.type_set import TypeSet
 
 SIDE, FRAMES, HIDDEN = 12, 8, 5
 Collect = Callable[..., list[CollectedTotal]]

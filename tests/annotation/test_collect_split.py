@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from thriftseg.annotation import read_lists, split_videos, write_lists
-from thriftseg.annotation.collect_split import PARTS
+from thriftseg.annotation.eva_vos.split import PARTS
 from thriftseg.errors import ConfigError, DatasetError
 
 LENGTHS = {f"{number:08x}": 16 + number % 89 for number in range(1166)}

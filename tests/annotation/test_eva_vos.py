@@ -12,15 +12,15 @@ import pytest
 
 from tests.disc_prompter import DiscPrompter
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
-from thriftseg.annotation.click_person import ClickPerson
-from thriftseg.annotation.eva_vos import EVAVOSResult, annotate_eva_vos, curve_of
-from thriftseg.annotation.eva_vos_folder import EVAVOSFolder
-from thriftseg.annotation.eva_vos_settings import EVAVOSSettings
-from thriftseg.annotation.frame_choice import create_frame_choice
-from thriftseg.annotation.mask_files import MaskFilesPerson
-from thriftseg.annotation.mask_propagation import FlowWarp, NearestCopy
-from thriftseg.annotation.object_video import ObjectVideo, list_objects
-from thriftseg.annotation.type_choice import TypeDecision, create_type_choice
+from thriftseg.annotation.eva_vos.folder import EVAVOSFolder
+from thriftseg.annotation.eva_vos.frame_choice import create_frame_choice
+from thriftseg.annotation.eva_vos.loop import EVAVOSResult, annotate_eva_vos, curve_of
+from thriftseg.annotation.eva_vos.objects import ObjectVideo, list_objects
+from thriftseg.annotation.eva_vos.propagation import FlowWarp, NearestCopy
+from thriftseg.annotation.eva_vos.settings import EVAVOSSettings
+from thriftseg.annotation.eva_vos.type_choice import TypeDecision, create_type_choice
+from thriftseg.annotation.people.mask_clicker import ClickPerson
+from thriftseg.annotation.people.mask_files import MaskFilesPerson
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png, write_label_png
 from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thriftseg.annotation.files_annotator import FilesAnnotator
-from thriftseg.annotation.requests import Request
-from thriftseg.annotation.samples import Sample
-from thriftseg.annotation.tasks import OUTLINE_COLOR
+from thriftseg.annotation.people.images import OUTLINE_COLOR
+from thriftseg.annotation.people.label_files import FilesAnnotator
+from thriftseg.annotation.people.requests import Request
+from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets.exchange import FORMATS, ExportedFrame, ExportedObject
-from thriftseg.datasets.exchange.cvat import mask_attributes
-from thriftseg.datasets.exchange.records import dump_xml, load_xml
 from thriftseg.datasets.images import read_frame, write_label_png
 from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels
+from thriftseg.exchange import FORMATS, ExportedFrame, ExportedObject
+from thriftseg.exchange.cvat import mask_attributes
+from thriftseg.exchange.records import dump_xml, load_xml
 from thriftseg.taxonomies import CAMVID
 from thriftseg.types import Clip
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from thriftseg.annotation import HVSAResult, search_budget
-from thriftseg.annotation.find_budget import SUMMARY
+from thriftseg.annotation.hvsa.find_budget import SUMMARY
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError
 

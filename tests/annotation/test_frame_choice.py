@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.annotation.object_states import hiding_square, progress_of
-from thriftseg.annotation.frame_choice import FarthestFrames, QNetFrames, create_frame_choice, farthest
-from thriftseg.annotation.object_progress import open_frames
-from thriftseg.annotation.object_video import ObjectVideo
+from thriftseg.annotation.eva_vos.frame_choice import FarthestFrames, QNetFrames, create_frame_choice, farthest
+from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.progress import open_frames
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import QNet
 

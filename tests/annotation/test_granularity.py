@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thriftseg.annotation.granularity import Superpixels, Tiles, WholeFrame, create_granularity, in_raster_order
-from thriftseg.annotation.superpixels import SLIC, NetworkSuperpixels, SuperpixelStore
+from thriftseg.annotation.ranking.granularity import Superpixels, Tiles, WholeFrame, create_granularity, in_raster_order
+from thriftseg.annotation.ranking.superpixels import SLIC, NetworkSuperpixels, SuperpixelStore
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.spixelfcn import SpixelFCN
 

@@ -14,13 +14,13 @@ import torch
 from tests.square_and_disc import FRAMES, GROUND, HEIGHT, WIDTH, SquareFlow, truth, write_video
 from tests.two_layers import TwoLayers
 from thriftseg.annotation import FilesAnnotator, HVSAResult, HVSASettings, PolygonAnnotator, annotate_hvsa
-from thriftseg.annotation import hvsa as loop
+from thriftseg.annotation.hvsa import loop
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datasets import Folder
 from thriftseg.datasets.images import read_label_png, write_label_png
-from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import ConfigError, WaitingForLabels
 from thriftseg.lightning_modules import TestTimeTuning
+from thriftseg.stores.label_store import LabelStore, rows_equal
 
 PIXELS = HEIGHT * WIDTH
 Annotate = Callable[..., HVSAResult]

@@ -5,13 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
-from thriftseg.annotation.manual_labels import ManualLabels, paste
-from thriftseg.annotation.requests import Answer, Request
-from thriftseg.annotation.samples import Sample
+from thriftseg.annotation.hvsa.manual_labels import ManualLabels, paste
+from thriftseg.annotation.people.requests import Answer, Request
+from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets.label_rows import annotated_frame
-from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import LabelStoreError
+from thriftseg.stores.label_store import LabelStore, rows_equal
+from thriftseg.stores.rows import annotated_frame
 from thriftseg.taxonomies import CAMVID
 from thriftseg.types import LabelKind
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
-from thriftseg.annotation.click_person import mask_iou
-from thriftseg.annotation.mask_propagation import (
+from thriftseg.annotation.eva_vos.mask_stack import decode_masks, encode_masks
+from thriftseg.annotation.eva_vos.objects import ObjectVideo, list_objects
+from thriftseg.annotation.eva_vos.propagation import (
     FlowWarp,
     NearestCopy,
     SAM2Propagation,
@@ -18,13 +19,12 @@ from thriftseg.annotation.mask_propagation import (
     create_mask_propagator,
     gaps_between,
 )
-from thriftseg.annotation.mask_stack import decode_masks, encode_masks
-from thriftseg.annotation.object_video import ObjectVideo, list_objects
+from thriftseg.annotation.people.mask_clicker import mask_iou
 from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowStore
 from thriftseg.labels.objects import ObjectMap, TrackedObject
-from thriftseg.labels.propagators import STMPropagator
+from thriftseg.labels.propagation.propagators import STMPropagator
 
 FRAMES = 9
 
@@ -158,7 +158,7 @@ def probabilities(propagator: STMPropagator, video: ObjectVideo, anchor: int, pl
 @pytest.mark.slow
 def test_sam2(video: ObjectVideo, tmp_path: Path):
     from tests.labels.small_sam2 import write_checkpoint
-    from thriftseg.labels.propagators.sam2 import SAM2Propagator
+    from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator
 
     propagator = SAM2Propagator(write_checkpoint(tmp_path), image_size=128, device="cpu")
     masks = SAM2Propagation(propagator).propagate(video, drawn(video, 0, 4))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tests.timing import ratio_of_times
-from thriftseg.annotation.polygon_annotator import PolygonAnnotator, paint_outlines
-from thriftseg.annotation.requests import Request
-from thriftseg.annotation.samples import Sample
+from thriftseg.annotation.people.polygon_clicker import PolygonAnnotator, paint_outlines
+from thriftseg.annotation.people.requests import Request
+from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.costs import AnnotationCost, PolygonCost, trace_outlines
 from thriftseg.errors import ConfigError, DatasetError
 

@@ -21,12 +21,12 @@ from thriftseg.annotation import (
     rank_samples,
     write_ranking,
 )
-from thriftseg.annotation.tasks import OUTLINE_COLOR
+from thriftseg.annotation.people.images import OUTLINE_COLOR
 from thriftseg.datasets import Folder
-from thriftseg.datasets.exchange import FORMATS, FrameNames
 from thriftseg.datasets.images import read_frame
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.exchange import FORMATS, FrameNames
+from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import LabelKind
 from thriftseg.zoo import SemanticNetwork
 

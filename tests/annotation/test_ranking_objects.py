@@ -23,9 +23,9 @@ from thriftseg.annotation import (
     rank_cold_annotations,
     write_annotation_tasks,
 )
-from thriftseg.annotation.frame_choice import QNetFrames
-from thriftseg.annotation.mask_propagation import NearestCopy
-from thriftseg.annotation.type_choice import TypeDecision
+from thriftseg.annotation.eva_vos.frame_choice import QNetFrames
+from thriftseg.annotation.eva_vos.propagation import NearestCopy
+from thriftseg.annotation.eva_vos.type_choice import TypeDecision
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import ConfigError
@@ -97,7 +97,7 @@ def test_farthest_frames_come_first(videos, frames: QNetFrames, person: MaskFile
 
 
 def _features(frames: QNetFrames, video: ObjectVideo) -> np.ndarray:
-    from thriftseg.annotation.object_progress import ObjectProgress
+    from thriftseg.annotation.eva_vos.progress import ObjectProgress
 
     masks = np.repeat(video.truth(0)[None], len(video), axis=0)
     person = MaskFilesPerson("unused", DiscPrompter())

@@ -6,9 +6,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from thriftseg.annotation.granularity import Tiles
-from thriftseg.annotation.samples import Sample
-from thriftseg.annotation.selection import (
+from thriftseg.annotation.ranking.granularity import Tiles
+from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import (
     SampleSelection,
     SampleTable,
     Strategy,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from thriftseg.annotation.superpixels import SLIC, NetworkSuperpixels, SuperpixelMethod, SuperpixelStore
+from thriftseg.annotation.ranking.superpixels import SLIC, NetworkSuperpixels, SuperpixelMethod, SuperpixelStore
 from thriftseg.errors import CheckpointError, ConfigError, DatasetError
 from thriftseg.zoo.spixelfcn import SpixelFCN
 

@@ -8,9 +8,9 @@ import torch
 
 from tests.annotation.object_states import hiding_square, progress_of
 from tests.disc_prompter import DiscPrompter
-from thriftseg.annotation.click_person import ClickPerson
-from thriftseg.annotation.object_video import ObjectVideo
-from thriftseg.annotation.type_choice import AgentType, create_type_choice
+from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.type_choice import AgentType, create_type_choice
+from thriftseg.annotation.people.mask_clicker import ClickPerson
 from thriftseg.costs import PolygonCost
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import AnnotationPolicy

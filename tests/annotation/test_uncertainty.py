@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from thriftseg.annotation.uncertainty import Neighbour, UncertaintyRule, pixel_uncertainty
+from thriftseg.annotation.ranking.uncertainty import Neighbour, UncertaintyRule, pixel_uncertainty
 from thriftseg.errors import ConfigError
 from thriftseg.losses import TemporalConsistencyLoss
 

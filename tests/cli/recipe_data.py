@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thriftseg.cli.main import main
-from thriftseg.datasets.synthetic import synthesize
+from thriftseg.synthetic import synthesize
 
 HEIGHT, WIDTH = 64, 128
 

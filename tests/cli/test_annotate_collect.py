@@ -15,17 +15,18 @@ from jsonargparse import ArgumentParser
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import write_squares
 from thriftseg.annotation import MASK_PROPAGATORS
-from thriftseg.annotation.collect_split import LEAST_FRAMES, MOST_FRAMES
-from thriftseg.cli import annotate_objects, annotate_split
+from thriftseg.annotation.eva_vos.split import LEAST_FRAMES, MOST_FRAMES
+from thriftseg.cli.annotate import objects as annotate_objects
+from thriftseg.cli.annotate import split as annotate_split
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
-from thriftseg.datasets.quality_set import QualitySet
-from thriftseg.datasets.type_set import EMBEDDING_CHANNELS, TypeSet
 from thriftseg.flow import DIS
-from thriftseg.labels.prompters import PROMPTERS, SAMPrompter
-from thriftseg.labels.prompters.sam import SAMEmbedded
+from thriftseg.labels.refining.prompters import PROMPTERS, SAMPrompter
+from thriftseg.labels.refining.prompters.sam import SAMEmbedded
+from thriftseg.stores.quality_set import QualitySet
+from thriftseg.stores.type_set import EMBEDDING_CHANNELS, TypeSet
 from thriftseg.zoo import AnnotationPolicy, QNet
-from thriftseg.zoo.weights import save_weights
+from thriftseg.zoo.weights.files import save_weights
 
 SHORT = ["--rounds", "2", "--random_rounds", "1"]
 

@@ -16,15 +16,15 @@ from tests.cli.test_configs import assert_contains
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
 from thriftseg.annotation import TYPE_CHOICES
-from thriftseg.cli import annotate_eva_vos
-from thriftseg.cli.annotate_objects import encoders_of
+from thriftseg.cli.annotate import eva_vos as annotate_eva_vos
+from thriftseg.cli.annotate.objects import encoders_of
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png
 from thriftseg.flow import DIS
-from thriftseg.labels.prompters import SAMPrompter
+from thriftseg.labels.refining.prompters import SAMPrompter
 from thriftseg.zoo import AnnotationPolicy, QNet
-from thriftseg.zoo.weights import save_weights
+from thriftseg.zoo.weights.files import save_weights
 
 SIDE, FRAMES = 12, 4
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "eva_vos"

@@ -18,7 +18,7 @@ from tests.square_and_disc import FRAMES, HEIGHT, WIDTH, truth, write_video
 from thriftseg.cli.main import EXIT_WAITING, main
 from thriftseg.datasets import CamVid, Folder
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.label_store import LabelStore, rows_equal
+from thriftseg.stores.label_store import LabelStore, rows_equal
 
 TINY = ["--network", "deeplabv3plus_mobilenetv2", "--network_options", '{"decoder_channels": 8}', "--epochs", "1"]
 TINY += ["--accelerator", "cpu", "--rounds", "2"]

@@ -9,7 +9,7 @@ import yaml
 
 from thriftseg.cli.main import main
 from thriftseg.datasets import Cityscapes
-from thriftseg.datasets.label_store import LabelStore
+from thriftseg.stores.label_store import LabelStore
 
 
 def write_config(folder: Path, root: Path, store: Path, **mixture: object) -> Path:

@@ -13,7 +13,7 @@ from tests.annotation_sets import write_quality_set, write_type_set
 from tests.cli.test_configs import assert_contains
 from thriftseg.cli.main import main
 from thriftseg.datamodules import MaskQualityDataModule
-from thriftseg.datasets.type_set import TypeSet
+from thriftseg.stores.type_set import TypeSet
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "eva_vos"
 CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("fig3*.yaml")))

@@ -11,8 +11,8 @@ import yaml
 
 from thriftseg.cli.main import main
 from thriftseg.datasets import Cityscapes
-from thriftseg.datasets.label_store import LabelStore
-from thriftseg.lightning_modules import load_network
+from thriftseg.inference.checkpoints import load_network
+from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import LabelKind
 
 CONFIG = {

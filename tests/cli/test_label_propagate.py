@@ -8,7 +8,7 @@ import torch
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datasets import CamVid, Cityscapes
-from thriftseg.datasets.label_store import LabelStore, rows_equal
+from thriftseg.stores.label_store import LabelStore, rows_equal
 
 
 def propagate(root: Path, store: Path, *options: str, dataset: str = "cityscapes", offsets: str = "-1,1") -> int:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from thriftseg.cli.main import main
-from thriftseg.datasets.synthetic import SceneConfig, render_clip
+from thriftseg.synthetic import SceneConfig, render_clip
 
 CLASSES = """\
 name: street3

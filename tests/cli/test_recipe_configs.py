@@ -21,7 +21,7 @@ from tests.datamodules.test_mixture import FakeDataset, make_clips
 from thriftseg.cli.main import main
 from thriftseg.cli.train import TrainingCLI
 from thriftseg.datamodules import Mixture
-from thriftseg.datamodules.mixture import MixturePart
+from thriftseg.datamodules.mixing.mixture import MixturePart
 from thriftseg.reports import PublishedRow, list_tables, load_table
 from thriftseg.types import Clip
 

@@ -15,9 +15,9 @@ import yaml
 from tests.cli.test_train import CONFIG
 from thriftseg.cli.main import main
 from thriftseg.datasets import Cityscapes
+from thriftseg.inference.checkpoints import load_network
 from thriftseg.labels import label_clicks
-from thriftseg.lightning_modules import load_network
-from thriftseg.zoo.weights import weights_digest
+from thriftseg.zoo.weights.files import weights_digest
 
 TEACHER = Path("runs/student/teacher")
 

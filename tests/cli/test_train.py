@@ -9,10 +9,11 @@ import torch
 import yaml
 
 from thriftseg.cli.main import main
-from thriftseg.lightning_modules import SemanticSegmentation, load_network
+from thriftseg.inference.checkpoints import load_network
+from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.taxonomies import CAMVID
 from thriftseg.zoo import SlidingWindow
-from thriftseg.zoo.weights import weights_digest
+from thriftseg.zoo.weights.files import weights_digest
 
 CONFIG = {
     "trainer": {

@@ -20,12 +20,12 @@ from tests.datasets import vos_trees as trees
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datasets import VOSDataset, create_vos
-from thriftseg.datasets.label_store import LabelStore, store_root
-from thriftseg.datasets.synthetic import synthesize_objects
-from thriftseg.labels.box_settings import BoxSettings, MaskFilter
-from thriftseg.labels.boxes import default_source
-from thriftseg.lightning_modules import load_vos_network
+from thriftseg.inference.checkpoints import load_vos_network
+from thriftseg.labels.boxes.generate import default_source
+from thriftseg.labels.boxes.settings import BoxSettings, MaskFilter
 from thriftseg.reports import PublishedRow, list_tables, load_table
+from thriftseg.stores.label_store import LabelStore, store_root
+from thriftseg.synthetic import synthesize_objects
 from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import LabelKind
 

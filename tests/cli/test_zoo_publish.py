@@ -12,10 +12,10 @@ import torch
 import yaml
 
 from thriftseg.cli.main import main
-from thriftseg.lightning_modules import load_network
+from thriftseg.inference.checkpoints import load_network
 from thriftseg.resources import checkpoints_folder, config_path
 from thriftseg.zoo import list_models, list_published, load
-from thriftseg.zoo.weights import read_card, weights_digest
+from thriftseg.zoo.weights.files import read_card, weights_digest
 
 NAME = "deeplabv3plus_mobilenetv2.tiny"
 SHIPPED = ("deeplabv3plus_mobilenetv2.synthetic_manual", "deeplabv3plus_mobilenetv2.synthetic_mixed")

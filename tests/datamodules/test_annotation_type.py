@@ -8,10 +8,10 @@ import torch
 
 from tests.annotation_sets import write_type_set
 from thriftseg.datamodules import AnnotationTypeDataModule, TypeSetEnvironment
-from thriftseg.datamodules.annotation_type import ScoredEpisodes, collate_episodes
+from thriftseg.datamodules.eva_vos.annotation_type import ScoredEpisodes, collate_episodes
 from thriftseg.datamodules.sampling import Draw
-from thriftseg.datasets.type_set import TypeSet
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.stores.type_set import TypeSet
 
 CLICK, MASK = 0, 1
 QUALITIES = (0.2, 0.5, 0.6, 0.7, 0.7, 0.9)

@@ -8,10 +8,10 @@ import torch
 
 from tests.annotation_sets import write_quality_set
 from thriftseg.datamodules import MaskQualityDataModule
-from thriftseg.datamodules.mask_quality import RatedMasks
-from thriftseg.datasets.quality_set import QualitySet
+from thriftseg.datamodules.eva_vos.mask_quality import RatedMasks
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.metrics import quality_bins
+from thriftseg.stores.quality_set import QualitySet
 
 
 @pytest.fixture(scope="module")

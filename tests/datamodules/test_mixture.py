@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.datamodules.mixture import Mixture, MixturePart, round_half_up
+from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart, round_half_up
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.label_rows import ActionRow
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, LabelStoreError, MixtureError
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.rows import ActionRow
 from thriftseg.taxonomies import CAMVID, CITYSCAPES
 from thriftseg.types import Clip, LabelKind
 

@@ -9,7 +9,7 @@ import pytest
 
 from thriftseg.cli.main import main
 from thriftseg.datamodules import Mixture, MixturePart, measure_motion
-from thriftseg.datamodules.motion import CACHE_NAME, spread_pairs
+from thriftseg.datamodules.mixing.motion import CACHE_NAME, spread_pairs
 from thriftseg.datasets import Folder
 from thriftseg.datasets.images import write_label_png
 from thriftseg.errors import DatasetError, MixtureError

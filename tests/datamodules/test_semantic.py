@@ -18,9 +18,9 @@ from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import Mixture, MixturePart, NeighbourPolicy, SemanticDataModule
 from thriftseg.datasets import create
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.label_rows import action_id
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, DatasetError, MixtureError
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.rows import action_id
 from thriftseg.types import LabelKind
 
 

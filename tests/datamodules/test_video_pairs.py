@@ -18,9 +18,9 @@ from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datamodules.loaded_video import check
 from thriftseg.datamodules.video_pairs import PairDraw, PairSampler
 from thriftseg.datasets import Folder, FrameFolder
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import CheckpointError, ConfigError, DatasetError
 from thriftseg.flow import warp
+from thriftseg.stores.label_store import LabelStore
 from thriftseg.taxonomies import CAMVID
 from thriftseg.types import LabelKind
 

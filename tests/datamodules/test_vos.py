@@ -11,13 +11,13 @@ import torch
 from tests.moving_squares import HEIGHT, HIGH, WIDTH, draw, write_squares
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import GapCurriculum, VOSDataModule, WarpConfig
-from thriftseg.datamodules.curriculum import CurriculumSampler, draw_positions
-from thriftseg.datamodules.pseudo_clips import thin_plate_basis
-from thriftseg.datamodules.vos_streams import VideoStream, VideoStreams
+from thriftseg.datamodules.vos.curriculum import CurriculumSampler, draw_positions
+from thriftseg.datamodules.vos.pseudo_clips import thin_plate_basis
+from thriftseg.datamodules.vos.streams import VideoStream, VideoStreams
 from thriftseg.datasets import MOSE
-from thriftseg.datasets.label_rows import ActionRow
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, DatasetError, ThriftsegError
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.rows import ActionRow
 from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import LabelKind
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.datasets import vos_trees as trees
 from thriftseg.datasets import DAVIS, TAOVOS
-from thriftseg.datasets.box_tracks import read_box_tracks, write_box_tracks
 from thriftseg.errors import DatasetError
+from thriftseg.exchange.box_tracks import read_box_tracks, write_box_tracks
 
 BOX = (2.0, 3.5, 12.0, 20.0)
 

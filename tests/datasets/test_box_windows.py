@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thriftseg.datasets.box_samples import BoxAugmentation
-from thriftseg.datasets.box_windows import BoxWindow, box_of, jitter_box, pixel_box
+from thriftseg.datasets.boxes.samples import BoxAugmentation
+from thriftseg.datasets.boxes.windows import BoxWindow, box_of, jitter_box, pixel_box
 from thriftseg.errors import ConfigError
 
 SIZE = (120, 160)

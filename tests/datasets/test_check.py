@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from thriftseg.datasets import CamVid, Folder
-from thriftseg.datasets.check import CheckReport, check, print_report
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.leakage import find_leaks
+from thriftseg.datasets.tools.check import CheckReport, check, print_report
+from thriftseg.datasets.tools.leakage import find_leaks
 from thriftseg.errors import DatasetError
 from thriftseg.types import Clip
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from thriftseg.datasets.click_file import click_key, encode_click_file, read_click_file
 from thriftseg.errors import LabelStoreError
+from thriftseg.stores.click_file import click_key, encode_click_file, read_click_file
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD26
 
 PUBLIC = {

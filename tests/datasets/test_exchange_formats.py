@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thriftseg.datasets.exchange import FORMATS, encode_brush
 from thriftseg.errors import DatasetError
+from thriftseg.exchange import FORMATS, encode_brush
 
 ROAD, CAR, SKY = 0, 13, 10
 IDS = {"road": ROAD, "car": CAR, "sky": SKY}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from thriftseg.datasets.exchange import AnnotatedImage, FrameNames, train_ids_of
 from thriftseg.errors import DatasetError
+from thriftseg.exchange import AnnotatedImage, FrameNames, train_ids_of
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD26, VEIS
 from thriftseg.types import Clip
 

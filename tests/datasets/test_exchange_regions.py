@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from thriftseg.datasets.exchange.cityscapes_polygons import outlines
-from thriftseg.datasets.exchange.coco import decode_counts, encode_counts
-from thriftseg.datasets.exchange.label_studio import decode_brush, encode_brush
-from thriftseg.datasets.exchange.regions import (
+from thriftseg.exchange.cityscapes_polygons import outlines
+from thriftseg.exchange.coco import decode_counts, encode_counts
+from thriftseg.exchange.label_studio import decode_brush, encode_brush
+from thriftseg.regions import (
     DrawnPolygon,
     MaskRegion,
     PointRegion,

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets.label_rows import ActionRow
-from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import LabelStoreError
+from thriftseg.stores.label_store import LabelStore, rows_equal
+from thriftseg.stores.rows import ActionRow
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD26
 from thriftseg.types import LabelKind
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.annotation_sets import disc, jaccard, write_quality_set
-from thriftseg.datasets.annotation_rounds import RoundKey
 from thriftseg.datasets.images import read_label_png
-from thriftseg.datasets.quality_set import QualitySet, RatedMask
-from thriftseg.datasets.type_set import TypeSet
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.stores.annotation_rounds import RoundKey
+from thriftseg.stores.quality_set import QualitySet, RatedMask
+from thriftseg.stores.type_set import TypeSet
 
 
 @pytest.fixture

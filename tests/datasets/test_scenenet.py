@@ -12,7 +12,7 @@ import pytest
 
 from thriftseg.cli.main import main
 from thriftseg.datasets import EmptySplitError, SceneNet, create
-from thriftseg.datasets.check import check
+from thriftseg.datasets.tools.check import check
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import NYU13
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.datasets import vos_trees as trees
 from thriftseg.datasets import DAVIS, MOSE, TAOVOS, YouTubeVOS
-from thriftseg.datasets.submission import write_submission
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.exchange.submission import write_submission
 
 
 def predict(folder: Path, names: list[str], ids: tuple[int, ...]) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.annotation_sets import PRICE, disc, write_type_set
-from thriftseg.datasets.annotation_rounds import RoundKey
-from thriftseg.datasets.type_set import Annotated, TypeSet
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.stores.annotation_rounds import RoundKey
+from thriftseg.stores.type_set import Annotated, TypeSet
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from thriftseg.datasets import Folder
-from thriftseg.datasets.check import check
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.video_import import import_videos
+from thriftseg.datasets.tools.check import check
+from thriftseg.datasets.tools.video_import import import_videos
 from thriftseg.errors import ConfigError, DatasetError
 
 RATE, FRAMES = 10, 120

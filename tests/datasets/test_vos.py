@@ -28,7 +28,7 @@ from thriftseg.datasets import (
     YouTubeVOS,
     create_vos,
 )
-from thriftseg.datasets.vos import is_held_out
+from thriftseg.datasets.vos.base import is_held_out
 from thriftseg.errors import ConfigError, DatasetError
 
 WRITERS: dict[str, Callable[[Path], Path]] = {

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.datasets import vos_trees as trees
 from thriftseg.datasets import COCO, DAVIS, MOSE, TAOVOS, VOSDataset, YouTubeVOS
-from thriftseg.datasets.vos_check import VOSCheckReport, check_vos, print_vos_report
+from thriftseg.datasets.tools.vos_check import VOSCheckReport, check_vos, print_vos_report
 
 
 def faults(report: VOSCheckReport) -> list[str]:

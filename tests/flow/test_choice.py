@@ -13,8 +13,8 @@ from torchvision.models.optical_flow import raft_small
 from thriftseg.cli.main import main
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import Cityscapes
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.flow import DIS, FlowEstimator
+from thriftseg.stores.label_store import LabelStore
 
 
 def propagate(root: Path, store: Path, *arguments: str) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.golden.compare import Deviation, compare_exactly, compare_output, compare_probe
 from tests.golden.fill import fill, make_inputs
 from thriftseg.zoo import Network
-from thriftseg.zoo.official import load_official
+from thriftseg.zoo.weights.official import load_official
 
 Golden = dict[str, Any]
 

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from tests.golden import check, networks
 from tests.golden.compare import Deviation, describe
 from tests.golden.fill import RULE, fill, make_inputs
-from thriftseg.zoo import Network, stm, tdnet_blocks, tmanet
-from thriftseg.zoo.official import load_official
+from thriftseg.zoo import Network, tmanet
+from thriftseg.zoo.tdnet import blocks as tdnet_blocks
+from thriftseg.zoo.vos import stm
+from thriftseg.zoo.weights.official import load_official
 
 MODELS = Path(__file__).parent / "models"
 SLOW = pytest.mark.slow

@@ -10,9 +10,9 @@ import numpy as np
 
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.errors import DatasetError
-from thriftseg.labels.merging import merge_logits
 from thriftseg.labels.objects import ObjectMap
-from thriftseg.labels.propagators import Propagated
+from thriftseg.labels.propagation.merging import merge_logits
+from thriftseg.labels.propagation.propagators import Propagated
 from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.types import Clip
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from tests.labels.known_motion import KnownMotion, Scene, shifted
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets.label_rows import ActionRow, action_id
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.labels import (
     apply_decisions,
     label_propagate,
     label_repropagate,
 )
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.rows import ActionRow, action_id
 from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.types import LabelKind
 

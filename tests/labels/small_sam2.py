@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from thriftseg.datasets.synthetic import SceneConfig, render_clip
 from thriftseg.labels.objects import ObjectMap, objects_of
 from thriftseg.labels.sam2_models import size_overrides
+from thriftseg.synthetic import SceneConfig, render_clip
 
 CONFIGS = {
     "sam2_hiera_tiny": "configs/sam2/sam2_hiera_t.yaml",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from thriftseg.labels.box_masks import MANUAL, ObjectMask, compose, ignore_boxes, levels_of, mean_probability
+from thriftseg.labels.boxes.masks import MANUAL, ObjectMask, compose, ignore_boxes, levels_of, mean_probability
 from thriftseg.losses import CrossEntropy, PartiallyHuberisedCrossEntropy
 
 SIZE = (10, 12)

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from thriftseg.datasets import DAVIS
-from thriftseg.datasets.box_tracks import read_box_tracks, write_box_tracks
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.label_store import LabelStore, rows_equal
-from thriftseg.datasets.vos import PALETTE
+from thriftseg.datasets.vos.base import PALETTE
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
+from thriftseg.exchange.box_tracks import read_box_tracks, write_box_tracks
+from thriftseg.exchange.objects import export_objects
 from thriftseg.labels import (
     Box2SegSegmenter,
     FineTuning,
@@ -29,10 +29,10 @@ from thriftseg.labels import (
     create_prompter,
     label_boxes,
 )
-from thriftseg.labels.box_settings import drawn_frame
-from thriftseg.labels.boxes import LabelQuality
-from thriftseg.labels.mask_table import MaskRow, MaskTable
-from thriftseg.labels.object_export import export_objects
+from thriftseg.labels.boxes.generate import LabelQuality
+from thriftseg.labels.boxes.settings import drawn_frame
+from thriftseg.labels.boxes.table import MaskRow, MaskTable
+from thriftseg.stores.label_store import LabelStore, rows_equal
 from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.zoo import Box2Seg
 

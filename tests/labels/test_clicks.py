@@ -10,13 +10,13 @@ import pytest
 
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
-from thriftseg.datamodules.mixture import Mixture, MixturePart
+from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes
 from thriftseg.datasets.images import read_label_png, write_label_png
-from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import LabelStoreError
-from thriftseg.labels.click_maps import write_point_maps
-from thriftseg.labels.clicks import generate_clicks, import_clicks, label_clicks, scaled_min_component
+from thriftseg.labels.clicking.generate import generate_clicks, import_clicks, label_clicks, scaled_min_component
+from thriftseg.labels.clicking.point_maps import write_point_maps
+from thriftseg.stores.label_store import LabelStore, rows_equal
 from thriftseg.types import LabelKind
 
 THING = 13
@@ -204,7 +204,7 @@ class TestImport:
 KILLED = """
 import os, signal, sys
 from thriftseg.datasets import CamVid
-from thriftseg.datasets.manifest import Manifest, canonical
+from thriftseg.stores.manifest import Manifest, canonical
 from thriftseg.labels import clicks
 
 clicks._FLUSH_EVERY, calls, append = 5, 0, Manifest.append

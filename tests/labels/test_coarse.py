@@ -13,12 +13,12 @@ import pytest
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datamodules import SemanticDataModule
-from thriftseg.datamodules.mixture import Mixture, MixturePart
+from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes
-from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.datasets.polygons import draw_labels, read_polygons
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.labels.coarse import CoarseStyle, generate_coarse, label_coarse, polygon_path
+from thriftseg.labels.refining.coarse import CoarseStyle, generate_coarse, label_coarse, polygon_path
+from thriftseg.stores.label_store import LabelStore, rows_equal
 from thriftseg.types import LabelKind
 
 SIZE = (1024, 2048)  # lengths and areas of a style are those of such a frame

@@ -10,7 +10,7 @@ import pytest
 
 from tests.distributed import GlooPool
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.labels.engine import LabelJob, run_job
+from thriftseg.labels.jobs.engine import LabelJob, run_job
 
 
 class Doubling(LabelJob[int, int]):

@@ -9,13 +9,13 @@ from PIL import Image
 
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
-from thriftseg.datamodules.mixture import Mixture, MixturePart
+from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes, Folder, create
-from thriftseg.datasets.exchange import FORMATS
-from thriftseg.datasets.exchange.records import load_xml
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
-from thriftseg.labels.exchange import export_labels, import_labels
+from thriftseg.exchange import FORMATS
+from thriftseg.exchange.labels import export_labels, import_labels
+from thriftseg.exchange.records import load_xml
+from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import LabelKind
 
 HEIGHT, WIDTH = 64, 128

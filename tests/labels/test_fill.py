@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from thriftseg.cli.main import main
-from thriftseg.datamodules.mixture import Mixture, MixturePart
+from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes
-from thriftseg.datasets.label_rows import action_id
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.labels.coarse import label_coarse
-from thriftseg.labels.fill import Prediction, fill_gaps, label_fill
+from thriftseg.labels.refining.coarse import label_coarse
+from thriftseg.labels.refining.fill import Prediction, fill_gaps, label_fill
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.rows import action_id
 from thriftseg.types import LabelKind
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, create_model
 

@@ -10,16 +10,16 @@ from PIL import Image
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datasets import CamVid
-from thriftseg.datasets.label_rows import action_id
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.labels.clicks import label_clicks
-from thriftseg.labels.coarse import label_coarse
-from thriftseg.labels.fill import Prediction, fill_gaps
-from thriftseg.labels.inspect import inspect_labels
-from thriftseg.labels.inspection_pictures import draw_sheet, plot_by_offset, write_sheet
-from thriftseg.labels.sources import LabelSource
+from thriftseg.labels.clicking.generate import label_clicks
+from thriftseg.labels.refining.coarse import label_coarse
+from thriftseg.labels.refining.fill import Prediction, fill_gaps
+from thriftseg.labels.review.inspect import inspect_labels
+from thriftseg.labels.review.pictures import draw_sheet, plot_by_offset, write_sheet
 from thriftseg.metrics.confusion import confusion_matrix, confusion_scores
+from thriftseg.stores.label_source import LabelSource
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.rows import action_id
 from thriftseg.types import LabelKind
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from thriftseg.labels.merging import RunningMerge, merge_logits
+from thriftseg.labels.propagation.merging import RunningMerge, merge_logits
 
 
 def random_logits(objects: int, seed: int = 0, height: int = 40, width: int = 60) -> torch.Tensor:

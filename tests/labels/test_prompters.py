@@ -17,10 +17,10 @@ import torch
 
 from tests.labels.small_sam import write_sam
 from tests.labels.small_sam2 import hand_built, street
-from thriftseg.annotation.type_choice import AgentType
-from thriftseg.cli.annotate_objects import encoders_of
+from thriftseg.annotation.eva_vos.type_choice import AgentType
+from thriftseg.cli.annotate.objects import encoders_of
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.labels.prompters import (
+from thriftseg.labels.refining.prompters import (
     GrabCutPrompter,
     MaskGenerator,
     Prompt,
@@ -28,9 +28,9 @@ from thriftseg.labels.prompters import (
     SAMPrompter,
     create_prompter,
 )
-from thriftseg.labels.prompters.grabcut import CERTAIN, contrast
+from thriftseg.labels.refining.prompters.grabcut import CERTAIN, contrast
 from thriftseg.zoo import AnnotationPolicy
-from thriftseg.zoo.annotation_policy import EMBEDDING_CHANNELS
+from thriftseg.zoo.scorers.annotation_policy import EMBEDDING_CHANNELS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")  # of predictors made by hand
 
@@ -448,7 +448,7 @@ class TestByName:
 
     def test_import_stays_light(self):
         code = (
-            "import sys, thriftseg.labels.prompters, thriftseg.labels.propagators\n"
+            "import sys, thriftseg.labels.refining.prompters, thriftseg.labels.propagation.propagators\n"
             "print([name for name in ('torch', 'lightning', 'sam2', 'transformers') if name in sys.modules])"
         )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

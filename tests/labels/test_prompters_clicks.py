@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from thriftseg.annotation.click_person import ClickPerson, PromptedMask, corrective_click, mask_iou, rebuild_mask
-from thriftseg.labels.prompters import GrabCutPrompter, SAM2Prompter
-from thriftseg.labels.prompters.grabcut_clicks import Place, corrected
-from thriftseg.labels.prompters.protocol import CorrectsMasks, Prompt
+from thriftseg.annotation.people.mask_clicker import ClickPerson, PromptedMask, corrective_click, mask_iou, rebuild_mask
+from thriftseg.labels.refining.prompters import GrabCutPrompter, SAM2Prompter
+from thriftseg.labels.refining.prompters.grabcut_clicks import Place, corrected
+from thriftseg.labels.refining.prompters.protocol import CorrectsMasks, Prompt
 
 HEIGHT, WIDTH = 120, 160
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thriftseg.datamodules.mixture import Mixture
+from thriftseg.datamodules.mixing.mixture import Mixture
 from thriftseg.datasets import CamVid, Cityscapes
-from thriftseg.datasets.label_store import LabelStore, rows_equal
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels import FlowPropagator, label_propagate
-from thriftseg.labels.propagation_plan import plan_propagation
+from thriftseg.labels.propagation.plan import plan_propagation
+from thriftseg.stores.label_store import LabelStore, rows_equal
 from thriftseg.types import Clip, LabelKind
 
 
@@ -227,7 +227,7 @@ class TestFailures:
 SCRIPT = """
 import os, signal, sys, time
 from thriftseg.datasets import Cityscapes
-from thriftseg.datasets.manifest import Manifest, canonical
+from thriftseg.stores.manifest import Manifest, canonical
 from thriftseg.labels import label_propagate
 
 moment, calls = sys.argv[3], 0

@@ -11,11 +11,11 @@ from PIL import Image
 from tests.labels.known_motion import KnownMotion, Scene, shifted
 from thriftseg.datasets import CamVid, Cityscapes
 from thriftseg.datasets.images import read_label_png
-from thriftseg.datasets.label_store import LabelStore
-from thriftseg.datasets.object_log import LoggedObject
 from thriftseg.errors import LabelStoreError
 from thriftseg.labels import UnfinishedError, label_propagate
 from thriftseg.labels.objects import OBJECT_UNITS
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.object_log import LoggedObject
 from thriftseg.taxonomies import CITYSCAPES
 
 CAR, PERSON, SKY = 13, 11, 10

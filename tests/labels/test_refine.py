@@ -9,10 +9,10 @@ import pytest
 
 from thriftseg.cli.main import main
 from thriftseg.datasets import Cityscapes
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels import create_prompter, inspect_labels, label_coarse, label_refine
-from thriftseg.labels.refine import class_ids
+from thriftseg.labels.refining.generate import class_ids
+from thriftseg.stores.label_store import LabelStore
 from thriftseg.taxonomies import CAMVID, CITYSCAPES
 
 CAR, BUILDING, PERSON = 13, 2, 11

@@ -9,8 +9,7 @@ import pytest
 
 from thriftseg.datasets.polygons import Polygon, PolygonFile, draw_labels, draw_regions
 from thriftseg.errors import ConfigError
-from thriftseg.labels.prompters.protocol import Candidates, Prompt
-from thriftseg.labels.refinement import (
+from thriftseg.labels.refining.instances import (
     Instance,
     Refined,
     RefineRule,
@@ -20,6 +19,7 @@ from thriftseg.labels.refinement import (
     regions_of_map,
     write_back,
 )
+from thriftseg.labels.refining.prompters.protocol import Candidates, Prompt
 from thriftseg.taxonomies import CITYSCAPES
 
 HEIGHT, WIDTH = 40, 60

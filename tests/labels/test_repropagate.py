@@ -24,8 +24,6 @@ from tests.labels.reviewed_street import (
     stored,
 )
 from thriftseg.datasets import Cityscapes
-from thriftseg.datasets.label_store import LabelStore
-from thriftseg.datasets.manifest import Manifest
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels import (
     NearestPropagator,
@@ -33,7 +31,9 @@ from thriftseg.labels import (
     label_propagate,
     label_repropagate,
 )
-from thriftseg.labels.repropagate import propagator_like
+from thriftseg.labels.propagation.again import propagator_like
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.manifest import Manifest
 from thriftseg.types import LabelKind
 
 

@@ -21,11 +21,8 @@ from tests.labels.reviewed_street import (
 )
 from thriftseg.cli.main import main
 from thriftseg.costs import AnnotationCost
-from thriftseg.datamodules.mixture import Mixture, MixturePart
+from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes
-from thriftseg.datasets.label_rows import ActionRow, action_id
-from thriftseg.datasets.label_store import LabelStore
-from thriftseg.datasets.review_log import ReviewLog
 from thriftseg.errors import ConfigError, LabelStoreError, MixtureError
 from thriftseg.labels import (
     apply_decisions,
@@ -35,8 +32,11 @@ from thriftseg.labels import (
     least_confident,
     write_point_maps,
 )
-from thriftseg.labels.inspect import inspect_labels
-from thriftseg.labels.sources import LabelSource
+from thriftseg.labels.review.inspect import inspect_labels
+from thriftseg.stores.label_source import LabelSource
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.review_log import ReviewLog
+from thriftseg.stores.rows import ActionRow, action_id
 from thriftseg.types import LabelKind
 
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 from tests.labels.small_sam2 import hand_built, street, write_checkpoint
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.labels.merging import merge_logits
 from thriftseg.labels.objects import ObjectMap, TrackedObject
-from thriftseg.labels.propagators import create_propagator
-from thriftseg.labels.propagators.sam2 import SAM2Propagator, SAM2Tracker, _new_state, _normalise, _resize
-from thriftseg.zoo.weights import weights_digest
+from thriftseg.labels.propagation.merging import merge_logits
+from thriftseg.labels.propagation.propagators import create_propagator
+from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator, SAM2Tracker, _new_state, _normalise, _resize
+from thriftseg.zoo.weights.files import weights_digest
 
 pytest.importorskip("sam2")
 
@@ -171,7 +171,7 @@ def test_memory_holds_the_window_alone(smaller):
 MEMORY = """
 import resource, sys
 from tests.labels.small_sam2 import street
-from thriftseg.labels.propagators.sam2 import SAM2Propagator
+from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator
 frames, objects = street(4, height=512, width=1024, most_objects=2)
 clip = (frames[number % 4].copy() for number in range(int(sys.argv[2])))
 for step in SAM2Propagator(sys.argv[1], image_size=256, device="cpu").propagate(objects, clip):

@@ -13,9 +13,10 @@ from tests.annotation_sets import write_type_set
 from tests.lightning_modules.test_mask_quality import TinyBranch
 from thriftseg import zoo
 from thriftseg.datamodules import AnnotationTypeDataModule
-from thriftseg.datasets.type_set import TypeSet
 from thriftseg.errors import ConfigError
-from thriftseg.lightning_modules import PPO, AnnotationPolicy, load_as
+from thriftseg.inference.checkpoints import load_as
+from thriftseg.lightning_modules import PPO, AnnotationPolicy
+from thriftseg.stores.type_set import TypeSet
 
 FAST = PPO(epochs=3, mini_batches=2)
 

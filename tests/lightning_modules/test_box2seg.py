@@ -15,9 +15,9 @@ from thriftseg import zoo
 from thriftseg.datamodules import BoxDataModule
 from thriftseg.datamodules.boxes import TrainingBoxes, list_instances
 from thriftseg.datasets import COCO, DAVIS
-from thriftseg.datasets.box_samples import BoxAugmentation
+from thriftseg.datasets.boxes.samples import BoxAugmentation
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.vos import PALETTE
+from thriftseg.datasets.vos.base import PALETTE
 from thriftseg.errors import CheckpointError, DatasetError
 from thriftseg.labels import Box2SegSegmenter, FineTuning, label_boxes
 from thriftseg.lightning_modules import Box2Seg, load_box2seg

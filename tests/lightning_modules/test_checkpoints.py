@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 
 from thriftseg.errors import CheckpointError
-from thriftseg.lightning_modules import PolyLR, SemanticSegmentation, load_network, read_checkpoint
-from thriftseg.lightning_modules.checkpoints import Unrecordable, to_record
+from thriftseg.inference.checkpoints import Unrecordable, load_network, read_checkpoint, to_record
+from thriftseg.lightning_modules import PolyLR, SemanticSegmentation
 from thriftseg.losses import CrossEntropy
 from thriftseg.types import LabelKind
 from thriftseg.zoo import PSPNet, SlidingWindow

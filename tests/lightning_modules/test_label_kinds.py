@@ -16,10 +16,10 @@ from lightning.pytorch import Callback, Trainer
 
 from thriftseg.datamodules import Mixture, MixturePart, SemanticDataModule
 from thriftseg.datasets import Cityscapes
-from thriftseg.datasets.synthetic import synthesize
 from thriftseg.labels import create_prompter, label_clicks, label_propagate, label_refine
 from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.losses import CrossEntropy
+from thriftseg.synthetic import synthesize
 from thriftseg.types import LabelKind
 from thriftseg.zoo import DeepLabV3Plus, HRNet, PSPNet, SemanticNetwork, TDNetFANet, TMANet
 

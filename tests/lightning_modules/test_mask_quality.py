@@ -13,7 +13,8 @@ from tests.annotation_sets import write_quality_set
 from thriftseg import zoo
 from thriftseg.datamodules import MaskQualityDataModule
 from thriftseg.errors import CheckpointError
-from thriftseg.lightning_modules import MaskQuality, load_as
+from thriftseg.inference.checkpoints import load_as
+from thriftseg.lightning_modules import MaskQuality
 from thriftseg.metrics import expected_quality, quality_bins
 
 

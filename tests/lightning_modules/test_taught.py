@@ -12,11 +12,12 @@ import torch
 from thriftseg.datamodules import Mixture, MixturePart, SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.inference.checkpoints import load_network
 from thriftseg.labels import label_clicks
-from thriftseg.lightning_modules import SemanticSegmentation, TDNetDistillation, WeClick, load_network
+from thriftseg.lightning_modules import SemanticSegmentation, TDNetDistillation, WeClick
 from thriftseg.reports import publish
 from thriftseg.zoo import PSPNet, TDNetFANet, TMANet, load
-from thriftseg.zoo.weights import weights_digest
+from thriftseg.zoo.weights.files import weights_digest
 
 Build = Callable[..., Any]
 

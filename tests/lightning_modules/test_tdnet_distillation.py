@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from tests.distributed import GlooPool
 from thriftseg.errors import ConfigError
-from thriftseg.lightning_modules import PolyLR, SemanticSegmentation, TDNetDistillation, load_network
+from thriftseg.inference.checkpoints import load_network
+from thriftseg.lightning_modules import PolyLR, SemanticSegmentation, TDNetDistillation
 from thriftseg.losses import CrossEntropy, OHEMCrossEntropy
 from thriftseg.zoo import PSPNet, TDNetFANet, TDNetPSP
 

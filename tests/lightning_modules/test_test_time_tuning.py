@@ -21,14 +21,8 @@ from tests.two_layers import TwoLayers
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datasets import Folder
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules import (
-    FramePrediction,
-    TestTimeTuning,
-    load_network,
-    predict_frames,
-    read_checkpoint,
-    tune,
-)
+from thriftseg.inference.checkpoints import load_network, read_checkpoint
+from thriftseg.lightning_modules import FramePrediction, TestTimeTuning, predict_frames, tune
 from thriftseg.losses import CrossEntropy, TemporalConsistencyLoss
 from thriftseg.metrics import score_video
 from thriftseg.zoo import IMAGENET, SemanticNetwork

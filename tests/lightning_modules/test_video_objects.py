@@ -18,7 +18,8 @@ from thriftseg.datamodules import VOSDataModule
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules import VideoObjectSegmentation, load_network, load_vos_network
+from thriftseg.inference.checkpoints import load_network, load_vos_network
+from thriftseg.lightning_modules import VideoObjectSegmentation
 from thriftseg.lightning_modules.video_objects import enlarged, first_masks
 from thriftseg.losses import CrossEntropy, PartiallyHuberisedCrossEntropy
 from thriftseg.metrics import JAndF

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from tests.lightning_modules.clicked_clips import CLASSES, UNEVEN, Tiny, make_batch, make_module, quiet, tiny_teacher
 from thriftseg.flow import RAFT
-from thriftseg.lightning_modules import WeClick, load_network
+from thriftseg.inference.checkpoints import load_network
+from thriftseg.lightning_modules import WeClick
 from thriftseg.losses import GatedCRF, MemoryFlowDistillation
 from thriftseg.zoo import PSPNet, create_model
 

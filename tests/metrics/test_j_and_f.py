@@ -12,8 +12,8 @@ import torch
 from tests.distributed import GlooPool
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.metrics import JAndF, frame_statistics, object_scores, score_sequence, sequence_scores
-from thriftseg.metrics.assignment import best_assignment
-from thriftseg.metrics.boundary_f import boundary_tolerance
+from thriftseg.metrics.vos.assignment import best_assignment
+from thriftseg.metrics.vos.boundary_f import boundary_tolerance
 
 STATISTICS = ("jf_mean", "j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay")
 

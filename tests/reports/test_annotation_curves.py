@@ -22,7 +22,7 @@ from thriftseg.reports import (
     read_curve_groups,
     write_curve,
 )
-from thriftseg.reports.annotation_curves import Span
+from thriftseg.reports.annotation.curves import Span
 
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 

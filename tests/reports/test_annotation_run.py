@@ -13,12 +13,10 @@ import pytest
 from rich.console import Console
 
 from tests.square_and_disc import FRAMES, HEIGHT, WIDTH, frame, truth, write_video
-from thriftseg.annotation import hvsa_folder
+from thriftseg.annotation.hvsa import folder as hvsa_folder
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import Folder
 from thriftseg.datasets.images import read_frame
-from thriftseg.datasets.label_rows import ActionRow, action_id
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import DatasetError
 from thriftseg.reports import (
     annotation_comparison,
@@ -30,7 +28,9 @@ from thriftseg.reports import (
     read_annotation_run,
     write_annotation_report,
 )
-from thriftseg.reports.annotation_run import BOUGHT, LABELS
+from thriftseg.reports.annotation.runs import BOUGHT, LABELS
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.rows import ActionRow, action_id
 from thriftseg.types import LabelKind
 
 SETTINGS = {

@@ -22,10 +22,10 @@ from thriftseg.flow import DIS, FlowStore
 from thriftseg.metrics import BoundaryIoU, ConfusionScores, JAndF, TemporalConsistency
 from thriftseg.metrics.confusion import confusion_scores
 from thriftseg.reports.evaluate import evaluate
-from thriftseg.reports.evaluation.bootstrap import Resampling
-from thriftseg.reports.evaluation.layouts import LAYOUTS
-from thriftseg.reports.evaluation.scoring import category_iou, class_totals, semantic_scores
-from thriftseg.reports.evaluation.tables import print_evaluation
+from thriftseg.reports.scoring.bootstrap import Resampling
+from thriftseg.reports.scoring.formulas import category_iou, class_totals, semantic_scores
+from thriftseg.reports.scoring.layouts import LAYOUTS
+from thriftseg.reports.scoring.tables import print_evaluation
 from thriftseg.taxonomies import CAMVID, CITYSCAPES
 
 SIZE = (24, 32)

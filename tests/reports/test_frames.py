@@ -10,7 +10,7 @@ import pytest
 
 from thriftseg.drawing import VideoWriter
 from thriftseg.errors import DatasetError
-from thriftseg.reports.frames import FrameSource
+from thriftseg.inference.frame_source import FrameSource
 
 
 def picture(value, height=24, width=32):

@@ -11,8 +11,8 @@ from PIL import Image
 
 from thriftseg.drawing import VideoWriter
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules import load_network
-from thriftseg.reports import predict
+from thriftseg.inference.checkpoints import load_network
+from thriftseg.inference.prediction import predict
 from thriftseg.taxonomies import CAMVID
 from thriftseg.zoo import SlidingWindow
 
@@ -99,7 +99,7 @@ def test_earlier_results_are_kept_unless_told_otherwise(tmp_path, tiny_weights, 
 
 def test_working_size_window_and_colours_are_those_of_the_training_run(tmp_path, tiny_weights, frames_dir):
     checkpoint = torch.load(tiny_weights, weights_only=True)
-    window = {"class_path": "thriftseg.zoo.inference.SlidingWindow", "init_args": {"crop": [16, 24], "stride": None}}
+    window = {"class_path": "thriftseg.zoo.windows.SlidingWindow", "init_args": {"crop": [16, 24], "stride": None}}
     palette = [[index, 7, 9] for index in range(CAMVID.num_classes)]
     checkpoint["thriftseg"] |= {"eval_size": [24, 32], "taxonomy": "mine", "palette": palette, "inference": window}
     torch.save(checkpoint, tmp_path / "run.ckpt")

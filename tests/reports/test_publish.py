@@ -21,12 +21,13 @@ from tests.hub import Hub, serve_hub
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.errors import CheckpointError
-from thriftseg.lightning_modules import RunRecord, SemanticSegmentation, load_network
+from thriftseg.inference.checkpoints import load_network
+from thriftseg.lightning_modules import RunRecord, SemanticSegmentation
 from thriftseg.reports import publish
-from thriftseg.reports.publishing import Publication
+from thriftseg.reports.publishing.publish import Publication
 from thriftseg.taxonomies import CAMVID
 from thriftseg.zoo import create_model, list_published, load
-from thriftseg.zoo.weights import read_card, weights_digest
+from thriftseg.zoo.weights.files import read_card, weights_digest
 
 NAME = "deeplabv3plus_mobilenetv2.camvid_tiny"
 COMMAND = "thriftseg fit --config tiny.yaml"

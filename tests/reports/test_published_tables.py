@@ -6,7 +6,7 @@ import pytest
 
 from thriftseg.errors import ConfigError
 from thriftseg.reports import list_tables, load_table
-from thriftseg.reports.published_tables import read_table
+from thriftseg.reports.tables.published import read_table
 
 PUBLISHED = [
     *(f"samsam2_t{number}" for number in (1, 2, 3, 4, 5, 7)),

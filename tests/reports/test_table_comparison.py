@@ -22,7 +22,7 @@ from thriftseg.reports import (
     configs_of,
     plot_comparison,
 )
-from thriftseg.reports.table_formats import print_comparison
+from thriftseg.reports.tables.formats import print_comparison
 
 STEPS = 100
 TABLE = PublishedTable(

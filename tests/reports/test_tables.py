@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from thriftseg.reports import CostQualityPoint, class_table, cost_quality_table
-from thriftseg.reports.tables import format_hours
+from thriftseg.reports.tables.terminal import format_hours
 
 
 def lines_of(table, width=80):

@@ -9,8 +9,8 @@ import torch
 
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo import QNet, create_model
-from thriftseg.zoo import export as export_module
-from thriftseg.zoo.export import export_onnx
+from thriftseg.zoo.weights import export as export_module
+from thriftseg.zoo.weights.export import export_onnx
 
 pytest.importorskip("onnxruntime")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import Network, Scorer, SemanticNetwork, VOSNetwork, create_model, list_models
-from thriftseg.zoo.releases import recognise
+from thriftseg.zoo.weights.releases import recognise
 
 NUM_CLASSES = 5
 BIG = {

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.zoo import Network, SlidingWindow, create_model
-from thriftseg.zoo.official import KeyMismatchError, build_for, load_official, read_official, weights_in
-from thriftseg.zoo.releases import recognise
+from thriftseg.zoo.weights.official import KeyMismatchError, build_for, load_official, read_official, weights_in
+from thriftseg.zoo.weights.releases import recognise
 
 MODELS = Path(__file__).parents[1] / "golden" / "models"
 GOLDENS = (

@@ -14,8 +14,8 @@ from thriftseg import zoo
 from thriftseg.cli.main import main
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo import Preprocessing, SpixelFCN, create_model, list_models
-from thriftseg.zoo.official import load_official
 from thriftseg.zoo.spixelfcn import connected_regions, nearest_cells
+from thriftseg.zoo.weights.official import load_official
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "spixelfcn.json"
 OWN, RIGHT, BOTTOM_LEFT = 4, 5, 6

@@ -18,11 +18,11 @@ from tests.golden.fill import fill, make_inputs
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import IDENTITY, STM, ObjectRows, create_model, list_models
-from thriftseg.zoo import stm as module
-from thriftseg.zoo.official import load_official
-from thriftseg.zoo.stm import ResidualBlock
 from thriftseg.zoo.vos import MemoryReader, SplitPadding
 from thriftseg.zoo.vos import network as vos_module
+from thriftseg.zoo.vos import stm as module
+from thriftseg.zoo.vos.stm import ResidualBlock
+from thriftseg.zoo.weights.official import load_official
 
 GOLDENS = Path(__file__).resolve().parents[1] / "golden" / "models"
 

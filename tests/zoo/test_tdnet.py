@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo import FrameWindow, TDNet, TDNetFANet, TDNetPSP, create_model
-from thriftseg.zoo.tdnet_blocks import Propagation, SpatialLayerNorm
+from thriftseg.zoo.tdnet.blocks import Propagation, SpatialLayerNorm
 
 NUM_CLASSES = 5
 VARIANTS = {

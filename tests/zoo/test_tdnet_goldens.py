@@ -16,7 +16,7 @@ from tests.golden.adapters import tdnet as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
 from thriftseg.zoo import TDNet, create_model
-from thriftseg.zoo.official import load_official
+from thriftseg.zoo.weights.official import load_official
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "models"
 

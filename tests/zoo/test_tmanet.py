@@ -18,8 +18,8 @@ from tests.golden.fill import fill, make_inputs
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo import FrameWindow, TMANet, create_model, tmanet
-from thriftseg.zoo.official import load_official
 from thriftseg.zoo.tmanet import attend
+from thriftseg.zoo.weights.official import load_official
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "models" / "tmanet_r50.json"
 NUM_CLASSES = 5

@@ -14,9 +14,9 @@ from torch import nn
 from thriftseg.errors import CheckpointError
 from thriftseg.taxonomies import CAMVID
 from thriftseg.zoo import QNet, SlidingWindow, WholeImage, create_model, list_published, load, save_weights
-from thriftseg.zoo.catalog import CatalogEntry, write_index
 from thriftseg.zoo.network import Preprocessing
-from thriftseg.zoo.weights import encode_weights, weights_digest
+from thriftseg.zoo.weights.catalog import CatalogEntry, write_index
+from thriftseg.zoo.weights.files import encode_weights, weights_digest
 
 
 def small_network(seed: int = 0):

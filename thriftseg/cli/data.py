@@ -13,8 +13,8 @@ from thriftseg.resources import config_path
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from thriftseg.datamodules.mixture import Mixture
-    from thriftseg.datamodules.mixture_list import MixtureList
+    from thriftseg.datamodules.mixing.mixture import Mixture
+    from thriftseg.datamodules.mixing.mixture_list import MixtureList
     from thriftseg.datasets import VideoDataset
 
 
@@ -40,12 +40,12 @@ def _declare_check(parser: ArgumentParser) -> None:
 def _check(args: Namespace) -> int:
     options = {"every_frame": args.every_frame, "jobs": args.jobs, "progress": True}
     if has_objects(args):
-        from thriftseg.datasets.vos_check import check_vos, print_vos_report
+        from thriftseg.datasets.tools.vos_check import check_vos, print_vos_report
 
         found = check_vos(vos_reader_of(args), args.strict, **options)
         print_vos_report(found)
         return found.exit_code
-    from thriftseg.datasets.check import check, print_report
+    from thriftseg.datasets.tools.check import check, print_report
 
     report = check(reader_of(args), args.strict, **options)
     print_report(report)
@@ -53,7 +53,7 @@ def _check(args: Namespace) -> int:
 
 
 def _declare_synthesize(parser: ArgumentParser) -> None:
-    from thriftseg.datasets.synthetic import LAYOUTS, VOS_LAYOUTS
+    from thriftseg.synthetic import LAYOUTS, VOS_LAYOUTS
 
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="root of the data set to write")
     parser.add_argument("--layout", choices=[*LAYOUTS, *VOS_LAYOUTS], default="cityscapes", help="folder layout")
@@ -74,8 +74,8 @@ def _declare_synthesize(parser: ArgumentParser) -> None:
 
 
 def _synthesize(args: Namespace) -> int:
-    from thriftseg.datasets.synthetic import VOS_LAYOUTS, synthesize, synthesize_objects
     from thriftseg.progress import progress_bar
+    from thriftseg.synthetic import VOS_LAYOUTS, synthesize, synthesize_objects
 
     write = synthesize_objects if args.layout in VOS_LAYOUTS else synthesize
     given = {name: value for name, value in args.as_dict().items() if value is not None}
@@ -104,7 +104,7 @@ def _declare_import(parser: ArgumentParser) -> None:
 
 
 def _import(args: Namespace) -> int:
-    from thriftseg.datasets.video_import import import_videos
+    from thriftseg.datasets.tools.video_import import import_videos
 
     summary = import_videos(
         args.videos,
@@ -158,7 +158,7 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
     """
     from jsonargparse import ArgumentParser
 
-    from thriftseg.datamodules.mixture import Mixture
+    from thriftseg.datamodules.mixing.mixture import Mixture
     from thriftseg.datasets import VideoDataset
 
     settings = _data_section(Path(path))
@@ -210,7 +210,7 @@ def _declare_submit(parser: ArgumentParser) -> None:
 
 
 def _submit(args: Namespace) -> int:
-    from thriftseg.datasets.submission import write_submission
+    from thriftseg.exchange.submission import write_submission
 
     print(write_submission(vos_reader_of(args), args.split, args.predictions, args.out, progress=True))
     return 0

@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_inputs(parser: ArgumentParser) -> None:
-    from thriftseg.reports.evaluation.layouts import LAYOUTS
+    from thriftseg.reports.scoring.layouts import LAYOUTS
 
     ids = ["auto", "label", "train"]
     parser.add_argument("--pred", type=str, required=True, metavar="DIR", help="folder of predicted PNGs")
@@ -71,7 +71,7 @@ def run(args: Namespace) -> int:
 
     from thriftseg.atomic import write_bytes
     from thriftseg.reports.evaluate import evaluate
-    from thriftseg.reports.evaluation.tables import print_evaluation
+    from thriftseg.reports.scoring.tables import print_evaluation
 
     options = args.as_dict()
     out, json_file, metrics = options.pop("out"), options.pop("json"), options.pop("metrics")

@@ -13,10 +13,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.lightning_modules import read_checkpoint
-from thriftseg.lightning_modules.checkpoints import network_of
+from thriftseg.inference.checkpoints import network_of, read_checkpoint
 from thriftseg.zoo import Network, load
-from thriftseg.zoo.weights import check_weights, weights_digest
+from thriftseg.zoo.weights.files import check_weights, weights_digest
 
 CHECKPOINTS = "checkpoints"
 LAST = "last"

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from thriftseg.datamodules.annotation_type import AnnotationTypeDataModule
     from thriftseg.datamodules.boxes import BoxDataModule
-    from thriftseg.datamodules.curriculum import GapCurriculum
-    from thriftseg.datamodules.mask_quality import MaskQualityDataModule
-    from thriftseg.datamodules.mixture import Mixture, MixturePart
-    from thriftseg.datamodules.mixture_list import MixtureList
-    from thriftseg.datamodules.motion import measure_motion
+    from thriftseg.datamodules.eva_vos.annotation_type import AnnotationTypeDataModule
+    from thriftseg.datamodules.eva_vos.mask_quality import MaskQualityDataModule
+    from thriftseg.datamodules.eva_vos.type_environment import TypeSetEnvironment
+    from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
+    from thriftseg.datamodules.mixing.mixture_list import MixtureList
+    from thriftseg.datamodules.mixing.motion import measure_motion
     from thriftseg.datamodules.neighbours import NeighbourPolicy
     from thriftseg.datamodules.photometric import PhotometricConfig
-    from thriftseg.datamodules.pseudo_clips import WarpConfig
     from thriftseg.datamodules.semantic import SemanticDataModule
-    from thriftseg.datamodules.type_environment import TypeSetEnvironment
     from thriftseg.datamodules.video_pairs import VideoPairDataModule
-    from thriftseg.datamodules.vos import VOSDataModule
+    from thriftseg.datamodules.vos.curriculum import GapCurriculum
+    from thriftseg.datamodules.vos.module import VOSDataModule
+    from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
 
 __all__ = [
     "AnnotationTypeDataModule",
@@ -46,20 +46,20 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "AnnotationTypeDataModule": "annotation_type",
+        "AnnotationTypeDataModule": "eva_vos.annotation_type",
         "BoxDataModule": "boxes",
-        "GapCurriculum": "curriculum",
-        "MaskQualityDataModule": "mask_quality",
-        "Mixture": "mixture",
-        "MixtureList": "mixture_list",
-        "MixturePart": "mixture",
+        "GapCurriculum": "vos.curriculum",
+        "MaskQualityDataModule": "eva_vos.mask_quality",
+        "Mixture": "mixing.mixture",
+        "MixtureList": "mixing.mixture_list",
+        "MixturePart": "mixing.mixture",
         "NeighbourPolicy": "neighbours",
         "PhotometricConfig": "photometric",
         "SemanticDataModule": "semantic",
-        "TypeSetEnvironment": "type_environment",
-        "VOSDataModule": "vos",
+        "TypeSetEnvironment": "eva_vos.type_environment",
+        "VOSDataModule": "vos.module",
         "VideoPairDataModule": "video_pairs",
-        "WarpConfig": "pseudo_clips",
-        "measure_motion": "motion",
+        "WarpConfig": "vos.pseudo_clips",
+        "measure_motion": "mixing.motion",
     },
 )

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules.base import VideoDataModule, check_counts
 from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
-from thriftseg.datasets.box_samples import BoxAugmentation, BoxSample
-from thriftseg.datasets.box_windows import CROP, MARGIN
+from thriftseg.datasets.boxes.samples import BoxAugmentation, BoxSample
+from thriftseg.datasets.boxes.windows import CROP, MARGIN
 from thriftseg.datasets.sharding import shard
-from thriftseg.datasets.vos import VOSClip, VOSDataset
+from thriftseg.datasets.vos.base import VOSClip, VOSDataset
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.types import IGNORE_INDEX
 

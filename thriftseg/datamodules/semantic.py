@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules.base import ClassesDataModule, check_choice, check_counts, shown_mask
 from thriftseg.datamodules.evaluation import StreamFrames, build_stream, shard_stream
-from thriftseg.datamodules.mixture import Mixture
-from thriftseg.datamodules.mixture_list import MixtureList
+from thriftseg.datamodules.mixing.mixture import Mixture
+from thriftseg.datamodules.mixing.mixture_list import MixtureList
 from thriftseg.datamodules.neighbours import NeighbourPolicy
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.reading import ClipReader

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.datasets.images import resize_frame, resize_label
-from thriftseg.datasets.point_maps import draw_point_map
 from thriftseg.errors import ConfigError
 from thriftseg.flow import flip_flow, scale_flow
+from thriftseg.stores.point_maps import draw_point_map
 from thriftseg.types import IGNORE_INDEX
 
 Size = tuple[int, int]

@@ -19,9 +19,9 @@ from thriftseg.datamodules.sampling import seeded_generator
 from thriftseg.datamodules.transforms import Size
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import resize_label
-from thriftseg.datasets.label_store import LabelStore
 from thriftseg.errors import CheckpointError, ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
+from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import IGNORE_INDEX, Clip
 
 Labels = Mapping[int, UInt8Array]

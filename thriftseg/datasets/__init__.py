@@ -14,17 +14,17 @@ from typing import Any, TypeVar
 from thriftseg.datasets.base import ClipReader, EmptySplitError, VideoDataset, resolve_root
 from thriftseg.datasets.camvid import CamVid
 from thriftseg.datasets.cityscapes import Cityscapes
-from thriftseg.datasets.coco import COCO
-from thriftseg.datasets.davis import DAVIS
 from thriftseg.datasets.folder import Folder
 from thriftseg.datasets.frame_folder import FrameFolder
 from thriftseg.datasets.idd import IDD
-from thriftseg.datasets.mose import MOSE
 from thriftseg.datasets.scenenet import SceneNet
-from thriftseg.datasets.tao_vos import TAOVOS
 from thriftseg.datasets.veis import VEIS
-from thriftseg.datasets.vos import VideoObject, VOSClip, VOSDataset
-from thriftseg.datasets.youtube_vos import YouTubeVOS
+from thriftseg.datasets.vos.base import VideoObject, VOSClip, VOSDataset
+from thriftseg.datasets.vos.coco import COCO
+from thriftseg.datasets.vos.davis import DAVIS
+from thriftseg.datasets.vos.mose import MOSE
+from thriftseg.datasets.vos.tao_vos import TAOVOS
+from thriftseg.datasets.vos.youtube_vos import YouTubeVOS
 from thriftseg.errors import ConfigError
 
 __all__ = [

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.labels.agreement import Agreement
-from thriftseg.labels.click_maps import write_point_maps
-from thriftseg.labels.clicks import ClickSummary, generate_clicks, import_clicks, label_clicks
-from thriftseg.labels.coarse import CoarsePolygon, CoarseStyle, CoarseSummary, generate_coarse, label_coarse
-from thriftseg.labels.engine import LabelJob, run_job
-from thriftseg.labels.exchange import ExportSummary, ImportSummary, export_labels, import_labels
-from thriftseg.labels.inspect import InspectedLabel, Inspection, inspect_labels
+from thriftseg.exchange.labels import ExportSummary, ImportSummary, export_labels, import_labels
+from thriftseg.labels.clicking.generate import ClickSummary, generate_clicks, import_clicks, label_clicks
+from thriftseg.labels.clicking.point_maps import write_point_maps
+from thriftseg.labels.jobs.engine import LabelJob, run_job
+from thriftseg.labels.jobs.storing import UnfinishedError
 from thriftseg.labels.objects import ObjectMap, ObjectUnit, TrackedObject, objects_of
-from thriftseg.labels.prompters import Candidates, Prompt, Prompter, create_prompter
-from thriftseg.labels.propagate import PropagationSummary, label_propagate
-from thriftseg.labels.propagation_plan import PropagationPlan, plan_propagation
-from thriftseg.labels.propagators import FlowPropagator, NearestPropagator, Propagated, Propagator, create_propagator
-from thriftseg.labels.refine import RefineSummary, label_refine
-from thriftseg.labels.refinement import RefineRule
-from thriftseg.labels.repropagate import Repropagation, RepropagationSummary, label_repropagate
-from thriftseg.labels.repropagation_plan import RepropagationPlan, plan_repropagation
-from thriftseg.labels.review import DecisionSummary, ReviewList, apply_decisions, least_confident
-from thriftseg.labels.storing import UnfinishedError
+from thriftseg.labels.propagation.again import Repropagation, RepropagationSummary, label_repropagate
+from thriftseg.labels.propagation.again_plan import RepropagationPlan, plan_repropagation
+from thriftseg.labels.propagation.generate import PropagationSummary, label_propagate
+from thriftseg.labels.propagation.plan import PropagationPlan, plan_propagation
+from thriftseg.labels.propagation.propagators import (
+    FlowPropagator,
+    NearestPropagator,
+    Propagated,
+    Propagator,
+    create_propagator,
+)
+from thriftseg.labels.refining.coarse import CoarsePolygon, CoarseStyle, CoarseSummary, generate_coarse, label_coarse
+from thriftseg.labels.refining.generate import RefineSummary, label_refine
+from thriftseg.labels.refining.instances import RefineRule
+from thriftseg.labels.refining.prompters import Candidates, Prompt, Prompter, create_prompter
+from thriftseg.labels.review.agreement import Agreement
+from thriftseg.labels.review.decide import DecisionSummary, ReviewList, apply_decisions, least_confident
+from thriftseg.labels.review.inspect import InspectedLabel, Inspection, inspect_labels
 from thriftseg.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from thriftseg.labels.box2seg import Box2SegSegmenter, FineTuning
-    from thriftseg.labels.box_segmenters import BoxSegmenter, PromptedSegmenter
-    from thriftseg.labels.box_settings import MaskFilter
-    from thriftseg.labels.boxes import BoxSummary, LabelQuality, label_boxes
-    from thriftseg.labels.fill import FillSummary, label_fill
+    from thriftseg.labels.boxes.box2seg import Box2SegSegmenter, FineTuning
+    from thriftseg.labels.boxes.generate import BoxSummary, LabelQuality, label_boxes
+    from thriftseg.labels.boxes.segmenters import BoxSegmenter, PromptedSegmenter
+    from thriftseg.labels.boxes.settings import MaskFilter
+    from thriftseg.labels.refining.fill import FillSummary, label_fill
 
 __all__ = [
     "Agreement",
@@ -95,16 +101,16 @@ __all__ = [
 ]
 
 _HOMES = {  # these import torch
-    "Box2SegSegmenter": "box2seg",
-    "BoxSegmenter": "box_segmenters",
-    "BoxSummary": "boxes",
-    "FillSummary": "fill",
-    "FineTuning": "box2seg",
-    "LabelQuality": "boxes",
-    "MaskFilter": "box_settings",
-    "PromptedSegmenter": "box_segmenters",
-    "label_boxes": "boxes",
-    "label_fill": "fill",
+    "Box2SegSegmenter": "boxes.box2seg",
+    "BoxSegmenter": "boxes.segmenters",
+    "BoxSummary": "boxes.generate",
+    "FillSummary": "refining.fill",
+    "FineTuning": "boxes.box2seg",
+    "LabelQuality": "boxes.generate",
+    "MaskFilter": "boxes.settings",
+    "PromptedSegmenter": "boxes.segmenters",
+    "label_boxes": "boxes.generate",
+    "label_fill": "refining.fill",
 }
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from thriftseg.lightning_modules.base import TrainingModule
     from thriftseg.lightning_modules.box2seg import Box2Seg, load_box2seg
     from thriftseg.lightning_modules.callbacks import PredictionImages, default_progress_bar
-    from thriftseg.lightning_modules.checkpoints import (
-        LoadedNetwork,
-        load_as,
-        load_network,
-        load_vos_network,
-        read_checkpoint,
-    )
     from thriftseg.lightning_modules.environment import VectorEnvironment
     from thriftseg.lightning_modules.mask_quality import MaskQuality
     from thriftseg.lightning_modules.ppo import PPO, choose_actions
@@ -43,7 +36,6 @@ __all__ = [
     "AnnotationPolicy",
     "Box2Seg",
     "FramePrediction",
-    "LoadedNetwork",
     "MaskQuality",
     "PolyLR",
     "PredictionImages",
@@ -58,12 +50,8 @@ __all__ = [
     "WeClick",
     "choose_actions",
     "default_progress_bar",
-    "load_as",
     "load_box2seg",
-    "load_network",
-    "load_vos_network",
     "predict_frames",
-    "read_checkpoint",
     "tune",
 ]
 
@@ -74,7 +62,6 @@ __getattr__ = lazy_names(
         "AnnotationPolicy": "annotation_policy",
         "Box2Seg": "box2seg",
         "FramePrediction": "test_time_tuning",
-        "LoadedNetwork": "checkpoints",
         "MaskQuality": "mask_quality",
         "PolyLR": "schedules",
         "PredictionImages": "callbacks",
@@ -89,12 +76,8 @@ __getattr__ = lazy_names(
         "WeClick": "weclick",
         "choose_actions": "ppo",
         "default_progress_bar": "callbacks",
-        "load_as": "checkpoints",
         "load_box2seg": "box2seg",
-        "load_network": "checkpoints",
-        "load_vos_network": "checkpoints",
         "predict_frames": "test_time_tuning",
-        "read_checkpoint": "checkpoints",
         "tune": "test_time_tuning",
     },
 )

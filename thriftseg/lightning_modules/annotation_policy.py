@@ -28,8 +28,8 @@ from thriftseg.lightning_modules.ppo import (
 )
 from thriftseg.losses import LossTerms
 from thriftseg.types import AnnotationState, EpisodeBatch
-from thriftseg.zoo.annotation_policy import PolicyOutput
-from thriftseg.zoo.freezing import freeze_batch_norm
+from thriftseg.zoo.blocks.freezing import freeze_batch_norm
+from thriftseg.zoo.scorers.annotation_policy import PolicyOutput
 
 _SCORES = ("return", "quality", "seconds", "clicks")
 

@@ -12,12 +12,12 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from thriftseg import zoo
+from thriftseg.inference.checkpoints import load_as
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
-from thriftseg.lightning_modules.checkpoints import load_as
 from thriftseg.losses import BootstrappedCrossEntropy
 from thriftseg.metrics import MaskRecall
 from thriftseg.types import IGNORE_INDEX, BoxBatch
-from thriftseg.zoo.freezing import freeze_batch_norm
+from thriftseg.zoo.blocks.freezing import freeze_batch_norm
 
 
 class Box2Seg(TrainingModule):

@@ -17,7 +17,7 @@ from thriftseg.lightning_modules.taught import LossPart, NetworkCallable, Taught
 from thriftseg.losses import KnowledgeDistillation, OHEMCrossEntropy
 from thriftseg.types import SemanticBatch
 from thriftseg.zoo import PSPNet, SemanticNetwork, SlidingWindow, WholeImage
-from thriftseg.zoo.tdnet import DistillationOutputs, TDNet
+from thriftseg.zoo.tdnet.network import DistillationOutputs, TDNet
 
 
 class TDNetDistillation(TaughtSegmentation):

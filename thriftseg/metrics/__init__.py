@@ -10,17 +10,6 @@ from thriftseg.metrics.annotation_curve import AnnotationCurve, annotation_curve
 from thriftseg.metrics.annotation_reward import RewardRule, annotation_reward
 from thriftseg.metrics.boundary_iou import BoundaryIoU
 from thriftseg.metrics.confusion import ConfusionScores
-from thriftseg.metrics.j_and_f import (
-    FrameStatistics,
-    JAndF,
-    ObjectScores,
-    VOSProtocol,
-    frame_statistics,
-    object_scores,
-    score_sequence,
-    sequence_scores,
-)
-from thriftseg.metrics.mask_recall import MaskRecall, present_ious
 from thriftseg.metrics.quality_at_cost import (
     QualityAtCost,
     area_under_curve,
@@ -31,6 +20,17 @@ from thriftseg.metrics.quality_at_cost import (
 from thriftseg.metrics.quality_bins import QualityScores, expected_quality, quality_bins, rank_correlation
 from thriftseg.metrics.temporal_consistency import TemporalConsistency
 from thriftseg.metrics.video_scores import VideoFrame, VideoScores, score_video
+from thriftseg.metrics.vos.j_and_f import (
+    FrameStatistics,
+    JAndF,
+    ObjectScores,
+    VOSProtocol,
+    frame_statistics,
+    object_scores,
+    score_sequence,
+    sequence_scores,
+)
+from thriftseg.metrics.vos.mask_recall import MaskRecall, present_ious
 
 __all__ = [
     "AnnotationCurve",

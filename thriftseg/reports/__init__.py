@@ -8,7 +8,7 @@ from thriftseg.lazy import lazy_names
 from thriftseg.reports.cost_quality import CostQualityPoint
 
 if TYPE_CHECKING:
-    from thriftseg.reports.annotation_curves import (
+    from thriftseg.reports.annotation.curves import (
         CurveGroup,
         curve_table,
         plot_annotation_curves,
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
         read_curve_groups,
         write_curve,
     )
-    from thriftseg.reports.annotation_figure import plot_annotation_groups, plot_annotation_run
-    from thriftseg.reports.annotation_page import AnnotationReport, write_annotation_report
-    from thriftseg.reports.annotation_run import (
+    from thriftseg.reports.annotation.figure import plot_annotation_groups, plot_annotation_run
+    from thriftseg.reports.annotation.page import AnnotationReport, write_annotation_report
+    from thriftseg.reports.annotation.runs import (
         AnnotationRun,
         RunGroup,
         annotation_comparison,
@@ -28,14 +28,13 @@ if TYPE_CHECKING:
         read_annotation_run,
     )
     from thriftseg.reports.cost_quality import plot_cost_quality
-    from thriftseg.reports.prediction import predict
-    from thriftseg.reports.published_tables import PublishedRow, PublishedTable, list_tables, load_table
-    from thriftseg.reports.publishing import Publication, publish
+    from thriftseg.reports.publishing.publish import Publication, publish
     from thriftseg.reports.run_scores import RunScores, find_runs, read_run
-    from thriftseg.reports.table_comparison import TableComparison, compare_table, configs_of
-    from thriftseg.reports.table_figures import plot_comparison
-    from thriftseg.reports.table_formats import comparison_csv, comparison_markdown, comparison_table
-    from thriftseg.reports.tables import catalog_table, class_table, cost_quality_table, print_table
+    from thriftseg.reports.tables.comparison import TableComparison, compare_table, configs_of
+    from thriftseg.reports.tables.figures import plot_comparison
+    from thriftseg.reports.tables.formats import comparison_csv, comparison_markdown, comparison_table
+    from thriftseg.reports.tables.published import PublishedRow, PublishedTable, list_tables, load_table
+    from thriftseg.reports.tables.terminal import catalog_table, class_table, cost_quality_table, print_table
 
 __all__ = [
     "AnnotationReport",
@@ -69,7 +68,6 @@ __all__ = [
     "plot_annotation_run",
     "plot_comparison",
     "plot_cost_quality",
-    "predict",
     "print_table",
     "publish",
     "read_annotation_run",
@@ -83,44 +81,43 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "AnnotationReport": "annotation_page",
-        "AnnotationRun": "annotation_run",
-        "CurveGroup": "annotation_curves",
-        "Publication": "publishing",
-        "PublishedRow": "published_tables",
-        "PublishedTable": "published_tables",
-        "RunGroup": "annotation_run",
+        "AnnotationReport": "annotation.page",
+        "AnnotationRun": "annotation.runs",
+        "CurveGroup": "annotation.curves",
+        "Publication": "publishing.publish",
+        "PublishedRow": "tables.published",
+        "PublishedTable": "tables.published",
+        "RunGroup": "annotation.runs",
         "RunScores": "run_scores",
-        "TableComparison": "table_comparison",
-        "annotation_comparison": "annotation_run",
-        "annotation_table": "annotation_run",
-        "catalog_table": "tables",
-        "class_table": "tables",
-        "compare_table": "table_comparison",
-        "comparison_csv": "table_formats",
-        "comparison_markdown": "table_formats",
-        "comparison_table": "table_formats",
-        "configs_of": "table_comparison",
-        "cost_quality_table": "tables",
-        "curve_table": "annotation_curves",
-        "find_annotation_runs": "annotation_run",
+        "TableComparison": "tables.comparison",
+        "annotation_comparison": "annotation.runs",
+        "annotation_table": "annotation.runs",
+        "catalog_table": "tables.terminal",
+        "class_table": "tables.terminal",
+        "compare_table": "tables.comparison",
+        "comparison_csv": "tables.formats",
+        "comparison_markdown": "tables.formats",
+        "comparison_table": "tables.formats",
+        "configs_of": "tables.comparison",
+        "cost_quality_table": "tables.terminal",
+        "curve_table": "annotation.curves",
+        "find_annotation_runs": "annotation.runs",
         "find_runs": "run_scores",
-        "group_runs": "annotation_run",
-        "list_tables": "published_tables",
-        "load_table": "published_tables",
-        "plot_annotation_curves": "annotation_curves",
-        "plot_annotation_groups": "annotation_figure",
-        "plot_annotation_run": "annotation_figure",
-        "plot_comparison": "table_figures",
+        "group_runs": "annotation.runs",
+        "list_tables": "tables.published",
+        "load_table": "tables.published",
+        "plot_annotation_curves": "annotation.curves",
+        "plot_annotation_groups": "annotation.figure",
+        "plot_annotation_run": "annotation.figure",
+        "plot_comparison": "tables.figures",
         "plot_cost_quality": "cost_quality",
-        "predict": "prediction",
-        "print_table": "tables",
-        "publish": "publishing",
-        "read_annotation_run": "annotation_run",
-        "read_curve": "annotation_curves",
-        "read_curve_groups": "annotation_curves",
+        "print_table": "tables.terminal",
+        "publish": "publishing.publish",
+        "read_annotation_run": "annotation.runs",
+        "read_curve": "annotation.curves",
+        "read_curve_groups": "annotation.curves",
         "read_run": "run_scores",
-        "write_annotation_report": "annotation_page",
-        "write_curve": "annotation_curves",
+        "write_annotation_report": "annotation.page",
+        "write_curve": "annotation.curves",
     },
 )

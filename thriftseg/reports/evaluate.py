@@ -15,13 +15,13 @@ from thriftseg.flow import FlowStore, create_estimator
 from thriftseg.metrics import BoundaryIoU, VOSProtocol
 from thriftseg.metrics.boundary_iou import VoidRule
 from thriftseg.metrics.temporal_consistency import Rule
-from thriftseg.reports.evaluation.classes import ClassScorer, ClassScores, IdChoice
-from thriftseg.reports.evaluation.counting import ClassRule, PairRule
-from thriftseg.reports.evaluation.layouts import Layout, LayoutName, Located, select_layout
-from thriftseg.reports.evaluation.objects import ObjectEvaluation, score_objects
-from thriftseg.reports.evaluation.pairing import Pairing, pair
-from thriftseg.reports.evaluation.report import EvaluationReport, VideoScores
-from thriftseg.reports.evaluation.running import Effort
+from thriftseg.reports.scoring.classes import ClassScorer, ClassScores, IdChoice
+from thriftseg.reports.scoring.counting import ClassRule, PairRule
+from thriftseg.reports.scoring.layouts import Layout, LayoutName, Located, select_layout
+from thriftseg.reports.scoring.objects import ObjectEvaluation, score_objects
+from thriftseg.reports.scoring.pairing import Pairing, pair
+from thriftseg.reports.scoring.report import EvaluationReport, VideoScores
+from thriftseg.reports.scoring.running import Effort
 from thriftseg.taxonomies import Taxonomy
 
 Metric = Literal["miou", "boundary_iou", "tc", "jf"]

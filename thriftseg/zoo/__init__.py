@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from thriftseg.zoo.annotation_policy import AnnotationPolicy, PolicyOutput
+from thriftseg.zoo.blocks.strided_logits import StridedLogits
 from thriftseg.zoo.box2seg import Box2Seg
-from thriftseg.zoo.catalog import CatalogEntry, list_published, load
 from thriftseg.zoo.deeplabv3plus import DeepLabV3Plus
 from thriftseg.zoo.hrnet import HRNet
-from thriftseg.zoo.inference import SlidingWindow, WholeImage, predict_sliding, predict_whole
 from thriftseg.zoo.mmseg import MMSegNetwork
 from thriftseg.zoo.network import (
     IDENTITY,
@@ -19,17 +17,15 @@ from thriftseg.zoo.network import (
     SemanticNetwork,
     StreamState,
 )
-from thriftseg.zoo.official import KeyMismatchError, OfficialReport, load_official
 from thriftseg.zoo.pspnet import PSPNet
-from thriftseg.zoo.qnet import QNet
 from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
-from thriftseg.zoo.scorer import Scorer
+from thriftseg.zoo.scorers.annotation_policy import AnnotationPolicy, PolicyOutput
+from thriftseg.zoo.scorers.base import Scorer
+from thriftseg.zoo.scorers.qnet import QNet
 from thriftseg.zoo.spixelfcn import SpixelFCN
-from thriftseg.zoo.stm import STM
-from thriftseg.zoo.strided_logits import StridedLogits
-from thriftseg.zoo.tdnet import DistillationOutputs, TDNet, TDNetState
-from thriftseg.zoo.tdnet_fanet import TDNetFANet
-from thriftseg.zoo.tdnet_psp import TDNetPSP
+from thriftseg.zoo.tdnet.fanet import TDNetFANet
+from thriftseg.zoo.tdnet.network import DistillationOutputs, TDNet, TDNetState
+from thriftseg.zoo.tdnet.psp import TDNetPSP
 from thriftseg.zoo.tmanet import TMANet
 from thriftseg.zoo.vos import (
     Memory,
@@ -42,7 +38,11 @@ from thriftseg.zoo.vos import (
     VOSNetwork,
     VOSState,
 )
-from thriftseg.zoo.weights import Published, save_weights
+from thriftseg.zoo.vos.stm import STM
+from thriftseg.zoo.weights.catalog import CatalogEntry, list_published, load
+from thriftseg.zoo.weights.files import Published, save_weights
+from thriftseg.zoo.weights.official import KeyMismatchError, OfficialReport, load_official
+from thriftseg.zoo.windows import SlidingWindow, WholeImage, predict_sliding, predict_whole
 
 __all__ = [
     "IDENTITY",

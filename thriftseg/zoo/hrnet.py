@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.backbones import conv_bn_relu, fetching_weights, init_classifier, init_decoder
+from thriftseg.zoo.blocks.backbones import conv_bn_relu, fetching_weights, init_classifier, init_decoder
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.network import Preprocessing, SemanticNetwork
-from thriftseg.zoo.official import load_official
 from thriftseg.zoo.registry import register_network
+from thriftseg.zoo.weights.official import load_official
 
 INSTALL = 'pip install "thriftseg[mmseg]"'
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.strided_logits import StridedLogits
+from thriftseg.zoo.blocks.strided_logits import StridedLogits
 
 
 class ConstructorRecord(TypedDict):

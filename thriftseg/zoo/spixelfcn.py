@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from thriftseg.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.network import Network, Preprocessing
-from thriftseg.zoo.official import load_official
 from thriftseg.zoo.registry import register_network
+from thriftseg.zoo.weights.official import load_official
 
 CELL = 16
 """Side in pixels of the grid cells that super-pixels grow from."""

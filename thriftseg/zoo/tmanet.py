@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.backbones import classifier_head, conv_bn_relu, fetching_weights, init_decoder
+from thriftseg.zoo.blocks.backbones import classifier_head, conv_bn_relu, fetching_weights, init_decoder
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork, StreamState
 from thriftseg.zoo.registry import register_network
 

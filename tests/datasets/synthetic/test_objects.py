@@ -13,17 +13,17 @@ import pytest
 
 from thriftseg.datasets import DAVIS, MOSE, TAOVOS, YouTubeVOS, create_vos
 from thriftseg.datasets.images import read_label_png
-from thriftseg.datasets.synthetic import (
+from thriftseg.errors import ConfigError
+from thriftseg.flow import warp_labels
+from thriftseg.synthetic import (
     VOS_LAYOUTS,
     ObjectSynthesisSummary,
     ObjectVideo,
     SceneConfig,
     synthesize_objects,
 )
-from thriftseg.datasets.synthetic.baselines import measure
-from thriftseg.datasets.synthetic.shapes import UNSEEN
-from thriftseg.errors import ConfigError
-from thriftseg.flow import warp_labels
+from thriftseg.synthetic.objects.baselines import measure
+from thriftseg.synthetic.objects.shapes import UNSEEN
 
 TINY: dict[str, Any] = {"train_clips": 2, "val_clips": 2, "frames": 8, "height": 48, "width": 80, "jobs": 1}
 

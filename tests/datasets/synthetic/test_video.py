@@ -7,14 +7,14 @@ import itertools
 import numpy as np
 import pytest
 
-from thriftseg.datasets.synthetic import RenderedFrame, SceneConfig, StreetVideo, boxes_of, render_clip
-from thriftseg.datasets.synthetic.render import FIRST_SURFACE, GROUND, SKY, Renderer
-from thriftseg.datasets.synthetic.scene import STREET, Surface, upright
-from thriftseg.datasets.synthetic.street import build_scene
-from thriftseg.datasets.synthetic.textures import Texture
-from thriftseg.datasets.synthetic.tracing import fill_regions, trace_coarse_regions, trace_regions
 from thriftseg.errors import ConfigError
 from thriftseg.flow import warp_labels
+from thriftseg.synthetic import RenderedFrame, SceneConfig, StreetVideo, boxes_of, render_clip
+from thriftseg.synthetic.layouts.tracing import fill_regions, trace_coarse_regions, trace_regions
+from thriftseg.synthetic.render import FIRST_SURFACE, GROUND, SKY, Renderer
+from thriftseg.synthetic.scene import STREET, Surface, upright
+from thriftseg.synthetic.street.plan import build_scene
+from thriftseg.synthetic.textures import Texture
 from thriftseg.taxonomies import CITYSCAPES
 
 CAR, POLE = CITYSCAPES.class_names.index("car"), CITYSCAPES.class_names.index("pole")

@@ -16,10 +16,10 @@ from thriftseg.datasets.idd import IDD
 from thriftseg.datasets.images import read_label_png
 from thriftseg.datasets.polygons import draw_labels, read_polygons
 from thriftseg.datasets.scenenet import SceneNet
-from thriftseg.datasets.synthetic import LAYOUTS, SceneConfig, StreetVideo, synthesize
-from thriftseg.datasets.synthetic.layouts import CityscapesLayout
 from thriftseg.datasets.veis import VEIS
 from thriftseg.errors import ConfigError
+from thriftseg.synthetic import LAYOUTS, SceneConfig, StreetVideo, synthesize
+from thriftseg.synthetic.layouts.classes import CityscapesLayout
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, NYU13
 
 TINY: dict[str, Any] = {"train_clips": 2, "val_clips": 1, "frames": 4, "height": 48, "width": 96, "jobs": 1}

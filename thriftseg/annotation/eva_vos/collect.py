@@ -1,0 +1,360 @@
+"""Recording what the networks of EVA-VOS learn from: rounds in which a simulated person annotates objects [0, 1].
+
+    <out>/quality_set/    masks and how good they are, see `thriftseg.stores.quality_set`
+    <out>/type_set/       what came of each way to annotate, see `thriftseg.stores.type_set`
+    <out>/*/objects.jsonl    a row per finished object, with what a person would have spent on it
+
+An object that was begun is recorded anew when a killed recording goes on, round for round the same, and what is there
+already stays. Finished ones are passed over.
+
+[0] Delatolas, Kalogeiton, Papadopoulos, Learning the What and How of Annotation in Video Object Segmentation, WACV
+    2024, https://arxiv.org/abs/2311.04414.
+[1] https://github.com/thanosDelatolas/eva-vos
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from thriftseg.annotation.eva_vos.collect_settings import QUALITY_FOLDER, TYPE_FOLDER, CollectSettings
+from thriftseg.annotation.eva_vos.frame_choice import RandomFrames
+from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.progress import ObjectProgress, open_frames
+from thriftseg.annotation.eva_vos.propagation import MaskPropagator
+from thriftseg.annotation.people.mask_clicker import ClickPerson, mask_iou, rebuild_mask
+from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotation
+from thriftseg.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
+from thriftseg.atomic import sweep_partial
+from thriftseg.costs import AnnotationCost
+from thriftseg.datasets import VOSDataset
+from thriftseg.errors import ConfigError
+from thriftseg.labels.refining.prompters.protocol import Embedded
+from thriftseg.stores.annotation_rounds import RoundFolder, RoundKey
+from thriftseg.stores.manifest import Manifest, Row
+from thriftseg.stores.quality_set import QualitySet, RatedMask
+from thriftseg.stores.type_set import Annotated, TypeSet
+
+STORED_EMBEDDINGS = ("sam", "sam2")
+"""Prompters whose embedding of the frame is kept for agents that read it."""
+
+
+class CollectedTotal(NamedTuple):
+    """What a set holds.
+
+    Attributes:
+        folder: Its folder.
+        kind: Which set it is.
+        objects: Objects that are recorded in full.
+        rounds: Rounds of these objects.
+        samples: What a network is trained on: masks of objects that their frame shows, or states.
+        cost: What a person would have spent on all that is recorded of them.
+    """
+
+    folder: Path
+    kind: str
+    objects: int
+    rounds: int
+    samples: int
+    cost: AnnotationCost
+
+
+def collect_annotations(
+    dataset: VOSDataset,
+    videos: Sequence[ObjectVideo],
+    person: ClickPerson,
+    propagator: MaskPropagator,
+    out: str | Path,
+    settings: CollectSettings | None = None,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[CollectedTotal]:
+    """Record a quality set, a type set, or both.
+
+    A set may grow: a later recording with other objects and the same settings adds to it.
+
+    Args:
+        dataset: Holds the frames.
+        videos: The objects, see `list_objects`; the truth of all their frames is known.
+        person: Who annotates.
+        propagator: Carries masks to other frames.
+        out: Folder of the sets.
+        settings: What to record.
+        say: Called with a line after each object.
+
+    Returns:
+        What the sets hold now.
+
+    Raises:
+        ConfigError: A truth is missing, the person clicks more often than is recorded, or a set was begun with other
+            settings.
+    """
+    settings = settings or CollectSettings()
+    _check(videos, person, settings)
+    recorders: list[_Recorder] = []
+    if settings.what != "types":
+        recorders.append(_QualityRecorder(dataset, person, propagator, Path(out), settings))
+    if settings.what != "quality":
+        recorders.append(_TypeRecorder(dataset, person, propagator, Path(out), settings))
+    for number, video in enumerate(videos, start=1):
+        told = [f"{recorder.unit} {recorder.record(video)}" for recorder in recorders if not recorder.has(video)]
+        video.release()
+        say(f"{number} of {len(videos)} {video.name}: {', '.join(told) or 'recorded before'}")
+    return [recorder.total() for recorder in recorders]
+
+
+class _Chain:
+    """An object that gets one annotation after the other, the mask of its first frame before all others."""
+
+    def __init__(self, video: ObjectVideo, person: ClickPerson, propagator: MaskPropagator, seed: int) -> None:
+        self.video, self._person, self._propagator, self._seed = video, person, propagator, seed
+        self._anchors: dict[int, BoolArray] = {}
+        self._kinds: dict[int, AnnotationKind] = {}
+        self.costs: list[AnnotationCost] = []
+        self.masks: BoolArray = np.zeros((len(video), *video.size), np.bool_)
+        self.draw(0)
+
+    def draw(self, place: int) -> None:
+        """Have the mask of a frame drawn."""
+        self.add(place, self._person.annotate(self.video, place, "mask", self.masks[place], self.round))
+
+    def add(self, place: int, annotation: MaskAnnotation) -> None:
+        """Take an annotation into account."""
+        self._anchors[place], self._kinds[place] = annotation.mask, annotation.kind
+        self.masks = self._propagator.propagate(self.video, self._anchors)
+        self.costs.append(annotation.cost)
+
+    @property
+    def round(self) -> int:
+        """How many annotations there have been."""
+        return len(self.costs)
+
+    @property
+    def quality(self) -> Float64Array:
+        """J of the masks, (N,); NaN where the frame does not show the object."""
+        pairs = zip(self.masks, self.video.truths, strict=True)
+        return np.array([mask_iou(mask, truth) if truth.any() else np.nan for mask, truth in pairs])
+
+    def worst(self) -> int | None:
+        """The frame with the worst J that may be annotated; `None` where the masks cannot become better."""
+        quality = self.quality
+        absent: dict[int, AnnotationKind] = dict.fromkeys(np.flatnonzero(np.isnan(quality)).tolist(), "absent")
+        candidates = open_frames(self._kinds | absent, len(self.video))
+        if not candidates:
+            return None
+        place = candidates[int(quality[candidates].argmin())]
+        return place if quality[place] < 1 else None
+
+    def random(self) -> int | None:
+        """Any frame that may be annotated, drawn by seed, object and round; `None` where there is none."""
+        progress = ObjectProgress(
+            self.video, self._anchors, self._kinds, self.masks, self.round, self._person, self._propagator, self._seed
+        )
+        return RandomFrames().choose(progress) if progress.candidates else None
+
+
+class _Recorded(NamedTuple):
+    """Rounds and samples of an object, and what a person would have spent on them."""
+
+    rounds: int
+    samples: int
+    cost: AnnotationCost
+
+
+class _Recorder(ABC):
+    """Records objects in one of the sets."""
+
+    unit: str
+
+    def __init__(self, rounds: RoundFolder, person: ClickPerson, propagator: MaskPropagator) -> None:
+        self._rounds, self._person, self._propagator = rounds, person, propagator
+        sweep_partial(rounds.root)
+        self._log = Manifest(rounds.root, stem="objects")
+        self._finished: list[Row] = self._log.read()
+        self._names = {(row["video"], row["object"]) for row in self._finished}
+
+    def has(self, video: ObjectVideo) -> bool:
+        """Whether an object is recorded in full."""
+        return (video.video, video.object_id) in self._names
+
+    def record(self, video: ObjectVideo) -> int:
+        """Record an object; returns the number of its samples."""
+        found = self._record(video)
+        counts = {"rounds": found.rounds, "samples": found.samples, "cost": found.cost.to_dict()}
+        row: Row = {"video": video.video, "object": video.object_id, **counts}
+        self._log.append([row])
+        self._finished.append(row)
+        self._names.add((video.video, video.object_id))
+        return found.samples
+
+    def total(self) -> CollectedTotal:
+        """What the set holds."""
+        cost = sum((AnnotationCost.from_dict(row["cost"]) for row in self._finished), AnnotationCost())
+        rounds, samples = (sum(row[name] for row in self._finished) for name in ("rounds", "samples"))
+        return CollectedTotal(self._rounds.root, self._rounds.kind, len(self._finished), rounds, samples, cost)
+
+    @abstractmethod
+    def _record(self, video: ObjectVideo) -> _Recorded:
+        """Write the rounds of an object that are not there yet."""
+
+
+class _QualityRecorder(_Recorder):
+    """After every annotation, the masks of all frames: of the frames with the worst J in turn, then of any frames."""
+
+    unit = "masks"
+
+    def __init__(
+        self,
+        dataset: VOSDataset,
+        person: ClickPerson,
+        propagator: MaskPropagator,
+        out: Path,
+        settings: CollectSettings,
+    ) -> None:
+        made = {"propagator": _named(propagator), "seconds": person.price("mask").seconds, **settings.of_quality()}
+        self._set = QualitySet.create(out / QUALITY_FOLDER, dataset.name, dataset.root, arguments=made)
+        self._settings = settings
+        super().__init__(self._set, person, propagator)
+
+    def _record(self, video: ObjectVideo) -> _Recorded:
+        first = self._settings.quality_rounds
+        found = self._drawn(video, _Chain.worst, range(first))
+        if not self._settings.random_rounds:
+            return found
+        more = self._drawn(video, _Chain.random, range(first - 1, first + self._settings.random_rounds), known=1)
+        return _Recorded(found.rounds + more.rounds, found.samples + more.samples, found.cost + more.cost)
+
+    def _drawn(
+        self, video: ObjectVideo, choose: Callable[[_Chain], int | None], numbers: range, known: int = 0
+    ) -> _Recorded:
+        """Draw frame after frame, and write the masks after each.
+
+        Args:
+            video: The object.
+            choose: Chooses the next frame, after the first.
+            numbers: Numbers of the rounds.
+            known: Rounds at the start that are recorded and paid for already.
+        """
+        chain = _Chain(video, self._person, self._propagator, self._settings.seed)
+        samples = self._write(chain, numbers[0]) if not known else 0
+        while chain.round < len(numbers) and (place := choose(chain)) is not None:
+            chain.draw(place)
+            samples += self._write(chain, numbers[chain.round - 1])
+        return _Recorded(chain.round - known, samples, sum(chain.costs[known:], AnnotationCost()))
+
+    def _write(self, chain: _Chain, number: int) -> int:
+        """Write the masks of a round unless they are there; returns how many frames show the object."""
+        video, quality = chain.video, chain.quality
+        key = RoundKey(video.video, video.object_id, number)
+        if not self._set.has(key):
+            paths = [video.clip.frames[each] for each in video.numbers]
+            rated = [None if np.isnan(each) else float(each) for each in quality]
+            rows = zip(video.numbers, paths, chain.masks.view(np.uint8), rated, strict=True)
+            self._set.write_round(key, [RatedMask(*row) for row in rows])
+        return int(np.count_nonzero(~np.isnan(quality)))
+
+
+class _TypeRecorder(_Recorder):
+    """The frame with the worst J, clicked and drawn; the round goes on with what gained more J per second."""
+
+    unit = "states"
+
+    def __init__(
+        self,
+        dataset: VOSDataset,
+        person: ClickPerson,
+        propagator: MaskPropagator,
+        out: Path,
+        settings: CollectSettings,
+    ) -> None:
+        made = {"propagator": _named(propagator), "person": dict(person.arguments), **settings.of_types()}
+        self._set = TypeSet.create(out / TYPE_FOLDER, dataset.name, dataset.root, arguments=made)
+        self._settings = settings
+        super().__init__(self._set, person, propagator)
+
+    def _record(self, video: ObjectVideo) -> _Recorded:
+        chain = _Chain(video, self._person, self._propagator, self._settings.seed)
+        cost, states = chain.costs[0], 0
+        embeddings: dict[int, Float32Array] = {}
+        while chain.round < self._settings.type_rounds and (place := chain.worst()) is not None:
+            number = video.numbers[place]
+            embedded: Any = self._person.prompter.embed(video.frame(place))
+            if self._person.prompter.name in STORED_EMBEDDINGS:
+                embeddings[number] = embedded.embedding
+            tried = self._tried(embedded, chain.masks[place], video.truth(place))
+            key = RoundKey(video.video, video.object_id, states)
+            if not self._set.has(key):
+                self._set.write_round(key, number, video.clip.frames[number], **tried._asdict())
+            cost = sum((item.cost for item in (*tried.clicks, tried.drawn)), cost + tried.overhead)
+            states += 1
+            chain.add(place, self._better(tried, video, place, chain))
+        self._keep(embeddings, video)
+        return _Recorded(states, states, cost)
+
+    def _tried(self, embedded: Embedded, current: BoolArray, truth: BoolArray) -> _Tried:
+        """What comes of clicks and of drawing."""
+        person = self._person
+        prompted = rebuild_mask(embedded, current, *person.limits)
+        click = person.costs.clicks(1, objects=0)
+        clicked = [person.click_once(prompted, truth) for _ in range(self._settings.state_clicks)]
+        return _Tried(
+            mask=current.view(np.uint8),
+            quality=mask_iou(current, truth),
+            clicks=[Annotated(mask.view(np.uint8), mask_iou(mask, truth), click) for mask in clicked],
+            drawn=Annotated(truth.view(np.uint8), 1.0, person.price("mask")),
+            overhead=person.costs.clicks(0, objects=1),
+        )
+
+    def _better(self, tried: _Tried, video: ObjectVideo, place: int, chain: _Chain) -> MaskAnnotation:
+        """The annotation that gained more per second; the mask if they are equal."""
+        price, clicked = self._person.price("clicks"), tried.clicks[self._person.clicks - 1]
+        gain = (clicked.quality - tried.quality) / price.seconds
+        if gain > (1 - tried.quality) / tried.drawn.cost.seconds:
+            return MaskAnnotation("clicks", clicked.mask.view(np.bool_), price)
+        return self._person.annotate(video, place, "mask", chain.masks[place], chain.round)
+
+    def _keep(self, embeddings: Mapping[int, Float32Array], video: ObjectVideo) -> None:
+        """Store the embeddings of the frames of an object."""
+        if embeddings:
+            states = [state for state in self._set.states() if state.key[:2] == (video.video, video.object_id)]
+            for state in states:
+                known = embeddings[state.number]
+                self._set.embedding(state, self._person.prompter.name, partial(_given, known))
+
+
+class _Tried(NamedTuple):
+    """Arguments of `TypeSet.write_round`."""
+
+    mask: UInt8Array
+    quality: float
+    clicks: list[Annotated]
+    drawn: Annotated
+    overhead: AnnotationCost
+
+
+def _given(embedding: Float32Array, frame: UInt8Array) -> Float32Array:
+    """An embedding that is known already, for whatever frame."""
+    return embedding
+
+
+def _named(propagator: MaskPropagator) -> dict[str, Any]:
+    return {"name": propagator.name, **propagator.arguments}
+
+
+def _check(videos: Sequence[ObjectVideo], person: ClickPerson, settings: CollectSettings) -> None:
+    if not videos:
+        raise ConfigError("no objects to annotate")
+    hidden = next((video for video in videos if not video.has_truth), None)
+    if hidden is not None:
+        raise ConfigError(f"no truth in all frames of {hidden.name}", fix="choose a split whose masks are public")
+    if settings.what != "quality" and person.clicks > settings.state_clicks:
+        raise ConfigError(
+            "an annotation has more clicks than are tried in a state",
+            expected=f"{person.clicks} or more",
+            found=settings.state_clicks,
+        )

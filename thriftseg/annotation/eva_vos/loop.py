@@ -1,0 +1,346 @@
+"""Annotating objects of videos: which frame, how, and which object next, as EVA-VOS does [0].
+
+[0] Delatolas, Kalogeiton, Papadopoulos, Learning the What and How of Annotation in Video Object Segmentation, WACV
+    2024, https://arxiv.org/abs/2311.04414.
+[1] https://github.com/thanosDelatolas/eva-vos
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thriftseg.annotation.eva_vos.folder import EVAVOSFolder
+from thriftseg.annotation.eva_vos.frame_choice import FrameChoice
+from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.progress import ObjectProgress, Outcome, open_frames
+from thriftseg.annotation.eva_vos.propagation import MaskPropagator
+from thriftseg.annotation.eva_vos.settings import EVAVOSSettings, value_score
+from thriftseg.annotation.eva_vos.type_choice import TypeChoice
+from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotator
+from thriftseg.costs import AnnotationCost
+from thriftseg.errors import ConfigError, WaitingForLabels
+from thriftseg.metrics.annotation_curve import AnnotationCurve, annotation_curve
+from thriftseg.stores.manifest import Row
+
+_ROUNDING = 1e-6  # seconds that sums of floats may be off by
+_CERTAINTY: Mapping[AnnotationKind | None, int] = {"mask": 2, "absent": 2, "clicks": 1, "box": 1, None: 0}
+
+
+@dataclass(frozen=True)
+class EVAVOSResult:
+    """What a run led to.
+
+    Attributes:
+        folder: The folder of the run.
+        rows: A row per annotation; also in `actions.jsonl`.
+        cost: What was bought in all.
+        curve: Mean J&F against hours; `None` without a truth.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+    cost: AnnotationCost
+    curve: AnnotationCurve | None
+
+
+def annotate_eva_vos(
+    videos: Sequence[ObjectVideo],
+    annotator: MaskAnnotator,
+    propagator: MaskPropagator,
+    frame_choice: FrameChoice,
+    type_choice: TypeChoice,
+    out: str | Path,
+    settings: EVAVOSSettings | None = None,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> EVAVOSResult:
+    """Annotate objects until the budget is spent, or every object is finished.
+
+    The first frame of each object is drawn. After that, a frame is chosen, how to annotate it, and the masks of all
+    frames are made anew of all annotated ones. An object is finished after so many rounds, when it has reached the
+    target, or when nothing is left to say about any of its frames.
+
+    A run that was stopped goes on when it is started again with the same arguments, and ends with the same log.
+
+    Args:
+        videos: The objects, see `list_objects`.
+        annotator: Who annotates.
+        propagator: Carries masks to other frames.
+        frame_choice: Chooses frames.
+        type_choice: Chooses how to annotate them.
+        out: Folder of the run, see `thriftseg.annotation.eva_vos.folder`.
+        settings: When to stop, and in which order objects are annotated.
+        say: Called with a line after each annotation.
+
+    Raises:
+        ConfigError: Something needs a truth that there is not, the budget does not cover the first masks, the agent's
+            value is asked for without an agent, or the folder holds another run.
+        WaitingForLabels: A real person has to annotate something first; call again after that.
+    """
+    run = _Run(videos, annotator, propagator, frame_choice, type_choice, out, settings or EVAVOSSettings(), say)
+    return run.go()
+
+
+@dataclass(frozen=True, eq=False)
+class _Proposal:
+    """The annotation that an object is to get next.
+
+    Attributes:
+        place: The frame.
+        kind: How it is annotated.
+        value: What the agent expects of it, else NaN.
+        score: Place of the object in the ranking, the highest first; NaN without one.
+        outcome: What came of it, where that is known already.
+    """
+
+    place: int
+    kind: AnnotationKind
+    value: float = math.nan
+    score: float = math.nan
+    outcome: Outcome | None = None
+
+
+@dataclass
+class _Object:
+    """An object and its rows in the log."""
+
+    video: ObjectVideo
+    rows: list[Row] = field(default_factory=list)
+    proposal: _Proposal | None = None
+
+    @property
+    def latest(self) -> dict[int, Row]:
+        """The last row of each annotated frame, by place."""
+        places = {number: place for place, number in enumerate(self.video.numbers)}
+        return {places[row["frame"]]: row for row in self.rows}
+
+    @property
+    def kinds(self) -> dict[int, AnnotationKind]:
+        """How frames were annotated last."""
+        return {place: row["type"] for place, row in self.latest.items()}
+
+
+class _Run:
+    def __init__(
+        self,
+        videos: Sequence[ObjectVideo],
+        annotator: MaskAnnotator,
+        propagator: MaskPropagator,
+        frame_choice: FrameChoice,
+        type_choice: TypeChoice,
+        out: str | Path,
+        settings: EVAVOSSettings,
+        say: Callable[[str], None],
+    ) -> None:
+        self.annotator, self.propagator = annotator, propagator
+        self.frame_choice, self.type_choice = frame_choice, type_choice
+        self.settings, self.say = settings, say
+        self._check(videos)
+        self.folder = EVAVOSFolder(out, self._record(videos))
+        self.objects = [_Object(video) for video in videos]
+        by_name = {item.video.name: item for item in self.objects}
+        for row in self.folder.rows:
+            by_name[_name_of(row)].rows.append(row)
+
+    def go(self) -> EVAVOSResult:
+        self._in_turn([item for item in self.objects if not item.rows])
+        if self.settings.ranking == "none":
+            for number in range(1, self.settings.rounds + 1):
+                self._in_turn([item for item in self.objects if len(item.rows) == number and self._goes_on(item)])
+        else:
+            self._by_rank()
+        self._write_masks()
+        rows = tuple(self.folder.rows)
+        cost = sum((AnnotationCost.from_dict(row["cost"]) for row in rows), AnnotationCost())
+        return EVAVOSResult(self.folder.root, rows, cost, curve_of(rows))
+
+    def _in_turn(self, items: Sequence[_Object]) -> None:
+        """Annotate each object once; a real person is asked about all of them before the run waits."""
+        waiting: list[WaitingForLabels] = []
+        for item in items:
+            if self._is_spent():
+                return
+            try:
+                self._annotate(item)
+            except WaitingForLabels as error:
+                waiting.append(error)
+        if waiting:
+            raise _joined(waiting)
+
+    def _by_rank(self) -> None:
+        """Annotate the object that promises most, and again."""
+        while not self._is_spent():
+            items = [item for item in self.objects if self._goes_on(item)]
+            if not items:
+                return
+            for item in items:
+                if item.proposal is None:
+                    item.proposal = self._propose(self._progress(item))
+                    item.video.release()
+            self._annotate(max(items, key=_score_of))
+
+    def _annotate(self, item: _Object) -> None:
+        progress = self._progress(item)
+        proposal = item.proposal or self._propose(progress)
+        outcome = proposal.outcome or progress.attempt(proposal.place, proposal.kind)
+        row = self._row(item, proposal, outcome)
+        self.folder.keep(item.video, row, outcome.annotation.mask, outcome.masks)
+        item.rows.append(row)
+        item.proposal = None
+        item.video.release()
+        self.say(_line(row))
+
+    def _propose(self, progress: ObjectProgress) -> _Proposal:
+        if not progress.round:
+            return _Proposal(0, "mask")
+        place = self.frame_choice.choose(progress)
+        kind, value = self.type_choice.choose(progress, place)
+        if self.settings.ranking == "none":
+            return _Proposal(place, kind, value)
+        if self.settings.ranking == "value":
+            seconds = self.annotator.price(kind).seconds
+            return _Proposal(place, kind, value, value_score(value, progress.round, seconds))
+        gain = progress.gain_per_second(place, kind)
+        return _Proposal(place, kind, value, gain, progress.attempt(place, kind))
+
+    def _progress(self, item: _Object) -> ObjectProgress:
+        """The object as its files describe it."""
+        video, round = item.video, len(item.rows)
+        anchors = {
+            place: self.folder.read_bought(video, row["round"], row["frame"]) for place, row in item.latest.items()
+        }
+        masks = self.folder.read_state(video, round - 1)
+        if masks is None:
+            no_masks = np.zeros((len(video), *video.size), np.bool_)
+            masks = self.propagator.propagate(video, anchors) if anchors else no_masks
+        return ObjectProgress(
+            video, anchors, item.kinds, masks, round, self.annotator, self.propagator, self.settings.seed
+        )
+
+    def _row(self, item: _Object, proposal: _Proposal, outcome: Outcome) -> Row:
+        annotation, scores = outcome.annotation, outcome.scores
+        rows = self.folder.rows
+        return {
+            "action": len(rows),
+            "video": item.video.video,
+            "object": item.video.object_id,
+            "round": len(item.rows),
+            "frame": item.video.numbers[proposal.place],
+            "asked": proposal.kind,
+            "type": annotation.kind,
+            "clicks": [[click.x, click.y, int(click.positive)] for click in annotation.clicks],
+            "free_clicks": annotation.free_clicks,
+            "cost": annotation.cost.to_dict(),
+            "seconds": (rows[-1]["seconds"] if rows else 0.0) + annotation.cost.seconds,
+            "j": None if scores is None else _rounded(scores.mean_j),
+            "f": None if scores is None else _rounded(scores.mean_f),
+            "jf": None if scores is None else _rounded(scores.mean_jf),
+            "value": _rounded(proposal.value),
+            "score": _rounded(proposal.score),
+        }
+
+    def _goes_on(self, item: _Object) -> bool:
+        target, reached = self.settings.target, item.rows[-1]["jf"]
+        is_good = target is not None and reached is not None and reached >= target
+        return not is_good and len(item.rows) <= self.settings.rounds and bool(open_frames(item.kinds, len(item.video)))
+
+    def _is_spent(self) -> bool:
+        spent = self.folder.rows[-1]["seconds"] if self.folder.rows else 0.0
+        return self.settings.hours is not None and spent >= self.settings.hours * 3600 - _ROUNDING
+
+    def _write_masks(self) -> None:
+        """Write the objects of all frames; where two claim a pixel, the one whose mask there is more certain has it."""
+        videos: dict[str, list[_Object]] = {}
+        for item in self.objects:
+            videos.setdefault(item.video.video, []).append(item)
+        for items in videos.values():
+            stacks = [self._progress(item).masks for item in items]
+            for place in range(len(items[0].video)):
+                certain = [_CERTAINTY[item.kinds.get(place)] for item in items]
+                ids = np.zeros(items[0].video.size, np.uint16)
+                for index in sorted(range(len(items)), key=certain.__getitem__):
+                    ids[stacks[index][place]] = items[index].video.object_id
+                self.folder.write_masks(items[0].video, place, ids)
+
+    def _check(self, videos: Sequence[ObjectVideo]) -> None:
+        names = [video.name for video in videos]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError("objects to annotate", expected="at least one, none of them twice", found=names)
+        choices = (self.frame_choice, self.type_choice)
+        looks = self.settings.ranking == "oracle" or any(choice.needs_truth for choice in choices)
+        if looks and not self.annotator.needs_truth:
+            raise ConfigError("an oracle serves a simulated person only", fix="choose frames and types without a truth")
+        if self.annotator.needs_truth or self.settings.target is not None:
+            self._check_truths(videos)
+        if self.settings.ranking == "value" and not self.type_choice.has_values:
+            raise ConfigError("ranking by value needs an agent", fix="set the type of annotation to agent")
+        first, hours = len(videos) * self.annotator.price("mask").seconds, self.settings.hours
+        if hours is not None and hours * 3600 < first - _ROUNDING:
+            expected = f"{first / 3600:.3f} h or more"
+            raise ConfigError("the budget does not cover the first masks", expected=expected, found=hours)
+
+    @staticmethod
+    def _check_truths(videos: Sequence[ObjectVideo]) -> None:
+        for video in videos:
+            if not video.has_truth:
+                raise ConfigError(
+                    f"no truth in all frames of {video.name}",
+                    fix="choose a split whose masks are public, or a real person without a target",
+                )
+
+    def _record(self, videos: Sequence[ObjectVideo]) -> dict[str, Any]:
+        """What makes a run: another one is not to go on in its folder."""
+        return {
+            "objects": [video.name for video in videos],
+            "size": [[len(video), *video.size] for video in videos],
+            "annotator": dict(self.annotator.arguments),
+            "propagator": {"name": self.propagator.name, **self.propagator.arguments},
+            "frames": dict(self.frame_choice.arguments),
+            "types": dict(self.type_choice.arguments),
+            "settings": self.settings.to_dict(),
+        }
+
+
+def curve_of(rows: Sequence[Row]) -> AnnotationCurve | None:
+    """Mean J&F against hours of a log; `None` without a truth.
+
+    Args:
+        rows: Rows of `actions.jsonl`, in their order.
+    """
+    if any(row["jf"] is None for row in rows):
+        return None
+    seconds = [AnnotationCost.from_dict(row["cost"]).seconds for row in rows]
+    return annotation_curve([_name_of(row) for row in rows], seconds, [row["jf"] for row in rows])
+
+
+def _name_of(row: Row) -> str:
+    return f"{row['video']}__{row['object']}"
+
+
+def _score_of(item: _Object) -> float:
+    return -math.inf if item.proposal is None else item.proposal.score
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
+
+
+def _joined(waiting: Sequence[WaitingForLabels]) -> WaitingForLabels:
+    if len(waiting) == 1:
+        return waiting[0]
+    places = "\n".join(f"  {error.path}" for error in waiting)
+    return WaitingForLabels(f"{len(waiting)} annotations are not finished yet", fix=waiting[0].fix, detail=places)
+
+
+def _line(row: Row) -> str:
+    quality = "" if row["jf"] is None else f", J&F {100 * row['jf']:.1f}"
+    return (
+        f"{_name_of(row)} round {row['round']}: frame {row['frame']}, {row['type']}, "
+        f"{row['seconds'] / 3600:.3f} h in all{quality}"
+    )

@@ -1,0 +1,171 @@
+"""One object in one video: what is annotated on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from thriftseg.arrays import BoolArray, Float64Array, UInt8Array
+from thriftseg.datasets.vos.base import VOSClip, VOSDataset, ids_in
+from thriftseg.errors import DatasetError
+from thriftseg.metrics import sequence_scores
+
+
+class FrameScores(NamedTuple):
+    """J and F of the masks of an object in all frames of a video, NaN in those that do not show it.
+
+    Unlike the tools of DAVIS, means take the first and the last frame along, and all annotated ones, as EVA-VOS does.
+
+    Attributes:
+        j: (N,) float64.
+        f: (N,) float64.
+    """
+
+    j: Float64Array
+    f: Float64Array
+
+    @property
+    def jf(self) -> Float64Array:
+        """Mean of J and F in each frame, (N,)."""
+        return (self.j + self.f) / 2
+
+    @property
+    def mean_j(self) -> float:
+        """J over the frames that show the object."""
+        return float(np.nanmean(self.j))
+
+    @property
+    def mean_f(self) -> float:
+        """F over the frames that show the object."""
+        return float(np.nanmean(self.f))
+
+    @property
+    def mean_jf(self) -> float:
+        """J&F over the frames that show the object."""
+        return (self.mean_j + self.mean_f) / 2
+
+
+class ObjectVideo:
+    """An object of a video. Frames are addressed by their place, from 0; `numbers` holds their native numbers.
+
+    Frames are read when they are asked for. Truths stay in memory until `release`.
+
+    Args:
+        dataset: Reads the files.
+        clip: The video.
+        object_id: Id of the object in the masks.
+    """
+
+    def __init__(self, dataset: VOSDataset, clip: VOSClip, object_id: int) -> None:
+        self._dataset, self.clip, self.object_id = dataset, clip, object_id
+        self.numbers = tuple(clip.frames)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def video(self) -> str:
+        """Name of the video."""
+        return self.clip.video
+
+    @property
+    def name(self) -> str:
+        """`video__id`."""
+        return f"{self.video}__{self.object_id}"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        return self._dataset.clip_size(self.clip)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the truth of all frames is known."""
+        return self.clip.labels.keys() >= self.clip.frames.keys()
+
+    def frame(self, place: int) -> UInt8Array:
+        """A frame, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DatasetError: The file is missing, unreadable or of another size.
+        """
+        return self._dataset.read_frame(self.clip, self.numbers[place])
+
+    def truth(self, place: int) -> BoolArray:
+        """True mask in a frame, (H, W); what is to be ignored does not belong to it.
+
+        Raises:
+            DatasetError: The file is missing, unreadable or of another size.
+        """
+        if "truths" in self.__dict__:
+            known: BoolArray = self.truths[place]
+            return known.copy()  # a view would keep all of them in memory
+        mask = self._dataset.read_object_mask(self.clip, self.numbers[place], self.object_id)
+        return np.equal(mask, 1)
+
+    @cached_property
+    def truths(self) -> BoolArray:
+        """True masks in all frames, (N, H, W)."""
+        return np.stack([self.truth(place) for place in range(len(self))])
+
+    def release(self) -> None:
+        """Forget the truths; they are read again when they are asked for."""
+        self.__dict__.pop("truths", None)
+
+    def scores(self, masks: BoolArray) -> FrameScores:
+        """J and F of masks, (N, H, W), in the frames that show the object."""
+        truths = self.truths
+        present = np.array([truth.any() for truth in truths], np.bool_)
+        found, true = masks.view(np.uint8), truths.view(np.uint8)
+        j, f = sequence_scores(found, true, [1], scored=present[None])
+        return FrameScores(j[0], f[0])
+
+
+class ObjectList(NamedTuple):
+    """What there is to annotate.
+
+    Attributes:
+        videos: The objects, in order of the video and of their id.
+        skipped: A line per object that is left out, saying why.
+    """
+
+    videos: tuple[ObjectVideo, ...]
+    skipped: tuple[str, ...]
+
+
+def list_objects(dataset: VOSDataset, split: str, videos: Iterable[str] | None = None) -> ObjectList:
+    """The objects of a split that their first frame shows; later ones have no first mask to start from.
+
+    Args:
+        dataset: The data set.
+        split: Its split.
+        videos: Names of the videos, all by default; their order and repetitions do not matter.
+
+    Raises:
+        DatasetError: A video does not exist, has no mask of its first frame, or no video shows an object there.
+    """
+    clips = {clip.video: clip for clip in dataset.clips(split)}
+    wanted = sorted(clips if videos is None else set(videos))
+    unknown = [name for name in wanted if name not in clips]
+    if unknown:
+        raise DatasetError(f"split {split!r} of {dataset.name} has no video {unknown[0]!r}", path=dataset.root)
+    found: list[ObjectVideo] = []
+    skipped: list[str] = []
+    for clip in (clips[name] for name in wanted):
+        first = ids_in(dataset.read_mask(clip, next(iter(clip.frames))))
+        found += [ObjectVideo(dataset, clip, object_id) for object_id in first]
+        skipped += _later(dataset, clip, first)
+    if not found:
+        raise DatasetError(f"no first frame of split {split!r} shows an object", path=dataset.root)
+    return ObjectList(tuple(found), tuple(skipped))
+
+
+def _later(dataset: VOSDataset, clip: VOSClip, first: Sequence[int]) -> list[str]:
+    return [
+        f"{clip.video}: object {item.id} is skipped, it appears in frame {item.first} only"
+        for item in dataset.objects(clip)
+        if item.id not in first
+    ]

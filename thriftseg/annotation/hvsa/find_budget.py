@@ -1,0 +1,148 @@
+"""The least budget that reaches a quality, by bisection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from thriftseg.annotation.hvsa.loop import HVSAResult
+from thriftseg.atomic import write_bytes
+from thriftseg.costs import AnnotationCost
+from thriftseg.errors import ConfigError
+
+SUMMARY = "budgets.json"
+"""File in the folder of a search that lists the budgets that were tried."""
+
+_DECIMALS = 4  # of budgets in percent
+_LEAST_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class BudgetProbe:
+    """What a budget led to.
+
+    Attributes:
+        percent: The budget.
+        miou: mIoU of the labels at the end, 0..1.
+        cost: What was bought.
+        folder: The run; a budget of 0 is the round 0 of any run.
+    """
+
+    percent: float
+    miou: float
+    cost: AnnotationCost
+    folder: Path
+
+
+@dataclass(frozen=True)
+class FoundBudget:
+    """What a search led to.
+
+    Attributes:
+        target_miou: What was to be reached.
+        probes: All budgets that were tried, increasing.
+        cheapest: The least of them that reached it, `None` where none did.
+    """
+
+    target_miou: float
+    probes: tuple[BudgetProbe, ...]
+    cheapest: BudgetProbe | None
+
+    def __str__(self) -> str:
+        target = f"mIoU {100 * self.target_miou:g}"
+        if self.cheapest is None:
+            best = max(self.probes, key=lambda probe: probe.miou)
+            return f"no budget reached {target}; {best.percent:g} % led to {100 * best.miou:.1f}"
+        cost = self.cheapest.cost
+        spent = f"{cost.clicks + cost.class_clicks} clicks, {cost.hours:.2f} h"
+        return f"{target} takes a budget of {self.cheapest.percent:g} %: {100 * self.cheapest.miou:.1f}, {spent}"
+
+
+def search_budget(
+    run: Callable[[float, Path], HVSAResult],
+    out: str | Path,
+    *,
+    target_miou: float,
+    highest: float = 100.0,
+    tolerance: float = 1.0,
+    paste_manual: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> FoundBudget:
+    """Find the least budget that reaches a mIoU, supposing that more budget never hurts.
+
+    The highest budget is tried first, then always the middle between the least one that reached the target and the
+    highest one below it. Each is a run in `<out>/budget_<percent>`; runs that are there go on or are only read, so a
+    search that was stopped goes on when it is started again. `<out>/budgets.json` lists the runs.
+
+    Args:
+        run: Runs the loop from its start with a budget in percent, in a folder; see `annotate_hvsa`.
+        out: Folder of all runs.
+        target_miou: What is to be reached, above 0 and at most 1.
+        highest: Largest budget to try, in percent.
+        tolerance: Stop where the two budgets are so many percent apart.
+        paste_manual: Whether the manual labels count as part of the result.
+        say: Called with a line after each run.
+
+    Raises:
+        ConfigError: A setting is out of range, or there is no truth to score by.
+    """
+    _check(target_miou, highest, tolerance)
+    search = _Search(run, Path(out), target_miou, "pasted" if paste_manual else "scores", say)
+    if search.reaches(highest) and not search.starts_there:
+        low, high = 0.0, highest
+        while high - low > tolerance:
+            middle = round((low + high) / 2, _DECIMALS)
+            low, high = (low, middle) if search.reaches(middle) else (middle, high)
+    return search.finish()
+
+
+class _Search:
+    def __init__(
+        self,
+        run: Callable[[float, Path], HVSAResult],
+        out: Path,
+        target: float,
+        scores: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self._run, self._out, self._target, self._scores, self._say = run, out, target, scores, say
+        self._probes: dict[float, BudgetProbe] = {}
+
+    @property
+    def starts_there(self) -> bool:
+        """Whether the network as given reaches the target."""
+        return self._probes[0.0].miou >= self._target
+
+    def reaches(self, percent: float) -> bool:
+        result = self._run(percent, self._out / f"budget_{percent:g}")
+        before, after = (self._miou(result, row) for row in (0, -1))
+        self._probes[percent] = BudgetProbe(percent, after, result.cost, result.folder)
+        self._probes[0.0] = BudgetProbe(0.0, before, AnnotationCost(), result.folder)
+        self._say(f"budget {percent:g} %: mIoU {100 * after:.1f}")
+        return after >= self._target
+
+    def finish(self) -> FoundBudget:
+        probes = tuple(self._probes[percent] for percent in sorted(self._probes))
+        rows = [
+            {"percent": each.percent, "miou": each.miou, "cost": each.cost.to_dict(), "run": each.folder.name}
+            for each in probes
+        ]
+        write_bytes(self._out / SUMMARY, (json.dumps({"target_miou": self._target, "probes": rows}) + "\n").encode())
+        return FoundBudget(self._target, probes, next((each for each in probes if each.miou >= self._target), None))
+
+    def _miou(self, result: HVSAResult, row: int) -> float:
+        miou: float | None = result.rounds[row][self._scores]["miou"]
+        if miou is None:
+            raise ConfigError("a search for a budget needs a truth", path=result.folder)
+        return miou
+
+
+def _check(target_miou: float, highest: float, tolerance: float) -> None:
+    if not 0 < target_miou <= 1:
+        raise ConfigError("target_miou", expected="above 0, at most 1", found=target_miou)
+    if not 0 < highest <= 100:
+        raise ConfigError("highest budget", expected="above 0, at most 100 percent", found=highest)
+    if not _LEAST_TOLERANCE <= tolerance:
+        raise ConfigError("tolerance of a budget", expected=f"at least {_LEAST_TOLERANCE} percent", found=tolerance)

@@ -1,0 +1,364 @@
+"""Labelling all frames of a video with a small budget: select, annotate, tune, and again.
+
+In the style of Qiao et al. [0]. Their equations are not known to us: the loss (`TestTimeTuning`), the uncertainty
+(`pixel_uncertainty`) and the way it is combined with diversity (`SampleSelection`) are reconstructions, and all of them
+are settings.
+
+[0] Qiao, Sun, Liu, Xia, Luo, Zhang, Kuo, Human-in-the-Loop Video Semantic Segmentation Auto-Annotation, WACV 2023.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thriftseg.annotation.hvsa.budget import Budget, parse_amount
+from thriftseg.annotation.hvsa.folder import PERSON, RESULT, HVSAFolder, RoundSelection
+from thriftseg.annotation.hvsa.manual_labels import ManualLabels, paste
+from thriftseg.annotation.hvsa.settings import HVSASettings
+from thriftseg.annotation.hvsa.survey import Survey, score_labels, survey_video
+from thriftseg.annotation.people.polygon_clicker import PolygonAnnotator
+from thriftseg.annotation.people.requests import Annotator, Answer, Request
+from thriftseg.annotation.ranking.granularity import Granularity, create_granularity
+from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import SampleTable
+from thriftseg.arrays import Float64Array
+from thriftseg.costs import AnnotationCost
+from thriftseg.datamodules import VideoPairDataModule
+from thriftseg.errors import ConfigError
+from thriftseg.inference.checkpoints import read_checkpoint, to_record
+from thriftseg.lightning_modules import TestTimeTuning
+from thriftseg.lightning_modules.test_time_tuning import CHECKPOINT, tune
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.types import LabelKind
+
+_AMOUNT_PER_PIXEL = {"clicks": 1 / 150, "seconds": 1 / 90}  # first guesses where nothing is known of a video
+
+
+@dataclass(frozen=True)
+class HVSAResult:
+    """What a run led to.
+
+    Attributes:
+        folder: The folder of the run.
+        rounds: A row per round, that of the network as given first; also in `rounds.jsonl`.
+        cost: What was bought in all.
+        store: Label store; source `hvsa` has every frame, source `person` what was bought.
+    """
+
+    folder: Path
+    rounds: tuple[Mapping[str, Any], ...]
+    cost: AnnotationCost
+    store: Path
+
+
+def annotate_hvsa(
+    module: TestTimeTuning,
+    data: VideoPairDataModule,
+    annotator: Annotator,
+    out: str | Path,
+    settings: HVSASettings | None = None,
+    *,
+    notes: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    **trainer: Any,
+) -> HVSAResult:
+    """Label all frames of a video: in every round, a person labels what is worth most, and the network learns it.
+
+    A run that was stopped, be it in the middle of tuning, goes on when it is started again with the same arguments,
+    and on a CPU ends with the same labels.
+
+    Args:
+        module: The network with the weights to start from, and how it is tuned.
+        data: The video.
+        annotator: Who labels.
+        out: Folder of the run, see `thriftseg.annotation.hvsa.folder`.
+        settings: How the labels are bought.
+        notes: What else makes the run, JSON values by name, such as where the weights come from. It is kept with the
+            settings, and a run with other notes is another run.
+        say: Called with a line after each step.
+        trainer: Arguments of the trainer, such as `accelerator`, `devices` and `precision`.
+
+    Raises:
+        ConfigError: A setting is out of range, the folder holds another run, or the budget or the target needs a truth
+            that the data do not have.
+        WaitingForLabels: A real person has to label something first; call again after that.
+    """
+    run = _Run(module, data, annotator, out, settings or HVSASettings(), dict(notes or {}), say, trainer)
+    return run.go()
+
+
+class _Run:
+    def __init__(
+        self,
+        module: TestTimeTuning,
+        data: VideoPairDataModule,
+        annotator: Annotator,
+        out: str | Path,
+        settings: HVSASettings,
+        notes: dict[str, Any],
+        say: Callable[[str], None],
+        trainer: dict[str, Any],
+    ) -> None:
+        self.module, self.data, self.annotator, self.settings = module, data, annotator, settings
+        self.say, self.trainer = say, trainer
+        self.folder = HVSAFolder(out, {**notes, **_record(module, data, annotator, settings)})
+        self.clip, self.video = data.clip, data.clip.video
+        self.manual = self._labels(PERSON, type(annotator).__name__)
+        self.granularity: Granularity = create_granularity(
+            settings.granularity, settings.superpixel_weights, self.folder.superpixels
+        )
+        self.all_pixels = math.prod(data.dataset.clip_size(self.clip)) * len(self.clip.frames)
+        self.full = self._full_cost()
+        self._check_needs()
+        self.budget = Budget(parse_amount(settings.budget, self._full_amount()), settings.rounds, settings.unit)
+        self.latest: tuple[int, Survey] | None = None
+
+    def go(self) -> HVSAResult:
+        rows = [self._finish_round(0)]
+        for number in range(1, self.settings.rounds + 1):
+            if self._is_good_enough(rows[-1]):
+                break
+            selection = self._select(number)
+            bought = self._buy(number, selection)
+            if bought:
+                self._tune(number)
+            rows.append(self._finish_round(number))
+        self._keep_labels(len(rows) - 1)
+        return HVSAResult(self.folder.root, tuple(rows), self.manual.cost, self.folder.store)
+
+    def _select(self, number: int) -> RoundSelection:
+        """Decide what a round asks for, unless that was done before."""
+        known = self.folder.selection(number)
+        if known is not None:
+            return known
+        if self.budget.round < number:
+            self.budget.next_round()
+        selection = self._choose(number) if self.budget.total else RoundSelection(self.budget.to_dict(), [], [])
+        self.folder.keep_selection(number, selection)
+        return selection
+
+    def _choose(self, number: int) -> RoundSelection:
+        table = self._survey(number - 1).table
+        if table is None or not len(table.candidates):
+            return RoundSelection(self.budget.to_dict(), [], [])
+        costs = self._expected_costs(table)
+        count = self.budget.needed(float(costs[table.candidates].mean()))
+        ranking = self.settings.selection.rank(table, count, np.random.default_rng([self.data.seed, number]))
+        wanted = self.budget.plan(ranking, costs[ranking]) if self._asks_at_once else ranking.tolist()
+        return RoundSelection(
+            self.budget.to_dict(), [table.sample(row) for row in wanted], [int(table.pixels[row]) for row in wanted]
+        )
+
+    def _buy(self, number: int, selection: RoundSelection) -> int:
+        """Have the samples labelled, and count them; asking again for what is labelled costs nothing."""
+        self.budget = Budget.from_dict(selection.budget)
+        requests = self._requests(selection.samples)
+        if self._asks_at_once:
+            answers = self.annotator.ask(requests, number)
+            for answer, pixels in zip(answers, selection.pixels, strict=True):
+                self.budget.charge(self._amount(answer, pixels))
+        else:
+            answers = list(self._until_spent(requests, selection.pixels, number))
+        known = self.manual.samples
+        self.manual.add([answer for answer in answers if answer.sample not in known])
+        return len(answers)
+
+    def _until_spent(self, requests: Sequence[Request], pixels: Sequence[int], number: int) -> Iterator[Answer]:
+        for request, count in zip(requests, pixels, strict=True):
+            if not self.budget.left:
+                return
+            [answer] = self.annotator.ask([request], number)
+            self.budget.charge(self._amount(answer, count))
+            yield answer
+
+    def _tune(self, number: int) -> None:
+        """Tune the network, or take the weights of a round that is over."""
+        self.latest = None
+        if self.folder.scores(number) is not None:
+            self.module.load_state_dict(read_checkpoint(self.folder.tuning(number) / CHECKPOINT)["state_dict"])
+            return
+        labels = {frame: self.manual.read(frame) for frame in self.manual.numbers}
+        self.data.start_round(number, labels)
+        tune(self.module, self.data, self.folder.tuning(number), epochs=self.settings.epochs, **self.trainer)
+
+    def _finish_round(self, number: int) -> dict[str, Any]:
+        known = self.folder.scores(number)
+        if known is not None:
+            return known
+        labels = self._survey(number).labels
+        alone = score_labels(self.data, labels)
+        pasted = score_labels(self.data, labels, self.manual) if self.manual.numbers else alone
+        row = {"round": number, **self._spent(), "scores": _rounded(alone), "pasted": _rounded(pasted)}
+        self.folder.keep_scores(number, row)
+        self.say(_line(row, self._scores_of(row)))
+        return row
+
+    def _keep_labels(self, number: int) -> None:
+        """Write the label maps of all frames to the store, each with all that was bought as its origin."""
+        store = LabelStore(self.folder.store, RESULT, self.data.taxonomy)
+        missing = [frame for frame in self.data.numbers if not store.has(self.video, frame)]
+        if not missing:
+            return
+        survey = self._survey(number)
+        for action in self.manual.actions:
+            if action.id not in store.actions:
+                store.record_action(action)
+        parents = [action.id for action in self.manual.actions]
+        pasted = frozenset(self.manual.numbers) if self.settings.paste_manual else frozenset()
+        for frame in missing:
+            label = survey.labels[frame]
+            store.write(
+                self.video,
+                frame,
+                paste(label, self.manual.read(frame)) if frame in pasted else label,
+                kind=LabelKind.FILLED,
+                generator=RESULT,
+                arguments={"rounds": number},
+                parents=parents,
+                confidence=survey.confidence[frame],
+            )
+
+    def _survey(self, number: int) -> Survey:
+        """What the network says after a round."""
+        if self.latest is None or self.latest[0] != number:
+            survey = survey_video(
+                self.module, self.data, self.manual, self.granularity, self.settings.uncertainty, **self.trainer
+            )
+            self.latest = (number, survey)
+        return self.latest[1]
+
+    def _requests(self, samples: Sequence[Sample]) -> list[Request]:
+        """Requests in the order of the samples; every frame is cut once."""
+        found: dict[Sample, Request] = {}
+        for number, group in groupby(sorted(samples), key=lambda sample: sample.number):
+            regions = self.granularity.regions(self.data.dataset.read_frame(self.clip, number))
+            for sample in group:
+                found[sample] = Request.of(self.video, sample, regions == sample.region, self.settings.granularity)
+        return [found[sample] for sample in samples]
+
+    @property
+    def _asks_at_once(self) -> bool:
+        """Whether a round is asked for as a whole: a simulated person answers fast enough to count on the way."""
+        return self.budget.known_before or not isinstance(self.annotator, PolygonAnnotator)
+
+    def _expected_costs(self, table: SampleTable) -> Float64Array:
+        """What every sample costs or, where that is known afterwards only, what it may cost."""
+        if self.budget.unit == "samples":
+            return np.ones(len(table))
+        if self.budget.unit == "pixels":
+            return table.pixels.astype(np.float64)
+        if self.budget.samples:
+            return np.full(len(table), self.budget.spent / self.budget.samples)
+        full = self._full_amount() or self.all_pixels * _AMOUNT_PER_PIXEL[self.budget.unit]
+        return np.maximum(table.pixels.astype(np.float64) * full / self.all_pixels, 1)
+
+    def _amount(self, answer: Answer, pixels: int) -> float:
+        """What an answer takes from the budget."""
+        return {
+            "pixels": float(pixels),
+            "samples": 1.0,
+            "clicks": float(answer.cost.clicks + answer.cost.class_clicks),
+            "seconds": answer.cost.seconds,
+        }[self.budget.unit]
+
+    def _full_amount(self) -> float | None:
+        """What labelling the whole video takes, `None` where only the truth could tell."""
+        if self.settings.unit == "pixels":
+            return float(self.all_pixels)
+        if self.full is None or self.settings.unit == "samples":
+            return None
+        return self.full.seconds if self.settings.unit == "seconds" else float(_clicks(self.full))
+
+    def _full_cost(self) -> AnnotationCost | None:
+        """What it costs to draw every frame, where every frame has a truth."""
+        if set(self.clip.labels) != set(self.clip.frames):
+            return None
+        truths = (self.data.dataset.read_label(self.clip, number) for number in self.data.numbers)
+        annotator = self.annotator if isinstance(self.annotator, PolygonAnnotator) else PolygonAnnotator(_no_truth)
+        return annotator.full_cost(truths)
+
+    def _check_needs(self) -> None:
+        if self.settings.target_miou is not None and not self.clip.labels:
+            raise ConfigError(
+                "a target of mIoU needs a truth", found=f"none for {self.video!r}", fix="drop target_miou"
+            )
+
+    def _is_good_enough(self, row: Mapping[str, Any]) -> bool:
+        target = self.settings.target_miou
+        return target is not None and (self._scores_of(row)["miou"] or 0.0) >= target
+
+    def _scores_of(self, row: Mapping[str, Any]) -> Mapping[str, float | None]:
+        scores: Mapping[str, float | None] = row["pasted" if self.settings.paste_manual else "scores"]
+        return scores
+
+    def _spent(self) -> dict[str, Any]:
+        cost = self.manual.cost
+        pixels = int(self.budget.spent) if self.budget.unit == "pixels" else self._asked_pixels()
+        shares = {"pixels": pixels / self.all_pixels}
+        if self.full is not None:
+            shares |= {"clicks": _clicks(cost) / max(_clicks(self.full), 1)}
+        return {
+            "samples": len(self.manual.samples),
+            "pixels": pixels,
+            "cost": cost.to_dict(),
+            "share": {name: round(value, 6) for name, value in shares.items()},
+        }
+
+    def _asked_pixels(self) -> int:
+        return sum(request.pixels for request in self._requests(sorted(self.manual.samples)))
+
+    def _labels(self, source: str, generator: str) -> ManualLabels:
+        store = LabelStore(self.folder.store, source, self.data.taxonomy)
+        arguments = {"granularity": self.settings.granularity}
+        return ManualLabels(store, self.data.dataset.name, self.video, generator=generator, arguments=arguments)
+
+
+def _record(
+    module: TestTimeTuning, data: VideoPairDataModule, annotator: Annotator, settings: HVSASettings
+) -> dict[str, Any]:
+    """What makes a run: another one is not to go on in its folder."""
+    learning = {
+        "network": dict(module.network.record),
+        "loss": to_record(module.loss),
+        "consistency": to_record(module.consistency),
+        "consistency_weight": module.consistency_weight,
+        "optimizer": str(module.hparams.get("optimizer")),
+        "lr_scheduler": str(module.hparams.get("lr_scheduler")),
+        "freeze_batch_norm": module.freeze_batch_norm,
+    }
+    video = {"dataset": data.dataset.name, "split": data.split, "video": data.clip.video, "size": list(data.size)}
+    batches = {"batch_size": data.batch_size, "seed": data.seed}
+    return {**video, **batches, **settings.to_dict(), "annotator": type(annotator).__name__, "tuning": learning}
+
+
+def _clicks(cost: AnnotationCost) -> int:
+    return cost.clicks + cost.class_clicks
+
+
+def _no_truth(video: str, number: int) -> Any:
+    raise ConfigError(f"frame {number} of {video!r} has no truth")
+
+
+def _rounded(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else round(value, 6) for name, value in scores.items()}
+
+
+def _line(row: Mapping[str, Any], scores: Mapping[str, float | None]) -> str:
+    parts = [f"round {row['round']}: {row['samples']} samples, {row['cost'].get('seconds', 0) / 3600:.2f} h"]
+    parts += [f"{100 * share:.1f} % of {name}" for name, share in row["share"].items()]
+    parts += [f"{name} {100 * value:.1f}" for name, value in _shown(scores)]
+    return ", ".join(parts)
+
+
+def _shown(scores: Mapping[str, float | None]) -> Iterator[tuple[str, float]]:
+    for name in ("miou", "boundary_iou", "tc"):
+        value = scores.get(name)
+        if value is not None:
+            yield name, value

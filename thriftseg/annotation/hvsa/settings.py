@@ -1,0 +1,65 @@
+"""What a run of HVSA is told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from thriftseg.annotation.hvsa.budget import BudgetUnit
+from thriftseg.annotation.ranking.granularity import create_granularity
+from thriftseg.annotation.ranking.selection import SampleSelection, Strategy
+from thriftseg.annotation.ranking.uncertainty import UncertaintyRule
+from thriftseg.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class HVSASettings:
+    """How the labels of one video are bought.
+
+    Attributes:
+        budget: What may be spent in all rounds: a number, or percent of labelling the whole video.
+        unit: What is counted: "pixels", "clicks", "seconds" or "samples".
+        rounds: Rounds of selection, annotation and tuning.
+        granularity: What is labelled at a time: "frame", "rec<N>" or "sp".
+        strategy: How samples are chosen; see `SampleSelection`.
+        uncertainty: How unsure the network is of a pixel; see `pixel_uncertainty`.
+        pool_factor: See `SampleSelection`.
+        epochs: Epochs of tuning in every round.
+        paste_manual: Put the manual labels over the predictions.
+        target_miou: Stop after the round that reaches this mIoU; needs the truth.
+        superpixel_weights: Weights of SpixelFCN; SLIC makes the super-pixels without.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    budget: str = "10%"
+    unit: BudgetUnit = "pixels"
+    rounds: int = 3
+    granularity: str = "frame"
+    strategy: Strategy = "both"
+    uncertainty: UncertaintyRule = "entropy"
+    pool_factor: int = 5
+    epochs: int = 15
+    paste_manual: bool = True
+    target_miou: float | None = None
+    superpixel_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        SampleSelection(self.strategy, self.pool_factor)
+        if self.superpixel_weights is None:
+            create_granularity(self.granularity)
+        for name, least in (("rounds", 1), ("epochs", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"number of {name}", expected=f"at least {least}", found=getattr(self, name))
+        if self.target_miou is not None and not 0 < self.target_miou <= 1:
+            raise ConfigError("target_miou", expected="above 0, at most 1", found=self.target_miou)
+
+    @property
+    def selection(self) -> SampleSelection:
+        """In which order samples are chosen."""
+        return SampleSelection(self.strategy, self.pool_factor)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)

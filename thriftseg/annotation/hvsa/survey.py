@@ -1,0 +1,171 @@
+"""What a network says about all frames of a video: label maps, and the samples that a person may be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thriftseg.annotation.hvsa.manual_labels import ManualLabels, paste
+from thriftseg.annotation.ranking.granularity import Granularity
+from thriftseg.annotation.ranking.selection import SampleTable, frame_samples
+from thriftseg.annotation.ranking.uncertainty import Neighbour, UncertaintyRule, pixel_uncertainty
+from thriftseg.arrays import UInt8Array
+from thriftseg.datamodules import VideoPairDataModule
+from thriftseg.flow import scale_flow
+from thriftseg.lightning_modules import TestTimeTuning
+from thriftseg.lightning_modules.test_time_tuning import FramePrediction, predict_frames
+from thriftseg.metrics import VideoFrame, score_video
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What a network says about a video, at the size of its files.
+
+    Attributes:
+        labels: Label map of every frame, (H, W) uint8 train ids, by native number in playing order.
+        confidence: Mean probability of the labels of every frame.
+        table: The samples of all frames, `None` where they were not asked for.
+    """
+
+    labels: Mapping[int, UInt8Array]
+    confidence: Mapping[int, float]
+    table: SampleTable | None
+
+
+def survey_video(
+    module: TestTimeTuning,
+    data: VideoPairDataModule,
+    manual: ManualLabels,
+    granularity: Granularity | None = None,
+    uncertainty: UncertaintyRule = "entropy",
+    **settings: Any,
+) -> Survey:
+    """Predict all frames of a video, one after the other.
+
+    Args:
+        module: Holds the network.
+        data: The video.
+        manual: What people have labelled; their regions are no candidates again.
+        granularity: Cuts frames into samples; `None` leaves the samples out, and the features with them.
+        uncertainty: Measure of uncertainty.
+        settings: Arguments of the trainer, such as `accelerator`, `devices` and `precision`.
+
+    Raises:
+        ConfigError: Uncertainty or features are not finite, or the network does not tell its features.
+    """
+    surveyor = _Surveyor(data, manual, granularity, uncertainty)
+    predict_frames(module, data, surveyor.take, features=granularity is not None, **settings)
+    return surveyor.finish()
+
+
+def score_labels(
+    data: VideoPairDataModule, labels: Mapping[int, UInt8Array], manual: ManualLabels | None = None
+) -> dict[str, float]:
+    """Scores of the label maps of a video at the size of its files.
+
+    Args:
+        data: The video, its truth and its flow.
+        labels: Label map of every frame, (H, W) uint8.
+        manual: Labels that are put over them first.
+
+    Returns:
+        `miou`, `pixel_accuracy`, `boundary_iou` (band of 2 px) and `tc`; NaN where there is no truth or no pair.
+    """
+    pasted = frozenset(manual.numbers) if manual is not None else frozenset()
+
+    def scored(number: int, label: UInt8Array) -> VideoFrame:
+        if manual is not None and number in pasted:
+            label = paste(label, manual.read(number))
+        flow = data.flow_into(number)
+        truth = data.dataset.read_label(data.clip, number) if number in data.clip.labels else None
+        return label, truth, scale_flow(flow[0], label.shape, flow[1]) if flow is not None else None
+
+    return score_video((scored(number, label) for number, label in labels.items()), data.num_classes)
+
+
+@dataclass
+class _Surveyor:
+    """Takes predictions in playing order. "temporal" needs the frame after, so there it is one frame behind."""
+
+    data: VideoPairDataModule
+    manual: ManualLabels
+    granularity: Granularity | None
+    rule: UncertaintyRule
+    labels: dict[int, UInt8Array] = field(default_factory=dict)
+    confidence: dict[int, float] = field(default_factory=dict)
+    tables: list[SampleTable] = field(default_factory=list)
+    window: list[FramePrediction] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.size = self.data.dataset.clip_size(self.data.clip)
+        self.asked: dict[int, list[int]] = {}
+        for number, region in self.manual.samples:
+            self.asked.setdefault(number, []).append(region)
+
+    def take(self, prediction: FramePrediction) -> None:
+        self._keep_label(prediction)
+        if self.granularity is None:
+            return
+        self.window = [*self.window[-2:], prediction]
+        if self.rule != "temporal":
+            self._add_samples(prediction, ())
+        elif len(self.window) > 1:
+            self._add_samples(self.window[-2], self._neighbours(self.window[:-2], self.window[-2], prediction))
+
+    def finish(self) -> Survey:
+        if self.rule == "temporal" and self.window:
+            self._add_samples(self.window[-1], self._neighbours(self.window[-2:-1], self.window[-1], None))
+        return Survey(self.labels, self.confidence, SampleTable.concatenate(self.tables) if self.tables else None)
+
+    def _keep_label(self, prediction: FramePrediction) -> None:
+        confidence, label = _at_size(prediction.probabilities, self.size).max(dim=0)
+        self.labels[prediction.number] = label.to(torch.uint8).cpu().numpy()
+        self.confidence[prediction.number] = float(confidence.mean())
+
+    def _add_samples(self, prediction: FramePrediction, neighbours: tuple[Neighbour, ...]) -> None:
+        if self.granularity is None or prediction.features is None:
+            raise ValueError("samples were not asked for")
+        number, data = prediction.number, self.data
+        regions = self.granularity.regions(data.dataset.read_frame(data.clip, number))
+        uncertainty = pixel_uncertainty(prediction.probabilities, self.rule, neighbours)
+        table = frame_samples(
+            number,
+            regions,
+            _at_size(uncertainty[None], self.size)[0].cpu().numpy(),
+            prediction.features.float().cpu().numpy(),
+            ~np.isin(regions, self.asked.get(number, [])),
+        )
+        self.tables.append(table)
+
+    def _neighbours(
+        self, before: list[FramePrediction], frame: FramePrediction, after: FramePrediction | None
+    ) -> tuple[Neighbour, ...]:
+        found = []
+        for other in before:
+            flows = self._flows(frame)
+            found += [Neighbour(other.probabilities, *flows)] if flows is not None else []
+        if after is not None:
+            flows = self._flows(after)
+            found += [Neighbour(after.probabilities, flows[1], flows[0])] if flows is not None else []
+        return tuple(found)
+
+    def _flows(self, frame: FramePrediction) -> tuple[Tensor, Tensor] | None:
+        """Flow from a frame to the one before it, and back."""
+        both = self.data.flows_between(frame.number)
+        if both is None:
+            return None
+        backward, forward = torch.from_numpy(both).to(frame.probabilities)
+        return backward, forward
+
+
+def _at_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (C, h, w) at another size, bilinear."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps[None].float(), size=size, mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,167 @@
+"""A real person, who finds what to label in a folder and leaves the labels there.
+
+    <folder>/round_<k>/
+        instructions.md        what to do, and the class table
+        task.json              what was asked; place for notes: working seconds, and `done` for what stays empty
+        images/<video>/<frame>_<region>.png    the region, outlined, with some of the frame around it
+        labels/<video>/<frame>_<region>.png    exchange "png": palette PNG of train ids, 255 = no label
+        annotations.json                       exchange "coco"
+        annotations.xml, labels.json           exchange "cvat"
+
+The folder is all there is: nothing that exists is written again, what is missing is put back, and labels are read from
+it whenever the same is asked.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from thriftseg.annotation.people.answer_files import answer_files
+from thriftseg.annotation.people.images import Task, image_path
+from thriftseg.annotation.people.requests import Answer, Request
+from thriftseg.annotation.people.task_file import TASK_FILE, Note, open_task_file
+from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import sweep_partial, write_bytes
+from thriftseg.costs import PolygonCost, count_polygon_vertices
+from thriftseg.datasets.images import encode_frame
+from thriftseg.errors import ConfigError, WaitingForLabels
+from thriftseg.exchange.records import hex_color
+from thriftseg.taxonomies import Taxonomy
+from thriftseg.types import IGNORE_INDEX
+
+INSTRUCTIONS = "instructions.md"
+
+_MARGIN = 32  # enough to see what a small region is part of
+_SHOWN = 3
+
+
+class FilesAnnotator:
+    """A real person who labels images in a folder.
+
+    A region is answered once any pixel of it is labelled, or its task is marked as `done`. Labels outside of the
+    region are left out, with a warning that counts them. An answer costs the seconds that the person has noted, else
+    `seconds_per_sample`, else those of drawing its label with polygons; clicks are always counted on the label.
+
+    Args:
+        folder: Where the rounds lie.
+        taxonomy: The class table.
+        read_frame: Reads a frame, (H, W, 3) uint8 RGB, by video and native frame number.
+        exchange: "png", "coco" or "cvat".
+        seconds_per_sample: Working time per region, where it was measured on the whole.
+        cost_model: Counts clicks, and prices them where no time is known.
+
+    Raises:
+        ConfigError: There is no such exchange, or the time is negative.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        taxonomy: Taxonomy,
+        read_frame: Callable[[str, int], UInt8Array],
+        *,
+        exchange: str = "png",
+        seconds_per_sample: float | None = None,
+        cost_model: PolygonCost | None = None,
+    ) -> None:
+        if seconds_per_sample is not None and not seconds_per_sample >= 0:
+            raise ConfigError("seconds_per_sample", expected="0 or more", found=seconds_per_sample)
+        self._folder, self._taxonomy, self._read_frame = Path(folder), taxonomy, read_frame
+        self._exchange, self._files = exchange, answer_files(exchange, taxonomy)
+        self._seconds, self._model = seconds_per_sample, cost_model or PolygonCost()
+
+    def ask(self, requests: Sequence[Request], round: int) -> list[Answer]:
+        """Read labels from the folder of the round, which is filled at the first time; see `Annotator`.
+
+        Raises:
+            WaitingForLabels: Some regions are not labelled yet.
+            DatasetError: A file is malformed or does not fit its image or the class table, or the folder asks for
+                other regions.
+        """
+        if not requests:
+            return []
+        folder = self._folder / f"round_{round}"
+        tasks = [Task(request, _MARGIN) for request in requests]
+        notes = open_task_file(folder, self._exchange, tasks, self._taxonomy)
+        self._prepare(folder, tasks)
+        patches = self._read(folder, tasks)
+        missing = [
+            task.name for task in tasks if not notes[task.name].done and not (patches[task.name] != IGNORE_INDEX).any()
+        ]
+        if missing:
+            raise _waiting(folder, missing, len(tasks))
+        return [self._answer(task.request, patches[task.name], notes[task.name]) for task in tasks]
+
+    def _prepare(self, folder: Path, tasks: Sequence[Task]) -> None:
+        sweep_partial(folder)
+        absent = [task for task in tasks if not image_path(folder, task).exists()]
+        for frame, group in groupby(sorted(absent, key=_frame_of), key=_frame_of):
+            image = self._read_frame(*frame)
+            for task in group:
+                write_bytes(image_path(folder, task), encode_frame(task.picture(image), ".png"))
+        self._files.prepare(folder, tasks)
+        if not (folder / INSTRUCTIONS).exists():
+            text = _instructions(folder.name, len(tasks), self._files.how_to, self._taxonomy)
+            write_bytes(folder / INSTRUCTIONS, text.encode())
+
+    def _read(self, folder: Path, tasks: Sequence[Task]) -> dict[str, UInt8Array]:
+        """Labels in the boxes of the requests, by name of the task."""
+        patches: dict[str, UInt8Array] = {}
+        outside: dict[Path, int] = {}
+        labels = self._files.read(folder, tasks)
+        for task in tasks:
+            path, label = labels[task.name]
+            patches[task.name], lost = task.cut(label)
+            if lost:
+                outside[path] = outside.get(path, 0) + lost
+        if outside:
+            more = f" and {len(outside) - 1} more files" if len(outside) > 1 else ""
+            warnings.warn(
+                f"{next(iter(outside))}{more}: {sum(outside.values())} labelled pixels lie outside of the regions and "
+                "were left out",
+                stacklevel=3,
+            )
+        return patches
+
+    def _answer(self, request: Request, patch: UInt8Array, note: Note) -> Answer:
+        cost = self._model.drawn(*count_polygon_vertices(patch, self._model.tolerance))
+        seconds = self._seconds if note.seconds is None else note.seconds
+        if seconds is None:
+            return Answer(request, patch, cost, self._model.name)
+        return Answer(request, patch, replace(cost, seconds=seconds))
+
+
+def _waiting(folder: Path, missing: Sequence[str], total: int) -> WaitingForLabels:
+    shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+    return WaitingForLabels(
+        f"{len(missing)} of {total} regions are not labelled yet: {shown}",
+        path=folder,
+        fix=f"label them as {INSTRUCTIONS} there says, then run the same command again",
+    )
+
+
+def _instructions(title: str, count: int, how_to: str, taxonomy: Taxonomy) -> str:
+    rows = "\n".join(f"| {row.train_id} | {row.name} | {hex_color(row.color)} |" for row in taxonomy.classes)
+    return f"""# {title}: {count} regions to label
+
+Every image below `images` shows one region with a line around it, or a whole frame without one. Label all of its
+pixels; leave out what you cannot tell. What you label outside of the line does not count.
+
+{how_to}
+
+Then run the same command again; it says what is still missing. A region counts as labelled once any of its pixels is.
+Where a region stays empty, set `done` to true in `{TASK_FILE}`. If you stop the time, write the seconds of each
+region there.
+
+| id | class | colour |
+| --- | --- | --- |
+{rows}
+"""
+
+
+def _frame_of(task: Task) -> tuple[str, int]:
+    return task.request.video, task.request.sample.number

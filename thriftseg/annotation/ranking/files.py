@@ -1,0 +1,141 @@
+"""A ranking on disk: a table, and the frames ready for an annotation tool."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from thriftseg.annotation.people.images import OUTLINE_COLOR
+from thriftseg.annotation.people.mask_files import MaskFilesPerson
+from thriftseg.annotation.ranking.frames import RankedSample
+from thriftseg.annotation.ranking.granularity import Granularity, WholeFrame
+from thriftseg.annotation.ranking.objects import RankedAnnotation
+from thriftseg.atomic import write_bytes
+from thriftseg.datasets import VideoDataset
+from thriftseg.datasets.images import encode_frame
+from thriftseg.errors import ConfigError
+from thriftseg.exchange import FORMATS, ExportedFrame, image_name
+from thriftseg.labels.refining.prompters.protocol import Prompter
+from thriftseg.types import Clip
+
+TABLE = "next.csv"
+TOOLS = ("coco", "cvat")
+"""Formats of the annotation file."""
+
+
+def write_ranking(
+    dataset: VideoDataset,
+    ranking: Sequence[RankedSample],
+    folder: str | Path,
+    *,
+    tool: str = "coco",
+    granularity: Granularity | None = None,
+) -> Path:
+    """Write what to label next, so that an annotation tool can open it and `thriftseg label import` reads the result.
+
+        <folder>/next.csv                  a row per sample, the most wanted first
+        <folder>/images/<video>/<file>     the frames; where regions are asked for, with a line around them
+        <folder>/annotations.json | .xml   the frames without any shape yet
+
+    Args:
+        dataset: The data set.
+        ranking: The samples.
+        folder: Target folder.
+        tool: "coco" or "cvat".
+        granularity: What a sample is, whole frames by default.
+
+    Returns:
+        The table, which is written last.
+
+    Raises:
+        ConfigError: There is no such tool, nothing to write, or a ranking lies there already.
+    """
+    table = Path(folder) / TABLE
+    if tool not in TOOLS:
+        raise ConfigError("no such annotation tool", expected=" or ".join(TOOLS), found=repr(tool))
+    if not ranking:
+        raise ConfigError("nothing is left to be labelled")
+    if table.exists():
+        raise ConfigError("holds a ranking already", path=table, fix="choose another folder")
+    regions: dict[tuple[str, int], list[int]] = {}
+    clips: dict[str, Clip] = {}
+    for each in ranking:
+        clips[each.clip.video] = each.clip
+        regions.setdefault((each.clip.video, each.sample.number), []).append(each.sample.region)
+    for (video, number), wanted in regions.items():
+        content = _picture(dataset, clips[video], number, wanted, granularity or WholeFrame())
+        write_bytes(table.parent / "images" / image_name(clips[video], number), content)
+    empty = (
+        ExportedFrame(clips[video], number, np.zeros(dataset.clip_size(clips[video]), np.uint16), ())
+        for video, number in regions
+    )
+    FORMATS[tool].write(table.parent, empty, dataset.taxonomy)
+    write_bytes(table, _csv(ranking).encode())
+    return table
+
+
+def write_annotation_tasks(ranking: Sequence[RankedAnnotation], folder: str | Path, prompter: Prompter) -> Path:
+    """Write which objects to annotate next, each with a folder for a person (see `people.mask_files`).
+
+        <folder>/next.csv                                            a row per annotation, the most wanted first
+        <folder>/<video>/<object:03d>/<round:02d>_<frame:06d>/       frame, mask so far, task.json
+        <folder>/instructions.md                                     what to do with them
+
+    Args:
+        ranking: The annotations.
+        folder: Target folder.
+        prompter: What is going to make masks of clicks.
+
+    Returns:
+        The table, which is written last.
+
+    Raises:
+        ConfigError: There is nothing to write, or a ranking lies there already.
+    """
+    table = Path(folder) / TABLE
+    if not ranking:
+        raise ConfigError("nothing is left to be annotated", fix="add --include_labelled true to rank what is labelled")
+    if table.exists():
+        raise ConfigError("holds a ranking already", path=table, fix="choose another folder")
+    person = MaskFilesPerson(folder, prompter)
+    rows = [(each, person.prepare(each.video, each.place, each.kind, each.mask, each.round)) for each in ranking]
+    write_bytes(table, _annotation_csv(rows, table.parent).encode())
+    return table
+
+
+def _picture(dataset: VideoDataset, clip: Clip, number: int, wanted: Sequence[int], granularity: Granularity) -> bytes:
+    """Content of the image file of a frame."""
+    path = clip.frames[number]
+    if isinstance(granularity, WholeFrame):
+        return path.read_bytes()
+    image = dataset.read_frame(clip, number)
+    inside = np.isin(granularity.regions(image), wanted).astype(np.uint8)
+    image[cv2.dilate(inside, np.ones((3, 3), np.uint8)) != inside] = OUTLINE_COLOR
+    return encode_frame(image, path.suffix.lower())
+
+
+def _csv(ranking: Sequence[RankedSample]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "video", "frame", "region", "pixels", "score", "file"])
+    for rank, each in enumerate(ranking, start=1):
+        number, region = each.sample
+        place = [each.clip.video, number, region, each.pixels, f"{each.score:.6f}", each.clip.frames[number]]
+        writer.writerow([rank, *place])
+    return text.getvalue()
+
+
+def _annotation_csv(rows: Sequence[tuple[RankedAnnotation, Path]], folder: Path) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "video", "object", "frame", "type", "seconds", "score", "file", "task"])
+    for rank, (each, task) in enumerate(rows, start=1):
+        video, number = each.video, each.video.numbers[each.place]
+        place = [video.video, video.object_id, number, each.kind, each.seconds, f"{each.score:.6f}"]
+        writer.writerow([rank, *place, video.clip.frames[number], task.relative_to(folder)])
+    return text.getvalue()

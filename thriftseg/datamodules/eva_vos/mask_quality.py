@@ -1,0 +1,162 @@
+"""The data module of networks that judge the masks of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from thriftseg.datamodules.base import VideoDataModule
+from thriftseg.datamodules.eva_vos.video_split import validation_videos
+from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
+from thriftseg.datasets.sharding import shard
+from thriftseg.errors import ConfigError
+from thriftseg.metrics.quality_bins import quality_bins
+from thriftseg.stores.annotation_rounds import MASK_SIZE
+from thriftseg.stores.quality_set import QualitySample, QualitySet
+
+
+class MaskQualityDataModule(VideoDataModule):
+    """Frames with the mask of an object and its quality, at 224 x 224, from a quality set.
+
+    Yields `types.QualityBatch`. Loaders yield uint8; `on_after_batch_transfer`, which the Trainer calls, makes frames
+    float. Training and validation share no video.
+
+    Args:
+        quality_set: Folder of the set, see `thriftseg.stores.quality_set`.
+        frames_root: Folder of the data set that it was made from; its environment variable by default.
+        held_out: Share of the videos to validate on, chosen by a fixed rule.
+        val_list: File with the names of the videos to validate on instead, one a line.
+        balanced: Draw from each of 20 quality bins that occurs equally often; otherwise every mask once an epoch.
+        batch_size: Masks per batch and process.
+        num_workers: Worker processes per loader; 0 loads in the main process.
+        seed: Non-negative seed; by default that of `seed_everything`, else 0.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        quality_set: Path,
+        *,
+        frames_root: Path | None = None,
+        held_out: float = 0.15,
+        val_list: Path | None = None,
+        balanced: bool = False,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        self.quality_set = QualitySet(quality_set, frames_root)
+        self.held_out, self.val_list, self.balanced = held_out, val_list, balanced
+        self._train: RatedMasks | None = None
+        self._val: RatedMasks | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the masks of both splits.
+
+        Args:
+            stage: fit, validate, test or predict; all the same.
+
+        Raises:
+            DatasetError: The set is missing, empty or damaged.
+            ConfigError: A split is empty.
+        """
+        samples = self.quality_set.samples()
+        videos = {sample.key.video for sample in samples}
+        chosen = validation_videos(videos, self.held_out, self.val_list)
+        train = [sample for sample in samples if sample.key.video not in chosen]
+        val = [sample for sample in samples if sample.key.video in chosen]
+        self._train = RatedMasks(self.quality_set, train)
+        self._val = RatedMasks(self.quality_set, shard(val, *self._place()))
+        self._announce(f"quality set {self.quality_set.root}: frames from {self.quality_set.frames_root}")
+        counts = (f"{len(train)} masks of {len(videos - chosen)} videos", f"{len(val)} masks of {len(chosen)} videos")
+        self._announce("  train: {}; val: {}".format(*counts))
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Shuffled training batches of this rank."""
+        if self._train is None:
+            raise ConfigError("no training masks", fix='call setup("fit") first')
+        rank, world_size = self._place()
+        sampler = EpochSampler(
+            len(self._train),
+            self.batch_size,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            **(_equal_shares(self._train.samples) if self.balanced else {}),
+        )
+        self._resume(sampler)
+        return self._loader(self._train, sampler, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """This rank's part of the validation masks."""
+        if self._val is None:
+            raise ConfigError("no validation masks", fix="call setup first")
+        return self._loader(self._val, OrderedSampler(len(self._val)), self.batch_size)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Make a loaded batch float.
+
+        Args:
+            batch: Batch of a loader of this module; anything else passes through.
+            dataloader_idx: Unused.
+        """
+        if not isinstance(batch, dict) or "quality" not in batch or batch["frames"].dtype != torch.uint8:
+            return batch
+        return batch | {
+            "frames": batch["frames"].float().div_(255),
+            "quality": torch.from_numpy(batch["quality"]).to(batch["frames"].device),
+        }
+
+
+class RatedMasks(Dataset[dict[str, Any]]):
+    """Stored masks with their quality; a blank item stands for an empty list and keeps processes in step.
+
+    Args:
+        quality_set: The set that holds them.
+        samples: The masks.
+    """
+
+    def __init__(self, quality_set: QualitySet, samples: Sequence[QualitySample]) -> None:
+        self.quality_set, self.samples = quality_set, samples
+
+    def __len__(self) -> int:
+        return max(1, len(self.samples))
+
+    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
+        """Item of a batch.
+
+        Args:
+            draw: What the sampler drew, or an index.
+
+        Raises:
+            DatasetError: A file is missing or unreadable.
+        """
+        if not self.samples:
+            black = np.zeros(MASK_SIZE, np.uint8)
+            return _item(np.dstack([black] * 3), black, float("nan"), "")
+        sample = self.samples[draw.sample if isinstance(draw, Draw) else draw]
+        return _item(*self.quality_set.read(sample), sample.quality, sample.id)
+
+
+def _item(frame: Any, mask: Any, quality: float, name: str) -> dict[str, Any]:
+    return {
+        "frames": torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))),
+        "masks": torch.from_numpy(mask),
+        "quality": np.float32(quality),
+        "id": name,
+    }
+
+
+def _equal_shares(samples: Sequence[QualitySample]) -> dict[str, Any]:
+    """Settings of a sampler that draws from every occupied bin equally often."""
+    bins = quality_bins(torch.tensor([sample.quality for sample in samples], dtype=torch.float64)).tolist()
+    sources = [f"{number:02d}" for number in bins]
+    return {"sources": sources, "ratios": dict.fromkeys(sources, 1.0)}

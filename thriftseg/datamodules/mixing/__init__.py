@@ -1,0 +1,1 @@
+"""Training lists that mix label sources, and what they cost."""

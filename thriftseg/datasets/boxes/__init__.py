@@ -1,0 +1,1 @@
+"""Boxes around objects, the windows cut around them, and training samples made of these."""

@@ -1,0 +1,1 @@
+"""Tools around data on disk: checks, leakage between splits, import of video files."""

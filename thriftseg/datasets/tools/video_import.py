@@ -1,0 +1,317 @@
+"""Cutting video files into clips that `Folder` reads."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import PARTIAL_SUFFIX, write_bytes
+from thriftseg.datasets.folder import CLASS_FILE
+from thriftseg.datasets.images import encode_frame
+from thriftseg.datasets.tools.leakage import NEAR_STEPS
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.progress import progress_bar
+from thriftseg.taxonomies import Taxonomy
+
+RECORD_FILE, TO_LABEL_FILE = "import.json", "to_label.txt"
+"""What was imported with which settings, and the label files that wait to be made."""
+
+CLASS_TEMPLATE = """\
+# The classes, in the order of the network's outputs. `id` is the value in the label PNGs (by default the position),
+# `color` is how predictions are drawn, `instances: true` marks classes whose objects are told apart.
+name: {name}
+classes:
+  - {{name: background, color: [70, 70, 70]}}
+  - {{name: object, color: [220, 20, 60], instances: true}}
+ignore: [255]  # label values that mean "not labelled": no loss, not scored
+"""
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How videos are cut; see `import_videos`."""
+
+    every: float
+    shares: tuple[float, ...]
+    gap: float
+    fps: float | None
+    format: str
+
+    def __post_init__(self) -> None:
+        if self.every <= 0:
+            raise ConfigError("seconds between labelled frames", expected="more than 0", found=self.every)
+        if self.gap < 0:
+            raise ConfigError("seconds between splits", expected="0 or more", found=self.gap)
+        if self.fps is not None and self.fps <= 0:
+            raise ConfigError("frames per second to keep", expected="more than 0", found=self.fps)
+        if len(self.shares) != 3 or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or self.shares[0] == 0:
+            raise ConfigError("shares of train, val, test", expected="three numbers with sum 1", found=self.shares)
+        if self.format not in ("jpg", "png"):
+            raise ConfigError("format of the frames", expected="jpg or png", found=self.format)
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import left on disk.
+
+    Attributes:
+        root: Folder to pass as `--root` of the data set `folder`.
+        clips: Clip folders, relative to the root, in order.
+        frames: Number of frame files.
+        to_label: Label files to be made, relative to the root; each has the name of its frame.
+        skipped: Clips that an earlier run had finished.
+    """
+
+    root: Path
+    clips: tuple[str, ...]
+    frames: int
+    to_label: tuple[str, ...]
+    skipped: int
+
+    def __str__(self) -> str:
+        finished = f" ({self.skipped} were there already)" if self.skipped else ""
+        return (
+            f"{len(self.clips)} clips with {self.frames} frames in {self.root}{finished}\n"
+            f"next: 1. name your classes in {self.root / CLASS_FILE}\n"
+            f"      2. make the {len(self.to_label)} label PNGs listed in {self.root / TO_LABEL_FILE}\n"
+            f"      3. thriftseg data check --dataset folder --root {self.root}"
+        )
+
+
+@dataclass(frozen=True)
+class _ClipPlan:
+    """A stretch of a video that becomes one clip."""
+
+    split: str
+    name: str
+    numbers: tuple[int, ...]
+    to_label: tuple[int, ...]
+
+    @property
+    def folder(self) -> str:
+        return f"{self.split}/{self.name}"
+
+
+def import_videos(
+    videos: Sequence[str | Path],
+    out: str | Path,
+    classes_yaml: str | Path | None = None,
+    every: float = 1.0,
+    *,
+    shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    gap: float = 1.0,
+    fps: float | None = None,
+    frame_format: Literal["jpg", "png"] = "jpg",
+    progress: bool = False,
+) -> ImportSummary:
+    """Cut videos into the layout that `Folder` reads, ready for labels.
+
+    Each video is split by time: its first part becomes a clip of `train`, then a gap is left out, then follow `val`,
+    a gap, and `test`. Clips are named `{video}__{first frame number}` and hold all frames of their stretch (or `fps`
+    of them per second) under their numbers in the video. In the middle of every `every` seconds of a clip one frame
+    is to be labelled; the label files to make are listed in `to_label.txt`. After these are there,
+    `thriftseg fit` can use the folder.
+
+    Without a class table a template `classes.yaml` is written; edit it before labelling. More videos may be imported
+    into the same folder later. A clip appears in full or not at all, so an import that was killed continues where it
+    stopped when it is started again.
+
+    Args:
+        videos: Video files.
+        out: Folder to write; becomes the root of the data set.
+        classes_yaml: Class table to copy to `out/classes.yaml`.
+        every: Seconds between frames to be labelled.
+        shares: Parts of each video, in playing order, that become train, val and test; 0 leaves a split out.
+        gap: Seconds left out between splits; never less than `thriftseg data check` takes for leakage.
+        fps: Frames to keep per second; `None` keeps all.
+        frame_format: Format of the frame files, `jpg` or `png`.
+        progress: Show a progress bar on stderr.
+
+    Returns:
+        What is on disk now, of these videos.
+
+    Raises:
+        DatasetError: A video is missing or unreadable, or too short for the shares and the gap; two videos have the
+            same name; the class table is wrong; or a video was imported before with other settings.
+        ConfigError: The settings contradict themselves.
+    """
+    settings, out = _Settings(every, tuple(shares), gap, fps, frame_format), Path(out)
+    named = _named(videos)
+    if classes_yaml is not None:
+        Taxonomy.from_yaml(classes_yaml)
+    plans = {path: _plan(path, name, settings) for name, path in named.items()}
+    _record(out, named, settings)
+    _write_class_file(out, classes_yaml)
+    skipped = 0
+    with progress_bar(progress) as bar:
+        for path, clips in plans.items():
+            pending = [clip for clip in clips if not (out / clip.folder).is_dir()]
+            skipped += len(clips) - len(pending)
+            frames = _frames(path, [number for clip in pending for number in clip.numbers])
+            total = sum(len(clip.numbers) for clip in pending)
+            shown = bar.track(frames, total, description=f"cutting {path.name}")
+            for clip in pending:
+                _write_clip(out / clip.folder, islice(shown, len(clip.numbers)), frame_format)
+    planned = [clip for clips in plans.values() for clip in clips]
+    to_label = [f"{clip.folder}/labels/{number:06d}.png" for clip in planned for number in clip.to_label]
+    _list_labels(out, to_label)
+    return ImportSummary(
+        root=out,
+        clips=tuple(clip.folder for clip in planned),
+        frames=sum(len(clip.numbers) for clip in planned),
+        to_label=tuple(to_label),
+        skipped=skipped,
+    )
+
+
+def _named(videos: Sequence[str | Path]) -> dict[str, Path]:
+    """Videos by the name their clips get."""
+    if not videos:
+        raise ConfigError("no videos to import")
+    named: dict[str, Path] = {}
+    for video in map(Path, videos):
+        name = re.sub(r"_{2,}", "_", re.sub(r"[^\w.-]+", "-", video.stem)).strip("_.-") or "video"
+        if name in named:
+            raise DatasetError("two videos would get the same name", path=video, found=named[name], fix="rename one")
+        named[name] = video
+    return named
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    if not path.is_file():
+        raise DatasetError("no such video", path=path)
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise DatasetError("cannot open the video", path=path, fix="convert it, for example to MP4 with H.264")
+        yield capture
+    finally:
+        capture.release()
+
+
+def _plan(path: Path, name: str, settings: _Settings) -> list[_ClipPlan]:
+    """Lay the clips of a video over its frames."""
+    rate, count = _rate_and_count(path)
+    stride = 1 if settings.fps is None else max(1, round(rate / settings.fps))
+    gap = max(round(settings.gap * rate), (NEAR_STEPS + 1) * stride)
+    shares = {split: share for split, share in zip(SPLITS, settings.shares, strict=True) if share}
+    usable = count - gap * (len(shares) - 1)
+    clips, start = [], 0.0
+    for split, share in shares.items():
+        stop = start + share * usable
+        numbers = tuple(range(-(-round(start) // stride) * stride, round(stop), stride))
+        if len(numbers) < 2:
+            raise DatasetError(
+                f"the video is too short for a {split} clip",
+                path=path,
+                expected=f"two frames after gaps of {gap} frames are left out",
+                found=f"{count} frames at {rate:g} per second",
+                fix="lower the gap, or leave a split out by a share of 0",
+            )
+        period = max(1, round(settings.every * rate / stride))
+        clips.append(_ClipPlan(split, f"{name}__{numbers[0]:06d}", numbers, _middles(numbers, period)))
+        start = stop + gap
+    return clips
+
+
+def _rate_and_count(path: Path) -> tuple[float, int]:
+    """Frames per second, and the number of frames that can be decoded; what the header states may be wrong."""
+    with _opened(path) as capture:
+        rate, count = float(capture.get(cv2.CAP_PROP_FPS)), 0
+        while capture.grab():
+            count += 1
+    if count == 0 or not 0 < rate < 1000:
+        raise DatasetError("no frames can be read", path=path, found=f"{count} frames at {rate:g} per second")
+    return rate, count
+
+
+def _middles(numbers: tuple[int, ...], period: int) -> tuple[int, ...]:
+    """The middle of every whole period; of the whole stretch when it is shorter than one.
+
+    Example:
+        >>> _middles(tuple(range(10, 20)), 4), _middles((0, 1, 2), 8)
+        ((12, 16), (1,))
+    """
+    if len(numbers) < period:
+        return (numbers[len(numbers) // 2],)
+    return tuple(numbers[start + period // 2] for start in range(0, len(numbers) - period + 1, period))
+
+
+def _write_clip(folder: Path, frames: Iterable[tuple[int, UInt8Array]], suffix: str) -> None:
+    """Write the frames of a clip into a hidden folder that gets its name when it is complete."""
+    partial = folder.with_name(f".{folder.name}{PARTIAL_SUFFIX}")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "frames").mkdir(parents=True)
+    (partial / "labels").mkdir()
+    for number, frame in frames:
+        _write_frame(partial / "frames" / f"{number:06d}.{suffix}", frame)
+    partial.replace(folder)
+
+
+def _frames(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, UInt8Array]]:
+    """Decode frames in playing order; seeking is not exact in all formats, so those in between are decoded too."""
+    wanted = set(numbers)
+    with _opened(path) as capture:
+        for number in range(max(wanted, default=-1) + 1):
+            if not capture.grab():
+                raise DatasetError(f"cannot decode frame {number}", path=path, fix="convert the video again")
+            if number in wanted:
+                yield number, np.asarray(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _write_frame(path: Path, frame: UInt8Array) -> None:
+    path.write_bytes(encode_frame(frame, path.suffix))
+
+
+def _record(out: Path, named: Mapping[str, Path], settings: _Settings) -> None:
+    """Remember the settings of each video before it is cut; refuse others for a video that is there already."""
+    path = out / RECORD_FILE
+    record: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DatasetError("the record of earlier imports is damaged", path=path, fix="delete it") from error
+    for name, video in named.items():
+        entry = {"bytes": video.stat().st_size, **asdict(settings), "shares": list(settings.shares)}
+        if record.setdefault(name, entry) != entry:
+            raise DatasetError(
+                "imported before with other settings, or from another file",
+                path=video,
+                expected=record[name],
+                found=entry,
+                fix="use the same settings or another --out",
+            )
+    write_bytes(path, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _write_class_file(out: Path, classes: str | Path | None) -> None:
+    path = out / CLASS_FILE
+    if classes is None:
+        if not path.exists():
+            write_bytes(path, CLASS_TEMPLATE.format(name=json.dumps(out.resolve().name)).encode())
+        return
+    content = Path(classes).read_bytes()
+    if path.exists() and path.read_bytes() != content:
+        raise DatasetError("there is another class table already", path=path, fix="edit that one, or use another --out")
+    write_bytes(path, content)
+
+
+def _list_labels(out: Path, to_label: list[str]) -> None:
+    path = out / TO_LABEL_FILE
+    listed = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    write_bytes(path, "".join(f"{name}\n" for name in dict.fromkeys([*listed, *to_label])).encode())

@@ -1,0 +1,1 @@
+"""Readers of video object segmentation: masks of numbered objects."""

@@ -1,0 +1,220 @@
+"""Files of boxes: which object is where in which frame of a video.
+
+Own form (JSON), boxes as (x0, y0, x1, y1) in pixels from the top left corner, x1 and y1 exclusive:
+
+    {"format": "thriftseg/box_tracks", "version": 1,
+     "videos": {"<video>": {"<object id>": {"<frame name without ending>": [x0, y0, x1, y1]}}}}
+
+Others that are read: the JSON of COCO and of TAO [0], where `bbox` is (x, y, width, height), and the CSV of MOT [1],
+one file per video: frame, id, left, top, width, height, confidence and more, where pixels count from 1.
+
+[0] Dave et al., TAO: A Large-Scale Benchmark for Tracking Any Object, ECCV 2020.
+[1] Milan et al., MOT16: A Benchmark for Multi-Object Tracking, arXiv 1603.00831, https://motchallenge.net.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thriftseg.atomic import write_bytes
+from thriftseg.datasets.boxes.windows import Box
+from thriftseg.datasets.vos.base import VOSClip, VOSDataset
+from thriftseg.errors import DatasetError
+from thriftseg.exchange.frame_names import FrameNames
+from thriftseg.exchange.records import AnnotatedImage, load_json, located
+from thriftseg.types import IGNORE_INDEX
+
+FORMAT, VERSION = "thriftseg/box_tracks", 1
+
+_LARGEST_ID = IGNORE_INDEX - 1
+_MOT_SUFFIXES = (".csv", ".txt")
+
+Boxes = Mapping[str, Mapping[int, Mapping[int, Box]]]
+"""Video to native frame number to object id to box."""
+
+
+@dataclass(frozen=True)
+class BoxTracks:
+    """The boxes of a split.
+
+    Attributes:
+        boxes: Video to native frame number to object id to box; boxes are as in the file, good or not.
+        digest: SHA-256 of the file.
+        unmatched: Boxes of the file that lie in no frame of the split.
+        names: Where a video has ids that no mask can hold (above 254): its ids in the file by those given here, which
+            count from 1 in the order of the file's.
+    """
+
+    boxes: Boxes
+    digest: str
+    unmatched: int = 0
+    names: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One box of a file; `frame` is `None` for frames that the split lacks."""
+
+    frame: tuple[str, int] | None
+    object_id: int
+    box: Box
+
+
+def read_box_tracks(path: str | Path, dataset: VOSDataset, split: str) -> BoxTracks:
+    """Read the boxes of a split from a file of any of the known forms.
+
+    Args:
+        path: JSON file, CSV of one video that is called like it, or a folder with such a CSV (or `{video}/gt/gt.txt`)
+            for each video.
+        dataset: Reader of the frames.
+        split: Its split; boxes elsewhere are counted but not kept.
+
+    Raises:
+        DatasetError: The file is missing, malformed, of an unknown form, or has no box in the split.
+    """
+    path, clips = Path(path), dataset.clips(split)
+    files = _mot_files(path)
+    if files:
+        entries = [entry for file in files for entry in _read_mot(file, clips)]
+    else:
+        entries = list(_read_json(path, clips, dataset.root))
+    found = [entry for entry in entries if entry.frame is not None]
+    if not found:
+        example = f"{clips[0].video}/{clips[0].frame_name(next(iter(clips[0].frames)))}"
+        raise DatasetError(
+            f"no box lies in a frame of split {split!r}",
+            path=path,
+            expected=f"frames such as {example}",
+            found=f"{len(entries)} boxes elsewhere",
+        )
+    boxes, names = _by_video(found, path)
+    return BoxTracks(boxes, _digest(files or [path]), len(entries) - len(found), names)
+
+
+def write_box_tracks(path: str | Path, boxes: Boxes, clips: Iterable[VOSClip]) -> None:
+    """Write boxes in the own form.
+
+    Args:
+        path: JSON file to write.
+        boxes: The boxes.
+        clips: The videos, which give the names of the frames.
+    """
+    videos: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for clip in clips:
+        objects: dict[str, dict[str, list[float]]] = {}
+        for number, of_frame in sorted(boxes.get(clip.video, {}).items()):
+            for object_id, box in sorted(of_frame.items()):
+                objects.setdefault(str(object_id), {})[clip.frame_name(number)] = [float(side) for side in box]
+        if objects:
+            videos[clip.video] = objects
+    content = {"format": FORMAT, "version": VERSION, "videos": videos}
+    write_bytes(Path(path), (json.dumps(content) + "\n").encode())
+
+
+def _read_json(path: Path, clips: Sequence[VOSClip], root: Path) -> Iterator[_Entry]:
+    content = load_json(path)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        return _read_own(path, content, clips)
+    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        return _read_coco(path, content, FrameNames(clips, root))
+    raise DatasetError(
+        "not a file of boxes", path=path, expected=f'"format": "{FORMAT}", or the images and annotations of COCO'
+    )
+
+
+def _read_own(path: Path, content: Mapping[str, Any], clips: Sequence[VOSClip]) -> Iterator[_Entry]:
+    if content.get("version") != VERSION:
+        raise DatasetError("boxes of an unknown version", path=path, expected=VERSION, found=content.get("version"))
+    numbers = {clip.video: {clip.frame_name(number): number for number in clip.frames} for clip in clips}
+    with located(path, "the file"):
+        for video, objects in content["videos"].items():
+            for object_id, track in objects.items():
+                for name, box in track.items():
+                    number = numbers.get(video, {}).get(name)
+                    x0, y0, x1, y1 = map(float, box)
+                    yield _Entry(None if number is None else (video, number), int(object_id), (x0, y0, x1, y1))
+
+
+def _read_coco(path: Path, content: Mapping[str, Any], names: FrameNames) -> Iterator[_Entry]:
+    frames: dict[Any, tuple[str, int] | None] = {}
+    for position, image in enumerate(content["images"]):
+        with located(path, f"images[{position}]"):
+            found = names.find(AnnotatedImage(path, str(image["file_name"]), ()))
+            if len(found) > 1:
+                raise ValueError(f"{image['file_name']} fits several frames")
+            frames[image["id"]] = (found[0][0].video, found[0][1]) if found else None
+    counted: dict[Any, int] = defaultdict(int)
+    for position, annotation in enumerate(content["annotations"]):
+        with located(path, f"annotations[{position}]"):
+            image_id = annotation["image_id"]
+            if image_id not in frames:
+                raise ValueError(f"image_id {image_id}, which the file does not list")
+            if annotation.get("iscrowd"):
+                continue
+            counted[image_id] += 1
+            track = annotation.get("track_id", annotation.get("instance_id", counted[image_id]))
+            x, y, width, height = map(float, annotation["bbox"])
+            yield _Entry(frames[image_id], int(track), (x, y, x + width, y + height))
+
+
+def _mot_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path] if path.suffix.lower() in _MOT_SUFFIXES else []
+    flat = [file for file in path.iterdir() if file.suffix.lower() in _MOT_SUFFIXES]
+    files = sorted([*flat, *path.glob("*/gt/gt.txt")])
+    if not files:
+        raise DatasetError("no boxes in this folder", path=path, expected="{video}.csv, or {video}/gt/gt.txt")
+    return files
+
+
+def _read_mot(path: Path, clips: Sequence[VOSClip]) -> Iterator[_Entry]:
+    """Boxes of one video; those of confidence 0 are not to be used, as the benchmark says."""
+    name = path.parent.parent.name if path.name == "gt.txt" else path.stem
+    clip = next((clip for clip in clips if name in (clip.video, clip.video.replace("/", "_"))), None)
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError("cannot read the boxes", path=path, found=str(error)) from error
+    for line, row in enumerate(rows, start=1):
+        if not row:
+            continue
+        with located(path, f"line {line}"):
+            number, object_id = int(float(row[0])), int(float(row[1]))
+            left, top, width, height = (float(value) for value in row[2:6])
+            if len(row) > 6 and float(row[6]) == 0:
+                continue
+            known = clip is not None and number in clip.frames
+            frame = (clip.video, number) if clip is not None and known else None
+            yield _Entry(frame, object_id, (left - 1, top - 1, left - 1 + width, top - 1 + height))
+
+
+def _by_video(entries: Iterable[_Entry], path: Path) -> tuple[Boxes, dict[str, dict[int, int]]]:
+    """Boxes by video, frame and object, with ids that fit masks."""
+    boxes: dict[str, dict[int, dict[int, Box]]] = defaultdict(lambda: defaultdict(dict))
+    for entry in entries:
+        video, number = entry.frame or ("", 0)
+        if entry.object_id in boxes[video][number]:
+            raise DatasetError(f"object {entry.object_id} has two boxes in frame {number} of {video!r}", path=path)
+        boxes[video][number][entry.object_id] = entry.box
+    names: dict[str, dict[int, int]] = {}
+    for video, frames in boxes.items():
+        ids = sorted({object_id for of_frame in frames.values() for object_id in of_frame})
+        if 1 <= ids[0] and ids[-1] <= _LARGEST_ID:
+            continue
+        if len(ids) > _LARGEST_ID:
+            raise DatasetError(f"too many objects in {video!r}", path=path, expected=f"{_LARGEST_ID}", found=len(ids))
+        renamed = {old: new for new, old in enumerate(ids, start=1)}
+        names[video] = {new: old for old, new in renamed.items()}
+        boxes[video] = {n: {renamed[key]: box for key, box in of_frame.items()} for n, of_frame in frames.items()}
+    return {video: {n: dict(of_frame) for n, of_frame in frames.items()} for video, frames in boxes.items()}, names
+
+
+def _digest(files: Iterable[Path]) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,297 @@
+"""What a checkpoint says about its objects, and networks read back from it by path alone."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from thriftseg.errors import CheckpointError
+from thriftseg.zoo import Network, SemanticNetwork, SlidingWindow, VOSNetwork, WholeImage, load, rebuild
+from thriftseg.zoo.weights.files import check_weights
+from thriftseg.zoo.windows import inference_from_record
+
+METADATA_KEY = "thriftseg"
+
+NetworkType = TypeVar("NetworkType", bound=Network)
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network read from a checkpoint.
+
+    Attributes:
+        network: The network with its weights, in evaluation mode.
+        class_names: Class names in train order; empty when the checkpoint does not know them.
+        taxonomy: Name of the class table the network was trained on.
+        palette: RGB colour of every class; empty when the checkpoint does not know them.
+        eval_size: Height and width that frames were resized to in evaluation; `None` keeps their own.
+        inference: How frames were segmented in evaluation.
+        metadata: Everything else the checkpoint records: version, epoch, step, hyper-parameters, state of the
+            datamodule (mixture table and annotation cost).
+    """
+
+    network: SemanticNetwork
+    class_names: tuple[str, ...] = ()
+    taxonomy: str | None = None
+    palette: tuple[tuple[int, int, int], ...] = ()
+    eval_size: tuple[int, int] | None = None
+    inference: WholeImage | SlidingWindow = field(default_factory=WholeImage)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def data_state(self) -> dict[str, Any]:
+        """What the datamodule noted: class table and mixture; empty where the checkpoint has nothing of it."""
+        for value in self.metadata.values():
+            if isinstance(value, Mapping) and "mixture" in value and "taxonomy" in value:
+                return dict(value)
+        return {}
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Table, cost and digest of the labels the network was trained on; empty where they are not known."""
+        return dict(self.data_state.get("mixture", {}))
+
+
+def cost_of_labels(notes: Mapping[str, Any]) -> dict[str, float]:
+    """Hours and clicks of the labels that a published network descends from, those of its teacher included.
+
+    Args:
+        notes: The card, with the `labels` of the network and what is known of its `teacher`.
+
+    Returns:
+        `hours` and `clicks`; empty where the labels are not known.
+
+    Example:
+        >>> labels, teacher = {"cost": {"seconds": 7200, "clicks": 9}}, {"added_cost": {"hours": 1}}
+        >>> cost_of_labels({"labels": labels, "teacher": teacher})
+        {'hours': 3.0, 'clicks': 9.0}
+    """
+    if not notes.get("labels"):
+        return {}
+    own, added = notes["labels"]["cost"], (notes.get("teacher") or {}).get("added_cost", {})
+    return {
+        "hours": float(own["seconds"] / 3600 + added.get("hours", 0)),
+        "clicks": float(own["clicks"] + added.get("clicks", 0)),
+    }
+
+
+class Unrecordable(TypeError):
+    """An object whose construction cannot be written down, such as a lambda."""
+
+
+def to_record(value: Any) -> Any:
+    """Write an object down in plain Python types, as a config would name it.
+
+    Networks, losses and settings become `{"class_path": ..., "init_args": ...}`. A network records its arguments;
+    those of other objects are read from the attributes named like them.
+
+    Args:
+        value: A plain value, a container of values, an object, a class, an importable function or a
+            `functools.partial` of a class.
+
+    Raises:
+        Unrecordable: A lambda, a local class, or an object that does not keep its arguments.
+
+    Example:
+        >>> to_record(functools.partial(torch.optim.SGD, lr=0.1))
+        {'class_path': 'torch.optim.sgd.SGD', 'init_args': {'lr': 0.1}}
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): to_record(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_record(entry) for entry in value]
+    if isinstance(value, functools.partial):
+        return {"class_path": _import_path(_class_of(value)), "init_args": to_record(value.keywords)}
+    if isinstance(value, type):
+        return {"class_path": _import_path(value), "init_args": {}}
+    if inspect.isfunction(value):
+        return _import_path(value)
+    if isinstance(value, Network):
+        return dict(value.record)
+    return {"class_path": _import_path(type(value)), "init_args": to_record(_arguments_of(value))}
+
+
+def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a checkpoint file without running any code it may hold.
+
+    Args:
+        path: Checkpoint written by the trainer.
+        map_location: Device of the tensors.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, holds pickled objects, or is no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError("no such checkpoint", path=path, fix="pass the path of a .ckpt file")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            "not a checkpoint, or cut short", path=path, found=f"{path.stat().st_size} bytes", fix="copy it again"
+        )
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            "holds pickled objects, which are not loaded because they can run code",
+            path=path,
+            expected="tensors and plain values",
+            fix="save it again with SemanticSegmentation",
+        ) from error
+    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError("damaged checkpoint", path=path, fix="copy it again") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError("not a training checkpoint", path=path, expected="a dict with state_dict")
+    return checkpoint
+
+
+def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> LoadedNetwork:
+    """Rebuild the network of a checkpoint from the file alone.
+
+    Args:
+        path: Checkpoint of `SemanticSegmentation`, trained by the command line or from Python.
+        map_location: Device of the network.
+
+    Raises:
+        CheckpointError: The file is damaged, names no network, or its weights belong to another one.
+    """
+    checkpoint = read_checkpoint(path, map_location)
+    network = network_of(checkpoint, path)
+    if not isinstance(network, SemanticNetwork):
+        raise CheckpointError("does not hold a semantic network", path=path, found=type(network).__name__)
+    notes = checkpoint.get(METADATA_KEY, {})
+    return LoadedNetwork(
+        network=network.to(map_location).eval(),
+        class_names=tuple(notes.get("class_names") or ()),
+        taxonomy=notes.get("taxonomy"),
+        palette=tuple((red, green, blue) for red, green, blue in notes.get("palette") or ()),
+        eval_size=_pair(notes.get("eval_size")),
+        inference=inference_from_record(notes.get("inference")),
+        metadata={**_metadata(checkpoint), **notes},
+    )
+
+
+def load_vos_network(path: str | Path, map_location: str | torch.device = "cpu") -> VOSNetwork:
+    """Rebuild a network that follows objects from the file of a checkpoint alone.
+
+    Args:
+        path: Checkpoint of `VideoObjectSegmentation`, trained by the command line or from Python.
+        map_location: Device of the network.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: The file is damaged, names no such network, or its weights belong to another one.
+    """
+    network = network_of(read_checkpoint(path, map_location), path)
+    if not isinstance(network, VOSNetwork):
+        raise CheckpointError(
+            "does not hold a network for video object segmentation", path=path, found=type(network).__name__
+        )
+    return network.to(map_location).eval()
+
+
+def load_as(weights: str | Path, kind: type[NetworkType]) -> NetworkType:
+    """A network of a kind, from published weights or a checkpoint of training.
+
+    Args:
+        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, or a `.ckpt` file.
+        kind: Class of the network, such as `zoo.QNet`.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: There is no such file or name, it is damaged, or it holds another network.
+    """
+    if Path(weights).suffix == ".ckpt":
+        network = network_of(read_checkpoint(weights), weights)
+    else:
+        network = load(weights).network
+    if not isinstance(network, kind):
+        raise CheckpointError(f"does not hold a {kind.__name__} network", path=weights, found=type(network).__name__)
+    return network.eval()
+
+
+def network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
+    """Rebuild the network of a checkpoint that was read, whatever it is for.
+
+    Args:
+        checkpoint: As from `read_checkpoint`.
+        path: Its file, for messages.
+
+    Raises:
+        CheckpointError: It names no network, or the weights belong to another one.
+    """
+    record = checkpoint.get("hyper_parameters", {}).get("network")
+    if not isinstance(record, Mapping) or "class_path" not in record:
+        raise CheckpointError("does not name its network", path=path, expected="hyper_parameters with a network")
+    network = _rebuild(record, path)
+    prefix = "network."
+    weights = {key.removeprefix(prefix): v for key, v in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    check_weights(network, weights, path)
+    network.load_state_dict(weights)
+    return network
+
+
+def _rebuild(record: Mapping[str, Any], path: str | Path) -> Network:
+    try:
+        network: Network = rebuild(record)
+    except CheckpointError as error:
+        raise CheckpointError(
+            error.problem, path=path, expected=error.expected, found=error.found, fix=error.fix
+        ) from error
+    return network
+
+
+def _pair(size: Sequence[int] | None) -> tuple[int, int] | None:
+    return (size[0], size[1]) if size else None
+
+
+def _metadata(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    heavy = {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state"}
+    return {key: value for key, value in checkpoint.items() if key not in heavy | {METADATA_KEY, "averaging_state"}}
+
+
+def _class_of(partial: functools.partial[Any]) -> type:
+    """The class a partial builds; the config parser wraps it in functions of its own."""
+    for candidate in (partial.func, *partial.args):
+        if isinstance(candidate, type):
+            return candidate
+    raise Unrecordable(f"{partial} does not build a class")
+
+
+def _import_path(target: Any) -> str:
+    path = f"{target.__module__}.{target.__qualname__}"
+    if "<" in path or target.__module__ == "__main__":
+        raise Unrecordable(f"{path} cannot be imported by name")
+    return path
+
+
+def _arguments_of(value: object) -> dict[str, Any]:
+    arguments = {}
+    for name, parameter in inspect.signature(type(value)).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if hasattr(value, name):
+            arguments[name] = getattr(value, name)
+        elif parameter.default is parameter.empty:
+            raise Unrecordable(f"{type(value).__name__} does not keep its argument {name!r}")
+    return arguments

@@ -1,0 +1,97 @@
+"""Methods that turn boxes into masks, behind one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.datasets.boxes.windows import PixelBox
+from thriftseg.labels.boxes.masks import ObjectMask
+from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
+from thriftseg.labels.refining.prompters.protocol import Prompt, Prompter
+
+
+class BoxSegmenter(Protocol):
+    """Finds the object of each box.
+
+    One that computes on an accelerator offers `MovesToDevice.to` as well.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the method."""
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Settings that the masks depend on, JSON values only."""
+
+    def segment(self, frame: UInt8Array, boxes: Mapping[int, PixelBox]) -> list[ObjectMask]:
+        """Find the objects of a frame, each as if it were alone.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+            boxes: Box inside of the frame by id of the object.
+        """
+
+
+@runtime_checkable
+class LearnsOneMask(Protocol):
+    """A method that becomes better at an object when it is shown one drawn mask of it."""
+
+    @property
+    def tuning_arguments(self) -> Mapping[str, Any]:
+        """Settings of that learning, JSON values only."""
+
+    def fine_tuned(self, frame: UInt8Array, mask: UInt8Array, seed: Sequence[int]) -> BoxSegmenter:
+        """A copy that has learned one object; the method itself stays as it is.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+            mask: (H, W) uint8, 1 on the object, 0 beside it, 255 = ignore.
+            seed: All that is random follows from it.
+        """
+
+
+class PromptedSegmenter:
+    """Masks of a prompter, such as GrabCut or SAM, that is given the boxes.
+
+    Its masks are hard: every pixel of them has probability 1. The score is that of the prompter.
+
+    Args:
+        prompter: See `create_prompter`.
+    """
+
+    def __init__(self, prompter: Prompter) -> None:
+        self._prompter = prompter
+
+    @property
+    def name(self) -> str:
+        """Name of the prompter."""
+        return self._prompter.name
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Settings of the prompter."""
+        return self._prompter.arguments
+
+    def to(self, device: str) -> None:
+        """Compute on a device from now on; see `MovesToDevice.to`."""
+        if isinstance(self._prompter, MovesToDevice):
+            self._prompter.to(device)
+
+    def segment(self, frame: UInt8Array, boxes: Mapping[int, PixelBox]) -> list[ObjectMask]:
+        """Prompt with every box; see `BoxSegmenter.segment`."""
+        prompts = [Prompt(box=box) for box in boxes.values()]
+        answers = self._prompter.embed(frame).predict(prompts, candidates=1) if prompts else []
+        return [
+            ObjectMask(
+                object_id,
+                self.name,
+                np.where(answer.masks[0], np.uint8(255), np.uint8(0)),
+                score=float(answer.scores[0].clip(0, 1)),
+            )
+            for object_id, answer in zip(boxes, answers, strict=True)
+        ]

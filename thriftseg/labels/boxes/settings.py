@@ -1,0 +1,127 @@
+"""What is done with the boxes of a data set beside segmenting each: drawn masks, and the filter of bad ones."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.labels.boxes.masks import MANUAL
+from thriftseg.labels.boxes.table import MaskRow
+
+DrawnFrame = Literal["middle", "first", "random"]
+"""Which frame of an object gets a drawn mask."""
+
+
+def drawn_frame(numbers: Sequence[int], which: DrawnFrame, seed: Sequence[int] = (0,)) -> int:
+    """The frame of an object whose mask is drawn.
+
+    Args:
+        numbers: Native numbers of the frames in which the object appears; gaps do not matter.
+        which: The one in the middle of these frames (of two, the later one), the first, or any.
+        seed: Seed of the choice of any.
+
+    Example:
+        >>> [drawn_frame(range(0, 10 * n, 10), "middle") for n in (1, 2, 3, 4)]
+        [0, 10, 10, 20]
+    """
+    ordered = sorted(numbers)
+    if which == "random":
+        return int(np.random.default_rng(list(seed)).choice(ordered))
+    return ordered[len(ordered) // 2 if which == "middle" else 0]
+
+
+@dataclass(frozen=True)
+class MaskFilter:
+    """Which masks are bad; their boxes are left without a label. Drawn masks are never bad.
+
+    Attributes:
+        source: "oracle" for those whose IoU with the truth is too low, "list" for those of a list.
+        threshold: Least IoU of a good mask, for the oracle.
+        listed: Video, native frame number and object of the bad masks, for the list.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    source: Literal["oracle", "list"]
+    threshold: float = 0.5
+    listed: frozenset[tuple[str, int, int]] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.source not in ("oracle", "list"):
+            raise ConfigError("no such filter of masks", expected="oracle or list", found=self.source)
+        if not 0 < self.threshold <= 1:
+            raise ConfigError("threshold of bad masks", expected="above 0, at most 1", found=self.threshold)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> MaskFilter:
+        """Read a list of bad masks: a CSV with the columns `video`, `frame` and `object`, such as rows of `masks.csv`.
+
+        Raises:
+            DatasetError: The file is missing or malformed.
+        """
+        try:
+            rows = list(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines()))
+            listed = frozenset((row["video"], int(row["frame"]), int(row["object"])) for row in rows)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                "not a list of bad masks", path=path, expected="CSV with video,frame,object", found=str(error)
+            ) from error
+        return cls("list", listed=listed)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Settings that the labels depend on, JSON values only."""
+        if self.source == "oracle":
+            return {"filter": "oracle", "threshold": self.threshold}
+        return {"filter": "list", "bad": [list(entry) for entry in sorted(self.listed)]}
+
+    def is_bad(self, row: MaskRow) -> bool:
+        """Whether the mask of a row is bad; the oracle says nothing of masks whose truth is not known."""
+        if row.status == "invalid_box" or row.source == MANUAL:
+            return False
+        if self.source == "oracle":
+            return row.iou is not None and row.iou < self.threshold
+        return (row.video, row.frame, row.object) in self.listed
+
+
+@dataclass(frozen=True)
+class BoxSettings:
+    """What is done beside segmenting each box.
+
+    Attributes:
+        finetune: Which frame of an object has a drawn mask that the method learns; `None` without drawn masks.
+        seed: Seed of fine-tuning and of the choice of that frame.
+        mask_filter: Which masks are bad.
+        keep_soft: Store the probabilities of each object too, as `<frame>.<object>.soft.png`, 255 = 1.
+
+    Raises:
+        ConfigError: There is no such frame.
+    """
+
+    finetune: DrawnFrame | None = None
+    seed: int = 0
+    mask_filter: MaskFilter | None = None
+    keep_soft: bool = False
+
+    def __post_init__(self) -> None:
+        if self.finetune is not None and self.finetune not in get_args(DrawnFrame):
+            raise ConfigError(
+                "no such frame to draw", expected=", ".join(get_args(DrawnFrame)), found=repr(self.finetune)
+            )
+
+    def is_bad(self, row: MaskRow) -> bool:
+        """Whether the filter, if there is one, takes the mask of a row out."""
+        return self.mask_filter is not None and self.mask_filter.is_bad(row)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Settings that the labels depend on, JSON values only."""
+        tuning = {"finetune": self.finetune, "seed": self.seed} if self.finetune else {}
+        return {**tuning, **(self.mask_filter.arguments if self.mask_filter else {}), "keep_soft": self.keep_soft}

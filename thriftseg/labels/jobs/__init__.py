@@ -1,0 +1,1 @@
+"""The generator skeleton: tasks, workers, storing, failures, summaries."""

@@ -1,0 +1,1 @@
+"""Labels of annotated frames carried over to their neighbours."""

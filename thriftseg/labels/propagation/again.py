@@ -1,0 +1,238 @@
+"""Propagated labels made again where a person has corrected a frame."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.labels.jobs.engine import Accelerator, run_job
+from thriftseg.labels.objects import MIN_COMPONENT
+from thriftseg.labels.propagation.again_job import RepropagationJob
+from thriftseg.labels.propagation.again_plan import Correction, RepropagationPlan, plan_repropagation
+from thriftseg.labels.propagation.propagators import Propagator, create_propagator, propagator_class
+from thriftseg.labels.review.agreement import Agreement
+from thriftseg.stores.label_source import LabelSource, SourceLabel
+from thriftseg.stores.label_store import LabelStore, store_root
+from thriftseg.stores.manifest import canonical
+from thriftseg.stores.rows import LabelRow
+from thriftseg.types import LabelKind
+
+_GENERATOR = "propagate/"
+
+
+@dataclass(frozen=True)
+class RepropagationSummary:
+    """What `label_repropagate` did.
+
+    Attributes:
+        folder: Folder of the source.
+        corrected: Frames that labels were made again from.
+        written: Labels made again now.
+        done: Labels made again from these corrections before.
+        locked: Locked labels in the clips with corrections, which were left alone.
+        lost: Objects that were lost on the way, counted once per corrected frame.
+        agreement: Agreement of the new labels with manual ones of the same frames; `None` where there are none.
+    """
+
+    folder: Path
+    corrected: int
+    written: int
+    done: int
+    locked: int
+    lost: int = 0
+    agreement: Agreement | None = None
+
+    def __str__(self) -> str:
+        notes = [f"{self.written} labels of {self.folder} made again from {self.corrected} corrected frames"]
+        if self.done:
+            notes.append(f"{self.done} were made from them before")
+        if self.locked:
+            notes.append(f"{self.locked} locked labels left alone")
+        if self.lost:
+            notes.append(f"{self.lost} objects lost on the way")
+        if self.agreement is not None:
+            notes.append(f"mIoU {self.agreement.miou:.3f} against manual labels of the same frames")
+        return "; ".join(notes)
+
+
+class Repropagation:
+    """Labels of one source that corrections of another reach, and what it takes to make them again.
+
+    Args:
+        dataset: The data set.
+        split: Its split.
+        source: The propagated labels.
+        corrections: Source of labels that people made, such as those of `import_labels`; or "manual".
+        store: Folder of the label store; `labels/<dataset>` when absent.
+
+    Raises:
+        ConfigError: The labels were not propagated, or the corrections are not the work of people.
+        LabelStoreError: One of the sources has no labels.
+    """
+
+    def __init__(
+        self, dataset: VideoDataset, split: str, source: str, corrections: str, *, store: str | Path | None = None
+    ) -> None:
+        root = store_root(store, dataset.name)
+        if source == corrections:
+            raise ConfigError("labels that correct themselves", found=source, fix="give corrections another source")
+        self.dataset = dataset
+        self.store = LabelStore(root, source, dataset.taxonomy)
+        self.row = _propagated_row(self.store)
+        self._labels = LabelSource(dataset, root, corrections)
+        self._corrections = [self._correction(label) for label in self._labels.labels(split)]
+
+    def plan(self) -> RepropagationPlan:
+        """What is still to be made again."""
+        self.store.refresh()
+        return plan_repropagation(self.store, self._corrections)
+
+    def run(
+        self,
+        propagator: Propagator | None = None,
+        *,
+        devices: int = 1,
+        accelerator: Accelerator = "auto",
+        progress: bool = True,
+    ) -> RepropagationSummary:
+        """Make labels again; see `label_repropagate`."""
+        self.store.consolidate()
+        arguments = self.row.arguments
+        job = RepropagationJob(
+            self._corrections,
+            self._labels,
+            propagator_like(self.row) if propagator is None else propagator,
+            self.store.root,
+            self.store.source,
+            object_unit=arguments.get("object_unit", "class"),
+            min_area=arguments.get("min_area", MIN_COMPONENT),
+        )
+        _check_recipe(job, self.row, self.store)
+        plan = self.plan()
+        outcomes = run_job(
+            job, plan.tasks, description="propagate again", devices=devices, accelerator=accelerator, progress=progress
+        )
+        failures = sorted(failure for outcome in outcomes for failure in outcome.failures)
+        if failures:
+            raise LabelStoreError(
+                f"{len(failures)} of {plan.targets} labels could not be made again",
+                path=self.store.folder,
+                fix="mend the files below and run the command again; finished labels are kept",
+                detail="\n".join(failures),
+            )
+        parts = [part for outcome in outcomes for part in outcome.agreement.values()]
+        return RepropagationSummary(
+            self.store.folder,
+            len(plan.tasks),
+            sum(outcome.written for outcome in outcomes),
+            plan.done,
+            plan.locked,
+            sum(len(outcome.lost) for outcome in outcomes),
+            Agreement.sum(parts) if parts else None,
+        )
+
+    def _correction(self, label: SourceLabel) -> Correction:
+        if label.kind != LabelKind.MANUAL:
+            raise ConfigError(
+                "a correction is a label that a person made",
+                path=self._labels.root / self._labels.source,
+                expected=LabelKind.MANUAL.label,
+                found=f"{label.kind.label} for {label.id}",
+            )
+        if self._labels.is_given(label.clip):
+            digest = hashlib.sha256(label.clip.labels[label.number].read_bytes()).hexdigest()
+        else:
+            digest = self._labels.store.labels[label.clip.video, label.number].sha256
+        return Correction(label, self._labels.source, digest)
+
+
+def label_repropagate(
+    dataset: VideoDataset,
+    split: str,
+    source: str,
+    corrections: str,
+    *,
+    store: str | Path | None = None,
+    propagator: Propagator | None = None,
+    devices: int = 1,
+    accelerator: Accelerator = "auto",
+    progress: bool = True,
+) -> RepropagationSummary:
+    """Make those propagated labels again that a correction can reach, and no others.
+
+    See `plan_repropagation` for how far that is. A corrected frame that the source has a label of gets the corrected
+    one. Locked frames stay as they are, locked objects keep their pixels, and decisions about labels that are made
+    again are void. The new labels descend from the human work behind the old ones and from that of the correction.
+    A killed run goes on when it is started again; so does one after further corrections, or a correction of these.
+    Labels of a label store have no instances, so that corrections are followed by class where the unit is "instance".
+
+    Args:
+        dataset: The data set.
+        split: Its split.
+        source: The propagated labels.
+        corrections: Source of labels that people made, such as those of `import_labels`; or "manual".
+        store: Folder of the label store; `labels/<dataset>` when absent.
+        propagator: What the labels were made with; built from their rows when absent, which networks need weights for.
+        devices: Number of GPUs or CPU processes.
+        accelerator: What the method computes on.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ConfigError: The labels were not propagated, or with another method or other settings; or the corrections are
+            not the work of people.
+        LabelStoreError: One of the sources has no labels, or some labels could not be made (the others are stored).
+    """
+    repropagation = Repropagation(dataset, split, source, corrections, store=store)
+    return repropagation.run(propagator, devices=devices, accelerator=accelerator, progress=progress)
+
+
+def propagator_like(row: LabelRow, **settings: Any) -> Propagator:
+    """Build the propagator that made a label.
+
+    Args:
+        row: Row of the label.
+        settings: What its arguments do not tell, such as `weights`; these win.
+
+    Raises:
+        ConfigError: The method is unknown or does not take a setting.
+    """
+    method = row.generator.removeprefix(_GENERATOR)
+    return create_propagator(method, **{**_known_settings(method, row.arguments), **settings})
+
+
+def _known_settings(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments of a row that its method takes as they are: digests of weights and names of objects are not."""
+    names = set(inspect.signature(propagator_class(method)).parameters) - {"weights", "estimator"}
+    return {name: value for name, value in arguments.items() if name in names}
+
+
+def _propagated_row(store: LabelStore) -> LabelRow:
+    if not store.labels:
+        raise LabelStoreError(f"no labels of source {store.source!r}", path=store.folder)
+    row = next(iter(store.labels.values()))
+    if not row.generator.startswith(_GENERATOR):
+        raise ConfigError(
+            f"labels of source {store.source!r} were not propagated", path=store.manifest_path, found=row.generator
+        )
+    return row
+
+
+def _check_recipe(job: RepropagationJob, row: LabelRow, store: LabelStore) -> None:
+    found, wanted = (
+        canonical({"generator": generator, **arguments})
+        for generator, arguments in ((job.generator, job.arguments), (row.generator, row.arguments))
+    )
+    if found != wanted:
+        raise ConfigError(
+            f"source {store.source!r} was propagated in another way",
+            path=store.manifest_path,
+            expected=wanted,
+            found=found,
+            fix="give the weights and settings it was made with",
+        )

@@ -1,0 +1,130 @@
+"""Which labels a corrected frame can reach."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from thriftseg.labels.propagation.plan import PropagationTask
+from thriftseg.stores.label_source import SourceLabel
+from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.rows import LabelRow, annotated_frame
+from thriftseg.types import Clip
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A frame whose label a person has made.
+
+    Attributes:
+        label: The label.
+        source: Its source.
+        sha256: Digest of the label.
+    """
+
+    label: SourceLabel
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RepropagationPlan:
+    """Which labels are made again, and from which correction.
+
+    Attributes:
+        tasks: One task per corrected frame that has something to do; its targets hold the corrected frame itself where
+            the source has a label of it.
+        done: Labels that were made again from these very corrections before.
+        locked: Locked labels of the clips with corrections, which stay.
+    """
+
+    tasks: tuple[PropagationTask, ...]
+    done: int
+    locked: int
+
+    @property
+    def targets(self) -> int:
+        """Number of labels to make again."""
+        return sum(len(task.targets) for task in self.tasks)
+
+
+def plan_repropagation(store: LabelStore, corrections: Sequence[Correction]) -> RepropagationPlan:
+    """Decide which labels are made again.
+
+    A correction reaches to both sides up to the next frame that a label was propagated from, that was corrected too, or
+    that is locked. Of the labels within, those are made again to which it is nearer than the frame they were made from;
+    of two equally near frames the earlier wins, as in `plan_propagation`. Frames without a label get none.
+
+    Args:
+        store: The propagated labels.
+        corrections: Corrected frames.
+    """
+    rows: dict[str, dict[int, LabelRow]] = defaultdict(dict)
+    for (video, number), row in store.labels.items():
+        rows[video][number] = row
+    by_clip: dict[str, list[Correction]] = defaultdict(list)
+    for correction in corrections:
+        by_clip[correction.label.clip.video].append(correction)
+    tasks: list[PropagationTask] = []
+    done = locked = 0
+    for video, own in by_clip.items():
+        plan = _ClipPlan(store, own, rows[video])
+        winners = plan.winners()
+        fresh = {target for target, winner in winners.items() if plan.is_done(target, winner)}
+        done, locked = done + len(fresh), locked + len(plan.locked)
+        for correction in own:
+            number = correction.label.number
+            targets = tuple(t for t, winner in sorted(winners.items()) if winner is correction and t not in fresh)
+            tasks += [PropagationTask(correction.label.clip, number, targets)] if targets else []
+    return RepropagationPlan(tuple(tasks), done, locked)
+
+
+class _ClipPlan:
+    """Which corrections of one clip reach which of its labels."""
+
+    def __init__(self, store: LabelStore, corrections: Sequence[Correction], rows: Mapping[int, LabelRow]) -> None:
+        self._clip: Clip = corrections[0].label.clip
+        self._rows, self._reviews = rows, store.reviews
+        self._corrections = {item.label.number: item for item in corrections}
+        self.locked = {number for video, number in store.reviews.locked if video == self._clip.video}
+        self._starts = {number: self._starts_of(row) for number, row in rows.items()}
+        self._anchors = sorted({*self._corrections, *self.locked}.union(*self._starts.values()))
+
+    def winners(self) -> dict[int, Correction]:
+        """The correction of every label that one of them reaches and is nearest to."""
+        found: dict[int, Correction] = {}
+        for target in self._rows:
+            best = _nearest(target, self._reaching(target))
+            before = _nearest(target, self._starts[target])
+            if best is not None and (before is None or best <= before):
+                found[target] = self._corrections[best[1]]
+        return found
+
+    def is_done(self, target: int, correction: Correction) -> bool:
+        """Whether a label was made from this very label before."""
+        note = self._reviews.remade.get((self._clip.video, target))
+        if note is not None:
+            made_from = (note.source, note.corrected, note.sha256)
+            return made_from == (correction.source, correction.label.number, correction.sha256)
+        # The first propagation leaves no note, and no other human work in the row than that of the annotated frame.
+        return self._rows[target].parents == correction.label.actions
+
+    def _reaching(self, target: int) -> list[int]:
+        """Corrected frames, at most one per side, with nothing between them and a label."""
+        if target in self.locked:
+            return []
+        place = bisect_left(self._anchors, target)
+        near = self._anchors[max(0, place - 1) : place + 1]
+        return [number for number in ([target] if target in near else near) if number in self._corrections]
+
+    def _starts_of(self, row: LabelRow) -> set[int]:
+        """Frames of the clip that a label descends from."""
+        frames = (annotated_frame(action) for action in row.parents)
+        return {frame[1] for frame in frames if frame is not None and frame[0] == self._clip.video}
+
+
+def _nearest(target: int, starts: Iterable[int]) -> tuple[int, int] | None:
+    """Distance and number of the nearest frame, the earlier of two equally near ones."""
+    return min(((abs(start - target), start) for start in starts), default=None)

@@ -1,0 +1,147 @@
+"""Objects followed by a network for video object segmentation, such as STM."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.labels.objects import ObjectMap
+from thriftseg.labels.propagation.propagators.protocol import Propagated
+from thriftseg.zoo import VOSNetwork, load
+
+
+class STMPropagator:
+    """Propagation by space-time memory: the annotated frame is memorised, every frame reads the memory [0].
+
+    Pixels of the background are claimed by no object. The score of an object is the mean probability over the pixels
+    it claims, the confidence that of the best channel over all pixels, background included.
+
+    [0] Oh, Lee, Xu, Kim, Video Object Segmentation using Space-Time Memory Networks, ICCV 2019,
+    https://arxiv.org/abs/1904.00607. [1] https://github.com/seoungwugoh/STM
+
+    Args:
+        weights: A published network for video object segmentation, by name, path or `hf:` repository as
+            `thriftseg.zoo.load` takes it; or a network.
+        memory_every: Remember every such frame; the network's own setting when absent.
+        max_memory_frames: Largest number of remembered frames, which bounds memory however long the clip is; the
+            network's own setting when absent.
+        device: Where the network computes, see `to`.
+
+    Raises:
+        ConfigError: No weights are given, or the memory has no room for two frames.
+    """
+
+    name: ClassVar[str] = "stm"
+
+    def __init__(
+        self,
+        weights: str | Path | VOSNetwork | None = None,
+        memory_every: int | None = None,
+        max_memory_frames: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if weights is None:
+            raise ConfigError("stm needs weights", fix="give the name or path of a published network")
+        self._weights, self._device = weights, device
+        self._memory = {"memory_every": memory_every, "max_memory_frames": max_memory_frames}
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Settings that the labels depend on."""
+        policy = self._network.memory_policy
+        return {
+            "weights": self._digest,
+            "memory_every": policy.every,
+            "max_memory_frames": policy.max_frames,
+            "remember_previous": policy.previous,
+        }
+
+    def to(self, device: str) -> None:
+        """Compute on a device from now on, named as torch does."""
+        self._device = device
+        self._network.to(device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without a network that the other process can read from its file."""
+        cached = () if isinstance(self._weights, VOSNetwork) else ("_network",)
+        return {name: value for name, value in self.__dict__.items() if name not in cached}
+
+    def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
+        """Yield the objects of every frame but the first; see `Propagator.propagate`."""
+        for logits in self.track(objects, frames):
+            yield _decide(logits)
+
+    @torch.inference_mode()
+    def track(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Tensor]:
+        """Yield the logits of every frame but the first, for those who want them themselves.
+
+        Args:
+            objects: Objects of the first frame, at least one.
+            frames: Frames, (H, W, 3) uint8 RGB.
+
+        Yields:
+            (1 + N, H, W) on the device of the network, background first.
+        """
+        network, state = self._network, self._network.start()
+        masks: Tensor | None = self._masks(objects)
+        for frame in frames:
+            logits, state = network.step(network.preprocessing(self._tensor(frame)), state, masks)
+            if masks is None:
+                yield logits[0]
+            masks = None
+
+    @cached_property
+    def _network(self) -> VOSNetwork:
+        network = self._weights if isinstance(self._weights, VOSNetwork) else load(self._weights).network
+        if not isinstance(network, VOSNetwork):
+            raise CheckpointError(
+                "not a network for video object segmentation",
+                path=str(self._weights),
+                expected="such as STM",
+                found=type(network).__name__,
+            )
+        own = network.memory_policy
+        network.memory_policy = replace(
+            own,
+            every=self._memory["memory_every"] or own.every,
+            max_frames=self._memory["max_memory_frames"] or own.max_frames,
+        )
+        return network.eval().requires_grad_(False).to(self._device)
+
+    @cached_property
+    def _digest(self) -> str:
+        """Hash of the architecture's name and all numbers of the network."""
+        digest = hashlib.sha256(type(self._network).__name__.encode())
+        for name, tensor in self._network.state_dict().items():
+            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _masks(self, objects: ObjectMap) -> Tensor:
+        """(1, N, H, W): channel k is the object with id k + 1."""
+        ids = torch.from_numpy(objects.ids.astype(np.int32)).to(self._device)
+        numbers = torch.arange(1, len(objects.objects) + 1, device=self._device, dtype=torch.int32)
+        return (ids == numbers.view(-1, 1, 1)).float().unsqueeze(0)
+
+    def _tensor(self, frame: UInt8Array) -> Tensor:
+        """(1, 3, H, W) in [0, 1]."""
+        return torch.from_numpy(frame).to(self._device).permute(2, 0, 1).unsqueeze(0).float().div(255)
+
+
+def _decide(logits: Tensor) -> Propagated:
+    """The best channel of each pixel from logits (1 + N, H, W), background first."""
+    best, ids = logits.softmax(dim=0).max(dim=0)
+    areas = torch.bincount(ids.flatten())
+    sums = torch.bincount(ids.flatten(), weights=best.flatten().double())
+    present = (areas[1:].nonzero().flatten() + 1).tolist()
+    scores = {number: float(sums[number] / areas[number]) for number in present}
+    return Propagated(ids.cpu().numpy().astype(np.uint16), float(best.mean()), scores)

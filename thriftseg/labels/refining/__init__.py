@@ -1,0 +1,1 @@
+"""Coarse labels, their refinement, and gaps that are filled."""

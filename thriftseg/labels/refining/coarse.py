@@ -1,0 +1,327 @@
+"""Coarse labels made from fine ones: polygons with few corners, drawn well inside the objects.
+
+They stand in for a coarse annotation where a data set has none. Annotators of Cityscapes [0] were told to draw polygons
+that hold pixels of one class only, in 7 minutes a frame; the rest of the frame stays without a label.
+
+[0] Cordts, Omran, Ramos, Rehfeld, Enzweiler, Benenson, Franke, Roth, Schiele, "The Cityscapes Dataset for Semantic
+    Urban Scene Understanding", CVPR 2016.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
+from thriftseg.atomic import write_bytes
+from thriftseg.costs import AnnotationCost, CostModel
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.polygons import Polygon, PolygonFile, draw_labels, encode_polygons
+from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.labels.jobs.engine import Accelerator, run_job
+from thriftseg.labels.jobs.storing import StoringJob, raise_failures
+from thriftseg.labels.objects import objects_of
+from thriftseg.stores.label_store import LabelStore, store_root
+from thriftseg.stores.rows import ActionRow, action_id
+from thriftseg.types import Clip, LabelKind
+
+_REFERENCE_HEIGHT, _REFERENCE_WIDTH = 1024, 2048
+_MOST_OF_RADIUS = 0.5  # erosion takes at most this share of an object's inner radius, so that thin objects stay
+_UNSTEADINESS = 0.5  # erosion differs by up to this share from polygon to polygon
+_TOLERANCE_STEP = 0.1  # pixels
+
+
+@dataclass(frozen=True)
+class CoarseStyle:
+    """How coarse an annotator draws. Lengths and areas are those of a 2048 x 1024 frame and scale with the frame's.
+
+    Attributes:
+        vertices: Most corners of a polygon.
+        erosion: Mean distance of a polygon from the border of its object, in pixels; it differs by up to a half from
+            polygon to polygon, and is at most half the object's inner radius. The border of the frame is none.
+        min_area: Smallest polygon that is drawn, in pixels.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    vertices: int = 12
+    erosion: float = 32.0
+    min_area: float = 256.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("vertices", 4), ("erosion", 0), ("min_area", 0)):
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                raise ConfigError(f"{name} of coarse polygons", expected=f"at least {least}", found=value)
+
+
+@dataclass(frozen=True)
+class CoarsePolygon:
+    """A polygon inside an object.
+
+    Attributes:
+        train_id: Class of the object.
+        points: (P, 2) int32 corners as (column, row).
+        area: Pixels that it covers.
+    """
+
+    train_id: int
+    points: Int32Array
+    area: int
+
+
+def generate_coarse(
+    label: UInt8Array,
+    instances: Int32Array | None = None,
+    thing_ids: Collection[int] = (),
+    style: CoarseStyle | None = None,
+    seed: int | str = 0,
+) -> list[CoarsePolygon]:
+    """Draw polygons inside the objects of a label map.
+
+    Every 8-connected component of a class, and of an instance where there are some, is one object. It is eroded, and
+    what is left is outlined by its outer contour, simplified by Douglas-Peucker to the number of corners allowed: the
+    tolerance is found by bisection. Holes are not cut out, since what fills them is drawn in front.
+
+    Args:
+        label: Train ids, (H, W) uint8, 255 = ignore.
+        instances: Instance ids `train_id * 1000 + k`, 0 = none, (H, W) int32; `None` for data without instances.
+        thing_ids: Train ids of the classes with instances.
+        style: How coarse to draw.
+        seed: Seed of the differences between polygons.
+
+    Returns:
+        The polygons in drawing order: large ones first, so that where two overlap the smaller lies in front, as small
+        objects do.
+
+    Example:
+        >>> label = np.full((1024, 2048), 255, np.uint8)
+        >>> label[300:500, 200:600] = 13
+        >>> (polygon,) = generate_coarse(label)
+        >>> polygon.train_id, len(polygon.points), polygon.area < 200 * 400
+        (13, 4, True)
+    """
+    style = style or CoarseStyle()
+    height, width = label.shape
+    erosion = style.erosion * math.hypot(height, width) / math.hypot(_REFERENCE_HEIGHT, _REFERENCE_WIDTH)
+    min_area = style.min_area * height * width / (_REFERENCE_HEIGHT * _REFERENCE_WIDTH)
+    draw = random.Random(seed)
+    objects = objects_of(label, instances, "instance", thing_ids)
+    polygons = [
+        CoarsePolygon(item.train_id, points + corner, area)
+        for item in objects.objects
+        for corner, component in _components(objects.ids == item.id, min_area)
+        for points, area in _inner_polygons(
+            component, erosion * draw.uniform(1 - _UNSTEADINESS, 1 + _UNSTEADINESS), style.vertices
+        )
+        if area >= min_area
+    ]
+    return sorted(polygons, key=lambda polygon: -polygon.area)
+
+
+def _components(mask: BoolArray, min_area: float) -> Iterator[tuple[Int32Array, UInt8Array]]:
+    """Corner (column, row) and mask of each component, with a margin of one pixel but beyond the frame."""
+    height, width = mask.shape
+    _, components, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_GRANA
+    )
+    # The numbering of components is OpenCV's own business, so order them by place before drawing random numbers.
+    for index in sorted(range(1, len(stats)), key=lambda i: stats[i].tolist()):
+        left, top, columns, rows, area = stats[index].tolist()
+        if area < min_area:
+            continue
+        left, right = max(0, left - 1), min(width, left + columns + 1)
+        top, bottom = max(0, top - 1), min(height, top + rows + 1)
+        yield np.array([left, top], np.int32), (components[top:bottom, left:right] == index).view(np.uint8)
+
+
+def _inner_polygons(component: UInt8Array, erosion: float, vertices: int) -> Iterator[tuple[Int32Array, int]]:
+    """Polygons of what erosion leaves of a component, each with the pixels that it covers."""
+    depth = cv2.distanceTransform(component, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    inner = (depth > min(erosion, _MOST_OF_RADIUS * float(depth.max()))).view(np.uint8)
+    contours, _ = cv2.findContours(inner, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    for contour in contours:
+        points = _simplify(np.asarray(contour, np.int32), vertices)
+        if len(points) >= 3:
+            yield points, _area(points)
+
+
+def _simplify(contour: Int32Array, vertices: int) -> Int32Array:
+    """The contour, (N, 1, 2), with the least tolerance that leaves at most `vertices` corners; (P, 2)."""
+    low, high = 0.0, math.hypot(*cv2.boundingRect(contour)[2:])
+    points = cv2.approxPolyDP(contour, low, True)
+    if len(points) > vertices:
+        points = cv2.approxPolyDP(contour, high, True)
+        while high - low > _TOLERANCE_STEP:
+            middle = (low + high) / 2
+            candidate = cv2.approxPolyDP(contour, middle, True)
+            if len(candidate) > vertices:
+                low = middle
+            else:
+                high, points = middle, candidate
+    return np.asarray(points, np.int32).reshape(-1, 2)
+
+
+def _area(points: Int32Array) -> int:
+    left, top, columns, rows = cv2.boundingRect(points)
+    canvas = np.zeros((rows, columns), np.uint8)
+    cv2.fillPoly(canvas, [points - np.array([left, top], np.int32)], 1)
+    return int(np.count_nonzero(canvas))
+
+
+def polygon_path(store: LabelStore, video: str, number: int) -> Path:
+    """Where the polygons of a frame lie: beside its label map."""
+    return store.path_of(video, number).with_suffix(".json")
+
+
+@dataclass(frozen=True)
+class CoarseSummary:
+    """What `label_coarse` did.
+
+    Attributes:
+        folder: Folder of the source.
+        written: Labels made now.
+        kept: Labels that were there already.
+        ignored_share: Mean share of pixels without a label, over all labels of this call.
+        cost: Simulated human work behind them.
+    """
+
+    folder: Path
+    written: int
+    kept: int
+    ignored_share: float
+    cost: AnnotationCost = field(default_factory=AnnotationCost)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.written} coarse labels written to {self.folder}, {self.kept} were there already; "
+            f"{100 * (1 - self.ignored_share):.1f} % of their pixels are covered; {self.cost.hours:.2f} h"
+        )
+
+
+def label_coarse(
+    dataset: VideoDataset,
+    split: str,
+    *,
+    store: str | Path | None = None,
+    source: str = "coarse",
+    style: CoarseStyle | None = None,
+    seed: int = 0,
+    cost_model: str | CostModel = "polygon",
+    devices: int = 1,
+    accelerator: Accelerator = "cpu",
+    progress: bool = True,
+) -> CoarseSummary:
+    """Make coarse labels for all annotated frames of a split from their fine label maps.
+
+    Beside each label map lie its polygons, in the form of Cityscapes; drawing them gives the map again. Each frame is
+    one human action that costs 7/90 of the fine label. A killed run goes on where it stopped when it is started again.
+
+    Args:
+        dataset: The data set.
+        split: Its split.
+        store: Folder of the label store; `labels/<dataset>` when absent.
+        source: Name of the labels in the store.
+        style: How coarse to draw.
+        seed: Seed; every frame has its own random numbers.
+        cost_model: Prices the fine label.
+        devices: Number of processes.
+        accelerator: Where to work; there is nothing to do for a GPU.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ConfigError: The cost model knows no price for this data set, or the data set has coarse labels of its own and
+            `source` is "coarse", which names those in a mixture.
+        LabelStoreError: The split has no annotated frames, the source holds labels that were made in another way, or
+            some frames could not be read (the others are stored).
+    """
+    model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
+    if not model.needs_label:
+        model.coarse_frame(dataset.name, simulated=True)  # knows a price, or says so before any work is done
+    frames = _annotated(dataset, split, source)
+    job = _CoarseJob(dataset, store_root(store, dataset.name), source, style or CoarseStyle(), seed, model)
+    target = job.prepare()
+    todo = [(clip, number) for clip, number in frames if not _is_made(target, clip.video, number)]
+    results = run_job(
+        job, todo, description="coarse labels", devices=devices, accelerator=accelerator, progress=progress
+    )
+    target.refresh()
+    raise_failures(results, target, "coarse labels")
+    rows = [target.labels[clip.video, number] for clip, number in frames]
+    return CoarseSummary(
+        target.folder,
+        written=len(todo),
+        kept=len(frames) - len(todo),
+        ignored_share=sum(row.ignored_share for row in rows) / len(rows),
+        cost=sum((target.actions[parent].cost for row in rows for parent in row.parents), AnnotationCost()),
+    )
+
+
+class _CoarseJob(StoringJob[tuple[Clip, int]]):
+    """Makes the coarse label of one frame."""
+
+    generator = "thriftseg.labels.refining.coarse"
+
+    def __init__(
+        self, dataset: VideoDataset, root: Path, source: str, style: CoarseStyle, seed: int, model: CostModel
+    ) -> None:
+        super().__init__(dataset, root, source, {**asdict(style), "seed": seed, "cost_model": repr(model)})
+        self._style, self._seed, self._model = style, seed, model
+
+    def make(self, task: tuple[Clip, int]) -> None:
+        clip, number = task
+        label = self.dataset.read_label(clip, number)
+        polygons = generate_coarse(
+            label,
+            self.dataset.read_instances(clip, number),
+            self.dataset.taxonomy.thing_ids,
+            self._style,
+            f"{self._seed}/{clip.video}/{number}",
+        )
+        drawn = self._polygon_file(polygons, clip.video, number, label.shape)
+        cost = self._model.coarse_frame(self.dataset.name, label, simulated=True)
+        action = action_id(self.store.source, self.dataset.name, clip.video, number)
+        write_bytes(drawn.path, encode_polygons(drawn))
+        self.store.record_action(
+            ActionRow(action, self.store.source, clip.video, number, cost, cost_model=self._model.name)
+        )
+        self.store.write(
+            clip.video,
+            number,
+            draw_labels(drawn, self.dataset.taxonomy),
+            kind=LabelKind.COARSE,
+            generator=self.generator,
+            arguments=self.arguments,
+            parents=[action],
+        )
+
+    def _polygon_file(
+        self, polygons: list[CoarsePolygon], video: str, number: int, shape: tuple[int, ...]
+    ) -> PolygonFile:
+        names = self.dataset.taxonomy.class_names
+        regions = tuple(Polygon(names[polygon.train_id], polygon.points) for polygon in polygons)
+        return PolygonFile(polygon_path(self.store, video, number), shape[0], shape[1], regions)
+
+
+def _annotated(dataset: VideoDataset, split: str, source: str) -> list[tuple[Clip, int]]:
+    clips = dataset.clips(split)
+    if source == "coarse" and any(clip.coarse for clip in clips):
+        raise ConfigError(
+            f"split {split!r} of {dataset.name} has coarse labels of its own, which a mixture knows as 'coarse'",
+            fix="choose another source name, such as coarse_polygons",
+        )
+    frames = [(clip, number) for clip in clips for number in clip.annotated]
+    if not frames:
+        raise LabelStoreError(f"split {split!r} of {dataset.name} has no annotated frames", path=dataset.root)
+    return frames
+
+
+def _is_made(store: LabelStore, video: str, number: int) -> bool:
+    return store.has(video, number) and polygon_path(store, video, number).is_file()

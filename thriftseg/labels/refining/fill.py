@@ -1,0 +1,265 @@
+"""Gaps of labels filled with the prediction of a network; what is labelled stays as it is.
+
+Propagated and coarse labels leave pixels without a label. A network that was trained on such labels can fill them, and
+the next one be trained on the result, as in self-training [0].
+
+[0] Lee, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks", ICML 2013
+    workshop on challenges in representation learning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from thriftseg.arrays import Float32Array, UInt8Array
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.images import resize_frame
+from thriftseg.errors import ConfigError
+from thriftseg.labels.jobs.engine import Accelerator, run_job
+from thriftseg.labels.jobs.storing import StoringJob, raise_failures
+from thriftseg.stores.label_source import LabelSource, SourceLabel
+from thriftseg.stores.label_store import store_root
+from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
+from thriftseg.zoo.weights.files import weights_digest
+from thriftseg.zoo.windows import inference_record
+
+
+class Prediction(NamedTuple):
+    """What a network sees in a frame.
+
+    Attributes:
+        label: Most probable train ids, (H, W) uint8.
+        probability: Their probability, (H, W) float32 in [0, 1].
+    """
+
+    label: UInt8Array
+    probability: Float32Array
+
+
+class Filled(NamedTuple):
+    """A label without gaps, or with fewer.
+
+    Attributes:
+        label: Train ids, (H, W) uint8, 255 = still no label.
+        confidence: Mean probability of the pixels that were filled; `None` where none was.
+    """
+
+    label: UInt8Array
+    confidence: float | None
+
+
+def fill_gaps(label: UInt8Array, prediction: Prediction, min_confidence: float = 0.0) -> Filled:
+    """Fill the pixels without a label that a network is sure enough about.
+
+    Args:
+        label: Train ids, (H, W) uint8, 255 = no label; not changed.
+        prediction: What the network sees in the frame.
+        min_confidence: Pixels whose probability is lower stay without a label.
+
+    Example:
+        >>> seen = Prediction(np.array([[4, 5, 6]], np.uint8), np.array([[0.9, 0.8, 0.3]], np.float32))
+        >>> filled = fill_gaps(np.array([[1, 255, 255]], np.uint8), seen, min_confidence=0.5)
+        >>> filled.label.tolist(), round(filled.confidence, 3)
+        ([[1, 5, 255]], 0.8)
+    """
+    gaps = (label == IGNORE_INDEX) & (prediction.probability >= min_confidence)
+    confidence = float(prediction.probability[gaps].mean()) if gaps.any() else None
+    return Filled(np.where(gaps, prediction.label, label), confidence)
+
+
+@dataclass(frozen=True)
+class FillSummary:
+    """What `label_fill` did.
+
+    Attributes:
+        folder: Folder of the filled labels.
+        written: Labels made now.
+        kept: Labels that were there already.
+        ignored_before: Mean share of pixels without a label in the source; `None` for labels of the data set.
+        ignored_after: The same of the filled labels.
+    """
+
+    folder: Path
+    written: int
+    kept: int
+    ignored_before: float | None
+    ignored_after: float
+
+    def __str__(self) -> str:
+        before = "" if self.ignored_before is None else f"{100 * self.ignored_before:.1f} % before, "
+        return (
+            f"{self.written} labels written to {self.folder}, {self.kept} were there already; pixels without a label: "
+            f"{before}{100 * self.ignored_after:.1f} % now"
+        )
+
+
+def label_fill(
+    dataset: VideoDataset,
+    split: str,
+    network: SemanticNetwork,
+    *,
+    source: str,
+    out_source: str,
+    store: str | Path | None = None,
+    min_confidence: float = 0.0,
+    fill_void: bool = False,
+    inference: WholeImage | SlidingWindow | None = None,
+    resize: tuple[int, int] | None = None,
+    devices: int = 1,
+    accelerator: Accelerator = "auto",
+    progress: bool = True,
+) -> FillSummary:
+    """Fill the gaps in the labels of a source with what a network predicts there.
+
+    Labels keep their parents, so a filled label costs what the one before it cost; the labels that the network was
+    trained on are not counted. A manual label is copied as it is, since its void pixels were left out on purpose.
+    A killed run goes on where it stopped when it is started again.
+
+    Args:
+        dataset: The data set.
+        split: Its split.
+        network: Predicts the classes of the data set, in their order.
+        source: Labels to fill: "manual", "coarse", or a source of the label store.
+        out_source: Name of the filled labels in the store.
+        store: Folder of the label store; `labels/<dataset>` when absent.
+        min_confidence: Pixels of a lower softmax probability stay without a label, 0..1.
+        fill_void: Whether to fill manual labels too.
+        inference: How to segment a frame; the whole of it at once when absent.
+        resize: Height and width the network works at; those of the frames when absent.
+        devices: Number of GPUs or CPU processes.
+        accelerator: Where the network runs.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ConfigError: The network has other classes, a setting is out of range, or there is nothing to fill.
+        LabelStoreError: The source has no labels, `out_source` holds labels that were made in another way, or some
+            labels could not be made (the others are stored).
+    """
+    _check(dataset, network, source, out_source, min_confidence, fill_void)
+    labels = LabelSource(dataset, store_root(store, dataset.name), source)
+    frames = labels.labels(split)
+    predictor = _Predictor(dataset, network, inference or WholeImage(), resize)
+    job = _FillJob(labels, out_source, predictor, min_confidence, fill_void)
+    target = job.prepare()
+    todo = [label for label in frames if not target.has(label.clip.video, label.number)]
+    results = run_job(job, todo, description="fill", devices=devices, accelerator=accelerator, progress=progress)
+    target.refresh()
+    raise_failures(results, target, "filled label")
+    before = [label.ignored_share for label in frames if label.ignored_share is not None]
+    after = [target.labels[label.clip.video, label.number].ignored_share for label in frames]
+    return FillSummary(
+        target.folder,
+        written=len(todo),
+        kept=len(frames) - len(todo),
+        ignored_before=sum(before) / len(before) if before else None,
+        ignored_after=sum(after) / len(after),
+    )
+
+
+def _check(
+    dataset: VideoDataset,
+    network: SemanticNetwork,
+    source: str,
+    out_source: str,
+    min_confidence: float,
+    fill_void: bool,
+) -> None:
+    if not 0 <= min_confidence <= 1:
+        raise ConfigError("min_confidence", expected="0..1", found=min_confidence)
+    if out_source == source:
+        raise ConfigError("the filled labels would replace their source", found=out_source, fix="give another name")
+    if source == "manual" and not fill_void:
+        raise ConfigError("manual labels have void pixels only, which stay as they are", fix="set fill_void")
+    if network.num_classes != dataset.taxonomy.num_classes:
+        raise ConfigError(
+            "the network was trained on other classes",
+            expected=f"the {dataset.taxonomy.num_classes} classes of {dataset.taxonomy.name}",
+            found=f"{network.num_classes} classes",
+        )
+
+
+class _Predictor:
+    """Predicts single frames, each with the past frames that the network needs."""
+
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        network: SemanticNetwork,
+        inference: WholeImage | SlidingWindow,
+        resize: tuple[int, int] | None,
+    ) -> None:
+        self._dataset, self._network = dataset, network.eval()
+        self._inference, self._resize, self._device = inference, resize, "cpu"
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """What the predictions depend on."""
+        return {
+            "network": type(self._network).__name__,
+            "weights": weights_digest(self._network),
+            "inference": inference_record(self._inference),
+            "resize": list(self._resize) if self._resize else None,
+        }
+
+    def to(self, device: str) -> None:
+        self._network.to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, clip: Clip, number: int) -> Prediction:
+        past = self._network.past_frames
+        images = [self._dataset.read_frame(clip, each) for each in (*clip.past(number, past), number)]
+        size = images[-1].shape[:2]
+        resized = [resize_frame(image, self._resize or (size[0], size[1])) for image in images]
+        frames = torch.from_numpy(np.stack(resized)).to(self._device).permute(0, 3, 1, 2)[None].float() / 255
+        first_index = (list(clip.frames).index(number) - past) % self._network.num_phases
+        logits = self._inference(self._network, self._network.preprocessing(frames), first_index).float()
+        if logits.shape[-2:] != size:
+            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        probability, label = logits.softmax(dim=1)[0].max(dim=0)
+        return Prediction(label.to(torch.uint8).cpu().numpy(), probability.cpu().numpy())
+
+
+class _FillJob(StoringJob[SourceLabel]):
+    """Fills one label."""
+
+    generator = "thriftseg.labels.refining.fill"
+
+    def __init__(
+        self, labels: LabelSource, out_source: str, predictor: _Predictor, min_confidence: float, fill_void: bool
+    ) -> None:
+        settings = {"source": labels.source, "min_confidence": min_confidence, "fill_void": fill_void}
+        super().__init__(labels.dataset, labels.root, out_source, {**settings, **predictor.arguments})
+        self._labels, self._predictor = labels, predictor
+        self._min_confidence, self._fill_void = min_confidence, fill_void
+
+    def start(self, device: str, writer: str | None) -> None:
+        super().start(device, writer)
+        self._predictor.to(device)
+
+    def make(self, task: SourceLabel) -> None:
+        label = self._labels.read(task)
+        untouched = task.kind == LabelKind.MANUAL and not self._fill_void
+        filled = Filled(label, 1.0) if untouched else self._fill(task, label)
+        for action in self._labels.recorded_actions(task):
+            self.store.record_action(action)
+        self.store.write(
+            task.clip.video,
+            task.number,
+            filled.label,
+            kind=LabelKind.MANUAL if untouched else LabelKind.FILLED,
+            generator=self.generator,
+            arguments=self.arguments,
+            parents=task.actions,
+            confidence=filled.confidence,
+        )
+
+    def _fill(self, task: SourceLabel, label: UInt8Array) -> Filled:
+        return fill_gaps(label, self._predictor(task.clip, task.number), self._min_confidence)

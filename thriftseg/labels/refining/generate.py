@@ -1,0 +1,290 @@
+"""Refining the coarse labels of a split, and what became of every instance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import write_bytes
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets.polygons import Regions, draw_regions, read_polygons
+from thriftseg.errors import ConfigError
+from thriftseg.labels.jobs.engine import Accelerator, run_job
+from thriftseg.labels.jobs.storing import StoringJob, raise_failures
+from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
+from thriftseg.labels.refining.coarse import polygon_path
+from thriftseg.labels.refining.instances import (
+    Refined,
+    RefineRule,
+    instances_of,
+    label_by_automatic_masks,
+    refine_instances,
+    regions_of_map,
+    write_back,
+)
+from thriftseg.labels.refining.prompters.protocol import MaskGenerator, Prompter
+from thriftseg.stores.label_source import LabelSource, SourceLabel
+from thriftseg.stores.label_store import LabelStore, store_root
+from thriftseg.taxonomies import Taxonomy
+from thriftseg.types import LabelKind
+
+REFINED_CLASSES = ("pole", "traffic light", "traffic sign", "person", "rider", "car", "motorcycle", "bicycle")
+"""The classes of Cityscapes that are refined by default."""
+
+
+@dataclass(frozen=True)
+class RefineSummary:
+    """What `label_refine` did.
+
+    Attributes:
+        folder: Folder of the source.
+        written: Labels made now.
+        kept: Labels that were there already.
+        instances: Instances or automatic masks looked at, over all labels of this call.
+        accepted: Those that were written.
+        ignored_share: Mean share of pixels without a label.
+    """
+
+    folder: Path
+    written: int
+    kept: int
+    instances: int
+    accepted: int
+    ignored_share: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.written} refined labels written to {self.folder}, {self.kept} were there already; "
+            f"{self.accepted} of {self.instances} masks accepted; "
+            f"{100 * self.ignored_share:.1f} % of the pixels carry no label"
+        )
+
+
+def class_ids(taxonomy: Taxonomy, names: Sequence[str] | None) -> tuple[int, ...]:
+    """Train ids of class names; of `REFINED_CLASSES`, as far as the table has them, when absent.
+
+    Raises:
+        ConfigError: The table lacks a name, or all of the default ones.
+    """
+    known = {name: index for index, name in enumerate(taxonomy.class_names)}
+    wanted = [name for name in REFINED_CLASSES if name in known] if names is None else list(names)
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise ConfigError(
+            f"classes to refine in {taxonomy.name!r}",
+            expected=f"some of {', '.join(known)}",
+            found=", ".join(unknown) or "none",
+            fix="name them with --classes",
+        )
+    return tuple(known[name] for name in wanted)
+
+
+def label_refine(
+    dataset: VideoDataset,
+    split: str,
+    prompter: Prompter | MaskGenerator,
+    *,
+    automatic: bool = False,
+    outline: bool = False,
+    coarse: str = "coarse",
+    classes: Sequence[str] | None = None,
+    rule: RefineRule | None = None,
+    seed: int = 0,
+    store: str | Path | None = None,
+    source: str | None = None,
+    devices: int = 1,
+    accelerator: Accelerator = "auto",
+    progress: bool = True,
+) -> RefineSummary:
+    """Refine the coarse labels of a split.
+
+    Instances are the polygons of a coarse label, or, where only a map exists, what `regions_of_map` finds. Beside each
+    refined map lies `<frame>.instances.json`, which says what became of every instance. A killed run goes on where it
+    stopped when it is started again.
+
+    Args:
+        dataset: The data set.
+        split: Its split.
+        prompter: Makes the masks, see `create_prompter`.
+        automatic: Give classes to masks that the prompter finds without prompts, instead of refining instances.
+        outline: Prompt with the polygon as a mask too, as GrabCut needs it and networks do not.
+        coarse: Source of the coarse labels: "coarse" for those of the data set, or a source of the label store.
+        classes: Names of the classes to refine; `REFINED_CLASSES` when absent. Automatic masks take all classes.
+        rule: How masks are written back.
+        seed: Seed of the points; every instance has its own.
+        store: Folder of the label store; `labels/<dataset>` when absent.
+        source: Name of the labels in the store; `<coarse>_<method>` when absent.
+        devices: Number of GPUs or CPU processes.
+        accelerator: "auto" takes GPUs where there are some.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ConfigError: A class or setting is unknown, or the prompter makes no automatic masks.
+        LabelStoreError: There are no coarse labels, the source holds labels that were made in another way, or some
+            frames could not be refined (the others are stored).
+    """
+    if automatic and not isinstance(prompter, MaskGenerator):
+        raise ConfigError("this prompter makes no masks of its own", found=prompter.name, fix="take sam2")
+    root = store_root(store, dataset.name)
+    given = LabelSource(dataset, root, coarse)
+    labels = given.labels(split)
+    settings = _Settings(
+        automatic, outline, () if automatic else class_ids(dataset.taxonomy, classes), rule or RefineRule(), seed
+    )
+    target_name = source or f"{coarse}_{'amg' if automatic else prompter.name}"
+    job = _RefineJob(dataset, root, target_name, given, prompter, settings)
+    target = job.prepare()
+    todo = [label for label in labels if not _is_made(target, label)]
+    results = run_job(
+        job, todo, description="refined labels", devices=devices, accelerator=accelerator, progress=progress
+    )
+    target.refresh()
+    raise_failures(results, target, "refined labels")
+    return _summary(target, labels, len(todo))
+
+
+@dataclass(frozen=True)
+class _Settings:
+    automatic: bool
+    outline: bool
+    train_ids: tuple[int, ...]
+    rule: RefineRule
+    seed: int
+
+    def arguments(self) -> dict[str, Any]:
+        """What the labels depend on."""
+        if self.automatic:
+            return {"automatic": True}
+        prompts = {"automatic": False, "outline": self.outline, "seed": self.seed}
+        return {**prompts, "classes": list(self.train_ids), **asdict(self.rule)}
+
+
+class _RefineJob(StoringJob[SourceLabel]):
+    """Refines the label of one frame."""
+
+    generator = "thriftseg.labels.refining.generate"
+
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        root: Path,
+        source: str,
+        given: LabelSource,
+        prompter: Prompter | MaskGenerator,
+        settings: _Settings,
+    ) -> None:
+        method = {"coarse": given.source, "method": prompter.name, **prompter.arguments}
+        super().__init__(dataset, root, source, {**method, **settings.arguments()})
+        self._given, self._prompter, self._settings = given, prompter, settings
+
+    def start(self, device: str, writer: str | None) -> None:
+        """Bring the prompter to the device of this process."""
+        super().start(device, writer)
+        if isinstance(self._prompter, MovesToDevice):
+            self._prompter.to(device)
+
+    def make(self, task: SourceLabel) -> None:
+        label = self._given.read(task)
+        frame = self.dataset.read_frame(task.clip, task.number)
+        refine = self._automatically if self._settings.automatic else self._by_instances
+        refined, log = refine(task, label, frame)
+        write_bytes(_log_path(self.store, task), _encode(log))
+        for action in self._given.recorded_actions(task):
+            self.store.record_action(action)
+        self.store.write(
+            task.clip.video,
+            task.number,
+            refined,
+            kind=LabelKind.REFINED,
+            generator=self.generator,
+            arguments=self.arguments,
+            parents=task.actions,
+            confidence=_mean_score(log),
+        )
+
+    def _by_instances(
+        self, task: SourceLabel, label: UInt8Array, frame: UInt8Array
+    ) -> tuple[UInt8Array, list[dict[str, Any]]]:
+        train_ids, rule = self._settings.train_ids, self._settings.rule
+        instances = instances_of(self._regions(task, label), train_ids)
+        seed = f"{self._settings.seed}/{task.clip.video}/{task.number}"
+        prompter = cast("Prompter", self._prompter)
+        image = prompter.embed(frame) if instances else None
+        outline = self._settings.outline
+        refined = (
+            [] if image is None else refine_instances(instances, image, gate=rule.gate, seed=seed, outline=outline)
+        )
+        names = self.dataset.taxonomy.class_names
+        return write_back(label, refined, train_ids, rule), [_record(entry, names) for entry in refined]
+
+    def _automatically(
+        self, task: SourceLabel, label: UInt8Array, frame: UInt8Array
+    ) -> tuple[UInt8Array, list[dict[str, Any]]]:
+        names = self.dataset.taxonomy.class_names
+        refined, decisions = label_by_automatic_masks(
+            label, cast("MaskGenerator", self._prompter).automatic_masks(frame)
+        )
+        return refined, [
+            {"area": area, "accepted": train_id is not None, "class": None if train_id is None else names[train_id]}
+            for area, train_id in decisions
+        ]
+
+    def _regions(self, task: SourceLabel, label: UInt8Array) -> Regions:
+        clip, number = task.clip, task.number
+        if self._given.is_given(clip):
+            drawn = self.dataset.read_coarse_regions(clip, number)
+            instances = self.dataset.read_coarse_instances(clip, number)
+        else:
+            path = polygon_path(self._given.store, clip.video, number)
+            drawn = draw_regions(read_polygons(path), self.dataset.taxonomy) if path.is_file() else None
+            instances = None
+        return drawn or regions_of_map(label, instances, self._settings.train_ids)
+
+
+def _record(entry: Refined, names: Sequence[str]) -> dict[str, Any]:
+    """What became of an instance, as a JSON object."""
+    return {
+        "class": names[entry.instance.train_id],
+        "place": entry.instance.place,
+        "points": entry.points.astype(int).tolist(),
+        "scores": [round(score, 6) for score in entry.scores],
+        "area_before": int(np.count_nonzero(entry.instance.mask)),
+        "area_after": int(np.count_nonzero(entry.mask)),
+        "accepted": entry.accepted,
+    }
+
+
+def _log_path(store: LabelStore, label: SourceLabel) -> Path:
+    return store.path_of(label.clip.video, label.number).with_suffix(".instances.json")
+
+
+def _encode(log: Sequence[Mapping[str, Any]]) -> bytes:
+    return (json.dumps(list(log)) + "\n").encode()
+
+
+def _mean_score(log: Sequence[Mapping[str, Any]]) -> float | None:
+    scores = [entry["scores"][-1] for entry in log if "scores" in entry]
+    return float(np.clip(np.mean(scores), 0, 1)) if scores else None
+
+
+def _is_made(store: LabelStore, label: SourceLabel) -> bool:
+    return store.has(label.clip.video, label.number) and _log_path(store, label).is_file()
+
+
+def _summary(store: LabelStore, labels: Sequence[SourceLabel], written: int) -> RefineSummary:
+    rows = [store.labels[label.clip.video, label.number] for label in labels]
+    logs = [json.loads(_log_path(store, label).read_bytes()) for label in labels]
+    return RefineSummary(
+        store.folder,
+        written=written,
+        kept=len(labels) - written,
+        instances=sum(len(log) for log in logs),
+        accepted=sum(entry["accepted"] for log in logs for entry in log),
+        ignored_share=sum(row.ignored_share for row in rows) / len(rows),
+    )

@@ -1,0 +1,316 @@
+"""What the labels of a source cover, how well they agree with manual ones, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thriftseg.arrays import Int64Array
+from thriftseg.costs import AnnotationCost, CostModel
+from thriftseg.datasets.base import VideoDataset
+from thriftseg.errors import LabelStoreError, ThriftsegError
+from thriftseg.labels.jobs.engine import run_job
+from thriftseg.labels.review.agreement import Agreement
+from thriftseg.stores.label_source import LabelSource, SourceLabel
+from thriftseg.stores.label_store import store_root
+from thriftseg.stores.pricing import GivenLabel, price_labels
+from thriftseg.stores.rows import action_id
+from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
+
+
+@dataclass(frozen=True)
+class InspectedLabel:
+    """What one label holds.
+
+    Attributes:
+        label: The label.
+        counts: Pixels by class, (C + 1,) int64; the last entry is ignored pixels.
+        offset: Steps from the annotated frame that the label was made from; `None` where it is the same frame.
+        agreement: Comparison with the manual label of the same frame, if there is another one.
+    """
+
+    label: SourceLabel
+    counts: Int64Array
+    offset: int | None = None
+    agreement: Agreement | None = None
+
+    @property
+    def ignored_share(self) -> float:
+        """Share of pixels without a label."""
+        return float(self.counts[-1] / self.counts.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the manually labelled pixels that carry the same label; NaN without a manual label."""
+        if self.agreement is None:
+            return math.nan
+        counts = self.agreement.counts
+        return float(np.trace(counts) / max(1, counts.sum()))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the labels of one source hold.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: Its split.
+        source: Name of the source.
+        class_names: Names in train id order.
+        labels: One entry per label, ordered by video and number.
+        cost: What the human work cost that the labels descend from, each action counted once.
+        cost_model: Name of the cost model.
+    """
+
+    dataset: str
+    split: str
+    source: str
+    class_names: tuple[str, ...]
+    labels: tuple[InspectedLabel, ...]
+    cost: AnnotationCost
+    cost_model: str
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Number of labels by kind."""
+        return dict(sorted(Counter(entry.label.kind.label for entry in self.labels).items()))
+
+    @property
+    def class_share(self) -> list[float]:
+        """Share of all labelled pixels per class."""
+        counts = self._counts[:-1]
+        return [float(share) for share in counts / max(1, counts.sum())]
+
+    @property
+    def ignored_share(self) -> float:
+        """Share of all pixels without a label."""
+        return float(self._counts[-1] / self._counts.sum())
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean confidence of the labels that have one."""
+        values = [entry.label.confidence for entry in self.labels if entry.label.confidence is not None]
+        return sum(values) / len(values) if values else None
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """Comparison with all manual labels of the same frames; `None` where there is none."""
+        parts = [entry.agreement for entry in self.labels if entry.agreement is not None]
+        return Agreement.sum(parts) if parts else None
+
+    @property
+    def by_offset(self) -> dict[int, Agreement]:
+        """The same by offset from the annotated frame, increasing."""
+        parts: dict[int, list[Agreement]] = {}
+        for entry in self.labels:
+            if entry.offset is not None and entry.agreement is not None:
+                parts.setdefault(entry.offset, []).append(entry.agreement)
+        return {offset: Agreement.sum(parts[offset]) for offset in sorted(parts)}
+
+    def worst(self, count: int) -> list[InspectedLabel]:
+        """The labels to look at first: least accurate, else least confident, else with most ignored pixels."""
+        return sorted(self.labels, key=_badness, reverse=True)[:count]
+
+    def spread(self, count: int) -> list[InspectedLabel]:
+        """Labels at equal distances in the order of videos and numbers."""
+        places = np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).round().astype(int))
+        return [self.labels[place] for place in places.tolist()]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain values; what is not known is `None`."""
+        agreement = self.agreement
+        return {
+            "dataset": self.dataset,
+            "split": self.split,
+            "source": self.source,
+            "labels": len(self.labels),
+            "kinds": self.kinds,
+            "ignored_share": self.ignored_share,
+            "confidence": self.confidence,
+            "cost_model": self.cost_model,
+            "cost": {**asdict(self.cost), "hours": self.cost.hours},
+            "class_share": dict(zip(self.class_names, self.class_share, strict=True)),
+            "agreement": None if agreement is None else self._agreement_json(agreement),
+            "by_offset": {str(offset): _scores(part) for offset, part in self.by_offset.items()},
+        }
+
+    @property
+    def _counts(self) -> Int64Array:
+        counts: Int64Array = np.sum([entry.counts for entry in self.labels], axis=0)
+        return counts
+
+    def _agreement_json(self, agreement: Agreement) -> dict[str, Any]:
+        compared = sum(entry.agreement is not None for entry in self.labels)
+        figures = {
+            "iou": agreement.iou,
+            "kept_iou": agreement.kept_iou,
+            "kept_share": agreement.kept_share,
+            "precision": agreement.precision,
+        }
+        per_class = {
+            name: {figure: _known(values[train_id]) for figure, values in figures.items()}
+            for train_id, name in enumerate(self.class_names)
+        }
+        return {"labels": compared, **_scores(agreement), "classes": per_class}
+
+
+def inspect_labels(
+    dataset: VideoDataset,
+    split: str,
+    source: str,
+    *,
+    store: str | Path | None = None,
+    cost_model: str | CostModel = "polygon",
+    devices: int = 1,
+    progress: bool = True,
+) -> Inspection:
+    """Look through all labels of a source.
+
+    Args:
+        dataset: The data set.
+        split: Its split.
+        source: "manual", "coarse", or a source of the label store.
+        store: Folder of the label store; `labels/<dataset>` when absent.
+        cost_model: Prices the labels of the data set that the labels descend from.
+        devices: Number of processes.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        LabelStoreError: The source has no labels, some cannot be read, or one descends from an action without price.
+    """
+    model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
+    found = LabelSource(dataset, store_root(store, dataset.name), source)
+    labels = found.labels(split)
+    inspected = inspect_each(found, labels, devices=devices, progress=progress)
+    return Inspection(
+        dataset=dataset.name,
+        split=split,
+        source=source,
+        class_names=tuple(dataset.taxonomy.class_names),
+        labels=tuple(inspected),
+        cost=_cost(found, labels, _given_labels(dataset, split), model),
+        cost_model=model.name,
+    )
+
+
+def inspect_each(
+    found: LabelSource, labels: Sequence[SourceLabel], *, devices: int = 1, progress: bool = True
+) -> list[InspectedLabel]:
+    """Look at some labels of a source, in their order.
+
+    Args:
+        found: Reads the labels.
+        labels: The labels.
+        devices: Number of processes.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        LabelStoreError: Some cannot be read.
+    """
+    results = run_job(
+        _InspectJob(found), labels, description="inspect", devices=devices, accelerator="cpu", progress=progress
+    )
+    failures = sorted(result for result in results if isinstance(result, str))
+    if failures:
+        raise LabelStoreError(
+            f"{len(failures)} of {len(labels)} labels cannot be inspected",
+            path=found.root / found.source,
+            fix="delete the files below and run the command that made them again",
+            detail="\n".join(failures),
+        )
+    return [result for result in results if not isinstance(result, str)]
+
+
+class _InspectJob:
+    """Counts the pixels of one label; an unreadable one gives its message instead."""
+
+    def __init__(self, labels: LabelSource) -> None:
+        self._labels = labels
+
+    def __call__(self, task: SourceLabel) -> InspectedLabel | str:
+        dataset, classes = self._labels.dataset, self._labels.dataset.taxonomy.num_classes
+        try:
+            label = self._labels.read(task)
+            compared = task.kind != LabelKind.MANUAL and task.number in task.clip.labels
+            truth = dataset.read_label(task.clip, task.number) if compared else None
+        except ThriftsegError as error:
+            return error.headline
+        pixels = np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)
+        counts = np.append(pixels[:classes], pixels[classes:].sum()).astype(np.int64)
+        agreement = None if truth is None else Agreement.of(truth, label, classes)
+        return InspectedLabel(task, counts, _offset(dataset.name, task), agreement)
+
+
+def _given_labels(dataset: VideoDataset, split: str) -> dict[str, GivenLabel]:
+    """The labels of the data set by identifier of the human action."""
+
+    def listed(clip: Clip, source: str, numbers: Sequence[int]) -> dict[str, GivenLabel]:
+        return {action_id(source, dataset.name, clip.video, n): GivenLabel(clip, n, source) for n in numbers}
+
+    return {
+        action: label
+        for clip in dataset.clips(split)
+        for source, numbers in (("manual", tuple(clip.labels)), ("coarse", tuple(clip.coarse)))
+        for action, label in listed(clip, source, numbers).items()
+    }
+
+
+def _offset(dataset: str, label: SourceLabel) -> int | None:
+    """Steps from the nearest of the frames whose manual labels this one was made from, if it is another frame."""
+    clip = label.clip
+    parents = [number for number in clip.labels if action_id("manual", dataset, clip.video, number) in label.actions]
+    steps = [round(clip.offset_of(parent, label.number)) for parent in parents]
+    return min(steps, key=abs, default=0) or None
+
+
+def _cost(
+    found: LabelSource, labels: Sequence[SourceLabel], given: dict[str, GivenLabel], model: CostModel
+) -> AnnotationCost:
+    recorded = {action.id: action for label in labels for action in found.recorded_actions(label)}
+    for action in recorded.values():
+        if action.cost_model not in {"", model.name}:
+            raise LabelStoreError(
+                "the labels were priced by another cost model",
+                path=found.store.manifest_path,
+                expected=model.name,
+                found=action.cost_model,
+                fix=f"set cost_model to {action.cost_model}",
+            )
+    others = {action for label in labels for action in label.actions} - set(recorded)
+    unknown = sorted(others - set(given))
+    if unknown:
+        raise LabelStoreError(
+            "a label descends from an action that nobody recorded",
+            path=found.store.manifest_path,
+            expected=f"a label of {found.dataset.name}, or an action row in the manifest",
+            found=unknown[0],
+            fix="generate the labels again",
+        )
+    prices = price_labels(found.dataset, [given[action] for action in sorted(others)], model, found.root)
+    return sum((*prices.values(), *(action.cost for action in recorded.values())), AnnotationCost())
+
+
+def _badness(entry: InspectedLabel) -> tuple[float, float, float]:
+    """Larger for worse labels; ranked by the first figure that is known."""
+    wrong = 0.0 if entry.agreement is None else 1 - entry.accuracy
+    unsure = 0.0 if entry.label.confidence is None else 1 - entry.label.confidence
+    return wrong, unsure, entry.ignored_share
+
+
+def _scores(agreement: Agreement) -> dict[str, float | None]:
+    return {
+        "miou": _known(agreement.miou),
+        "kept_miou": _known(agreement.kept_miou),
+        "kept_accuracy": _known(agreement.kept_accuracy),
+        "ignored_share": agreement.ignored_share,
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

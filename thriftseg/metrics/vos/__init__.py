@@ -1,0 +1,1 @@
+"""Scores of video object segmentation: J, F, recall of masks, and the protocols of the benchmarks."""

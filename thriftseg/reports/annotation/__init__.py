@@ -1,0 +1,1 @@
+"""Reports of runs that buy labels: curves, figures, pages."""

@@ -1,0 +1,255 @@
+"""Quality of annotated objects against hours: the curve of a run in its folder, and runs set side by side.
+
+<run>/curve.json holds `hours` and `jf`, a value of each per annotation from where every object has one; `target`,
+`hours_at_target` (null where the target is not reached) and `area`, the mean J&F over the hours of the run.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from thriftseg.arrays import Float64Array
+from thriftseg.atomic import write_bytes
+from thriftseg.errors import ConfigError
+from thriftseg.exchange.records import load_json, located
+from thriftseg.metrics import AnnotationCurve, area_under_curve, cost_at_quality, cost_quality_curve
+from thriftseg.reports.cost_quality import INK, SERIES_COLORS, save_figure, style_panel
+from thriftseg.reports.tables.terminal import format_hours, number_table, percent_cell
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.table import Table
+
+CURVE_FILE = "curve.json"
+
+_MOST_DRAWN = 1000  # points of a curve; long logs overflow the filling of the band
+
+
+class Span(NamedTuple):
+    """Hours from one to another; none where the first is greater.
+
+    Attributes:
+        first: The first.
+        last: The last.
+    """
+
+    first: float
+    last: float
+
+
+class MeanCurve(NamedTuple):
+    """Mean over runs at the hours of any of them, within those that all of them cover.
+
+    Attributes:
+        hours: (n,), increasing.
+        mean: Mean quality, (n,).
+        low: Least quality, (n,).
+        high: Greatest quality, (n,).
+    """
+
+    hours: Float64Array
+    mean: Float64Array
+    low: Float64Array
+    high: Float64Array
+
+
+@dataclass(frozen=True)
+class CurveGroup:
+    """Runs that differ by their seed alone.
+
+    Attributes:
+        name: What tells them from other runs.
+        curves: Their curves, one at least.
+    """
+
+    name: str
+    curves: tuple[AnnotationCurve, ...]
+
+    @property
+    def span(self) -> Span:
+        """Hours that all runs cover."""
+        return Span(
+            float(max(curve.hours[0] for curve in self.curves)), float(min(curve.hours[-1] for curve in self.curves))
+        )
+
+    def mean_curve(self) -> MeanCurve:
+        """Mean and range of the runs.
+
+        Example:
+            >>> runs = [AnnotationCurve(np.array([1.0, 3.0]), np.array(jf)) for jf in ([0.5, 0.75], [0.0, 1.0])]
+            >>> mean = CurveGroup("random", tuple(runs)).mean_curve()
+            >>> mean.hours.tolist(), mean.mean.tolist(), mean.low.tolist(), mean.high.tolist()
+            ([1.0, 3.0], [0.25, 0.875], [0.0, 0.75], [0.5, 1.0])
+        """
+        span, hours = self.span, np.unique(np.concatenate([curve.hours for curve in self.curves]))
+        shared = hours[(hours >= span.first) & (hours <= span.last)]
+        values = np.stack([_quality_at(curve, shared) for curve in self.curves])
+        return MeanCurve(shared, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+    def hours_at(self, target: float) -> list[float]:
+        """Hours at which each run reaches a quality, infinite where it does not."""
+        return [cost_at_quality(*curve, target=target) for curve in self.curves]
+
+    def area(self, span: Span) -> float:
+        """Mean quality over hours that all runs cover, NaN where there are none."""
+        return statistics.fmean(_area_within(curve, span) for curve in self.curves)
+
+
+def write_curve(folder: str | Path, curve: AnnotationCurve, target: float) -> Path:
+    """Write the curve of a run beside its log.
+
+    Args:
+        folder: Folder of the run.
+        curve: Mean J&F against hours.
+        target: J&F to read the hours at.
+
+    Returns:
+        The file.
+    """
+    reached = cost_at_quality(*curve, target=target)
+    content = {
+        "target": target,
+        "hours_at_target": reached if math.isfinite(reached) else None,
+        "area": area_under_curve(*curve),
+        "hours": curve.hours.tolist(),
+        "jf": curve.quality.tolist(),
+    }
+    path = Path(folder) / CURVE_FILE
+    write_bytes(path, (json.dumps(content) + "\n").encode())
+    return path
+
+
+def read_curve(path: str | Path) -> AnnotationCurve:
+    """Read the curve of a run.
+
+    Args:
+        path: Folder of the run, or the file.
+
+    Raises:
+        DatasetError: There is no curve, or the file is damaged.
+    """
+    path = Path(path)
+    file = path / CURVE_FILE if path.is_dir() else path
+    content = load_json(file)
+    with located(file, "the curve"):
+        hours, quality = (np.array(content[key], np.float64) for key in ("hours", "jf"))
+        if hours.ndim != 1 or hours.shape != quality.shape or not len(hours):
+            raise ValueError(f"hours {hours.shape} and jf {quality.shape}, expected as many of both, one at least")
+        if not np.isfinite([hours, quality]).all() or (np.diff(hours) < 0).any():
+            raise ValueError("expected finite numbers, and hours that increase")
+    return AnnotationCurve(hours, quality)
+
+
+def read_curve_groups(runs: Mapping[str, str]) -> list[CurveGroup]:
+    """Read runs by the patterns of their folders.
+
+    Args:
+        runs: Pattern, such as "runs/random_*", by the name of a group.
+
+    Raises:
+        ConfigError: No folder or file fits a pattern.
+        DatasetError: There is a run without a curve, or with a damaged one.
+    """
+    groups = []
+    for name, pattern in runs.items():
+        found = sorted(glob.glob(pattern))  # noqa: PTH207 - takes absolute patterns and `.` too
+        if not found:
+            raise ConfigError(f"no runs of {name!r}", expected="folders of runs", found=f"nothing like {pattern}")
+        groups.append(CurveGroup(name, tuple(read_curve(path) for path in found)))
+    return groups
+
+
+def curve_table(groups: Sequence[CurveGroup], target: float) -> Table:
+    """A row per group: hours at which its runs reach a J&F, and their mean J&F over the hours that all groups cover.
+
+    Args:
+        groups: One at least.
+        target: The J&F.
+    """
+    span = _shared(groups)
+    table = number_table(None, "runs", ["n", f"hours at\nJ&F {100 * target:g}", "area\n%"])
+    for group in groups:
+        area = percent_cell(group.area(span))
+        table.add_row(group.name, str(len(group.curves)), _hours_cell(group.hours_at(target)), area)
+    covered = f"area: mean J&F from {format_hours(span.first)} to {format_hours(span.last)} h"
+    table.caption = covered if span.first <= span.last else "area: no hours that all runs cover"
+    table.caption_justify = "left"
+    return table
+
+
+def plot_annotation_curves(groups: Sequence[CurveGroup], path: str | Path, target: float) -> Path:
+    """Plot J&F against hours: the mean of each group, with a band from its worst to its best run.
+
+    Args:
+        groups: One at least.
+        path: Picture to write.
+        target: J&F to mark.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ConfigError: The runs of a group have no hours in common.
+    """
+    for group in groups:
+        if group.span.first > group.span.last:
+            raise ConfigError(f"the runs of {group.name!r} have no hours in common", found=group.span)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.9), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    style_panel(axes, "annotation hours", "J&F")
+    axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    for index, group in enumerate(groups):
+        _draw(axes, group, SERIES_COLORS[index % len(SERIES_COLORS)])
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return save_figure(figure, Path(path))
+
+
+def _draw(axes: Axes, group: CurveGroup, color: str) -> None:
+    curve = group.mean_curve()
+    count = len(curve.hours)
+    shown = np.linspace(0, count - 1, min(count, _MOST_DRAWN)).astype(np.intp)
+    hours, mean, low, high = (values[shown] for values in curve)
+    style: dict[str, Any] = {"marker": "o", "markersize": 4} if count == 1 else {}
+    axes.plot(hours, mean, label=group.name, color=color, linewidth=1.6, **style)
+    if len(group.curves) > 1:
+        axes.fill_between(hours, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _hours_cell(hours: Sequence[float]) -> str:
+    """Mean and standard deviation, or how many runs are left without a value."""
+    missing = sum(map(math.isinf, hours))
+    if missing:
+        return "not reached" if missing == len(hours) else f"not by {missing} of {len(hours)}"
+    mean = format_hours(statistics.fmean(hours))
+    return mean if len(hours) == 1 else f"{mean} ± {format_hours(statistics.stdev(hours))}"
+
+
+def _shared(groups: Iterable[CurveGroup]) -> Span:
+    spans = [group.span for group in groups]
+    return Span(max(span.first for span in spans), min(span.last for span in spans))
+
+
+def _area_within(curve: AnnotationCurve, span: Span) -> float:
+    if span.first > span.last:
+        return math.nan
+    inside = curve.hours[(curve.hours > span.first) & (curve.hours < span.last)]
+    hours = np.array([span.first, *inside, span.last])
+    return area_under_curve(hours, _quality_at(curve, hours))
+
+
+def _quality_at(curve: AnnotationCurve, hours: Float64Array) -> Float64Array:
+    """What `quality_at_cost` says about hours that the curve covers, for all of them at once."""
+    return np.interp(hours, *cost_quality_curve(*curve))

@@ -1,0 +1,249 @@
+"""Runs that label a video with a small budget: their folders read back, as tables and as means over seeds.
+
+A run leaves `run.json` (its settings), `rounds.jsonl` (a row per finished round), `round_<k>/selection.json` (what was
+asked for) and a label store `labels` with the sources `person` (what was bought) and `hvsa` (every frame).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from thriftseg.costs import AnnotationCost
+from thriftseg.errors import DatasetError, ThriftsegError
+from thriftseg.reports.tables.terminal import format_hours, number_table, percent_cell
+
+QUALITIES = ("miou", "boundary_iou", "tc")
+"""Scores of label maps that are reported."""
+
+BOUGHT, LABELS = "person", "hvsa"
+"""Sources in the label store of a run: labels that were bought, and those of all frames."""
+
+SETTINGS, ROUNDS = "run.json", "rounds.jsonl"
+
+_SEED = "seed"
+_SCORE_HEADINGS = ("mIoU\n%", "Bound.\nIoU %", "TC\n%")
+
+
+@dataclass(frozen=True)
+class AnnotationRound:
+    """A round of a run, what was bought up to its end and how good the labels are after it.
+
+    Attributes:
+        number: Its number; 0 is the network as given.
+        samples: Samples that were bought.
+        cost: What they cost.
+        pixel_share: Their share of all pixels of the video.
+        click_share: Clicks as a share of those that draw every frame; NaN where nothing tells these.
+        predicted: Scores of what the network predicts, NaN where they are not known.
+        pasted: Scores with the manual labels put over it.
+    """
+
+    number: int
+    samples: int
+    cost: AnnotationCost
+    pixel_share: float
+    click_share: float
+    predicted: Mapping[str, float]
+    pasted: Mapping[str, float]
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> AnnotationRound:
+        """Read a row of `rounds.jsonl`."""
+        return cls(
+            number=row["round"],
+            samples=row["samples"],
+            cost=AnnotationCost.from_dict(row["cost"]),
+            pixel_share=row["share"]["pixels"],
+            click_share=row["share"].get("clicks", math.nan),
+            predicted=_scores(row["scores"]),
+            pasted=_scores(row["pasted"]),
+        )
+
+
+@dataclass(frozen=True)
+class AnnotationRun:
+    """A run, finished or not.
+
+    Attributes:
+        folder: Its folder.
+        settings: What it was told; inner settings by dotted names.
+        rounds: Its finished rounds, from 0.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    rounds: tuple[AnnotationRound, ...]
+
+    def kept(self, round: AnnotationRound) -> Mapping[str, float]:
+        """Scores of the labels that the run keeps after a round."""
+        return round.pasted if self.settings["paste_manual"] else round.predicted
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that differ by their seed alone.
+
+    Attributes:
+        name: What tells them from other runs.
+        runs: The runs.
+    """
+
+    name: str
+    runs: tuple[AnnotationRun, ...]
+
+    @property
+    def length(self) -> int:
+        """Number of rounds that all of them have finished, round 0 included."""
+        return min(len(run.rounds) for run in self.runs)
+
+    def mean(self, value: Callable[[AnnotationRun, AnnotationRound], float], round: int) -> float:
+        """Mean of a figure over the runs, NaN where it is not known."""
+        return statistics.fmean(value(run, run.rounds[round]) for run in self.runs)
+
+    def deviation(self, value: Callable[[AnnotationRun, AnnotationRound], float], round: int) -> float:
+        """Its standard deviation over the runs, NaN for a single run."""
+        values = [value(run, run.rounds[round]) for run in self.runs]
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def read_annotation_run(folder: str | Path) -> AnnotationRun:
+    """Read a run.
+
+    Args:
+        folder: Folder of the run.
+
+    Raises:
+        DatasetError: It holds no run, or none with a finished round, or a file is damaged.
+    """
+    folder = Path(folder)
+    for name in (SETTINGS, ROUNDS):
+        if not (folder / name).is_file():
+            raise DatasetError("no run with a finished round", path=folder, expected=name)
+    try:
+        settings = dict(_flat(json.loads((folder / SETTINGS).read_text(encoding="utf-8"))))
+        lines = (folder / ROUNDS).read_text(encoding="utf-8").splitlines()
+        rounds = tuple(AnnotationRound.from_json(json.loads(line)) for line in lines)
+    except (KeyError, TypeError, ValueError, AttributeError, ThriftsegError) as error:
+        raise DatasetError("damaged record of a run", path=folder, found=str(error)) from error
+    return AnnotationRun(folder, settings, rounds)
+
+
+def find_annotation_runs(folders: Iterable[str | Path]) -> list[AnnotationRun]:
+    """Read the runs in folders, or anywhere below them.
+
+    Args:
+        folders: Folders of runs, or of folders of runs.
+
+    Raises:
+        DatasetError: There is no run in one of them.
+    """
+    found: dict[Path, AnnotationRun] = {}
+    for folder in map(Path, folders):
+        is_run = (folder / SETTINGS).is_file()
+        below = [] if is_run else sorted(path.parent for path in folder.rglob(ROUNDS))
+        for path in below or [folder]:
+            found[path.resolve()] = read_annotation_run(path)
+    return list(found.values())
+
+
+def group_runs(runs: Sequence[AnnotationRun]) -> list[RunGroup]:
+    """Put runs together that differ by their seed alone, in the order of their first runs.
+
+    A group is named by the settings that differ between groups.
+
+    Args:
+        runs: The runs.
+    """
+    groups: dict[str, list[AnnotationRun]] = {}
+    for run in runs:
+        key = json.dumps({name: value for name, value in run.settings.items() if name != _SEED}, sort_keys=True)
+        groups.setdefault(key, []).append(run)
+    members = list(groups.values())
+    names = sorted({name for run in runs for name in run.settings} - {_SEED})
+    differing = [name for name in names if len({_text(group[0].settings.get(name)) for group in members}) > 1]
+    return [RunGroup(_group_name(group, differing), tuple(group)) for group in members]
+
+
+def annotation_table(run: AnnotationRun) -> Table:
+    """One row per round: what was bought, what it cost, and how good the labels are that the run keeps.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Table to print with rich.
+    """
+    headings = ["samples", "clicks\n+ class", "hours", "pixels\n%", "clicks\n%", *_SCORE_HEADINGS]
+    table = number_table(None, "round", headings)
+    for each in run.rounds:
+        clicks = f"{each.cost.clicks} + {each.cost.class_clicks}"
+        shares = [each.pixel_share, each.click_share, *(run.kept(each)[name] for name in QUALITIES)]
+        counts = [str(each.number), str(each.samples), clicks, format_hours(each.cost.hours)]
+        table.add_row(*counts, *map(percent_cell, shares))
+    return table
+
+
+def annotation_comparison(groups: Sequence[RunGroup]) -> Table:
+    """One row per group of runs: means over its seeds after the last round.
+
+    Args:
+        groups: The runs.
+
+    Returns:
+        Table to print with rich.
+    """
+    headings = ["seeds", "samples", "hours", "pixels\n%", "clicks\n%", *_SCORE_HEADINGS]
+    table = number_table(None, "run", headings)
+    for group in groups:
+        last = group.length - 1
+        table.add_row(
+            group.name,
+            str(len(group.runs)),
+            f"{group.mean(lambda _, row: row.samples, last):g}",
+            format_hours(group.mean(lambda _, row: row.cost.hours, last)),
+            percent_cell(group.mean(lambda _, row: row.pixel_share, last)),
+            percent_cell(group.mean(lambda _, row: row.click_share, last)),
+            *(_with_deviation(group, quality, last) for quality in QUALITIES),
+        )
+    return table
+
+
+def quality_of(name: str) -> Callable[[AnnotationRun, AnnotationRound], float]:
+    """Reads a score of the labels that a run keeps."""
+    return lambda run, row: run.kept(row)[name]
+
+
+def _with_deviation(group: RunGroup, quality: str, round: int) -> str:
+    mean, deviation = (figure(quality_of(quality), round) for figure in (group.mean, group.deviation))
+    text = percent_cell(mean).plain
+    return text if math.isnan(deviation) else f"{text} ± {100 * deviation:.1f}"
+
+
+def _group_name(group: Sequence[AnnotationRun], differing: Sequence[str]) -> str:
+    settings = group[0].settings
+    parts = [f"{name.rpartition('.')[2]} {_text(settings.get(name))}" for name in differing]
+    return ", ".join(parts) or group[0].folder.name
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _scores(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in values.items()}

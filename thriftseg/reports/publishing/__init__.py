@@ -1,0 +1,1 @@
+"""Publishing a checkpoint: its weights, its card, its licence lineage."""

@@ -1,0 +1,1 @@
+"""What the package writes and reads back: labels, their rows and prices, reviews, training sets of networks."""

@@ -1,0 +1,226 @@
+"""What the training sets of EVA-VOS share: rounds in which an object was annotated, with small masks as PNG.
+
+    <root>/set.json          what the set is of: kind, data set, arguments of whoever made it
+    <root>/manifest.jsonl    a row per round of an object, see `thriftseg.stores.manifest`
+    <root>/masks/<video>/<object>/<round>/*.png    224 x 224, 1 on the object
+
+Frames stay where they are, in the folder of the data set; rows name them relative to it. Masks are written before the
+row of their round, and each file in full or not at all: a round that has a row is complete, a killed run goes on after
+the last of them. Several processes may write different rounds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import write_bytes
+from thriftseg.datasets.base import resolve_root
+from thriftseg.datasets.images import read_frame, read_label_png, resize_label, write_label_png
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.stores.manifest import Manifest, Row
+
+MASK_SIZE = (224, 224)
+"""Height and width of the masks, as the networks read them; the aspect ratio is not kept."""
+
+_SCHEMA = 1
+
+
+class RoundKey(NamedTuple):
+    """A round of annotating an object.
+
+    Attributes:
+        video: Identifier of the clip.
+        object_id: Id of the object in the masks of the data set.
+        round: Number of the round, from 0.
+    """
+
+    video: str
+    object_id: int
+    round: int
+
+    def __str__(self) -> str:
+        """`video/object/round`."""
+        return f"{self.video}/{self.object_id:03d}/{self.round:02d}"
+
+
+class RoundFolder:
+    """A training set made of rounds; read it by its folder, or make or continue it with `create`.
+
+    Args:
+        root: Folder of the set.
+        frames_root: Folder of the data set it was made from; see `resolve_root` for where it comes from when absent.
+        writer: Name of this process when several write at the same time, else `None`.
+
+    Attributes:
+        kind: Which set it is.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, root: str | Path, frames_root: str | Path | None = None, *, writer: str | None = None) -> None:
+        self.root, self._frames_argument = Path(root), frames_root
+        self._manifest = Manifest(self.root, writer)
+        self._rows: dict[RoundKey, Row] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        root: str | Path,
+        dataset: str,
+        frames_root: str | Path | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        writer: str | None = None,
+    ) -> Self:
+        """Make a set, or continue one that was made in the same way.
+
+        Args:
+            root: Folder of the set.
+            dataset: Name of the data set whose frames it shows.
+            frames_root: Folder of that data set.
+            arguments: How it is made, JSON values only.
+            writer: Name of this process when several write at the same time.
+
+        Raises:
+            ConfigError: The folder holds a set that was made in another way.
+        """
+        made = cls(root, frames_root, writer=writer)
+        header = {"schema": _SCHEMA, "kind": cls.kind, "dataset": dataset, "arguments": dict(arguments or {})}
+        if not made.header_path.is_file():
+            write_bytes(made.header_path, (json.dumps(header, indent=2, sort_keys=True) + "\n").encode())
+        elif made.header != json.loads(json.dumps(header)):
+            raise ConfigError(
+                f"the {cls.kind} was begun in another way",
+                path=made.header_path,
+                expected=header,
+                found=made.header,
+                fix="go on with those settings, or choose another folder",
+            )
+        return made
+
+    @property
+    def header_path(self) -> Path:
+        """The file that says what the set is of."""
+        return self.root / "set.json"
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """What the set is of.
+
+        Raises:
+            DatasetError: There is no set, or one of another kind or version.
+        """
+        try:
+            header: dict[str, Any] = json.loads(self.header_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DatasetError(f"no {self.kind} here", path=self.root, expected="a folder with set.json") from None
+        except ValueError as error:
+            raise DatasetError("damaged file", path=self.header_path, expected="JSON", found=error) from error
+        expected = {"schema": _SCHEMA, "kind": self.kind}
+        found = {name: header.get(name) for name in expected} if isinstance(header, dict) else header
+        if found != expected or not isinstance(header.get("dataset"), str):
+            raise DatasetError(
+                f"not a {self.kind} of this version", path=self.header_path, expected=expected, found=found
+            )
+        return header
+
+    @cached_property
+    def frames_root(self) -> Path:
+        """Folder that the frames are read from.
+
+        Raises:
+            DatasetError: It is named nowhere, or does not exist.
+        """
+        return resolve_root(self.header["dataset"], self._frames_argument)[0]
+
+    def has(self, key: RoundKey) -> bool:
+        """Whether a round is complete."""
+        return key in self.rows
+
+    @property
+    def rows(self) -> Mapping[RoundKey, Row]:
+        """Rows by round, in the order of writing; where a round was written twice, the later row.
+
+        Raises:
+            LabelStoreError: The manifest is damaged.
+            DatasetError: A row has no key, or there is no set.
+        """
+        return self._read()
+
+    def consolidate(self) -> None:
+        """Merge the rows of all writers into one sorted file. No other writer may be at work."""
+        self._rows = None
+        self._manifest.consolidate(self.rows.values())
+
+    def read_image(self, image: str) -> UInt8Array:
+        """A frame, (H, W, 3) uint8 RGB, by the name that a row has for it."""
+        return read_frame(self.frames_root / image)
+
+    def read_mask(self, path: Path) -> UInt8Array:
+        """A mask of the set, (224, 224) uint8, 1 on the object.
+
+        Raises:
+            DatasetError: The file is missing, or no such mask.
+        """
+        mask = read_label_png(path)
+        if mask.shape != MASK_SIZE or mask.dtype != np.uint8 or mask.max() > 1:
+            expected = f"{MASK_SIZE} of 0 and 1"
+            raise DatasetError(
+                "not a mask of this set", path=path, expected=expected, found=f"{mask.shape} {mask.dtype}"
+            )
+        return mask.astype(np.uint8, copy=False)
+
+    def _folder_of(self, key: RoundKey) -> Path:
+        return self.root / "masks" / key.video / f"{key.object_id:03d}" / f"{key.round:02d}"
+
+    def _image_name(self, frame: Path) -> str:
+        try:
+            return frame.relative_to(self.frames_root).as_posix()
+        except ValueError:
+            raise DatasetError("a frame outside of its data set", path=frame, expected=self.frames_root) from None
+
+    def _write_mask(self, path: Path, mask: UInt8Array) -> None:
+        if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max(initial=0) > 1:
+            raise DatasetError(
+                "not a mask", path=path, expected="(H, W) uint8 of 0 and 1", found=f"{mask.shape} {mask.dtype}"
+            )
+        write_label_png(path, resize_label(mask, MASK_SIZE))
+
+    def _add(self, key: RoundKey, values: Mapping[str, Any]) -> None:
+        row = {"video": key.video, "object": key.object_id, "round": key.round, **values}
+        known = self._read()
+        self._manifest.append([row])
+        known[key] = row
+
+    def _read(self) -> dict[RoundKey, Row]:
+        if self._rows is None:
+            _ = self.header  # refuses other folders
+            self._rows = {self._key_of(row): row for row in self._manifest.read()}
+        return self._rows
+
+    def _key_of(self, row: Row) -> RoundKey:
+        try:
+            return RoundKey(str(row["video"]), int(row["object"]), int(row["round"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged(row) from error
+
+    def _damaged(self, row: Mapping[str, Any]) -> DatasetError:
+        return DatasetError(f"damaged row in the {self.kind}", path=self._manifest.path, found=str(dict(row))[:200])
+
+
+def check_quality(value: float) -> float:
+    """Refuse a quality that makes no sense.
+
+    Raises:
+        DatasetError: It is not in [0, 1].
+    """
+    if not 0 <= value <= 1:
+        raise DatasetError("a quality that is none", expected="0 to 1, or None where the object is absent", found=value)
+    return float(value)

@@ -1,0 +1,413 @@
+"""Labels that were made, not given: PNG maps and clicks on disk, with where they came from and what they cost.
+
+    <root>/<source>/<video>/<frame:06d>.png   palette PNG of train ids or object ids
+    <root>/<source>/clicks.json               labels kept as points (see `thriftseg.stores.click_file`)
+    <root>/<source>/manifest.jsonl            one row per label and per human action
+    <root>/<source>/objects.jsonl             what became of tracked objects (see `thriftseg.stores.object_log`)
+    <root>/<source>/reviews.jsonl             what people decided about labels (see `thriftseg.stores.review_log`)
+
+A label is written before its row, and each of them in full or not at all: what the manifest lists is there, and a
+killed run goes on where it stopped. Rows carry no time, so two stores are equal when their sets of rows are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import sweep_partial, write_bytes
+from thriftseg.costs import AnnotationCost
+from thriftseg.datasets.images import encode_label_png, read_label_png
+from thriftseg.datasets.vos.base import PALETTE
+from thriftseg.errors import LabelStoreError
+from thriftseg.stores.click_file import Click, click_key, digest_of, encode_click_file, read_click_file
+from thriftseg.stores.manifest import Manifest, canonical
+from thriftseg.stores.object_log import ObjectLog
+from thriftseg.stores.review_log import ReviewLog, Reviews
+from thriftseg.stores.rows import POINTS, ActionRow, LabelRow, action_id, parse_row
+from thriftseg.taxonomies import Taxonomy
+from thriftseg.types import IGNORE_INDEX, LabelKind
+
+Frame = tuple[str, int]
+"""Video and native frame number."""
+
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+def store_root(store: str | Path | None, dataset: str) -> Path:
+    """Folder of a label store: the given one, by default `labels/<dataset>`."""
+    return Path(store) if store is not None else Path("labels") / dataset
+
+
+class LabelStore:
+    """The labels of one source.
+
+    Args:
+        root: Folder of all sources; made at the first write.
+        source: Name of the source, such as "flow"; "manual" means the data set's own labels and is refused.
+        taxonomy: Class table of the labels, `OBJECT_IDS` for ids of objects; rows of any other are refused.
+        writer: Name of this process when several write at the same time, else `None`.
+
+    Attributes:
+        object_log: What became of the objects that labels were made of.
+        review_log: What people decided about the labels.
+
+    Raises:
+        LabelStoreError: The name of the source cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> store = LabelStore(Path(tempfile.mkdtemp()), "flow", CAMVID)
+        >>> label = np.zeros((4, 4), np.uint8)
+        >>> row = store.write("drive", 30, label, kind=LabelKind.PROPAGATED, generator="demo")
+        >>> store.has("drive", 30), store.path_of("drive", 30).name
+        (True, '000030.png')
+    """
+
+    def __init__(self, root: str | Path, source: str, taxonomy: Taxonomy, *, writer: str | None = None) -> None:
+        if not _SOURCE.fullmatch(source) or source == "manual":
+            raise LabelStoreError(
+                "name of a label source",
+                expected="letters, digits, and any of _.+-, but not manual",
+                found=repr(source),
+            )
+        self.root, self.source, self.taxonomy = Path(root), source, taxonomy
+        self.folder = self.root / source
+        self._manifest = Manifest(self.folder, writer)
+        self.object_log = ObjectLog(self.folder, writer)
+        self.review_log = ReviewLog(self.folder, writer)
+        self._reviews: Reviews | None = None
+        self._labels: dict[Frame, LabelRow] | None = None
+        self._actions: dict[str, ActionRow] = {}
+        self._points: dict[str, tuple[Click, ...]] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was stored under this source."""
+        return self.folder.is_dir()
+
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest, for messages."""
+        return self._manifest.path
+
+    @property
+    def click_path(self) -> Path:
+        """The click file."""
+        return self.folder / "clicks.json"
+
+    @property
+    def labels(self) -> Mapping[Frame, LabelRow]:
+        """Rows of stored labels by video and frame number, rejected ones included.
+
+        Raises:
+            LabelStoreError: The manifest is damaged, of another version or of another class table.
+        """
+        return self._load()
+
+    @property
+    def usable(self) -> Mapping[Frame, LabelRow]:
+        """The same without labels that a person has rejected: what to train on, to show and to build on."""
+        rejected = self.reviews.rejected
+        return {frame: row for frame, row in self.labels.items() if frame not in rejected}
+
+    @property
+    def reviews(self) -> Reviews:
+        """What people decided about the labels."""
+        if self._reviews is None:
+            self._reviews = self.review_log.read()
+        return self._reviews
+
+    @property
+    def actions(self) -> Mapping[str, ActionRow]:
+        """Human actions by identifier."""
+        self._load()
+        return self._actions
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows as JSON objects, sorted; where a frame was written twice, the later row only."""
+        everything: Iterable[LabelRow | ActionRow] = [*self.labels.values(), *self.actions.values()]
+        return sorted((row.to_json() for row in everything), key=canonical)
+
+    def path_of(self, video: str, number: int) -> Path:
+        """Where the PNG of a frame lies or would lie."""
+        return self.folder / video / f"{number:06d}.png"
+
+    def has(self, video: str, number: int) -> bool:
+        """Whether the label of a frame is complete: its row and its file are there."""
+        row = self.labels.get((video, number))
+        if row is None:
+            return False
+        return row.key in self._click_file() if row.kind == POINTS else self.path_of(video, number).is_file()
+
+    def write(
+        self,
+        video: str,
+        number: int,
+        label: UInt8Array,
+        *,
+        kind: LabelKind,
+        generator: str,
+        arguments: Mapping[str, Any] | None = None,
+        parents: Sequence[str] = (),
+        confidence: float | None = None,
+        space: Literal["train_id", "object_id"] = "train_id",
+    ) -> LabelRow:
+        """Store a label map: first its PNG, then its row.
+
+        Ids of objects have the colours of DAVIS in the PNG, train ids those of the class table.
+
+        Args:
+            video: Identifier of the clip.
+            number: Native frame number.
+            label: (H, W) uint8, 255 = no label.
+            kind: Kind of the label.
+            generator: What made it.
+            arguments: Settings of the generator, JSON values only.
+            parents: Identifiers of the human actions it descends from.
+            confidence: 0..1 as the generator defines it.
+            space: What the values mean.
+
+        Raises:
+            LabelStoreError: The array is no label map of this class table, or the label is locked.
+        """
+        path = self.path_of(video, number)
+        self._refuse_locked([(video, number)])
+        self._check_label(label, space, path)
+        content = encode_label_png(label, PALETTE if space == "object_id" else self.taxonomy.flat_palette())
+        write_bytes(path, content)
+        row = LabelRow(
+            video=video,
+            frame=number,
+            kind=kind.label,
+            source=self.source,
+            generator=generator,
+            arguments=dict(arguments or {}),
+            space=space,
+            taxonomy=self.taxonomy.name,
+            taxonomy_version=self.taxonomy.version,
+            parents=tuple(parents),
+            ignored_share=round(float(np.count_nonzero(label == IGNORE_INDEX)) / label.size, 6),
+            confidence=None if confidence is None else round(confidence, 6),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        self._add([row])
+        return row
+
+    def write_points(
+        self,
+        points: Mapping[Frame, Sequence[Click]],
+        *,
+        dataset: str,
+        generator: str,
+        costs: Mapping[Frame, AnnotationCost],
+        sizes: Mapping[Frame, tuple[int, int]],
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store clicks: the click file is rewritten first, then come a row and a human action per frame.
+
+        Args:
+            points: Clicks by frame.
+            dataset: Name of the data set.
+            generator: What made them.
+            costs: What the clicks of each frame cost.
+            sizes: Height and width of each frame.
+            arguments: Settings of the generator, JSON values only.
+
+        Raises:
+            LabelStoreError: The label of a frame is locked.
+        """
+        self._refuse_locked(points)
+        keys = {frame: click_key(dataset, *frame) for frame in points}
+        merged = dict(self._click_file()) | {keys[frame]: tuple(clicks) for frame, clicks in points.items()}
+        write_bytes(self.click_path, encode_click_file(merged, self.taxonomy))
+        self._points = merged
+        rows: list[LabelRow | ActionRow] = []
+        for frame, clicks in points.items():
+            action = action_id(self.source, dataset, *frame)
+            height, width = sizes[frame]
+            rows.append(ActionRow(action, self.source, *frame, costs[frame]))
+            rows.append(
+                LabelRow(
+                    video=frame[0],
+                    frame=frame[1],
+                    kind=POINTS,
+                    source=self.source,
+                    generator=generator,
+                    arguments=dict(arguments or {}),
+                    space="train_id",
+                    taxonomy=self.taxonomy.name,
+                    taxonomy_version=self.taxonomy.version,
+                    parents=(action,),
+                    ignored_share=round(1 - len(clicks) / (height * width), 6),
+                    confidence=None,
+                    sha256=digest_of(clicks),
+                    key=keys[frame],
+                )
+            )
+        self._add(rows)
+
+    def record_action(self, action: ActionRow) -> None:
+        """Note a human action and its cost, before the labels that descend from it."""
+        self._add([action])
+
+    def points(self, video: str, number: int) -> tuple[Click, ...]:
+        """Clicks of a frame as (column, row, train id).
+
+        Raises:
+            LabelStoreError: The frame has no clicks.
+        """
+        row = self.labels.get((video, number))
+        clicks = self._click_file().get(row.key) if row is not None and row.key is not None else None
+        if clicks is None:
+            raise LabelStoreError(f"no clicks for frame {number} of {video!r}", path=self.click_path)
+        return clicks
+
+    def read(self, video: str, number: int, *, verify: bool = False) -> UInt8Array:
+        """Read a label map.
+
+        Args:
+            video: Identifier of the clip.
+            number: Native frame number.
+            verify: Compare the file with the digest in its row.
+
+        Raises:
+            LabelStoreError: There is no such label, or the file is not the one that was written.
+        """
+        path = self.path_of(video, number)
+        row = self.labels.get((video, number))
+        if row is None or row.kind == POINTS:
+            raise LabelStoreError(f"source {self.source!r} has no label map of this frame", path=path)
+        if verify and not self._is_intact(row):
+            raise self._damaged(path)
+        return np.asarray(read_label_png(path), np.uint8)
+
+    def verify(self) -> list[Path]:
+        """Files that are missing or differ from what was written."""
+        return [self._file_of(row) for row in self.labels.values() if not self._is_intact(row)]
+
+    def require_recipe(self, generator: str, arguments: Mapping[str, Any]) -> None:
+        """Refuse to mix labels of different making under one source.
+
+        Raises:
+            LabelStoreError: A stored label has another generator or other arguments.
+        """
+        wanted = canonical({"generator": generator, **arguments})
+        for row in self.labels.values():
+            found = canonical({"generator": row.generator, **row.arguments})
+            if found != wanted:
+                raise LabelStoreError(
+                    f"source {self.source!r} holds labels that were made in another way",
+                    path=self.manifest_path,
+                    expected=wanted,
+                    found=found,
+                    fix="choose another source name, or delete this folder",
+                )
+
+    def consolidate(self) -> None:
+        """Merge the shards of all writers into one sorted manifest and delete half-written files.
+
+        Call it only while nobody else writes to this source.
+        """
+        if not self.exists:
+            return
+        sweep_partial(self.folder)
+        self.refresh()
+        self._manifest.consolidate(self.rows())
+        self.object_log.consolidate()
+        self.review_log.consolidate()
+
+    def refresh(self) -> None:
+        """Forget what was read, to see rows that other processes have written."""
+        self._labels, self._points, self._reviews = None, None, None
+
+    def _load(self) -> dict[Frame, LabelRow]:
+        if self._labels is None:
+            labels: dict[Frame, LabelRow] = {}
+            actions: dict[str, ActionRow] = {}
+            for values in self._manifest.read():
+                row = parse_row(values, self.manifest_path)
+                if isinstance(row, ActionRow):
+                    actions[row.id] = row
+                else:
+                    self._check_taxonomy(row)
+                    labels[row.video, row.frame] = row
+            self._labels, self._actions = labels, actions
+        return self._labels
+
+    def _add(self, rows: Sequence[LabelRow | ActionRow]) -> None:
+        labels = self._load()
+        self._manifest.append([row.to_json() for row in rows])
+        for row in rows:
+            if isinstance(row, ActionRow):
+                self._actions[row.id] = row
+            else:
+                labels[row.video, row.frame] = row
+
+    def _click_file(self) -> dict[str, tuple[Click, ...]]:
+        if self._points is None:
+            self._points = read_click_file(self.click_path, self.taxonomy) if self.click_path.is_file() else {}
+        return self._points
+
+    def _file_of(self, row: LabelRow) -> Path:
+        return self.click_path if row.kind == POINTS else self.path_of(row.video, row.frame)
+
+    def _is_intact(self, row: LabelRow) -> bool:
+        if row.kind == POINTS:
+            return row.key in self._click_file() and digest_of(self._click_file()[row.key]) == row.sha256
+        path = self._file_of(row)
+        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+
+    def _refuse_locked(self, frames: Iterable[Frame]) -> None:
+        locked = sorted(self.reviews.locked.intersection(frames))
+        if locked:
+            video, number = locked[0]
+            raise LabelStoreError(
+                f"the label of frame {number} of {video!r} is locked",
+                path=self.path_of(video, number),
+                fix="accept the frame (thriftseg label review), which takes the lock away",
+            )
+
+    def _damaged(self, path: Path) -> LabelStoreError:
+        return LabelStoreError(
+            "the label is not the one that was written",
+            path=path,
+            expected="the digest in the manifest",
+            fix="delete the file and run the label command again",
+        )
+
+    def _check_taxonomy(self, row: LabelRow) -> None:
+        if (row.taxonomy, row.taxonomy_version) != (self.taxonomy.name, self.taxonomy.version):
+            raise LabelStoreError(
+                "labels of another class table",
+                path=self.manifest_path,
+                expected=f"{self.taxonomy.name} version {self.taxonomy.version}",
+                found=f"{row.taxonomy} version {row.taxonomy_version}",
+                fix="choose the view of the data set they were made for, or generate them again",
+            )
+
+    def _check_label(self, label: UInt8Array, space: str, path: Path) -> None:
+        if label.ndim != 2 or label.dtype != np.uint8 or not label.size:
+            raise LabelStoreError(
+                "not a label map", path=path, expected="(H, W) uint8", found=f"{label.shape} {label.dtype}"
+            )
+        present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE_INDEX])
+        if space == "train_id" and present.size and present[-1] >= self.taxonomy.num_classes:
+            raise LabelStoreError(
+                f"train ids outside the class table {self.taxonomy.name!r}",
+                path=path,
+                expected=f"0..{self.taxonomy.num_classes - 1} or {IGNORE_INDEX}",
+                found=int(present[-1]),
+            )
+
+
+def rows_equal(first: LabelStore, second: LabelStore) -> bool:
+    """Whether two stores hold the same labels from the same actions, in whatever order they were written."""
+    return {canonical(row) for row in first.rows()} == {canonical(row) for row in second.rows()}

@@ -1,0 +1,222 @@
+"""What a person decided about stored labels, and which labels were made again from a correction: `reviews.jsonl`.
+
+Rows only get added, like those of the manifest, and of several decisions on one frame or object the last holds. A label
+that is made again is a new label, so what was decided about the old one holds no longer, except that locked objects
+stay locked: every row therefore carries how often the label had been made again when it was written.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from thriftseg.errors import LabelStoreError
+from thriftseg.stores.manifest import Manifest
+
+Verdict = Literal["accept", "reject", "lock"]
+"""Use a label, do not use it, or use it and never change it."""
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+Frame = tuple[str, int]
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ReviewedObject:
+    """An object of one frame, as it was when somebody decided about it.
+
+    Attributes:
+        id: Number in the object log of the frame.
+        train_id: Its class.
+        height: Rows of the frame.
+        width: Columns of the frame.
+        counts: Its pixels, as compressed run lengths of COCO.
+    """
+
+    id: int
+    train_id: int
+    height: int
+    width: int
+    counts: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision about a frame, or about one object in it.
+
+    Attributes:
+        video: Identifier of the clip.
+        frame: Native frame number.
+        verdict: The decision.
+        remade: How often the label had been made again.
+        object: The object, `None` for the whole frame.
+    """
+
+    video: str
+    frame: int
+    verdict: Verdict
+    remade: int = 0
+    object: ReviewedObject | None = None
+
+    @property
+    def key(self) -> tuple[str, int, int | None]:
+        """What it is about."""
+        return self.video, self.frame, None if self.object is None else self.object.id
+
+
+@dataclass(frozen=True)
+class Remade:
+    """Note that a label was made again.
+
+    Attributes:
+        video: Identifier of the clip.
+        frame: Native frame number.
+        remade: How often, this time included.
+        source: Source of the correction it was made from.
+        corrected: Native number of the corrected frame.
+        sha256: Digest of the corrected label.
+    """
+
+    video: str
+    frame: int
+    remade: int
+    source: str
+    corrected: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """What holds now.
+
+    Attributes:
+        decisions: Decisions by video, frame number and number of the object, `None` for the whole frame.
+        remade: The last note on each label that was made again.
+    """
+
+    decisions: Mapping[tuple[str, int, int | None], Decision]
+    remade: Mapping[Frame, Remade]
+
+    @cached_property
+    def rejected(self) -> frozenset[Frame]:
+        """Frames whose labels are not to be used."""
+        return self._frames("reject")
+
+    @cached_property
+    def locked(self) -> frozenset[Frame]:
+        """Frames whose labels must stay as they are."""
+        return self._frames("lock")
+
+    def of_objects(self, video: str, number: int) -> list[Decision]:
+        """Decisions about objects of a frame, by number of the object."""
+        return self._of_objects.get((video, number), [])
+
+    def locked_objects(self, video: str, number: int) -> list[ReviewedObject]:
+        """Objects whose pixels in a frame must stay as they are."""
+        decisions = self.of_objects(video, number)
+        return [item.object for item in decisions if item.object is not None and item.verdict == "lock"]
+
+    def times_remade(self, video: str, number: int) -> int:
+        """How often a label was made again."""
+        note = self.remade.get((video, number))
+        return 0 if note is None else note.remade
+
+    @cached_property
+    def _of_objects(self) -> dict[Frame, list[Decision]]:
+        found: dict[Frame, list[Decision]] = defaultdict(list)
+        about_objects = [item for item in self.decisions.values() if item.object is not None]
+        for item in sorted(about_objects, key=lambda item: item.key[2] or 0):
+            found[item.video, item.frame].append(item)
+        return found
+
+    def _frames(self, verdict: Verdict) -> frozenset[Frame]:
+        return frozenset(
+            (video, number)
+            for (video, number, item), decision in self.decisions.items()
+            if item is None and decision.verdict == verdict
+        )
+
+
+class ReviewLog:
+    """The reviews of one source; any number of processes may add to them.
+
+    Args:
+        folder: Folder of the source.
+        writer: Name of this process when several write at the same time, else `None`.
+
+    Example:
+        >>> import tempfile
+        >>> log = ReviewLog(Path(tempfile.mkdtemp()))
+        >>> log.add([Decision("drive", 30, "reject")])
+        >>> log.read().rejected
+        frozenset({('drive', 30)})
+    """
+
+    def __init__(self, folder: Path, writer: str | None = None) -> None:
+        self._lines = Manifest(folder, writer, stem="reviews")
+
+    @property
+    def path(self) -> Path:
+        """The file that holds the rows when nobody is writing."""
+        return self._lines.path
+
+    def add(self, rows: Iterable[Decision | Remade]) -> None:
+        """Add rows and wait until they are on disk."""
+        lines = [_to_json(row) for row in rows]
+        if lines:
+            self._lines.append(lines)
+
+    def read(self) -> Reviews:
+        """What holds now.
+
+        Raises:
+            LabelStoreError: The file is damaged or of an unknown version.
+        """
+        rows = [self._parse(row) for row in self._lines.read()]
+        notes = [row for row in rows if isinstance(row, Remade)]
+        remade = {(row.video, row.frame): row for row in sorted(notes, key=lambda row: row.remade)}
+        reviews = Reviews({row.key: row for row in rows if isinstance(row, Decision)}, remade)
+        return Reviews({key: row for key, row in reviews.decisions.items() if _holds(row, reviews)}, remade)
+
+    def consolidate(self) -> None:
+        """Merge the files of all writers into one sorted one. No other writer may be at work."""
+        reviews = self.read()
+        rows: list[Decision | Remade] = [*reviews.decisions.values(), *reviews.remade.values()]
+        self._lines.consolidate(map(_to_json, rows))
+
+    def _parse(self, row: Mapping[str, Any]) -> Decision | Remade:
+        if row.get("schema") != _SCHEMA:
+            raise LabelStoreError(
+                "reviews of an unknown version",
+                path=self.path,
+                expected=f"schema {_SCHEMA}",
+                found=f"schema {row.get('schema')!r}",
+                fix="use the thriftseg version that wrote them",
+            )
+        values = {name: value for name, value in row.items() if name != "schema"}
+        try:
+            if "verdict" not in values:
+                return Remade(**values)
+            item = values.pop("object")
+            decision = Decision(**values, object=None if item is None else ReviewedObject(**item))
+        except (TypeError, KeyError) as error:
+            raise LabelStoreError("damaged row in the reviews", path=self.path, found=str(row)) from error
+        if decision.verdict not in VERDICTS:
+            raise LabelStoreError("damaged row in the reviews", path=self.path, found=str(row))
+        return decision
+
+
+def _holds(decision: Decision, reviews: Reviews) -> bool:
+    if decision.object is not None and decision.verdict == "lock":
+        return True
+    return decision.remade == reviews.times_remade(decision.video, decision.frame)
+
+
+def _to_json(row: Decision | Remade) -> dict[str, Any]:
+    return {"schema": _SCHEMA, **asdict(row)}

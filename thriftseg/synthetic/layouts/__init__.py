@@ -1,0 +1,1 @@
+"""Folder layouts that synthetic clips are written in."""

@@ -1,0 +1,88 @@
+"""The motion between frames whose parts move by homographies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thriftseg.arrays import BoolArray, Float32Array, Float64Array
+
+if TYPE_CHECKING:
+    from thriftseg.synthetic.render import Drawing
+
+
+class Motion:
+    """Exact flow between the frames of a clip and what is hidden in them.
+
+    Args:
+        homographies: (T, L, 3, 3) from each part of the scene to the image.
+        height: Rows of a frame.
+        width: Columns of a frame.
+    """
+
+    def __init__(self, homographies: Float64Array, height: int, width: int) -> None:
+        self._homographies = homographies
+        self.height, self.width = height, width
+        self._columns = np.arange(width, dtype=np.float32)[None]
+        self._rows = np.arange(height, dtype=np.float32)[:, None]
+
+    def flow(self, source: Drawing, a: int, b: int) -> Float32Array:
+        """Exact flow from frame `a` to frame `b`, seen from `a`.
+
+        Args:
+            source: Frame `a` as drawn.
+            a: Position of the first frame.
+            b: Position of the second frame.
+
+        Returns:
+            (2, H, W) float32 (dx, dy): what is at p in frame `a` is at p + flow in frame `b`, visible there or not.
+        """
+        present = np.flatnonzero(np.bincount(source.layers.ravel(), minlength=self._homographies.shape[1]))
+        table = np.zeros((self._homographies.shape[1], 9))
+        table[:, [0, 4, 8]] = 1
+        maps = self._homographies[b, present] @ np.linalg.inv(self._homographies[a, present])
+        table[present] = maps.reshape(-1, 9)
+        coefficients = np.ascontiguousarray(_increments(table, self.width / 2, self.height / 2).T.astype(np.float32))
+        x, y = self._columns - self.width / 2, self._rows - self.height / 2
+        c = [np.take(row, source.layers) for row in coefficients]
+        depth_ratio = np.maximum(c[6] * x + c[7] * y + c[8], np.float32(0.02))
+        dx = (c[0] * x + c[1] * y + c[2]) / depth_ratio
+        dy = (c[3] * x + c[4] * y + c[5]) / depth_ratio
+        dx -= x * (1 - 1 / depth_ratio)
+        dy -= y * (1 - 1 / depth_ratio)
+        limit = 4.0 * self.width
+        return np.asarray(np.clip(np.stack([dx, dy]), -limit, limit), dtype=np.float32)
+
+    def occluded(self, flow: Float32Array, source: Drawing, target: Drawing) -> BoolArray:
+        """Pixels of the source that cannot be seen in the target.
+
+        Args:
+            flow: (2, H, W) exact flow from source to target.
+            source: Frame the flow is defined on.
+            target: Frame the flow points to.
+
+        Returns:
+            (H, W) bool: True where the flow leaves the image or something nearer covers the point.
+        """
+        columns = np.rint(self._columns + flow[0]).astype(np.int64)
+        rows = np.rint(self._rows + flow[1]).astype(np.int64)
+        outside = (columns < 0) | (columns >= self.width) | (rows < 0) | (rows >= self.height)
+        np.clip(columns, 0, self.width - 1, out=columns)
+        np.clip(rows, 0, self.height - 1, out=rows)
+        there = target.layers.ravel()[rows * self.width + columns]
+        covered = target.order[there] > target.order[source.layers]
+        return np.asarray(outside | covered)
+
+
+def _increments(table: Float64Array, center_x: float, center_y: float) -> Float64Array:
+    """Homographies (n, 9) as acting on coordinates relative to a centre, less x and y.
+
+    Single precision would lose the small difference of two large coordinates.
+    """
+    forth = np.array([[1, 0, center_x], [0, 1, center_y], [0, 0, 1]])
+    back = np.array([[1, 0, -center_x], [0, 1, -center_y], [0, 0, 1]])
+    moved = back @ table.reshape(-1, 3, 3) @ forth
+    moved[:, 0, 0] -= 1
+    moved[:, 1, 1] -= 1
+    return np.asarray(moved.reshape(-1, 9))

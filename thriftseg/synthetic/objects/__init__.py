@@ -1,0 +1,1 @@
+"""Synthetic clips of moving objects with masks."""

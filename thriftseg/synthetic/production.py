@@ -1,0 +1,212 @@
+"""Makes synthetic data sets clip by clip: claims the folder, renders in processes, goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from thriftseg import __version__
+from thriftseg.atomic import write_bytes
+from thriftseg.errors import ConfigError
+from thriftseg.synthetic.layouts.classes import ClipName, ImageFormat, Layout
+from thriftseg.synthetic.scene import SceneConfig
+
+GENERATOR = 1
+"""Counted up whenever the same arguments give other files."""
+
+SPLITS = ("train", "val", "test")
+"""Splits of every synthetic data set; layouts name their folders."""
+
+_RECORD = "synthesis.json"
+_PROGRESS_FOLDER = ".synthesis"
+_CLIPS_PER_SPLIT = 10**5
+_PIXELS_WORTH_WORKERS = 2 * 10**7
+
+Progress = Callable[[int, int], None]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip to make.
+
+    Attributes:
+        out: Root of the data set.
+        layout: Name of its layout.
+        image_format: Format of the frames.
+        clip: Where the clip belongs.
+        index: Position of the clip in its split.
+        config: Size, length and seed.
+    """
+
+    out: Path
+    layout: str
+    image_format: ImageFormat
+    clip: ClipName
+    index: int
+    config: SceneConfig
+
+    @property
+    def marker(self) -> Path:
+        """File that says that the clip is complete, and what was measured on it."""
+        return self.out / _PROGRESS_FOLDER / f"{self.clip.split}-{self.index:05d}.json"
+
+
+Film = Callable[[Job, Path], Record]
+"""Writes the files of a clip into a folder and returns figures about it; a function of a module, for processes."""
+
+
+def produce(
+    out: Path, arguments: dict[str, Any], layout: Layout, film: Film, jobs: int | None, progress: Progress | None
+) -> list[Record]:
+    """Make the clips of a data set that are not there yet.
+
+    Args:
+        out: Root of the data set; absent, empty or written with the same arguments before.
+        arguments: What `synthesis.json` records: layout, clips per split, frames, height, width, seed, image_format.
+        layout: The layout.
+        film: Makes a clip.
+        jobs: Worker processes; by default as many as there are cores, or none for small sets.
+        progress: Called with the number of finished clips and of all clips.
+
+    Returns:
+        Per clip its split, video, files below `out` and the figures of `film`, in order.
+
+    Raises:
+        ConfigError: A number is out of range, or `out` holds something else.
+    """
+    _validate(arguments, jobs)
+    _claim(out, arguments)
+    planned = list(_plan(out, arguments, layout))
+    records = _run(planned, film, jobs, progress)
+    layout.write_lists(out, [job.clip for job in planned])
+    return records
+
+
+def _validate(arguments: dict[str, Any], jobs: int | None) -> None:
+    for key in ("train_clips", "val_clips", "test_clips", "seed"):
+        if not 0 <= arguments[key] < (_CLIPS_PER_SPLIT if key != "seed" else np.inf):
+            raise ConfigError(f"{key} is out of range", expected=f"0 to {_CLIPS_PER_SPLIT - 1}", found=arguments[key])
+    if arguments["train_clips"] + arguments["val_clips"] + arguments["test_clips"] == 0:
+        raise ConfigError("nothing to synthesize", expected="at least one clip")
+    if jobs is not None and jobs < 1:
+        raise ConfigError("jobs is out of range", expected="at least 1", found=jobs)
+    if arguments["image_format"] not in ("png", "jpg"):
+        raise ConfigError("unknown image format", expected="png or jpg", found=arguments["image_format"])
+    SceneConfig(arguments["height"], arguments["width"], arguments["frames"])
+
+
+def _claim(out: Path, arguments: dict[str, Any]) -> None:
+    """Make `out` ours, unless it holds other files or other arguments."""
+    record = out / _RECORD
+    if record.is_file():
+        known = json.loads(record.read_text(encoding="utf-8"))
+        if known.get("generator") != GENERATOR or known.get("arguments") != arguments:
+            raise ConfigError(
+                "the folder holds a data set synthesized with other arguments",
+                path=out,
+                expected=arguments,
+                found=known.get("arguments"),
+                fix="choose another folder, or delete this one",
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError("the folder is not empty", path=out, fix="choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_record(out, arguments, None)
+
+
+def write_record(out: Path, arguments: dict[str, Any], summary: dict[str, Any] | None) -> None:
+    """Write `synthesis.json`, with the figures of the summary once there are any."""
+    content: dict[str, Any] = {"generator": GENERATOR, "version": __version__, "arguments": arguments}
+    if summary is not None:
+        content["summary"] = summary
+    write_bytes(out / _RECORD, json.dumps(content, indent=1).encode())
+
+
+def _plan(out: Path, arguments: dict[str, Any], layout: Layout) -> Iterator[Job]:
+    for code, split in enumerate(SPLITS):
+        for index in range(arguments[f"{split}_clips"]):
+            config = SceneConfig(
+                height=arguments["height"],
+                width=arguments["width"],
+                num_frames=arguments["frames"],
+                seed=(arguments["seed"] * len(SPLITS) + code) * _CLIPS_PER_SPLIT + index,
+                frame_interval=layout.frame_interval(split),
+                own_colors=arguments.get("own_colors", False),
+            )
+            clip = layout.name_clip(split, index, arguments["frames"])
+            yield Job(out, layout.name, arguments["image_format"], clip, index, config)
+
+
+def _run(planned: list[Job], film: Film, jobs: int | None, progress: Progress | None) -> list[Record]:
+    """Write what is not there yet and return the records of all clips, in order."""
+    records = {job.marker: record for job in planned if (record := _finished(job)) is not None}
+    pending = [job for job in planned if job.marker not in records]
+    report = progress or (lambda done, total: None)
+    report(len(records), len(planned))
+    for job, record in _results(pending, film, _workers(pending, jobs)):
+        records[job.marker] = record
+        report(len(records), len(planned))
+    return [records[job.marker] for job in planned]
+
+
+def _results(pending: list[Job], film: Film, workers: int) -> Iterator[tuple[Job, Record]]:
+    if workers <= 1:
+        yield from ((job, _write_clip(job, film)) for job in pending)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        futures = {pool.submit(_write_clip, job, film): job for job in pending}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _workers(pending: list[Job], jobs: int | None) -> int:
+    """Worker processes to start; starting them takes longer than writing a small set."""
+    if jobs is None:
+        pixels = sum(job.config.height * job.config.width * job.config.num_frames for job in pending)
+        jobs = (os.cpu_count() or 1) if pixels > _PIXELS_WORTH_WORKERS else 1
+    return min(jobs, len(pending))
+
+
+def _finished(job: Job) -> Record | None:
+    if not job.marker.is_file():
+        return None
+    record = json.loads(job.marker.read_text(encoding="utf-8"))
+    return record if all((job.out / file).is_file() for file in record["files"]) else None
+
+
+def _write_clip(job: Job, film: Film) -> Record:
+    """Render one clip, move its files into place and leave the marker that it is complete."""
+    staging = job.marker.with_suffix(".partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    figures = film(job, staging)
+    files = _move_into_place(staging, job.out)
+    record = {"split": job.clip.split, "video": job.clip.video, "files": files, **figures}
+    write_bytes(job.marker, json.dumps(record).encode())
+    return record
+
+
+def _move_into_place(staging: Path, out: Path) -> list[str]:
+    files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
+    for file in files:
+        target = out / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (staging / file).replace(target)
+    shutil.rmtree(staging)
+    return [file.as_posix() for file in files]

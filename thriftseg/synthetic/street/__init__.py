@@ -1,0 +1,1 @@
+"""Synthetic drives through a street with labels of classes."""

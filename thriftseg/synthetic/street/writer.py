@@ -1,0 +1,225 @@
+"""Writes synthetic street video as a data set in a customary folder layout."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from thriftseg.arrays import Int64Array, UInt8Array
+from thriftseg.errors import ConfigError
+from thriftseg.flow import DIS, warp_labels
+from thriftseg.synthetic.layouts.classes import LAYOUTS, ImageFormat, annotated_position
+from thriftseg.synthetic.production import SPLITS, Job, Progress, Record, produce, write_record
+from thriftseg.synthetic.render import Drawing
+from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.synthetic.street.video import StreetVideo
+from thriftseg.taxonomies import CITYSCAPES
+from thriftseg.types import IGNORE_INDEX
+
+_VIDEO_INTERVAL = 0.2  # seconds; frames further apart are single images, for which flow means nothing
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What was written for one clip.
+
+    Attributes:
+        split: Split of the clip.
+        video: Name of the clip.
+        files: Paths below the root.
+        pixels: Number of pixels per Cityscapes train id over all frames.
+        end_point_errors: Sum over pixels of the error of DIS flow, in pixels.
+        measured_pixels: Number of pixels in that sum (those visible in both frames).
+        intersections: Per train id, pixels that a label warped by DIS flow over one frame gets right.
+        unions: Per train id, pixels that have the class in the warped or in the true label.
+    """
+
+    split: str
+    video: str
+    files: list[str]
+    pixels: list[int]
+    end_point_errors: float
+    measured_pixels: int
+    intersections: list[int]
+    unions: list[int]
+
+
+@dataclass(frozen=True)
+class SynthesisSummary:
+    """What `synthesize` wrote and how hard it is for classical optical flow.
+
+    Attributes:
+        out: Root of the data set.
+        layout: Its folder layout.
+        clips: Number of clips by split.
+        frames: Number of frames altogether.
+        dis_end_point_error: Mean error of DIS flow (t to t-1) in pixels, over pixels visible in both frames; NaN
+            without video.
+        warped_label_iou: Mean over the classes of the IoU of labels warped by DIS flow over one frame, pooled over the
+            set; pixels warped from outside count as wrong; NaN without video.
+        class_share: Share of the labelled pixels by class name and split.
+    """
+
+    out: Path
+    layout: str
+    clips: dict[str, int]
+    frames: int
+    dis_end_point_error: float
+    warped_label_iou: float
+    class_share: dict[str, dict[str, float]]
+
+    def __str__(self) -> str:
+        clips = " + ".join(f"{count} {split}" for split, count in self.clips.items() if count)
+        return (
+            f"{self.layout}: {clips} clips, {self.frames} frames in {self.out}; DIS end-point error "
+            f"{self.dis_end_point_error:.2f} px, label warped over one frame {self.warped_label_iou:.3f} IoU"
+        )
+
+
+def synthesize(
+    out: str | Path,
+    layout: str = "cityscapes",
+    train_clips: int = 8,
+    val_clips: int = 4,
+    test_clips: int | None = None,
+    frames: int = 30,
+    height: int = 256,
+    width: int = 512,
+    seed: int = 0,
+    jobs: int | None = None,
+    image_format: ImageFormat = "png",
+    progress: Progress | None = None,
+) -> SynthesisSummary:
+    """Write a synthetic data set that the reader of the layout can read.
+
+    A clip is rendered into a temporary folder and then moved into place, so a run that was interrupted goes on where
+    it stopped. The files depend on the arguments only, not on `jobs`. No two clips show the same street.
+    `synthesis.json` in the root records the arguments and the figures of the summary.
+
+    Called with many frames from a script, it starts worker processes, which import that script: guard the call with
+    `if __name__ == "__main__":`, or pass `jobs=1`.
+
+    Args:
+        out: Root of the data set; absent, empty or written by the same call before.
+        layout: `cityscapes`, `camvid`, `idd`, `veis` or `scenenet`.
+        train_clips: Clips in `train`.
+        val_clips: Clips in `val`.
+        test_clips: Clips in `test`; by default 2 for CamVid and none for the others.
+        frames: Frames per clip.
+        height: Rows of a frame.
+        width: Columns of a frame.
+        seed: Everything random follows from it.
+        jobs: Worker processes; by default as many as there are cores, or none for small sets.
+        image_format: `png` or `jpg` frames (video neighbours of IDD are always JPEG).
+        progress: Called with the number of finished clips and of all clips.
+
+    Raises:
+        ConfigError: The layout is unknown, a number is out of range, or `out` holds something else.
+    """
+    if layout not in LAYOUTS:
+        raise ConfigError(f"no layout {layout!r} to synthesize", expected=", ".join(LAYOUTS))
+    counts = dict(zip(SPLITS, (train_clips, val_clips, test_clips), strict=True))
+    if counts["test"] is None:
+        counts["test"] = LAYOUTS[layout].test_clips
+    arguments = {
+        "layout": layout,
+        **{f"{split}_clips": count for split, count in counts.items()},
+        "frames": frames,
+        "height": height,
+        "width": width,
+        "seed": seed,
+        "image_format": image_format,
+    }
+    out = Path(out)
+    made = produce(out, arguments, LAYOUTS[layout](image_format), _film, jobs, progress)
+    summary = _summarize(out, layout, [ClipRecord(**record) for record in made], frames)
+    figures = {key: value for key, value in asdict(summary).items() if key not in ("out", "layout")}
+    write_record(out, arguments, figures)
+    return summary
+
+
+def _film(job: Job, staging: Path) -> Record:
+    """Render a clip and measure it."""
+    layout = LAYOUTS[job.layout](job.image_format)
+    video, tally = StreetVideo(job.config), _Tally()
+    measured = _measured_positions(job.config)
+    previous: Drawing | None = None
+    for position in range(job.config.num_frames):
+        drawing = video.draw(position)
+        layout.write_frame(staging, job.clip, position, drawing)
+        tally.count(drawing.label)
+        if previous is not None and position in measured:
+            tally.measure(video, drawing, previous, position)
+        previous = drawing
+    return tally.figures()
+
+
+def _measured_positions(config: SceneConfig) -> set[int]:
+    if config.frame_interval > _VIDEO_INTERVAL:
+        return set()
+    return {max(1, config.num_frames // 4), annotated_position(config.num_frames), config.num_frames - 1}
+
+
+class _Tally:
+    """Counts pixels per class and measures DIS flow against the exact one."""
+
+    def __init__(self) -> None:
+        self.classes = CITYSCAPES.num_classes
+        self.pixels: Int64Array = np.zeros(256, dtype=np.int64)
+        self.confusion: Int64Array = np.zeros((256, 256), dtype=np.int64)
+        self.errors, self.measured = 0.0, 0
+        self.estimator = DIS()
+
+    def count(self, label: UInt8Array) -> None:
+        self.pixels += np.bincount(label.ravel(), minlength=256)
+
+    def measure(self, video: StreetVideo, drawing: Drawing, previous: Drawing, position: int) -> None:
+        exact, occluded = video.flow(drawing, previous, position, position - 1)
+        estimate = self.estimator.estimate(drawing.image, previous.image)
+        errors = np.hypot(*(estimate - exact))[~occluded]
+        self.errors += float(errors.sum(dtype=np.float64))
+        self.measured += errors.size
+        warped = warp_labels(previous.label, estimate)
+        labelled = drawing.label != IGNORE_INDEX
+        pairs = drawing.label[labelled].astype(np.int64) * 256 + warped[labelled]
+        self.confusion += np.bincount(pairs, minlength=256 * 256).reshape(256, 256)
+
+    def figures(self) -> Record:
+        """What `ClipRecord` holds beside the files."""
+        hits = np.diag(self.confusion)[: self.classes]
+        unions = self.confusion.sum(axis=1)[: self.classes] + self.confusion.sum(axis=0)[: self.classes] - hits
+        return {
+            "pixels": self.pixels[: self.classes].tolist(),
+            "end_point_errors": self.errors,
+            "measured_pixels": self.measured,
+            "intersections": hits.tolist(),
+            "unions": unions.tolist(),
+        }
+
+
+def _summarize(out: Path, layout: str, records: list[ClipRecord], frames: int) -> SynthesisSummary:
+    measured = sum(record.measured_pixels for record in records)
+    errors = sum(record.end_point_errors for record in records)
+    hits, unions = (
+        np.sum([getattr(record, name) for record in records], axis=0) for name in ("intersections", "unions")
+    )
+    seen = unions > 0
+    return SynthesisSummary(
+        out=out,
+        layout=layout,
+        clips={split: sum(record.split == split for record in records) for split in SPLITS},
+        frames=frames * len(records),
+        dis_end_point_error=errors / measured if measured else float("nan"),
+        warped_label_iou=float((hits[seen] / unions[seen]).mean()) if seen.any() else float("nan"),
+        class_share={split: _shares([record for record in records if record.split == split]) for split in SPLITS},
+    )
+
+
+def _shares(records: list[ClipRecord]) -> dict[str, float]:
+    """Share of the labelled pixels of every class that occurs."""
+    if not records:
+        return {}
+    pixels = np.sum([record.pixels for record in records], axis=0)
+    return {name: float(pixels[i] / pixels.sum()) for i, name in enumerate(CITYSCAPES.class_names) if pixels[i]}

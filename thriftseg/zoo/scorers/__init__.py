@@ -1,0 +1,1 @@
+"""Networks that judge annotations of objects: QNet and the agent of EVA-VOS."""

@@ -1,0 +1,229 @@
+"""The agent of EVA-VOS, which chooses how to annotate a frame."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thriftseg.errors import ConfigError
+from thriftseg.zoo.blocks.backbones import fetching_weights, init_classifier
+from thriftseg.zoo.network import Preprocessing
+from thriftseg.zoo.registry import register_network
+from thriftseg.zoo.scorers.base import Scorer, create_branch, run_branch
+
+EMBEDDING_CHANNELS = 256
+"""Channels of the image embedding, as SAM gives it."""
+
+GIVEN_EMBEDDINGS = ("sam", "sam2")
+
+
+class PolicyOutput(NamedTuple):
+    """What the agent says about a state.
+
+    Attributes:
+        policy_logits: Of the actions, (B, num_actions).
+        value: Expected return, (B, 1).
+    """
+
+    policy_logits: Tensor
+    value: Tensor
+
+
+@register_network("annotation_policy_resnet18", backbone="resnet18")
+class AnnotationPolicy(Scorer):
+    """Actor-critic of EVA-VOS [0, 1]: reads a frame's embedding and a mask, and weighs ways to annotate.
+
+    The embedding is averaged over the frame and projected; the mask (0 and 1, repeated to three channels) goes through
+    a ResNet; one linear layer gives the policy, another the value. The released agent has two actions: clicks, mask.
+
+    `image_encoder` says where the embedding comes from. With "timm:<name>" the network has an encoder of [2] whose map
+    of stride 16 (or the next finer one) is projected to 256 channels unless it has them; `forward` then takes frames or
+    the result of `embed`. "sam" and "sam2" are the embeddings of [3]: the network has no encoder then, and `forward`
+    takes (B, 256, h, w) as computed elsewhere. Official weights belong to "sam".
+
+    Random initialisation: ResNets keep that of their library (He normal), linear layers that of torch, the policy is
+    small normal (std 0.01), so that an untrained agent tries all actions equally often.
+
+    [0] Delatolas et al., Learning the What and How of Annotation in Video Object Segmentation, WACV 2024.
+    [1] https://github.com/thanosDelatolas/eva-vos
+    [2] https://github.com/huggingface/pytorch-image-models
+    [3] Kirillov et al., Segment Anything, ICCV 2023; Ravi et al., SAM 2, ICLR 2025.
+
+    Args:
+        num_actions: Number of ways to annotate.
+        image_encoder: "timm:<name>", "sam" or "sam2".
+        backbone: Encoder of the mask, a name of segmentation_models_pytorch.
+        use_cost: Also read the cost spent so far, through a linear layer and ReLU.
+        dropout: Share of the features dropped before the heads in training.
+        pretrained: Start encoder and mask branch from ImageNet weights; otherwise random.
+
+    Attributes:
+        given_embedding: "sam" or "sam2" where the network has no encoder, else `None`.
+
+    Raises:
+        ConfigError: Unknown encoder or backbone, or no action.
+        CheckpointError: The ImageNet weights cannot be fetched.
+
+    Example:
+        >>> network = AnnotationPolicy(num_actions=3).eval()
+        >>> policy_logits, value = network(torch.zeros(2, 3, 120, 214), torch.ones(2, 224, 224))
+        >>> policy_logits.shape, value.shape
+        (torch.Size([2, 3]), torch.Size([2, 1]))
+    """
+
+    def __init__(
+        self,
+        num_actions: int = 2,
+        image_encoder: str = "timm:resnet18",
+        backbone: str = "resnet18",
+        use_cost: bool = False,
+        dropout: float = 0.5,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_actions < 1:
+            raise ConfigError("wrong number of actions", expected="1 or more", found=num_actions)
+        self.given_embedding = image_encoder if image_encoder in GIVEN_EMBEDDINGS else None
+        self.image_encoder = None if image_encoder in GIVEN_EMBEDDINGS else ImageEncoder(image_encoder, pretrained)
+        if self.image_encoder is not None:
+            self.preprocessing = self.image_encoder.preprocessing
+        self.mask_branch = create_branch(backbone, pretrained)
+        width = self.mask_branch.out_channels[-1]
+        self.embedding_branch = nn.Linear(EMBEDDING_CHANNELS, width)
+        self.cost_branch = nn.Linear(1, width) if use_cost else None
+        self.dropout = nn.Dropout(dropout)
+        feature_channels = width * (3 if use_cost else 2)
+        self.policy = nn.Linear(feature_channels, num_actions)
+        self.value = nn.Linear(feature_channels, 1)
+        init_classifier(self.policy)
+
+    def forward(self, images: Tensor, masks: Tensor, costs: Tensor | None = None) -> PolicyOutput:
+        """Weigh the actions.
+
+        Args:
+            images: Normalised frames (B, 3, H, W) of any size, or their embeddings (B, 256, h, w).
+            masks: (B, 224, 224) or (B, 1, 224, 224), 0 or 1; see `fit` for other sizes.
+            costs: Spent so far, (B,) or (B, 1); only with `use_cost`.
+
+        Returns:
+            Logits of the actions and the value of each state.
+
+        Raises:
+            ConfigError: A shape is another one, frames come without an encoder, or costs are missing or not wanted.
+        """
+        features = self.dropout(self.features(images, masks, costs))
+        return PolicyOutput(self.policy(features), self.value(features))
+
+    def features(self, images: Tensor, masks: Tensor, costs: Tensor | None = None) -> Tensor:
+        """What both heads read, (B, D): D is 1024 with ResNet-18, 1536 with costs.
+
+        Args:
+            images: As for `forward`.
+            masks: As for `forward`.
+            costs: As for `forward`.
+        """
+        embeddings = images if self._is_embedding(images) else self.embed(images)
+        parts = [
+            self.embedding_branch(embeddings.mean(dim=(2, 3))),
+            run_branch(self.mask_branch, self._as_mask_images(masks)),
+        ]
+        if (self.cost_branch is None) != (costs is None):
+            raise ConfigError(
+                "this agent reads no costs" if self.cost_branch is None else "this agent reads costs, none are given",
+                fix="build the network with the other value of use_cost",
+            )
+        if self.cost_branch is not None and costs is not None:
+            parts.append(F.relu(self.cost_branch(costs.reshape(-1, 1))))
+        return torch.cat(parts, dim=1)
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """Embed frames once, for several decisions.
+
+        Args:
+            frames: (B, 3, H, W) normalised, of any size.
+
+        Returns:
+            (B, 256, h, w).
+
+        Raises:
+            ConfigError: The network has no encoder, or the shape is another one.
+        """
+        if self.image_encoder is None:
+            raise ConfigError(
+                "this agent has no image encoder",
+                expected=f"embeddings (B, {EMBEDDING_CHANNELS}, h, w)",
+                found=tuple(frames.shape),
+                fix="embed the frames with SAM first, or build the network with image_encoder timm:<name>",
+            )
+        if frames.ndim != 4 or frames.shape[1] != 3:
+            raise ConfigError(
+                "AnnotationPolicy cannot take these frames",
+                expected=f"(B, 3, H, W), or embeddings (B, {EMBEDDING_CHANNELS}, h, w)",
+                found=tuple(frames.shape),
+            )
+        embeddings: Tensor = self.image_encoder(frames)
+        return embeddings
+
+    def official_key(self, key: str) -> str | None:
+        """See `Network.official_key`; [1] wraps two linear layers in a sequence."""
+        return key.replace("embed_branch.2.", "embedding_branch.").replace("cost_branch.0.", "cost_branch.")
+
+    @staticmethod
+    def _is_embedding(images: Tensor) -> bool:
+        return images.ndim == 4 and images.shape[1] == EMBEDDING_CHANNELS
+
+
+class ImageEncoder(nn.Module):
+    """An encoder of timm, cut at stride 16 and projected to 256 channels.
+
+    Args:
+        name: "timm:<name of timm>"; convolutional and transformer networks work.
+        pretrained: Fetch weights through timm; otherwise random.
+
+    Raises:
+        ConfigError: The name has another form, or timm does not know it.
+        CheckpointError: The weights cannot be fetched.
+    """
+
+    STRIDE = 16
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__()
+        self.encoder = _create_timm_encoder(name, pretrained, self.STRIDE)
+        settings = self.encoder.pretrained_cfg
+        self.preprocessing = Preprocessing(mean=tuple(settings["mean"]), std=tuple(settings["std"]))
+        self.input_size = tuple(settings["input_size"][1:]) if settings.get("fixed_input_size") else None
+        channels = self.encoder.feature_info.channels()[-1]
+        self.project = (
+            nn.Identity() if channels == EMBEDDING_CHANNELS else nn.Conv2d(channels, EMBEDDING_CHANNELS, kernel_size=1)
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Embed frames (B, 3, H, W) as (B, 256, h, w); encoders bound to one size get the frames resized to it."""
+        if self.input_size is not None and frames.shape[-2:] != self.input_size:
+            frames = F.interpolate(frames, size=self.input_size, mode="bilinear", antialias=True)
+        embeddings: Tensor = self.project(self.encoder(frames)[-1])
+        return embeddings
+
+
+def _create_timm_encoder(name: str, pretrained: bool, stride: int) -> Any:
+    """The model up to its deepest map of at most this stride; what comes later is not built."""
+    import timm
+
+    prefix, _, model = name.partition(":")
+    if prefix != "timm" or not timm.is_model(model):
+        raise ConfigError("unknown image encoder", expected="timm:<name of a model of timm>, sam or sam2", found=name)
+    try:
+        whole: Any = timm.create_model(model, features_only=True, feature_cls="getter")
+    except (AttributeError, RuntimeError) as error:
+        raise ConfigError(f"{model} of timm cannot be cut at a feature map", fix="take another model") from error
+    reductions = whole.feature_info.reduction()
+    level = max((index for index, reduction in enumerate(reductions) if reduction <= stride), default=0)
+    source = timm.get_pretrained_cfg(model)
+    with fetching_weights(model, f"https://huggingface.co/{source.hf_hub_id if source else model}", pretrained):
+        return timm.create_model(
+            model, pretrained=pretrained, features_only=True, feature_cls="getter", out_indices=(level,)
+        )

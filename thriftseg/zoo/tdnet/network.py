@@ -1,0 +1,365 @@
+"""TDNet: shallow sub-networks take turns over the frames of a video and share what they see by attention."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Self, cast
+
+from torch import Tensor, nn
+
+from thriftseg.errors import ConfigError
+from thriftseg.zoo.network import IMAGENET, SemanticNetwork, StreamState
+from thriftseg.zoo.tdnet.blocks import FrameMemory, Path, as_map
+
+WarmUp = Literal["repeat", "no_attention"]
+
+STRIDE = 8
+"""Of the map that is encoded, and of the logits."""
+
+_OFFICIAL_KEY = re.compile(r"(?P<block>ffm_\d+|[a-z_]+?)_?(?P<path>\d)(?:_(?P<source>\d))?\.(?P<entry>.+)")
+_OFFICIAL_LAYERS = {
+    "w_qs.0.conv": "query.0",
+    "w_qs.0.bn": "query.1",
+    "w_qs.1.conv": "query.3",
+    "w_ks.0.conv": "key.0",
+    "w_ks.0.bn": "key.1",
+    "w_ks.1.conv": "key.3",
+    "w_vs.0.conv": "value",
+    "fc.0.conv": "project",
+}
+
+
+@dataclass(frozen=True)
+class TDNetState(StreamState):
+    """What a TDNet remembers of a video.
+
+    Attributes:
+        index: Path of the next frame.
+        memory: Query, key and value of the last frames at few positions, oldest first; at most `past_frames`.
+    """
+
+    index: int = 0
+    memory: tuple[FrameMemory, ...] = ()
+
+    def detach(self) -> Self:
+        """The same memory, through which no gradient flows back to past frames."""
+        return replace(self, memory=tuple((q.detach(), k.detach(), v.detach()) for q, k, v in self.memory))
+
+
+class DistillationOutputs(NamedTuple):
+    """What grouped knowledge distillation compares with the labels and with a teacher.
+
+    Attributes:
+        logits: (B, num_classes, H, W), those of `forward`.
+        sub_path_logits: (B, num_classes, H, W), of the current frame's path without the past frames.
+        low_resolution_logits: (B, num_classes, h, w), before enlargement.
+        low_resolution_sub_path_logits: (B, num_classes, h, w), before enlargement.
+        auxiliary: Logits (B, num_classes, H, W) of auxiliary heads by name.
+        path: Path of the current frame.
+    """
+
+    logits: Tensor
+    sub_path_logits: Tensor
+    low_resolution_logits: Tensor
+    low_resolution_sub_path_logits: Tensor
+    auxiliary: dict[str, Tensor]
+    path: int
+
+
+class _Outputs(NamedTuple):
+    own: Tensor
+    recalled: Tensor | None
+    intermediate: Tensor
+    path: Path
+
+
+class TDNet(SemanticNetwork):
+    """What TDNets have in common [0, 1]: paths that take turns, and attention from frame to frame.
+
+    Frame `i` of a window goes through path `(first_index + i) % num_phases`, so a window uses every path once, and the
+    last frame, the one to segment, goes through path `(first_index - 1) % num_phases`. Each frame's queries and values
+    come from its own path alone. The values of the oldest frame are propagated by attention to the few positions kept
+    of the next frame, added to the values there, and so on until they reach every position of the current frame.
+
+    A stream runs one path per frame and remembers the few positions kept of the last `past_frames` frames. With
+    `warm_up="repeat"` the first frame of a video is also run through the other paths, once, as a window that reaches
+    back before the first frame repeats it. With `warm_up="no_attention"`, the authors' rule, frames are segmented
+    without attention until enough of them have been seen, and `step` equals `forward` from then on.
+
+    [0] Hu et al., Temporally Distributed Networks for Fast Video Semantic Segmentation, CVPR 2020.
+    [1] https://github.com/feinanshan/TDNet
+
+    Args:
+        num_classes: Number of classes.
+        num_paths: Number of paths; a subclass builds them.
+        kv_stride: Distance between the positions of past frames that are kept, in evaluation mode.
+        training_kv_stride: The same in training mode.
+        layer_norm_size: Size of the map that the layer norms are bound to, or `None`.
+        warm_up: What to do while a stream has seen too few frames.
+    """
+
+    preprocessing = IMAGENET
+    align_corners = True
+    size_multiple = STRIDE
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_paths: int,
+        kv_stride: int,
+        training_kv_stride: int,
+        layer_norm_size: Sequence[int] | None,
+        warm_up: WarmUp,
+    ) -> None:
+        super().__init__(num_classes)
+        if min(kv_stride, training_kv_stride) < 1:
+            raise ConfigError(
+                "wrong stride of keys and values", expected="1 or more", found=min(kv_stride, training_kv_stride)
+            )
+        if warm_up not in ("repeat", "no_attention"):
+            raise ConfigError("unknown warm-up", expected="repeat or no_attention", found=warm_up)
+        self.paths = nn.ModuleList()
+        self.num_phases = num_paths
+        self.past_frames = num_paths - 1
+        self.kv_stride = kv_stride
+        self.training_kv_stride = training_kv_stride
+        self.layer_norm_size = _as_size(layer_norm_size)
+        self.warm_up = warm_up
+
+    def compute_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
+        """Logits at stride 8; see `SemanticNetwork.compute_logits` and `forward`."""
+        return self._classify(self._run(frames, first_index))
+
+    def compute_features(self, frames: Tensor, first_index: int = 0) -> Tensor:
+        """What the classifier of the current path reads; see `SemanticNetwork.compute_features` and `forward`."""
+        outputs = self._run(frames, first_index)
+        return outputs.path.fuse(self._values(outputs))
+
+    def classify(self, features: Tensor, first_index: int = 0) -> Tensor:
+        """See `SemanticNetwork.classify` and `forward`."""
+        logits: Tensor = self._path(first_index + self.past_frames).head[-1](features)
+        return logits
+
+    def features(self, frames: Tensor, first_index: int = 0) -> Tensor:
+        """See `SemanticNetwork.features` and `forward`."""
+        return self.compute_features(self._pad(self._as_clip(frames)), first_index)
+
+    def logits_and_features(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, Tensor]:
+        """See `SemanticNetwork.logits_and_features` and `forward`."""
+        clip = self._pad(self._as_clip(frames))
+        features = self.compute_features(clip, first_index)
+        return self._enlarge(self.classify(features, first_index), clip, frames), features
+
+    def forward(self, frames: Tensor, first_index: int = 0) -> Tensor:
+        """Segment the last frame of each clip.
+
+        Args:
+            frames: (B, T, 3, H, W) with T = `past_frames` + 1; normalised, of any height and width unless the layer
+                norms are bound to a size.
+            first_index: Path of the first frame of the window, modulo `num_phases`.
+
+        Returns:
+            Logits, (B, num_classes, H, W).
+
+        Raises:
+            ConfigError: The shape is another one.
+        """
+        clip = self._pad(self._as_clip(frames))
+        return self._enlarge(self.compute_logits(clip, first_index), clip, frames)
+
+    def low_resolution_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
+        """Logits before the final enlargement; see `SemanticNetwork.low_resolution_logits`.
+
+        Args:
+            frames: As for `forward`.
+            first_index: As for `forward`.
+
+        Returns:
+            (B, num_classes, h, w) with h = ceil(H / 8), or ceil((H - 1) / 8) + 1 where sides are padded to 8k + 1; w
+            likewise.
+        """
+        return self.compute_logits(self._pad(self._as_clip(frames)), first_index)
+
+    def forward_with_auxiliary(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Segment, and return the logits of the current path's auxiliary head as "auxiliary", if there is one.
+
+        Args:
+            frames: As for `forward`.
+            first_index: As for `forward`.
+
+        Returns:
+            The logits of `forward`, and further logits of the same shape by name.
+        """
+        clip = self._pad(self._as_clip(frames))
+        outputs = self._run(clip, first_index)
+        return self._enlarge(self._classify(outputs), clip, frames), self._auxiliary(outputs, clip, frames)
+
+    def forward_with_distillation(self, frames: Tensor, first_index: int = 0) -> DistillationOutputs:
+        """Segment with and without the past frames, for distillation from a single-frame teacher.
+
+        Args:
+            frames: As for `forward`.
+            first_index: As for `forward`.
+
+        Returns:
+            Both logits at both resolutions, auxiliary logits, and the path.
+        """
+        clip = self._pad(self._as_clip(frames))
+        outputs = self._run(clip, first_index)
+        full, sub_path = self._classify(outputs), self._classify(outputs._replace(recalled=None))
+        return DistillationOutputs(
+            self._enlarge(full, clip, frames),
+            self._enlarge(sub_path, clip, frames),
+            full,
+            sub_path,
+            self._auxiliary(outputs, clip, frames),
+            (first_index + self.past_frames) % self.num_phases,
+        )
+
+    def start(self, first_index: int = 0) -> TDNetState:
+        """The state before the first frame of a video.
+
+        Args:
+            first_index: Path of the first frame, modulo `num_phases`.
+        """
+        return TDNetState(first_index % self.num_phases)
+
+    def step(self, frame: Tensor, state: StreamState) -> tuple[Tensor, TDNetState]:
+        """Segment the next frame of a video; see `SemanticNetwork.step`, and above for the first frames.
+
+        Equals `forward` with `first_index` such that the last frame has the same path.
+
+        Raises:
+            ConfigError: The state is of another network or of frames of another size, or the frame has another shape.
+        """
+        if not isinstance(state, TDNetState):
+            raise ConfigError("state of another network", expected="TDNetState", found=type(state).__name__)
+        clip = self._pad(self._as_frame(frame))
+        current = clip[:, 0]
+        maps = self._path(state.index).subnetwork(current)
+        own = self._memorise(maps, state.index)
+        _refuse_other_frames(state.memory, own)
+        memory = state.memory or self._imagined_past(current, state.index)
+        logits = self._classify(self._attend(maps, state.index, memory))
+        following = TDNetState((state.index + 1) % self.num_phases, (*memory, own)[-self.past_frames :])
+        return self._enlarge(logits, clip, frame), following
+
+    def official_key(self, key: str) -> str | None:
+        """See `Network.official_key`."""
+        match = _OFFICIAL_KEY.fullmatch(key)
+        if match is None:
+            return key
+        path, entry = int(match["path"]), match["entry"]
+        if match["block"] == "atn":
+            place: str | None = self._official_propagation(path, match["source"], entry)
+        else:
+            place = self._official_place(match["block"], entry)
+        return place and f"paths.{path - 1}.{place}"
+
+    def _official_propagation(self, path: int, source: str | None, entry: str) -> str:
+        oldest = path + 1
+        return f"propagations.{(int(source or oldest) - oldest) % self.num_phases}.{rename(entry, _OFFICIAL_LAYERS)}"
+
+    def _official_place(self, block: str, entry: str) -> str | None:
+        """Name inside a path of an entry of one of the authors' blocks; `None` if it is never used."""
+        if block == "enc":
+            return f"encoding.{rename(entry, _OFFICIAL_LAYERS)}"
+        if block == "layer_norm":
+            return f"norm.{entry.removeprefix('ln.')}"
+        return f"{block}.{entry}"
+
+    def _path(self, index: int) -> Path:
+        return cast(Path, self.paths[index % self.num_phases])
+
+    def _run(self, clip: Tensor, first_index: int) -> _Outputs:
+        *past, current = clip.unbind(1)
+        memory = [self._see(frame, first_index + i) for i, frame in enumerate(past)]
+        index = first_index + len(past)
+        return self._attend(self._path(index).subnetwork(current), index, memory)
+
+    def _see(self, frame: Tensor, index: int) -> FrameMemory:
+        return self._memorise(self._path(index).subnetwork(frame), index)
+
+    def _memorise(self, maps: tuple[Tensor, Tensor], index: int) -> FrameMemory:
+        stride = self.training_kv_stride if self.training else self.kv_stride
+        return self._path(index).encoding.memorise(maps[0], stride)
+
+    def _imagined_past(self, frame: Tensor, index: int) -> tuple[FrameMemory, ...]:
+        """What is remembered at the first frame of a video."""
+        if self.warm_up == "no_attention":
+            return ()
+        return tuple(self._see(frame, index - age) for age in range(self.past_frames, 0, -1))
+
+    def _attend(self, maps: tuple[Tensor, Tensor], index: int, memory: Sequence[FrameMemory]) -> _Outputs:
+        features, intermediate = maps
+        path = self._path(index)
+        queries, own = path.encoding(features)
+        enough = len(memory) == self.past_frames
+        recalled = as_map(path.recall(queries, memory), features.shape[-2:]) if enough else None
+        return _Outputs(own, recalled, intermediate, path)
+
+    def _classify(self, outputs: _Outputs) -> Tensor:
+        return outputs.path.classify(self._values(outputs))
+
+    def _values(self, outputs: _Outputs) -> Tensor:
+        return outputs.own if outputs.recalled is None else outputs.own + outputs.recalled
+
+    def _auxiliary(self, outputs: _Outputs, clip: Tensor, frames: Tensor) -> dict[str, Tensor]:
+        head = outputs.path.auxiliary_head
+        return {} if head is None else {"auxiliary": self._enlarge(head(outputs.intermediate), clip, frames)}
+
+    def _as_frame(self, frame: Tensor) -> Tensor:
+        if frame.ndim != 4 or frame.shape[1] != 3:
+            raise ConfigError("no frame of a video", expected="(B, 3, H, W)", found=tuple(frame.shape))
+        return frame.unsqueeze(1)
+
+    def _pad(self, clip: Tensor) -> Tensor:
+        if self.layer_norm_size is not None:
+            self._refuse_other_size(clip, self.layer_norm_size)
+            return clip
+        return super()._pad(clip)
+
+    def _at_stride(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
+        return logits  # less than a cell is padded
+
+    def _refuse_other_size(self, clip: Tensor, bound: tuple[int, int]) -> None:
+        size = clip.shape[-2:]
+        if tuple(_grid(size)) == bound:
+            return
+        height, width = (STRIDE * (side - self.size_remainder) + self.size_remainder for side in bound)
+        raise ConfigError(
+            f"the layer norms of this {type(self).__name__} are bound to one size of frame",
+            expected=f"{height}x{width}",
+            found=f"{size[0]}x{size[1]}",
+            fix="resize the frames, or train a network with layer_norm_size=None",
+        )
+
+
+def _refuse_other_frames(memory: Sequence[FrameMemory], own: FrameMemory) -> None:
+    if memory and memory[-1][0].shape != own[0].shape:
+        raise ConfigError(
+            "the frames before this one were of another size, batch or mode",
+            expected=f"queries of {tuple(memory[-1][0].shape)}",
+            found=tuple(own[0].shape),
+            fix="call start() before each video",
+        )
+
+
+def _grid(size: Sequence[int]) -> list[int]:
+    return [-(-side // STRIDE) for side in size]
+
+
+def _as_size(size: Sequence[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    if len(size) != 2 or min(size) < 1:
+        raise ConfigError("wrong layer_norm_size", expected="height and width of a map", found=tuple(size))
+    return size[0], size[1]
+
+
+def rename(entry: str, layers: Mapping[str, str]) -> str:
+    """Replace the name of the layer, all but the last part of an entry's name, if it is listed."""
+    layer, _, name = entry.rpartition(".")
+    return f"{layers.get(layer, layer)}.{name}"

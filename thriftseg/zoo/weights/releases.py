@@ -1,0 +1,208 @@
+"""Networks whose authors publish weights: how to tell these apart, and which network of this package takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from thriftseg.taxonomies import CITYSCAPES
+from thriftseg.zoo.windows import SlidingWindow
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Release:
+    """Weights that the authors of a network publish.
+
+    Attributes:
+        marker: Entry that no other release has.
+        arch: Our name of the network, given the shapes of all entries.
+        arguments: Its constructor arguments, as far as the shapes tell.
+        protocol: How the authors run it: arguments of `save_weights`.
+        repository: Where the authors publish.
+        licence: Licence that the authors put on their repository.
+    """
+
+    marker: str
+    arch: Callable[[Shapes], str]
+    arguments: Callable[[Shapes], dict[str, Any]]
+    protocol: Callable[[Shapes], dict[str, Any]]
+    repository: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What the entries of a checkpoint say about the network they belong to.
+
+    Attributes:
+        arch: Name for `create_model`.
+        arguments: Constructor arguments for `create_model`.
+        protocol: Arguments for `save_weights`.
+        release: Whose weights they are.
+
+    Example:
+        >>> print(Recognised("qnet_resnet18", {"num_bins": 20}, {}, RELEASES[-1]))
+        create_model('qnet_resnet18', num_bins=20)
+    """
+
+    arch: str
+    arguments: dict[str, Any]
+    protocol: dict[str, Any]
+    release: Release
+
+    def __str__(self) -> str:
+        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        return f"create_model({self.arch!r}{arguments})"
+
+
+def recognise(weights: Mapping[str, Tensor]) -> Recognised | None:
+    """Tell from names and shapes which network weights belong to.
+
+    Args:
+        weights: By the authors' names.
+
+    Returns:
+        The network, or `None` when no release looks like this.
+    """
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    for release in RELEASES:
+        if release.marker in shapes:
+            try:
+                return Recognised(release.arch(shapes), release.arguments(shapes), release.protocol(shapes), release)
+            except (KeyError, IndexError):  # an entry that tells an argument is absent or of another rank
+                return None
+    return None
+
+
+def _tmanet_arch(shapes: Shapes) -> str:
+    if "backbone.layer1.0.conv3.weight" not in shapes:
+        return "tmanet_r18"
+    return "tmanet_r101" if "backbone.layer3.22.conv1.weight" in shapes else "tmanet_r50"
+
+
+def _tmanet_arguments(shapes: Shapes) -> dict[str, Any]:
+    num_classes = shapes["decode_head.conv_seg.weight"][0]
+    key_channels = shapes["decode_head.query_key_conv.0.conv.weight"][0]
+    return {
+        "num_classes": num_classes,
+        "memory_frames": _count("decode_head.memory_key_conv.0.{}.conv.weight", shapes),
+        "key_channels": key_channels,
+        "value_channels": shapes["decode_head.query_value_conv.0.conv.weight"][0],
+        # The shapes do not tell: the authors align corners in their Cityscapes setting only.
+        "align_corners": (num_classes, key_channels) == (19, 64),
+    }
+
+
+def _tmanet_protocol(shapes: Shapes) -> dict[str, Any]:
+    num_classes = shapes["decode_head.conv_seg.weight"][0]
+    windows = {19: SlidingWindow((769, 769), (513, 513)), 12: SlidingWindow((640, 640), (512, 512))}
+    return {"inference": windows.get(num_classes), **_taxonomy(num_classes)}
+
+
+def _tdnet(arch: str, classifier: str, remainder: int) -> Release:
+    """A TDNet whose layer norms bind it to frames of sides 8 k + `remainder`."""
+
+    def arguments(shapes: Shapes) -> dict[str, Any]:
+        height, width = shapes["layer_norm1.ln.weight"]
+        return {
+            "num_classes": shapes[classifier][0],
+            "layer_norm_size": (height, width),
+            "warm_up": "no_attention",
+        }
+
+    def protocol(shapes: Shapes) -> dict[str, Any]:
+        height, width = (8 * (side - remainder) + remainder for side in shapes["layer_norm1.ln.weight"])
+        return {"eval_size": (height, width), **_taxonomy(shapes[classifier][0])}
+
+    return Release(
+        _TDNET_MARKERS[arch], lambda _: arch, arguments, protocol, "https://github.com/feinanshan/TDNet", "MIT"
+    )
+
+
+def _taxonomy(num_classes: int) -> dict[str, Any]:
+    """The only 19 classes that the authors of these networks train on are those of Cityscapes."""
+    return {"taxonomy": CITYSCAPES} if num_classes == CITYSCAPES.num_classes else {}
+
+
+def _stm_arguments(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "key_channels": shapes["KV_Q_r4.Key.weight"][0],
+        "value_channels": shapes["KV_Q_r4.Value.weight"][0],
+        "decoder_channels": shapes["Decoder.convFM.weight"][0],
+    }
+
+
+def _count(pattern: str, shapes: Shapes) -> int:
+    return next(index for index in range(len(shapes) + 1) if pattern.format(index) not in shapes)
+
+
+def _policy_arguments(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "num_actions": shapes["policy.weight"][0],
+        "image_encoder": "sam",
+        "use_cost": any(name.startswith("cost_branch.") for name in shapes),
+    }
+
+
+def _qnet_arguments(shapes: Shapes) -> dict[str, Any]:
+    return {"num_bins": shapes["out_layer.weight"][0]}
+
+
+def _no_arguments(_: Shapes) -> dict[str, Any]:
+    return {}
+
+
+def _no_protocol(_: Shapes) -> dict[str, Any]:
+    return {}
+
+
+_TDNET_MARKERS = {
+    "td2_fanet18": "ffm_32_1.w_qs.conv.weight",
+    "td4_psp18": "pretrained4.conv1.weight",
+    "td2_psp50": "pretrained2.conv1.0.weight",
+}
+_EVA_VOS = ("https://github.com/thanosDelatolas/eva-vos", "MIT")
+
+RELEASES = (
+    Release(
+        "decode_head.memory_key_conv.0.0.conv.weight",
+        _tmanet_arch,
+        _tmanet_arguments,
+        _tmanet_protocol,
+        "https://github.com/wanghao9610/TMANet",
+        "Apache-2.0",
+    ),
+    _tdnet("td2_fanet18", "head1.conv_out.weight", remainder=0),
+    _tdnet("td4_psp18", "head1.conv5.4.weight", remainder=1),
+    _tdnet("td2_psp50", "head1.conv5.4.weight", remainder=1),
+    Release(
+        "KV_M_r4.Key.weight",
+        lambda _: "stm_r50",
+        _stm_arguments,
+        _no_protocol,
+        "https://github.com/seoungwugoh/STM",
+        "CC BY-NC-SA",
+    ),
+    Release(
+        "pred_mask0.weight",
+        lambda _: "spixelfcn",
+        _no_arguments,
+        _no_protocol,
+        "https://github.com/fuy34/superpixel_fcn",
+        "MIT",
+    ),
+    Release(
+        "embed_branch.2.weight",
+        lambda _: "annotation_policy_resnet18",
+        _policy_arguments,
+        _no_protocol,
+        *_EVA_VOS,
+    ),
+    Release("rgb_branch.conv1.weight", lambda _: "qnet_resnet18", _qnet_arguments, _no_protocol, *_EVA_VOS),
+)
+"""Every network here whose authors have a format of their own for its weights."""
