@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from thriftseg.datasets import VideoDataset, create
+from thriftseg.datasets import VideoDataset
 from thriftseg.datasets.images import read_frame, read_label_png
+from thriftseg.datasets.registry import create
 from thriftseg.labels import Agreement, ObjectMap, TrackedObject, create_propagator, label_propagate
 from thriftseg.metrics import object_scores
 from thriftseg.metrics.boundary_iou import boundary_counts, boundary_iou

@@ -20,9 +20,9 @@ from PIL import Image
 from sam2.build_sam import build_sam2_video_predictor
 
 from benchmarks.measure import Item, Outcome, one_thread, thread_seconds
-from thriftseg.labels.objects import ObjectMap, TrackedObject
 from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator
 from thriftseg.labels.sam2_models import size_overrides
+from thriftseg.stores.object_map import ObjectMap, TrackedObject
 from thriftseg.synthetic import SceneConfig, render_clip
 
 MODEL, CONFIG, IMAGE_SIZE = "sam2.1_hiera_tiny", "configs/sam2.1/sam2.1_hiera_t.yaml", 256

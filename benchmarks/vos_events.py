@@ -18,10 +18,10 @@ import torch
 
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.datamodules.vos.streams import VideoStream
-from thriftseg.datasets import VOS_DATASETS
+from thriftseg.datasets.registry import VOS_DATASETS
 from thriftseg.inference.checkpoints import load_as
 from thriftseg.lightning_modules.video_objects import enlarged
-from thriftseg.synthetic.objects.baselines import jaccard, predict
+from thriftseg.synthetic.objects.baselines import jaccard, predict_baseline
 from thriftseg.zoo import ObjectTracker, VOSNetwork
 
 EVENTS = ("all frames", "after an occlusion", "entered late")
@@ -72,7 +72,9 @@ def score(
     blank = np.zeros(stream.size, np.uint8)
     given = [frame.truth if frame.truth is not None else frame.given for frame in frames]
     truth = np.stack([ids.numpy().astype(np.uint8) if ids is not None else blank for ids in given])
-    predictions = predict(images, truth, first) | {name: follow(seen, network) for name, network in networks.items()}
+    predictions = predict_baseline(images, truth, first) | {
+        name: follow(seen, network) for name, network in networks.items()
+    }
     for key, start in first.items():
         true = truth[start + 1 :] == key
         subsets = events(true, late=start > 0) if len(true) else {}

@@ -1,103 +1,227 @@
-"""The rooms of the package may only import downwards."""
+"""The rules of the house: who may import whom, through which door, and that a listing can be read at a glance."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "thriftseg"
 
-ROWS = {
-    "errors": 0,
-    "types": 0,
-    "arrays": 0,
-    "atomic": 0,
-    "lazy": 0,
-    "taxonomies": 0,
-    "costs": 0,
-    "progress": 0,
-    "resources": 0,
-    "flow": 1,
-    "losses": 1,
-    "metrics": 1,
-    "drawing": 1,
-    "zoo": 2,
-    "datasets": 2,
-    "labels": 3,
-    "datamodules": 3,
-    "lightning_modules": 3,
-    "annotation": 4,
-    "reports": 4,
-    "quickstart": 5,
-    "cli": 6,
-}
-SAME_ROW = {("losses", "flow"), ("metrics", "flow")}  # both may warp
+ROWS = [
+    {"errors", "types", "arrays", "atomic", "taxonomies", "costs", "progress", "resources"}
+    | {"lazy", "parsing", "regions"},
+    {"flow", "losses", "metrics", "drawing"},
+    {"zoo", "datasets"},
+    {"stores", "synthetic", "inference"},
+    {"exchange"},
+    {"labels", "datamodules", "lightning_modules"},
+    {"annotation"},
+    {"reports"},
+    {"quickstart"},
+    {"cli"},
+]
+ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
+MAY_WARP = {("losses", "flow"), ("metrics", "flow")}
+FOLDER_LIMIT = 16
+COMMAND_PROTOCOL = {"run", "declare", "add_arguments", "main"}
+"""Functions that every module of a command offers."""
 
 
-def room_of(module: str) -> str | None:
-    """`thriftseg.datasets.camvid` -> `datasets`; `None` for the package itself and for other packages."""
-    parts = module.split(".")
-    return parts[1] if parts[0] == "thriftseg" and len(parts) > 1 else None
+def room_of(module: str) -> str:
+    """`thriftseg.datasets.camvid` -> `datasets`; empty for the package itself."""
+    return module.partition(".")[2].partition(".")[0]
 
 
-def imports_of(path: Path) -> list[tuple[int, str]]:
-    """All rooms of ours a file imports, also inside functions."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            base = node.module or ""
-            modules = [f"{base}.{alias.name}" for alias in node.names] if base == "thriftseg" else [base]
-        else:
+@dataclass(frozen=True)
+class Import:
+    """`from module import name`, or `import module` with an empty name."""
+
+    line: int
+    module: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the package."""
+
+    path: Path
+    module: str
+    tree: ast.Module
+
+    @property
+    def room(self) -> str:
+        return room_of(self.module)
+
+    @property
+    def is_face(self) -> bool:
+        return self.path.name == "__init__.py" and self.module.count(".") == 1
+
+    def imports(self) -> Iterator[Import]:
+        """Everything of ours that the file imports, also inside functions."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found = [Import(node.lineno, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.path}:{node.lineno}: relative import"
+                found = [Import(node.lineno, node.module or "", alias.name) for alias in node.names]
+            else:
+                continue
+            yield from (item for item in found if item.module.split(".")[0] == "thriftseg")
+
+
+class House:
+    """All files of a package, parsed once."""
+
+    def __init__(self, package: Path) -> None:
+        self.package = package
+        self.sources = [
+            Source(path, ".".join(["thriftseg", *self._parts(path)]), ast.parse(path.read_text()))
+            for path in sorted(package.rglob("*.py"))
+        ]
+        self.modules = {source.module: source for source in self.sources}
+        self.faces = {
+            source.room: {item.name: item.module for item in source.imports() if item.module != "thriftseg.lazy"}
+            for source in self.sources
+            if source.is_face
+        }
+
+    def _parts(self, path: Path) -> list[str]:
+        parts = list(path.relative_to(self.package).with_suffix("").parts)
+        return parts[:-1] if parts[-1] == "__init__" else parts
+
+    def target(self, item: Import) -> str:
+        """Module that an import ends in, seen through faces."""
+        inner = f"{item.module}.{item.name}"
+        parts = item.module.split(".")
+        if len(parts) == 2 and item.name in self.faces.get(parts[1], {}):
+            home = self.faces[parts[1]][item.name]
+            return f"{home}.{item.name}" if f"{home}.{item.name}" in self.modules else home
+        return inner if inner in self.modules else item.module
+
+    def crossings(self) -> Iterator[tuple[Source, Import, str]]:
+        """Imports of one room by another: the file, what it imports, and the room of that."""
+        for source in self.sources:
+            for item in source.imports():
+                room = room_of(f"{item.module}.{item.name}")
+                if source.room and room in ROW_OF and room != source.room:
+                    yield source, item, room
+
+
+def rooms_have_a_row(house: House) -> Iterator[str]:
+    for source in house.sources:
+        if source.room and source.room not in ROW_OF and not source.room.startswith("__"):
+            yield f"{source.path}: no row for the room {source.room}"
+
+
+def rows_hold(house: House) -> Iterator[str]:
+    for source, item, room in house.crossings():
+        importer = source.room
+        same_base = ROW_OF[importer] == ROW_OF[room] == 0
+        if not same_base and ROW_OF[room] >= ROW_OF[importer] and (importer, room) not in MAY_WARP:
+            yield f"{source.path}:{item.line}: {importer} imports {room}"
+
+
+def rooms_meet_at_faces(house: House) -> Iterator[str]:
+    for source, item, room in house.crossings():
+        if room in house.faces and item.module != f"thriftseg.{room}" and item.module != "thriftseg":
+            yield f"{source.path}:{item.line}: imports {item.module} past the face of {room}"
+        elif room in house.faces and item.name and item.module != "thriftseg" and item.name not in house.faces[room]:
+            yield f"{source.path}:{item.line}: the face of {room} does not offer {item.name}"
+
+
+def nothing_runs_in_circles(house: House) -> Iterator[str]:
+    graph: dict[str, set[str]] = defaultdict(set)
+    for source in house.sources:
+        if source.is_face:
             continue
-        found += [(node.lineno, room) for module in modules if (room := room_of(module)) is not None]
-    return found
+        targets = {house.target(item) for item in source.imports()}
+        graph[source.module] |= {name for name in targets - {source.module} if not house.modules[name].is_face}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield " -> ".join(error.args[1])
 
 
-def forbidden(importer: str, imported: str) -> bool:
-    if importer == imported or imported.startswith("__"):
-        return False
-    if ROWS[importer] == 0 and ROWS[imported] == 0:
-        return imported not in {"errors", "types", "arrays"}
-    return ROWS[imported] >= ROWS[importer] and (importer, imported) not in SAME_ROW
+def public_names_exist_once(house: House) -> Iterator[str]:
+    homes = defaultdict(list)
+    for source in house.sources:
+        for node in source.tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                homes[node.name].append(source.module)
+    for name, modules in sorted(homes.items()):
+        if len(modules) > 1 and not (name in COMMAND_PROTOCOL and all(".cli" in module for module in modules)):
+            yield f"{name} is defined in {', '.join(modules)}"
+    offered = Counter(name for face in house.faces.values() for name in face)
+    yield from (f"{name} is offered by {count} faces" for name, count in offered.items() if count > 1)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_lower_rooms(path: Path):
-    relative = path.relative_to(PACKAGE)
-    importer = relative.parts[0].removesuffix(".py")
-    if importer in {"__init__", "__main__", "checkpoints", "configs"}:
-        return
-    bad = [f"line {line}: {importer} imports {room}" for line, room in imports_of(path) if forbidden(importer, room)]
-    assert not bad, bad
+def listings_are_short(house: House) -> Iterator[str]:
+    counts = Counter(source.path.parent for source in house.sources)
+    yield from (f"{folder}: {count} files" for folder, count in counts.items() if count > FOLDER_LIMIT)
+    for source in house.sources:
+        stem, folder = source.path.stem, source.path.parent.name
+        if source.path.parent != house.package and (stem == folder or stem.startswith(f"{folder}_")):
+            yield f"{source.path} repeats the name of its folder"
 
 
-def test_every_room_has_a_row():
-    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert rooms - {"__init__", "__main__", "__pycache__", "py.typed", "checkpoints", "configs"} <= set(ROWS)
+RULES = [
+    rooms_have_a_row,
+    rows_hold,
+    rooms_meet_at_faces,
+    nothing_runs_in_circles,
+    public_names_exist_once,
+    listings_are_short,
+]
 
 
-def test_the_rule_catches_an_upward_import():
-    assert forbidden("datasets", "zoo")
-    assert forbidden("zoo", "lightning_modules")
-    assert forbidden("metrics", "losses")
-    assert not forbidden("losses", "flow")
-    assert not forbidden("cli", "zoo")
+@pytest.fixture(scope="module")
+def house() -> House:
+    return House(PACKAGE)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule(house: House, rule):
+    offences = list(rule(house))
+    assert not offences, "\n".join(offences)
+
+
+BREACHES = {
+    rooms_have_a_row: {"attic.py": ""},
+    rows_hold: {"zoo/__init__.py": "", "datasets/base.py": "from thriftseg.zoo import STM"},
+    rooms_meet_at_faces: {"zoo/__init__.py": "", "labels/fill.py": "from thriftseg.zoo.network import Network"},
+    nothing_runs_in_circles: {
+        "zoo/a.py": "from thriftseg.zoo.b import B",
+        "zoo/b.py": "def f():\n    from thriftseg.zoo.a import A",
+    },
+    public_names_exist_once: {"zoo/a.py": "class A: ...", "flow/a.py": "def A(): ..."},
+    listings_are_short: {"zoo/zoo_network.py": ""},
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule_catches_a_breach(tmp_path: Path, rule):
+    for name, content in BREACHES[rule].items():
+        path = tmp_path / "thriftseg" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert list(rule(House(tmp_path / "thriftseg")))
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
         ("thriftseg", ("torch", "lightning", "numpy", "cv2")),
-        ("thriftseg.datasets", ("torch", "lightning")),
-        ("thriftseg.zoo", ("lightning", "torchmetrics")),
-        ("thriftseg.inference.checkpoints", ("lightning", "torchmetrics")),
+        ("thriftseg.datasets, thriftseg.stores, thriftseg.exchange", ("torch", "lightning")),
+        ("thriftseg.zoo, thriftseg.inference", ("lightning", "torchmetrics")),
         ("thriftseg.inference.prediction", ("lightning", "torchmetrics")),
         ("thriftseg.cli.main", ("torch", "lightning", "cv2")),
     ],

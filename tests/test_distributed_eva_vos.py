@@ -17,7 +17,7 @@ from tests.lightning_modules.test_annotation_policy import tiny as tiny_agent
 from tests.lightning_modules.test_annotation_policy import weights_of
 from tests.lightning_modules.test_mask_quality import data as masks_of
 from tests.lightning_modules.test_mask_quality import tiny as tiny_qnet
-from thriftseg.lightning_modules import PPO, AnnotationPolicy, MaskQuality
+from thriftseg.lightning_modules import PPO, AnnotationTypeSelection, MaskQuality
 
 Places = tuple[Path, Path]
 
@@ -44,7 +44,7 @@ def trained_agent(
     rank: int, world: int, places: Places, ppo: PPO, dropout: float
 ) -> tuple[torch.Tensor, dict[str, float], dict[str, float]]:
     """Weights, what the last update logged, and scores of the validation states, after two updates of six episodes."""
-    module = AnnotationPolicy(tiny_agent(dropout=dropout), ppo, optimizer=sgd)
+    module = AnnotationTypeSelection(tiny_agent(dropout=dropout), ppo, optimizer=sgd)
     data = episodes_of(places, batch_size=6 // world, reward="code")
     trainer = trainer_with(world, max_epochs=2, limit_train_batches=1, limit_val_batches=0)
     trainer.fit(module, data)
@@ -56,7 +56,7 @@ def trained_agent(
 def test_updates_of_whole_batches_are_those_of_one_process(gloo_pool: GlooPool, type_set: Places) -> None:  # noqa: F811
     ppo = PPO(epochs=3, mini_batches=1)
     expected, logged, scores = trained_agent(0, 1, type_set, ppo, 0.0)
-    assert torch.linalg.vector_norm(expected - weights_of(AnnotationPolicy(tiny_agent()))) > 1e-4
+    assert torch.linalg.vector_norm(expected - weights_of(AnnotationTypeSelection(tiny_agent()))) > 1e-4
     assert logged["train/steps"] == 3
     for weights, also_logged, also_scores in gloo_pool.run(trained_agent, type_set, ppo, 0.0):
         torch.testing.assert_close(weights, expected, rtol=1e-5, atol=1e-7)
@@ -75,7 +75,7 @@ def test_mini_batches_leave_the_processes_with_the_same_weights(
     settings = PPO(epochs=4, mini_batches=3, kl_stop=kl_stop)
     (first, logged, scores), (second, also_logged, also_scores) = gloo_pool.run(trained_agent, type_set, settings, 0.5)
     assert torch.equal(first, second)
-    assert not torch.equal(first, weights_of(AnnotationPolicy(tiny_agent())))
+    assert not torch.equal(first, weights_of(AnnotationTypeSelection(tiny_agent())))
     assert logged == also_logged
     assert scores == also_scores
     assert logged["train/steps"] == 12 if kl_stop == 1e9 else 4 <= logged["train/steps"] < 12

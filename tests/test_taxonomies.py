@@ -16,7 +16,7 @@ from thriftseg.taxonomies import (
     IDD_TABLE,
     NYU13,
     TAXONOMIES,
-    VEIS,
+    VEIS_TABLE,
     LabelClass,
     Taxonomy,
     idd_lookup,
@@ -62,14 +62,14 @@ class TestEveryTable:
 
 @pytest.mark.parametrize(
     ("taxonomy", "classes", "things"),
-    [(CITYSCAPES, 19, 8), (CAMVID, 11, 0), (IDD26, 26, 9), (IDD19, 19, 8), (VEIS, 19, 8), (NYU13, 13, 10)],
+    [(CITYSCAPES, 19, 8), (CAMVID, 11, 0), (IDD26, 26, 9), (IDD19, 19, 8), (VEIS_TABLE, 19, 8), (NYU13, 13, 10)],
 )
 def test_numbers_of_classes(taxonomy: Taxonomy, classes: int, things: int):
     assert (taxonomy.num_classes, len(taxonomy.thing_ids)) == (classes, things)
 
 
 def test_orders_are_the_published_ones():
-    assert CITYSCAPES.class_names == VEIS.class_names == IDD19.class_names == CITYSCAPES_ORDER
+    assert CITYSCAPES.class_names == VEIS_TABLE.class_names == IDD19.class_names == CITYSCAPES_ORDER
     assert IDD26.class_names == LEVEL3_ORDER
 
 
@@ -132,8 +132,8 @@ def test_wide_maps_are_translated_without_wrapping(dtype: type):
 
 
 def test_veis_takes_unknown_values_for_unlabelled():
-    assert VEIS.to_train_ids(np.array([0, 18, 19, 254, 255, 700], dtype=np.int32)).tolist() == [0, 18, *[255] * 4]
-    assert VEIS.unknown_ids(np.array([200])) == []
+    assert VEIS_TABLE.to_train_ids(np.array([0, 18, 19, 254, 255, 700], dtype=np.int32)).tolist() == [0, 18, *[255] * 4]
+    assert VEIS_TABLE.unknown_ids(np.array([200])) == []
 
 
 def test_nyu13_counts_from_unknown():

@@ -15,13 +15,12 @@ from rich.progress import Progress, track
 
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
-from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
-from thriftseg.datasets.cityscapes import Cityscapes
+from thriftseg.datamodules import Mixture, MixturePart
+from thriftseg.datasets import Cityscapes
 from thriftseg.drawing import VideoWriter, compare
 from thriftseg.errors import ConfigError
 from thriftseg.progress import quiet_trainer
-from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
-from thriftseg.reports.tables.terminal import cost_quality_table
+from thriftseg.reports import CostQualityPoint, cost_quality_table, plot_cost_quality
 from thriftseg.resources import config_path
 from thriftseg.taxonomies import CITYSCAPES
 
@@ -338,7 +337,7 @@ def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int,
     """Show frame, truth, prediction and errors on a street that is in no split."""
     import torch
 
-    from thriftseg.inference.checkpoints import load_network
+    from thriftseg.inference import load_network
     from thriftseg.synthetic import SceneConfig, render_clip
 
     network = load_network(weights).network

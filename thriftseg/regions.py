@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -200,3 +200,77 @@ def _fill(points: Float64Array, height: int, width: int) -> BoolArray:
     toggles = np.zeros((height, width + 1), np.bool_)
     np.logical_xor.at(toggles, (row, column), True)
     return np.logical_xor.accumulate(toggles[:, :width], axis=1)
+
+
+_BITS, _MORE, _SIGN, _BASE = 5, 0x20, 0x10, 48
+
+
+def encode_counts(counts: Sequence[int]) -> str:
+    """Compress run lengths to text.
+
+    From the fourth run on, the difference to the run two before is kept. A number becomes characters of five bits,
+    lowest first, each plus 48 and, unless it is the last one, plus 32; the sign is that of the last one's fifth bit.
+
+    Example:
+        >>> encode_counts([6, 1, 40, 4, 5, 4, 5, 4, 21])
+        '61X13mN000`0'
+    """
+    values = [int(count) for count in counts]
+    text = bytearray()
+    for position, value in enumerate(values):
+        left = value - values[position - 2] if position > 2 else value
+        more = True
+        while more:
+            bits = left & (_MORE - 1)
+            left >>= _BITS
+            more = left != (-1 if bits & _SIGN else 0)
+            text.append(_BASE + bits + (_MORE if more else 0))
+    return text.decode("ascii")
+
+
+def decode_counts(text: str) -> list[int]:
+    """The inverse of `encode_counts`.
+
+    Raises:
+        ValueError: The text has other characters, ends within a number or gives a negative run.
+
+    Example:
+        >>> decode_counts("61X13mN000`0")
+        [6, 1, 40, 4, 5, 4, 5, 4, 21]
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - _BASE
+        if not 0 <= bits < 2 * _MORE:
+            raise ValueError(f"compressed run lengths with the character {character!r}")
+        value |= (bits & (_MORE - 1)) << shift
+        shift += _BITS
+        if not bits & _MORE:
+            value -= (1 << shift) if bits & _SIGN else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths that end within a number")
+    return counts
+
+
+def segmentation_regions(segmentation: Any, size: tuple[int, int]) -> tuple[Region, ...]:
+    """The regions of an annotation's `segmentation`: polygons, or run lengths of either kind.
+
+    Args:
+        segmentation: As in the file.
+        size: Height and width of the image.
+
+    Raises:
+        ValueError: It is neither, or does not fit the image.
+    """
+    if isinstance(segmentation, dict):
+        height, width = (int(value) for value in segmentation["size"])
+        if (height, width) != size:
+            raise ValueError(f"run lengths of size {width}x{height} in an image of {size[1]}x{size[0]}")
+        counts = segmentation["counts"]
+        return (MaskRegion(decode_counts(counts) if isinstance(counts, str) else counts, width, height, 0, 0, True),)
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError(f"segmentation {segmentation!r}, expected run lengths or polygons")
+    return tuple(PolygonRegion(np.asarray(ring, np.float64).reshape(-1, 2)) for ring in segmentation)

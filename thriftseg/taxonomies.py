@@ -450,7 +450,7 @@ IDD19 = Taxonomy(
 )
 """IDD seen through the 19 Cityscapes classes; raw ids are those of `labelcsTrainIds.png`."""
 
-VEIS = Taxonomy("veis", 1, tuple(_cityscapes_train_rows()), others_ignored=True)
+VEIS_TABLE = Taxonomy("veis", 1, tuple(_cityscapes_train_rows()), others_ignored=True)
 """VEIS; raw ids are Cityscapes train ids, and values above 18 mean "no label"."""
 
 NYU13 = Taxonomy(
@@ -482,5 +482,15 @@ OBJECT_IDS = Taxonomy(
 )
 """Numbered objects of a video, which have no class: 0 = background. The table of stored labels of object ids."""
 
-TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CITYSCAPES, CAMVID, IDD26, IDD19, VEIS, NYU13)}
+TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CITYSCAPES, CAMVID, IDD26, IDD19, VEIS_TABLE, NYU13)}
 """Class tables by name."""
+
+
+def hex_color(color: tuple[int, int, int]) -> str:
+    """RGB as `#rrggbb`.
+
+    Example:
+        >>> hex_color((128, 64, 0))
+        '#804000'
+    """
+    return "#{:02x}{:02x}{:02x}".format(*color)

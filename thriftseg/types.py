@@ -86,7 +86,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingSample:
     """One training item: a frame, where its label comes from, and the human actions that label descends from.
 
     Attributes:

@@ -21,7 +21,7 @@ from thriftseg.annotation.people.mask_clicker import (
     median_click,
     rebuild_mask,
 )
-from thriftseg.annotation.people.masks import Click
+from thriftseg.annotation.people.masks import MaskClick
 from thriftseg.errors import ConfigError
 from thriftseg.labels import create_prompter
 
@@ -120,7 +120,7 @@ class TestCorrectiveClick:
             assert corrective_click(mask, target) == plain_corrective_click(mask, target)
 
 
-def plain_corrective_click(mask: np.ndarray, target: np.ndarray) -> Click:
+def plain_corrective_click(mask: np.ndarray, target: np.ndarray) -> MaskClick:
     """The same, pixel by pixel."""
     best: list[tuple[int, int]] = []
     positive = False
@@ -143,16 +143,16 @@ def plain_corrective_click(mask: np.ndarray, target: np.ndarray) -> Click:
     y, x = (sum(values) // len(best) for values in zip(*best, strict=True))
     allowed = [(int(row), int(column)) for row, column in np.argwhere(target)] if positive else best
     y, x = min(allowed, key=lambda pixel: ((pixel[0] - y) ** 2 + (pixel[1] - x) ** 2, pixel))
-    return Click(x, y, positive)
+    return MaskClick(x, y, positive)
 
 
 class TestPromptedMask:
     def test_all_points_and_the_last_logits_go_along(self):
         prompter = DiscPrompter(radius=3)
         prompted = PromptedMask(prompter.embed(FRAME))
-        first = prompted.add(Click(10, 10, True), by_score)
-        second = prompted.add(Click(30, 10, True), by_score)
-        third = prompted.add(Click(10, 10, False), by_score)
+        first = prompted.add(MaskClick(10, 10, True), by_score)
+        second = prompted.add(MaskClick(30, 10, True), by_score)
+        third = prompted.add(MaskClick(10, 10, False), by_score)
         assert [prompt.points.tolist() for prompt in prompter.prompts] == [
             [[10, 10]],
             [[10, 10], [30, 10]],
@@ -169,7 +169,7 @@ class TestPromptedMask:
         truth = disc(20, 20, 8)
         chosen = []
         for choose in (by_iou(truth), by_score):
-            chosen.append(PromptedMask(DiscPrompter(radius=4).embed(FRAME)).add(Click(20, 20, True), choose))
+            chosen.append(PromptedMask(DiscPrompter(radius=4).embed(FRAME)).add(MaskClick(20, 20, True), choose))
         assert [mask_iou(mask, truth) for mask in chosen] == [1.0, disc(20, 20, 4).sum() / truth.sum()]
 
 

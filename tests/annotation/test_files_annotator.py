@@ -15,9 +15,10 @@ from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets.images import read_frame, write_label_png
 from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels
-from thriftseg.exchange import FORMATS, ExportedFrame, ExportedObject
+from thriftseg.exchange import ExportedFrame, ExportedObject
 from thriftseg.exchange.cvat import mask_attributes
-from thriftseg.exchange.records import dump_xml, load_xml
+from thriftseg.exchange.formats import FORMATS
+from thriftseg.parsing import dump_xml, load_xml
 from thriftseg.taxonomies import CAMVID
 from thriftseg.types import Clip
 

@@ -23,8 +23,8 @@ from thriftseg.annotation.people.mask_clicker import mask_iou
 from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowStore
-from thriftseg.labels.objects import ObjectMap, TrackedObject
-from thriftseg.labels.propagation.propagators import STMPropagator
+from thriftseg.labels.propagation.propagators.stm import STMPropagator
+from thriftseg.stores.object_map import ObjectMap, TrackedObject
 
 FRAMES = 9
 

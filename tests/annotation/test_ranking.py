@@ -25,7 +25,8 @@ from thriftseg.annotation.people.images import OUTLINE_COLOR
 from thriftseg.datasets import Folder
 from thriftseg.datasets.images import read_frame
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.exchange import FORMATS, FrameNames
+from thriftseg.exchange import FrameNames
+from thriftseg.exchange.formats import FORMATS
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import LabelKind
 from thriftseg.zoo import SemanticNetwork

@@ -21,8 +21,8 @@ from thriftseg.cli.annotate import split as annotate_split
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.flow import DIS
-from thriftseg.labels.refining.prompters import PROMPTERS, SAMPrompter
-from thriftseg.labels.refining.prompters.sam import SAMEmbedded
+from thriftseg.labels.refining.prompters.registry import PROMPTERS
+from thriftseg.labels.refining.prompters.sam import SAMEmbedded, SAMPrompter
 from thriftseg.stores.quality_set import QualitySet
 from thriftseg.stores.type_set import EMBEDDING_CHANNELS, TypeSet
 from thriftseg.zoo import AnnotationPolicy, QNet
@@ -150,8 +150,8 @@ class TestCollect:
 
 
 def test_names_are_those_of_the_package() -> None:
-    assert annotate_objects.PROPAGATORS == MASK_PROPAGATORS
-    assert set(annotate_objects.PROMPTERS) == PROMPTERS.keys()
+    assert annotate_objects._PROPAGATORS == MASK_PROPAGATORS
+    assert set(annotate_objects._PROMPTERS) == PROMPTERS.keys()
     parser = ArgumentParser()
     annotate_split.declare(parser)
     defaults = parser.get_defaults()

@@ -22,7 +22,7 @@ from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png
 from thriftseg.flow import DIS
-from thriftseg.labels.refining.prompters import SAMPrompter
+from thriftseg.labels.refining.prompters.sam import SAMPrompter
 from thriftseg.zoo import AnnotationPolicy, QNet
 from thriftseg.zoo.weights.files import save_weights
 

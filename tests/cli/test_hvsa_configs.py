@@ -10,7 +10,7 @@ import yaml
 
 from tests.cli.test_configs import assert_contains
 from thriftseg.cli.main import main
-from thriftseg.datasets import create
+from thriftseg.datasets.registry import create
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "hvsa"
 CONFIGS = sorted(path.name for path in FOLDER.glob("*.yaml"))

@@ -19,7 +19,8 @@ from tests.cli.test_recipe_configs import class_name, parsed, written
 from tests.datasets import vos_trees as trees
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
-from thriftseg.datasets import VOSDataset, create_vos
+from thriftseg.datasets import VOSDataset
+from thriftseg.datasets.registry import create_vos
 from thriftseg.inference.checkpoints import load_vos_network
 from thriftseg.labels.boxes.generate import default_source
 from thriftseg.labels.boxes.settings import BoxSettings, MaskFilter

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from thriftseg.datamodules.evaluation import StreamFrames, build_stream, shard_stream
-from thriftseg.datamodules.reading import ClipReader
+from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.flow import DIS, FlowStore
 from thriftseg.types import Clip
 
@@ -87,7 +87,7 @@ def test_more_ranks_than_frames_gives_padding_only():
 
 def test_frames_labels_and_flow_of_a_stream(squares):
     stream = build_stream(squares.clips("val"))
-    frames = StreamFrames(ClipReader(squares), stream, past_frames=2)
+    frames = StreamFrames(ClipDecoder(squares), stream, past_frames=2)
     items = [frames[i] for i in range(len(frames))]
     assert [item["number"] for item in items] == [0, 1, 2, 3, 4, 5, 0, 24, 25, 28, 29]
     every = items[:6]
@@ -106,7 +106,7 @@ def test_frames_labels_and_flow_of_a_stream(squares):
 
 def test_evaluation_size(squares):
     stream = build_stream(squares.clips("val"))
-    item = StreamFrames(ClipReader(squares), stream, size=(24, 32))[3]
+    item = StreamFrames(ClipDecoder(squares), stream, size=(24, 32))[3]
     assert item["frames"].shape == (1, 3, 24, 32)
     assert item["label"].shape == (24, 32)
     assert set(item["label"].unique().tolist()) == {0, 1}
@@ -124,15 +124,15 @@ class CountingDIS(DIS):
 
 def test_flow_is_kept(squares, tmp_path):
     stream = build_stream(squares.clips("val"))
-    plain = StreamFrames(ClipReader(squares), stream)[3]
+    plain = StreamFrames(ClipDecoder(squares), stream)[3]
     CountingDIS.calls = 0
-    cached = StreamFrames(ClipReader(squares), stream, flow=FlowStore(tmp_path, CountingDIS()))
+    cached = StreamFrames(ClipDecoder(squares), stream, flow=FlowStore(tmp_path, CountingDIS()))
     first, second = cached[3], cached[3]
     assert CountingDIS.calls == 2
     assert (first["flow"] == second["flow"]).all()
     assert (first["flow"] == plain["flow"]).all()
     store = FlowStore(tmp_path, CountingDIS())
-    other_size = StreamFrames(ClipReader(squares), stream, size=(24, 32), flow=store)
+    other_size = StreamFrames(ClipDecoder(squares), stream, size=(24, 32), flow=store)
     assert other_size[3]["flow"].shape == (2, 2, 24, 32)
     assert CountingDIS.calls == 4
     video = stream[3].clip.video

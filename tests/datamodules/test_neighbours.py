@@ -7,14 +7,14 @@ import pytest
 
 from thriftseg.datamodules.neighbours import NeighbourPolicy
 from thriftseg.errors import ConfigError
-from thriftseg.types import Clip, LabelKind, Sample
+from thriftseg.types import Clip, LabelKind, TrainingSample
 
 RNG = np.random.default_rng
 
 
-def sample(number: int = 20, frames: range = range(1, 31), step: int = 1) -> Sample:
+def sample(number: int = 20, frames: range = range(1, 31), step: int = 1) -> TrainingSample:
     clip = Clip("ulm", {n: Path(f"{n}.png") for n in frames}, frame_step=step)
-    return Sample(clip, number, number, "manual", LabelKind.MANUAL)
+    return TrainingSample(clip, number, number, "manual", LabelKind.MANUAL)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import Mixture, MixturePart, NeighbourPolicy, SemanticDataModule
-from thriftseg.datasets import create
 from thriftseg.datasets.images import write_label_png
+from thriftseg.datasets.registry import create
 from thriftseg.errors import ConfigError, DatasetError, MixtureError
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.stores.rows import action_id

@@ -15,7 +15,7 @@ import torch
 from tests.square_and_disc import FRAMES, GROUND, HEIGHT, LEFT, SIDE, SQUARE, STEP, TOP, WIDTH, SquareFlow, frame, truth
 from tests.square_and_disc import write_video as write
 from thriftseg.datamodules import VideoPairDataModule
-from thriftseg.datamodules.loaded_video import check
+from thriftseg.datamodules.loaded_video import check_flow
 from thriftseg.datamodules.video_pairs import PairDraw, PairSampler
 from thriftseg.datasets import Folder, FrameFolder
 from thriftseg.errors import CheckpointError, ConfigError, DatasetError
@@ -85,7 +85,7 @@ class TestBatches:
     def test_unknown_flow_is_not_trusted(self) -> None:
         backward, forward = np.zeros((2, 2, 4, 5), np.float32)
         backward[:, 1, 2], forward[:, 3, 3] = np.nan, np.nan
-        flow, mask = check(backward, forward).in_pixels()
+        flow, mask = check_flow(backward, forward).in_pixels()
         assert not flow.any()
         assert not mask[1, 2]
         assert not mask[3, 3]

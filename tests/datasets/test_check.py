@@ -10,7 +10,7 @@ from rich.console import Console
 
 from thriftseg.datasets import CamVid, Folder
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.tools.check import CheckReport, check, print_report
+from thriftseg.datasets.tools.check import CheckReport, check_dataset, print_report
 from thriftseg.datasets.tools.leakage import find_leaks
 from thriftseg.errors import DatasetError
 from thriftseg.types import Clip
@@ -41,7 +41,7 @@ def messages(report: CheckReport, kind: str) -> list[str]:
 
 
 def test_counts(root: Path):
-    report = check(Folder(root))
+    report = check_dataset(Folder(root))
     train, val = report.splits
     assert (train.split, train.clips, train.recordings, train.frames, train.labels) == ("train", 2, 2, 20, 2)
     assert (train.number_range, val.number_range) == ((0, 18), (40, 49))
@@ -58,7 +58,7 @@ def test_every_fault_is_listed_with_its_file(root: Path):
     write_label_png(labels / "000006.png", np.full((10, 16), 9, dtype=np.uint8))
     write_label_png(labels / "000008.png", np.zeros((5, 8), dtype=np.uint8))
     assert cv2.imwrite(str(labels / "000009.png"), np.zeros((10, 16, 3), dtype=np.uint8))
-    report = check(Folder(root), jobs=4)
+    report = check_dataset(Folder(root), jobs=4)
     assert report.exit_code == 2
     broken, size = messages(report, "frame")
     assert broken.startswith(f"{frames}/000003.png: cannot decode the image")
@@ -73,15 +73,15 @@ def test_every_fault_is_listed_with_its_file(root: Path):
 def test_quick_check_only_opens_unlabelled_frames(root: Path):
     path = root / "train/walk__000000/frames/000003.png"
     path.write_bytes(path.read_bytes()[:50])
-    assert not check(Folder(root), every_frame=False).faults
-    assert check(Folder(root)).faults
+    assert not check_dataset(Folder(root), every_frame=False).faults
+    assert check_dataset(Folder(root)).faults
     path.write_bytes(b"broken")
-    assert check(Folder(root), every_frame=False).faults
+    assert check_dataset(Folder(root), every_frame=False).faults
 
 
 def test_missing_file_is_a_fault_but_other_splits_are_still_read(root: Path):
     write_label_png(root / "train/walk__000000/labels/000099.png", np.zeros((10, 16), dtype=np.uint8))
-    report = check(Folder(root))
+    report = check_dataset(Folder(root))
     assert [summary.split for summary in report.splits] == ["val"]
     assert report.exit_code == 2
     assert "000099.png: a label has no frame" in messages(report, "split")[0]
@@ -89,19 +89,19 @@ def test_missing_file_is_a_fault_but_other_splits_are_still_read(root: Path):
 
 def test_nothing_at_all_is_a_fault(tmp_path: Path):
     (tmp_path / "classes.yaml").write_text("classes: [a]")
-    assert check(Folder(tmp_path)).exit_code == 2
+    assert check_dataset(Folder(tmp_path)).exit_code == 2
 
 
 def test_missing_root_and_class_table_raise(tmp_path: Path):
     with pytest.raises(DatasetError, match="no class table"):
-        check(Folder(tmp_path))
+        check_dataset(Folder(tmp_path))
     with pytest.raises(DatasetError, match="no such folder"):
-        check(CamVid(tmp_path / "none"))
+        check_dataset(CamVid(tmp_path / "none"))
 
 
 def test_leakage_in_own_splits_is_a_fault(root: Path):
     write_clip(root, "val", "ride__000022", range(22, 30))
-    report = check(Folder(root))
+    report = check_dataset(Folder(root))
     assert report.exit_code == 2
     (leak,) = messages(report, "leakage")
     assert leak.startswith("recording ride: of 8 frames in val, 0 lie between frames of train and 2 within 5 steps")
@@ -109,14 +109,14 @@ def test_leakage_in_own_splits_is_a_fault(root: Path):
 
 def test_clip_name_in_two_splits_is_a_fault(root: Path):
     write_clip(root, "val", "ride__000000", range(1000, 1010))
-    report = check(Folder(root))
+    report = check_dataset(Folder(root))
     assert report.exit_code == 2
     assert messages(report, "leakage") == ["train and val both have a clip called 'ride__000000' (1 in all); rename it"]
 
 
 def test_split_without_labels_is_pointed_out(root: Path):
     write_clip(root, "test", "new", range(3))
-    report = check(Folder(root))
+    report = check_dataset(Folder(root))
     assert messages(report, "label") == ["split 'test' has no labels: it serves prediction only"]
     assert report.exit_code == 0
 
@@ -124,7 +124,7 @@ def test_split_without_labels_is_pointed_out(root: Path):
 def test_outcome_does_not_depend_on_threads(root: Path):
     for number in (1, 4, 8):
         (root / f"train/walk__000000/frames/{number:06d}.png").write_bytes(b"broken")
-    reports = [check(Folder(root), jobs=jobs) for jobs in (1, 8)]
+    reports = [check_dataset(Folder(root), jobs=jobs) for jobs in (1, 8)]
     assert reports[0].findings == reports[1].findings
     assert len(reports[0].faults) == 3
 
@@ -132,7 +132,7 @@ def test_outcome_does_not_depend_on_threads(root: Path):
 def test_printed_report(root: Path):
     (root / "train/walk__000000/frames/000003.png").write_bytes(b"broken")
     stream = io.StringIO()
-    print_report(check(Folder(root)), Console(file=stream, width=80))
+    print_report(check_dataset(Folder(root)), Console(file=stream, width=80))
     text = stream.getvalue()
     assert "10..18" not in text
     assert "0..18" in text
@@ -175,7 +175,7 @@ def test_real_camvid_splits_leak(reference_dir: Path):
 
 @pytest.mark.parametrize(("strict", "exit_code"), [(False, 0), (True, 2)])
 def test_leakage_in_official_splits_is_a_fault_only_when_strict(reference_dir: Path, strict: bool, exit_code: int):
-    report = check(CamVid(reference_dir / "data" / "camvid"), strict=strict, every_frame=False)
+    report = check_dataset(CamVid(reference_dir / "data" / "camvid"), strict=strict, every_frame=False)
     assert report.exit_code == exit_code
     assert [summary.frames for summary in report.splits] == [367, 101, 233]
     assert len(messages(report, "leakage")) == len(report.findings) == 2

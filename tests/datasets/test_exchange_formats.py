@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from thriftseg.errors import DatasetError
-from thriftseg.exchange import FORMATS, encode_brush
+from thriftseg.exchange import encode_brush
+from thriftseg.exchange.formats import FORMATS
 
 ROAD, CAR, SKY = 0, 13, 10
 IDS = {"road": ROAD, "car": CAR, "sky": SKY}

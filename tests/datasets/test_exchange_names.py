@@ -6,7 +6,7 @@ import pytest
 
 from thriftseg.errors import DatasetError
 from thriftseg.exchange import AnnotatedImage, FrameNames, train_ids_of
-from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD26, VEIS
+from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD26, VEIS_TABLE
 from thriftseg.types import Clip
 
 ROOT = Path("/data/mine")
@@ -111,7 +111,7 @@ class TestClasses:
         }
 
     def test_unlabelled_in_any_table(self):
-        for taxonomy in (CAMVID, VEIS):
+        for taxonomy in (CAMVID, VEIS_TABLE):
             assert set(train_ids_of(["unlabeled", "void", "Unlabelled"], taxonomy, Path("a")).values()) == {255}
 
     def test_renamed(self):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from thriftseg.exchange.cityscapes_polygons import outlines
-from thriftseg.exchange.coco import decode_counts, encode_counts
 from thriftseg.exchange.label_studio import decode_brush, encode_brush
 from thriftseg.regions import (
     DrawnPolygon,
@@ -13,6 +12,8 @@ from thriftseg.regions import (
     PointRegion,
     PolygonRegion,
     box_region,
+    decode_counts,
+    encode_counts,
     run_lengths,
 )
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from thriftseg.datasets import DATASETS, IDD, VEIS, CamVid, Cityscapes, EmptySplitError, create
+from thriftseg.datasets import IDD, VEIS, CamVid, Cityscapes, EmptySplitError
 from thriftseg.datasets.polygons import draw_instances, draw_labels, read_polygons
+from thriftseg.datasets.registry import DATASETS, create
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import CITYSCAPES, IDD26
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from thriftseg.cli.main import main
-from thriftseg.datasets import EmptySplitError, SceneNet, create
-from thriftseg.datasets.tools.check import check
+from thriftseg.datasets import EmptySplitError, SceneNet
+from thriftseg.datasets.registry import create
+from thriftseg.datasets.tools.check import check_dataset
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import NYU13
 
@@ -166,7 +167,7 @@ class TestMissingFiles:
 
 class TestCheck:
     def test_synthetic_rooms(self, scenenet_root: Path, capsys: pytest.CaptureFixture[str]):
-        report = check(SceneNet(scenenet_root), jobs=1)
+        report = check_dataset(SceneNet(scenenet_root), jobs=1)
         assert report.faults == []
         assert [(split.clips, split.frames, split.labels, split.instances) for split in report.splits] == [
             (3, 24, 24, 24),
@@ -180,7 +181,8 @@ class TestCheck:
         write_png(root / "val/0/223/class/50.png", np.full((HEIGHT, WIDTH), 20, np.uint8))
         write_png(root / "val/0/223/instance/0.png", np.full((HEIGHT, WIDTH), 5000, np.uint16))
         found = {
-            (fault.kind, Path(fault.message.partition(":")[0]).parts[-2:]) for fault in check(SceneNet(root)).faults
+            (fault.kind, Path(fault.message.partition(":")[0]).parts[-2:])
+            for fault in check_dataset(SceneNet(root)).faults
         }
         assert found == {
             ("instances", ("instance", "0.png")),

@@ -11,7 +11,7 @@ import pytest
 
 from thriftseg.datasets import Folder
 from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.tools.check import check
+from thriftseg.datasets.tools.check import check_dataset
 from thriftseg.datasets.tools.video_import import import_videos
 from thriftseg.errors import ConfigError, DatasetError
 
@@ -47,7 +47,7 @@ def test_splits_lie_apart_in_time(video: Path, tmp_path: Path):
     assert summary.frames == 100
     assert str(summary).startswith(f"3 clips with 100 frames in {tmp_path}\nnext: 1. name your classes")
     assert {clip.drive for split in dataset.splits for clip in dataset.clips(split)} == {"my-street"}
-    assert check(dataset).exit_code == 0
+    assert check_dataset(dataset).exit_code == 0
 
 
 def test_file_names_are_frame_numbers_of_the_video(video: Path, tmp_path: Path):
@@ -72,7 +72,7 @@ def test_one_frame_per_period_is_to_be_labelled(video: Path, tmp_path: Path):
     for name in summary.to_label:
         write_label_png(tmp_path / name, np.ones((48, 64), dtype=np.uint8))
     assert Folder(tmp_path).clips("train")[0].annotated == (10, 30, 50)
-    report = check(Folder(tmp_path))
+    report = check_dataset(Folder(tmp_path))
     assert report.exit_code == 0
     assert [summary.labels for summary in report.splits] == [3, 1, 1]
 
@@ -91,12 +91,12 @@ def test_fewer_frames_per_second(video: Path, tmp_path: Path):
     assert clip.frames[0].suffix == ".png"
     assert min(dataset.clips("val")[0].frames) == 66
     assert not (tmp_path / "test").exists()
-    assert check(dataset).exit_code == 0
+    assert check_dataset(dataset).exit_code == 0
 
 
 def test_gap_is_never_small_enough_to_leak(video: Path, tmp_path: Path):
     import_videos([video], tmp_path, gap=0, shares=SHARES)
-    assert check(Folder(tmp_path)).exit_code == 0
+    assert check_dataset(Folder(tmp_path)).exit_code == 0
 
 
 def test_template_is_a_valid_class_table(video: Path, tmp_path: Path):

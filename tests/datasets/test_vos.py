@@ -16,18 +16,8 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 from tests.datasets import vos_trees as trees
-from thriftseg.datasets import (
-    COCO,
-    DAVIS,
-    MOSE,
-    TAOVOS,
-    VOS_DATASETS,
-    EmptySplitError,
-    VideoObject,
-    VOSDataset,
-    YouTubeVOS,
-    create_vos,
-)
+from thriftseg.datasets import COCO, DAVIS, MOSE, TAOVOS, EmptySplitError, VideoObject, VOSDataset, YouTubeVOS
+from thriftseg.datasets.registry import VOS_DATASETS, create_vos
 from thriftseg.datasets.vos.base import is_held_out
 from thriftseg.errors import ConfigError, DatasetError
 

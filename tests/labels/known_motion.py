@@ -10,9 +10,9 @@ import numpy as np
 
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.errors import DatasetError
-from thriftseg.labels.objects import ObjectMap
 from thriftseg.labels.propagation.merging import merge_logits
-from thriftseg.labels.propagation.propagators import Propagated
+from thriftseg.labels.propagation.propagators.protocol import Propagated
+from thriftseg.stores.object_map import ObjectMap
 from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.types import Clip
 

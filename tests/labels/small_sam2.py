@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from thriftseg.labels.objects import ObjectMap, objects_of
 from thriftseg.labels.sam2_models import size_overrides
+from thriftseg.stores.object_map import ObjectMap, objects_of
 from thriftseg.synthetic import SceneConfig, render_clip
 
 CONFIGS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from thriftseg.labels.boxes.masks import MANUAL, ObjectMask, compose, ignore_boxes, levels_of, mean_probability
+from thriftseg.labels.boxes.masks import MANUAL, ObjectMask, compose_masks, ignore_boxes, levels_of, mean_probability
 from thriftseg.losses import CrossEntropy, PartiallyHuberisedCrossEntropy
 
 SIZE = (10, 12)
@@ -22,27 +22,27 @@ class TestCompose:
     def test_the_larger_probability_wins(self):
         masks = [mask(4, (0, 0, 8, 8), 0.6), mask(9, (4, 4, 12, 10), 0.9)]
         for order in (masks, masks[::-1]):
-            ids = compose(order, SIZE)
+            ids = compose_masks(order, SIZE)
             assert (ids[4:8, 4:8] == 9).all()
             assert (ids[:4, :8] == 4).all()
             assert np.unique(ids).tolist() == [0, 4, 9]
 
     def test_half_is_background(self):
-        assert not compose([mask(1, (0, 0, 5, 5), 0.5)], SIZE).any()
-        assert compose([mask(1, (0, 0, 5, 5), 0.5001)], SIZE).sum() == 25
+        assert not compose_masks([mask(1, (0, 0, 5, 5), 0.5)], SIZE).any()
+        assert compose_masks([mask(1, (0, 0, 5, 5), 0.5001)], SIZE).sum() == 25
 
     def test_drawn_beats_predicted(self):
         drawn = mask(2, (0, 0, 8, 8), source=MANUAL)
-        ids = compose([mask(3, (2, 2, 4, 4), 1.0), drawn], SIZE)
+        ids = compose_masks([mask(3, (2, 2, 4, 4), 1.0), drawn], SIZE)
         assert (ids[:8, :8] == 2).all()
 
     def test_the_smaller_of_two_drawn_is_on_top(self):
-        ids = compose([mask(1, (2, 2, 4, 4), source=MANUAL), mask(2, (0, 0, 8, 8), source=MANUAL)], SIZE)
+        ids = compose_masks([mask(1, (2, 2, 4, 4), source=MANUAL), mask(2, (0, 0, 8, 8), source=MANUAL)], SIZE)
         assert (ids == 1).sum() == 4
 
     def test_ties_go_to_the_smaller_mask_then_to_the_smaller_id(self):
-        assert (compose([mask(1, (0, 0, 8, 8)), mask(2, (0, 0, 3, 3))], SIZE) == 2).sum() == 9
-        assert np.unique(compose([mask(7, (0, 0, 3, 3)), mask(5, (0, 0, 3, 3))], SIZE)).tolist() == [0, 5]
+        assert (compose_masks([mask(1, (0, 0, 8, 8)), mask(2, (0, 0, 3, 3))], SIZE) == 2).sum() == 9
+        assert np.unique(compose_masks([mask(7, (0, 0, 3, 3)), mask(5, (0, 0, 3, 3))], SIZE)).tolist() == [0, 5]
 
     def test_levels_keep_the_decision(self):
         p = np.random.default_rng(0).random((50, 50), np.float32)
@@ -51,7 +51,7 @@ class TestCompose:
 
 
 class TestFilter:
-    ids = compose([mask(1, (0, 0, 6, 6)), mask(2, (4, 4, 12, 10))], SIZE)
+    ids = compose_masks([mask(1, (0, 0, 6, 6)), mask(2, (4, 4, 12, 10))], SIZE)
 
     def test_the_box_is_ignored_except_for_kept_neighbours(self):
         box = (1, 1, 8, 8)

@@ -10,11 +10,12 @@ from PIL import Image
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
-from thriftseg.datasets import CamVid, Cityscapes, Folder, create
+from thriftseg.datasets import CamVid, Cityscapes, Folder
+from thriftseg.datasets.registry import create
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
-from thriftseg.exchange import FORMATS
+from thriftseg.exchange.formats import FORMATS
 from thriftseg.exchange.labels import export_labels, import_labels
-from thriftseg.exchange.records import load_xml
+from thriftseg.parsing import load_xml
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import LabelKind
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.labels.objects import OBJECT_UNITS, TrackedObject, objects_of
+from thriftseg.stores.object_map import OBJECT_UNITS, TrackedObject, objects_of
 
 CAR, PERSON, ROAD = 13, 11, 0
 THINGS = (PERSON, CAR)

@@ -20,15 +20,11 @@ from tests.labels.small_sam2 import hand_built, street
 from thriftseg.annotation.eva_vos.type_choice import AgentType
 from thriftseg.cli.annotate.objects import encoders_of
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.labels.refining.prompters import (
-    GrabCutPrompter,
-    MaskGenerator,
-    Prompt,
-    SAM2Prompter,
-    SAMPrompter,
-    create_prompter,
-)
-from thriftseg.labels.refining.prompters.grabcut import CERTAIN, contrast
+from thriftseg.labels.refining.prompters.grabcut import CERTAIN, GrabCutPrompter, contrast
+from thriftseg.labels.refining.prompters.protocol import MaskGenerator, Prompt
+from thriftseg.labels.refining.prompters.registry import create_prompter
+from thriftseg.labels.refining.prompters.sam import SAMPrompter
+from thriftseg.labels.refining.prompters.sam2 import SAM2Prompter
 from thriftseg.zoo import AnnotationPolicy
 from thriftseg.zoo.scorers.annotation_policy import EMBEDDING_CHANNELS
 

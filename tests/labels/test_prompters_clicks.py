@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from thriftseg.annotation.people.mask_clicker import ClickPerson, PromptedMask, corrective_click, mask_iou, rebuild_mask
-from thriftseg.labels.refining.prompters import GrabCutPrompter, SAM2Prompter
+from thriftseg.labels.refining.prompters.grabcut import GrabCutPrompter
 from thriftseg.labels.refining.prompters.grabcut_clicks import Place, corrected
 from thriftseg.labels.refining.prompters.protocol import CorrectsMasks, Prompt
+from thriftseg.labels.refining.prompters.sam2 import SAM2Prompter
 
 HEIGHT, WIDTH = 120, 160
 

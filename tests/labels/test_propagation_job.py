@@ -13,9 +13,9 @@ from thriftseg.datasets import CamVid, Cityscapes
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import LabelStoreError
 from thriftseg.labels import UnfinishedError, label_propagate
-from thriftseg.labels.objects import OBJECT_UNITS
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.stores.object_log import LoggedObject
+from thriftseg.stores.object_map import OBJECT_UNITS
 from thriftseg.taxonomies import CITYSCAPES
 
 CAR, PERSON, SKY = 13, 11, 10

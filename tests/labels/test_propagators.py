@@ -10,7 +10,7 @@ import torch
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.flow import DIS
 from thriftseg.labels import FlowPropagator, NearestPropagator, create_propagator, objects_of
-from thriftseg.labels.propagation.propagators import MovesToDevice
+from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
 from thriftseg.zoo import STM, ObjectTracker, create_model, save_weights
 
 

@@ -10,7 +10,7 @@ import pytest
 from thriftseg.datasets.polygons import Polygon, PolygonFile, draw_labels, draw_regions
 from thriftseg.errors import ConfigError
 from thriftseg.labels.refining.instances import (
-    Instance,
+    CoarseInstance,
     Refined,
     RefineRule,
     instances_of,
@@ -65,18 +65,18 @@ class Fixed:
         return [Candidates(masks, scores, np.zeros((candidates, 4, 4), np.float32)) for _ in prompts]
 
 
-def region(train_id: int, left: int, top: int, right: int, bottom: int, place: int = 1) -> Instance:
+def region(train_id: int, left: int, top: int, right: int, bottom: int, place: int = 1) -> CoarseInstance:
     mask = np.zeros((HEIGHT, WIDTH), np.bool_)
     mask[top:bottom, left:right] = True
-    return Instance(place, train_id, mask)
+    return CoarseInstance(place, train_id, mask)
 
 
-def refined(instance: Instance, mask: np.ndarray, accepted: bool = True) -> Refined:
+def refined(instance: CoarseInstance, mask: np.ndarray, accepted: bool = True) -> Refined:
     return Refined(instance, np.zeros((2, 2), np.float32), mask, (0.5,), accepted)
 
 
 @pytest.fixture
-def scene() -> tuple[np.ndarray, Instance]:
+def scene() -> tuple[np.ndarray, CoarseInstance]:
     """A person's square inside a building."""
     label = np.full((HEIGHT, WIDTH), BUILDING, np.uint8)
     label[:, 50:] = 255

@@ -18,10 +18,10 @@ from PIL import Image
 
 from tests.labels.small_sam2 import hand_built, street, write_checkpoint
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.labels.objects import ObjectMap, TrackedObject
 from thriftseg.labels.propagation.merging import merge_logits
-from thriftseg.labels.propagation.propagators import create_propagator
+from thriftseg.labels.propagation.propagators.registry import create_propagator
 from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator, SAM2Tracker, _new_state, _normalise, _resize
+from thriftseg.stores.object_map import ObjectMap, TrackedObject
 from thriftseg.zoo.weights.files import weights_digest
 
 pytest.importorskip("sam2")

@@ -15,7 +15,7 @@ from thriftseg import zoo
 from thriftseg.datamodules import AnnotationTypeDataModule
 from thriftseg.errors import ConfigError
 from thriftseg.inference.checkpoints import load_as
-from thriftseg.lightning_modules import PPO, AnnotationPolicy
+from thriftseg.lightning_modules import PPO, AnnotationTypeSelection
 from thriftseg.stores.type_set import TypeSet
 
 FAST = PPO(epochs=3, mini_batches=2)
@@ -57,14 +57,14 @@ def weights_of(module: nn.Module) -> torch.Tensor:
     return torch.cat([value.detach().flatten().double() for value in module.state_dict().values()])
 
 
-def train(build_trainer, module: AnnotationPolicy, module_data: AnnotationTypeDataModule, **settings) -> Trainer:
+def train(build_trainer, module: AnnotationTypeSelection, module_data: AnnotationTypeDataModule, **settings) -> Trainer:
     trainer = build_trainer(**{"limit_val_batches": 0} | settings)
     trainer.fit(module, module_data)
     return trainer
 
 
 def test_clicks_that_pay_are_learned(places, build_trainer):
-    module = AnnotationPolicy(tiny(), FAST, optimizer=adam)
+    module = AnnotationTypeSelection(tiny(), FAST, optimizer=adam)
     settings = {"max_epochs": 30, "limit_val_batches": 1.0, "check_val_every_n_epoch": 30}
     trainer = train(build_trainer, module, data(places, reward="code"), **settings)
     scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
@@ -78,7 +78,7 @@ def test_clicks_that_pay_are_learned(places, build_trainer):
 
 def test_validation_scores_are_those_of_the_episodes(places, build_trainer):
     """An agent that always draws the mask: 80 s, quality 1, and the gain over 80 s as return."""
-    module = AnnotationPolicy(tiny(), choice="argmax")
+    module = AnnotationTypeSelection(tiny(), choice="argmax")
     module.network.policy.bias.data[1] = 1.0
     module_data = data(places)
     (scores,) = build_trainer().validate(module, module_data, verbose=False)
@@ -91,20 +91,20 @@ def test_validation_scores_are_those_of_the_episodes(places, build_trainer):
 def test_two_runs_with_one_seed_give_the_same_weights(places, build_trainer):
     found = []
     for noise in range(2):
-        module = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
+        module = AnnotationTypeSelection(tiny(dropout=0.5), FAST, optimizer=adam)
         torch.manual_seed(noise)  # what else draws random numbers does not matter
         train(build_trainer, module, data(places), max_epochs=2)
         found.append(weights_of(module))
     assert torch.equal(*found)
-    assert not torch.equal(found[0], weights_of(AnnotationPolicy(tiny())))
+    assert not torch.equal(found[0], weights_of(AnnotationTypeSelection(tiny())))
 
 
 def test_a_resumed_run_ends_like_one_that_was_not_interrupted(places, build_trainer, tmp_path):
-    whole = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
+    whole = AnnotationTypeSelection(tiny(dropout=0.5), FAST, optimizer=adam)
     train(build_trainer, whole, data(places), max_epochs=3)
-    first = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
+    first = AnnotationTypeSelection(tiny(dropout=0.5), FAST, optimizer=adam)
     train(build_trainer, first, data(places), max_epochs=1).save_checkpoint(tmp_path / "one.ckpt")
-    resumed = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
+    resumed = AnnotationTypeSelection(tiny(dropout=0.5), FAST, optimizer=adam)
     build_trainer(max_epochs=3, limit_val_batches=0).fit(resumed, data(places), ckpt_path=tmp_path / "one.ckpt")
     assert torch.equal(weights_of(whole), weights_of(resumed))
 
@@ -122,10 +122,10 @@ class SaveAfter(Callback):
 
 def test_a_run_goes_on_in_the_middle_of_an_epoch(places, build_trainer, tmp_path):
     """A batch takes several steps of the optimiser, so that batches and steps are not the same."""
-    whole = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
+    whole = AnnotationTypeSelection(tiny(dropout=0.5), FAST, optimizer=adam)
     few = {"batch_size": 2, "states_per_object": 2}
     train(build_trainer, whole, data(places, **few), max_epochs=3, callbacks=[SaveAfter(2, tmp_path / "mid.ckpt")])
-    resumed = AnnotationPolicy(tiny(dropout=0.5), FAST, optimizer=adam)
+    resumed = AnnotationTypeSelection(tiny(dropout=0.5), FAST, optimizer=adam)
     trainer = build_trainer(max_epochs=3, limit_val_batches=0)
     trainer.fit(resumed, data(places, **few), ckpt_path=tmp_path / "mid.ckpt")
     assert trainer.num_training_batches > 2
@@ -134,11 +134,11 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(places, build_trainer, tmp_path
 
 def test_an_unknown_choice_of_actions():
     with pytest.raises(ConfigError, match="choice of an agent; expected sampled or argmax; found 'best'"):
-        AnnotationPolicy(tiny(), choice="best")  # type: ignore[arg-type]
+        AnnotationTypeSelection(tiny(), choice="best")  # type: ignore[arg-type]
 
 
 def test_the_agent_acts_in_evaluation_mode(places):
-    module = AnnotationPolicy(tiny(dropout=0.5)).train()
+    module = AnnotationTypeSelection(tiny(dropout=0.5)).train()
     module_data = data(places)
     module_data.setup("fit")
     batch = next(iter(module_data.train_dataloader()))
@@ -149,7 +149,7 @@ def test_the_agent_acts_in_evaluation_mode(places):
 
 
 def test_agents_can_read_the_time_spent(places, build_trainer):
-    module = AnnotationPolicy(tiny(use_cost=True), FAST, optimizer=adam)
+    module = AnnotationTypeSelection(tiny(use_cost=True), FAST, optimizer=adam)
     before = module.network.cost_branch.weight.detach().clone()
     train(build_trainer, module, data(places), max_epochs=1)
     assert not torch.equal(module.network.cost_branch.weight, before)
@@ -157,7 +157,7 @@ def test_agents_can_read_the_time_spent(places, build_trainer):
 
 def test_the_true_network_embeds_each_image_once_and_reloads_by_path(places, build_trainer, tmp_path):
     torch.manual_seed(0)
-    module = AnnotationPolicy(zoo.AnnotationPolicy(), PPO(epochs=1, mini_batches=1))
+    module = AnnotationTypeSelection(zoo.AnnotationPolicy(), PPO(epochs=1, mini_batches=1))
     before = {name: value.clone() for name, value in module.network.state_dict().items()}
     embedded = []
     module.network.image_encoder.register_forward_hook(lambda *call: embedded.append(call[1][0].shape))
@@ -173,5 +173,5 @@ def test_the_true_network_embeds_each_image_once_and_reloads_by_path(places, bui
     trainer.save_checkpoint(tmp_path / "agent.ckpt")
     network = load_as(tmp_path / "agent.ckpt", zoo.AnnotationPolicy)
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in after.items())
-    again = AnnotationPolicy.load_from_checkpoint(tmp_path / "agent.ckpt", weights_only=True)
+    again = AnnotationTypeSelection.load_from_checkpoint(tmp_path / "agent.ckpt", weights_only=True)
     assert again.ppo == PPO(epochs=1, mini_batches=1)

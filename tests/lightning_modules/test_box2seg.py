@@ -20,7 +20,7 @@ from thriftseg.datasets.images import write_label_png
 from thriftseg.datasets.vos.base import PALETTE
 from thriftseg.errors import CheckpointError, DatasetError
 from thriftseg.labels import Box2SegSegmenter, FineTuning, label_boxes
-from thriftseg.lightning_modules import Box2Seg, load_box2seg
+from thriftseg.lightning_modules import BoxSegmentation, load_box2seg
 
 SIZE, CROP = (64, 80), (65, 65)
 
@@ -64,7 +64,7 @@ def data(root: Path, **settings) -> BoxDataModule:
     return BoxDataModule(DAVIS(root), **{"crop": CROP, "margin": 16, "num_workers": 0, "batch_size": 4} | settings)
 
 
-def train(module: Box2Seg, module_data: BoxDataModule, folder: Path, **settings) -> Trainer:
+def train(module: BoxSegmentation, module_data: BoxDataModule, folder: Path, **settings) -> Trainer:
     options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     trainer = Trainer(default_root_dir=folder, **options | {"enable_checkpointing": False} | settings)
     trainer.fit(module, module_data)
@@ -73,7 +73,7 @@ def train(module: Box2Seg, module_data: BoxDataModule, folder: Path, **settings)
 
 class TestTraining:
     def test_a_step_learns_and_batch_norm_stays_frozen(self, discs, tmp_path):
-        module = Box2Seg(tiny())
+        module = BoxSegmentation(tiny())
         norms = {k: v.clone() for k, v in module.state_dict().items() if "running" in k}
         weights = {k: v.clone() for k, v in module.named_parameters()}
         trainer = train(module, data(discs), tmp_path, max_epochs=1, limit_train_batches=1)
@@ -86,7 +86,7 @@ class TestTraining:
 
     def test_scores_are_those_of_the_masks(self, discs, tmp_path):
         """A network that answers with the box has the IoU of discs with squares."""
-        module = Box2Seg(tiny())
+        module = BoxSegmentation(tiny())
         module.network.forward = lambda frames, boxes: (2 * boxes.float() - 1).unsqueeze(1)
         options = {"logger": False, "enable_progress_bar": False, "accelerator": "cpu", "default_root_dir": tmp_path}
         (scores,) = Trainer(**options).validate(module, data(discs), verbose=False)
@@ -98,14 +98,14 @@ class TestTraining:
         assert scores["val/recall_70"] == pytest.approx(np.mean(np.array(shares) >= 0.7), abs=0.2)
 
     def test_checkpoints_reload_by_path(self, discs, tmp_path):
-        module = Box2Seg(tiny())
+        module = BoxSegmentation(tiny())
         trainer = train(module, data(discs), tmp_path, max_steps=1, limit_val_batches=0)
         trainer.save_checkpoint(tmp_path / "box2seg.ckpt")
         network = load_box2seg(tmp_path / "box2seg.ckpt")
         assert not network.training
         for name, value in module.network.state_dict().items():
             assert torch.equal(value, network.state_dict()[name])
-        again = Box2Seg.load_from_checkpoint(tmp_path / "box2seg.ckpt", weights_only=True)
+        again = BoxSegmentation.load_from_checkpoint(tmp_path / "box2seg.ckpt", weights_only=True)
         assert type(again.network) is zoo.Box2Seg
 
     def test_published_weights(self, tmp_path):
@@ -165,7 +165,7 @@ class TestData:
 @pytest.mark.slow
 def test_discs_are_learned_and_then_one_square(discs, tmp_path):
     """Trained on discs alone, the network cuts the corners off a square; one drawn mask teaches it otherwise."""
-    module = Box2Seg(
+    module = BoxSegmentation(
         tiny(), optimizer=lambda parameters: torch.optim.Adam(parameters, lr=2e-3), freeze_batch_norm=False
     )
     train(module, data(discs, batch_size=8, seed=0), tmp_path, max_steps=100, limit_val_batches=0)

@@ -13,8 +13,7 @@ from thriftseg.resources import config_path
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from thriftseg.datamodules.mixing.mixture import Mixture
-    from thriftseg.datamodules.mixing.mixture_list import MixtureList
+    from thriftseg.datamodules import Mixture, MixtureList
     from thriftseg.datasets import VideoDataset
 
 
@@ -40,14 +39,14 @@ def _declare_check(parser: ArgumentParser) -> None:
 def _check(args: Namespace) -> int:
     options = {"every_frame": args.every_frame, "jobs": args.jobs, "progress": True}
     if has_objects(args):
-        from thriftseg.datasets.tools.vos_check import check_vos, print_vos_report
+        from thriftseg.datasets import check_vos, print_vos_report
 
         found = check_vos(vos_reader_of(args), args.strict, **options)
         print_vos_report(found)
         return found.exit_code
-    from thriftseg.datasets.tools.check import check, print_report
+    from thriftseg.datasets import check_dataset, print_report
 
-    report = check(reader_of(args), args.strict, **options)
+    report = check_dataset(reader_of(args), args.strict, **options)
     print_report(report)
     return report.exit_code
 
@@ -104,7 +103,7 @@ def _declare_import(parser: ArgumentParser) -> None:
 
 
 def _import(args: Namespace) -> int:
-    from thriftseg.datasets.tools.video_import import import_videos
+    from thriftseg.datasets import import_videos
 
     summary = import_videos(
         args.videos,
@@ -158,7 +157,7 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
     """
     from jsonargparse import ArgumentParser
 
-    from thriftseg.datamodules.mixing.mixture import Mixture
+    from thriftseg.datamodules import Mixture
     from thriftseg.datasets import VideoDataset
 
     settings = _data_section(Path(path))
@@ -210,7 +209,7 @@ def _declare_submit(parser: ArgumentParser) -> None:
 
 
 def _submit(args: Namespace) -> int:
-    from thriftseg.exchange.submission import write_submission
+    from thriftseg.exchange import write_submission
 
     print(write_submission(vos_reader_of(args), args.split, args.predictions, args.out, progress=True))
     return 0

@@ -9,9 +9,9 @@ from thriftseg.errors import ConfigError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from thriftseg.inference.checkpoints import LoadedNetwork
+    from thriftseg.inference import LoadedNetwork
     from thriftseg.taxonomies import Taxonomy
-    from thriftseg.zoo.windows import SlidingWindow, WholeImage
+    from thriftseg.zoo import SlidingWindow, WholeImage
 
 
 def add_inference_arguments(parser: ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def inference_of(args: Namespace) -> WholeImage | SlidingWindow | None:
     Raises:
         ConfigError: The options contradict each other.
     """
-    from thriftseg.zoo.windows import SlidingWindow, WholeImage
+    from thriftseg.zoo import SlidingWindow, WholeImage
 
     if args.inference != "sliding":
         if args.crop or args.stride:

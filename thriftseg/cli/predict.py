@@ -27,7 +27,7 @@ def run(args: Namespace) -> int:
     inference = inference_of(args)
     from rich.console import Console
 
-    from thriftseg.inference.prediction import predict
+    from thriftseg.inference import predict
     from thriftseg.reports import class_table
 
     summary = predict(

@@ -47,7 +47,7 @@ def _table(args: Namespace) -> int:
     scores = None if args.scores == "auto" else args.scores
     comparison = compare_table(args.name, args.runs, scores=scores, unfinished=args.unfinished)
     if args.format == "text":
-        from thriftseg.reports.tables.formats import print_comparison
+        from thriftseg.reports import print_comparison
 
         print_comparison(comparison)
     else:

@@ -13,9 +13,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.inference.checkpoints import network_of, read_checkpoint
-from thriftseg.zoo import Network, load
-from thriftseg.zoo.weights.files import check_weights, weights_digest
+from thriftseg.inference import network_of, read_checkpoint
+from thriftseg.zoo import Network, check_weights, load, weights_digest
 
 CHECKPOINTS = "checkpoints"
 LAST = "last"

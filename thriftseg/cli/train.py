@@ -28,7 +28,7 @@ from thriftseg.cli.run_folder import (
     write_scores,
 )
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.inference.checkpoints import read_checkpoint
+from thriftseg.inference import read_checkpoint
 from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar
 from thriftseg.resources import config_path
 

@@ -39,7 +39,7 @@ def _declare_import(parser: ArgumentParser) -> None:
 
 
 def _import(args: Namespace) -> int:
-    from thriftseg.zoo.weights.official import import_checkpoint
+    from thriftseg.zoo import import_checkpoint
 
     print(import_checkpoint(args.arch, args.file, args.out, dict(map(_assignment, args.set))))
     return 0
@@ -141,8 +141,8 @@ def _declare_export(parser: ArgumentParser) -> None:
 
 
 def _export(args: Namespace) -> int:
-    from thriftseg.inference.prediction import load_weights
-    from thriftseg.zoo.weights.export import DEFAULT_SIZE, export_onnx
+    from thriftseg.inference import load_weights
+    from thriftseg.zoo import DEFAULT_SIZE, export_onnx
 
     loaded = load_weights(args.weights)
     size = tuple(args.size) if args.size else loaded.eval_size or DEFAULT_SIZE

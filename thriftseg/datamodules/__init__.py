@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.lazy import lazy_names
+from thriftseg.lazy import face
 
 if TYPE_CHECKING:
     from thriftseg.datamodules.boxes import BoxDataModule
     from thriftseg.datamodules.eva_vos.annotation_type import AnnotationTypeDataModule
     from thriftseg.datamodules.eva_vos.mask_quality import MaskQualityDataModule
-    from thriftseg.datamodules.eva_vos.type_environment import TypeSetEnvironment
+    from thriftseg.datamodules.eva_vos.type_environment import CLICK, MASK, TypeSetEnvironment
     from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
     from thriftseg.datamodules.mixing.mixture_list import MixtureList
     from thriftseg.datamodules.mixing.motion import measure_motion
@@ -25,41 +25,4 @@ if TYPE_CHECKING:
     from thriftseg.datamodules.vos.module import VOSDataModule
     from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
 
-__all__ = [
-    "AnnotationTypeDataModule",
-    "BoxDataModule",
-    "GapCurriculum",
-    "MaskQualityDataModule",
-    "Mixture",
-    "MixtureList",
-    "MixturePart",
-    "NeighbourPolicy",
-    "PhotometricConfig",
-    "SemanticDataModule",
-    "TypeSetEnvironment",
-    "VOSDataModule",
-    "VideoPairDataModule",
-    "WarpConfig",
-    "measure_motion",
-]
-
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "AnnotationTypeDataModule": "eva_vos.annotation_type",
-        "BoxDataModule": "boxes",
-        "GapCurriculum": "vos.curriculum",
-        "MaskQualityDataModule": "eva_vos.mask_quality",
-        "Mixture": "mixing.mixture",
-        "MixtureList": "mixing.mixture_list",
-        "MixturePart": "mixing.mixture",
-        "NeighbourPolicy": "neighbours",
-        "PhotometricConfig": "photometric",
-        "SemanticDataModule": "semantic",
-        "TypeSetEnvironment": "eva_vos.type_environment",
-        "VOSDataModule": "vos.module",
-        "VideoPairDataModule": "video_pairs",
-        "WarpConfig": "vos.pseudo_clips",
-        "measure_motion": "mixing.motion",
-    },
-)
+__getattr__, __dir__, __all__ = face(__name__)

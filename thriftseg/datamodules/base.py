@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from thriftseg.datamodules.sampling import EpochSampler, seeded_generator
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import keep_freed_memory
+from thriftseg.datasets import VideoDataset, keep_freed_memory
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import Taxonomy
 

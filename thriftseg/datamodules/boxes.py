@@ -12,17 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules.base import VideoDataModule, check_counts
 from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
-from thriftseg.datasets.boxes.samples import BoxAugmentation, BoxSample
-from thriftseg.datasets.boxes.windows import CROP, MARGIN
-from thriftseg.datasets.sharding import shard
-from thriftseg.datasets.vos.base import VOSClip, VOSDataset
+from thriftseg.datasets import CROP, MARGIN, BoxAugmentation, BoxSample, VOSClip, VOSDataset, shard
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.types import IGNORE_INDEX
 
 _TRIES = 100
 
 
-class Instance(NamedTuple):
+class BoxInstance(NamedTuple):
     """An object in a frame.
 
     Attributes:
@@ -171,7 +168,7 @@ class TrainingBoxes(Dataset[dict[str, Any]]):
     def __init__(
         self,
         dataset: VOSDataset,
-        instances: Sequence[Instance],
+        instances: Sequence[BoxInstance],
         augmentation: BoxAugmentation,
         min_size: int,
         seed: int = 0,
@@ -218,7 +215,7 @@ class ScoredBoxes(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, dataset: VOSDataset, instances: Sequence[Instance], exact: BoxAugmentation, min_size: int
+        self, dataset: VOSDataset, instances: Sequence[BoxInstance], exact: BoxAugmentation, min_size: int
     ) -> None:
         self.dataset, self.instances, self.exact, self.min_size = dataset, instances, exact, min_size
 
@@ -241,14 +238,14 @@ class ScoredBoxes(Dataset[dict[str, Any]]):
         return BoxSample(np.dstack([black] * 3), black, np.full_like(black, IGNORE_INDEX))
 
 
-def list_instances(dataset: VOSDataset, split: str) -> list[Instance]:
+def list_instances(dataset: VOSDataset, split: str) -> list[BoxInstance]:
     """Every object in every frame of a split that has a mask and may show it.
 
     Raises:
         DatasetError: The split is empty or has no objects.
     """
     found = [
-        Instance(clip, number, item.id)
+        BoxInstance(clip, number, item.id)
         for clip in dataset.clips(split)
         for item in dataset.objects(clip)
         for number in (item.frames or clip.annotated)
@@ -259,7 +256,7 @@ def list_instances(dataset: VOSDataset, split: str) -> list[Instance]:
     return found
 
 
-def _item(sample: BoxSample, instance: Instance | None) -> dict[str, Any]:
+def _item(sample: BoxSample, instance: BoxInstance | None) -> dict[str, Any]:
     return {
         "frames": torch.from_numpy(np.ascontiguousarray(sample.frame.transpose(2, 0, 1))),
         "boxes": torch.from_numpy(sample.box),

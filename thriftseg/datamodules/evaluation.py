@@ -12,12 +12,11 @@ import torch
 from torch.utils.data import Dataset
 
 from thriftseg.arrays import Float16Array, UInt8Array
-from thriftseg.datamodules.reading import ClipReader
+from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.transforms import Size, write_planar
-from thriftseg.datasets.images import resize_frame, resize_label
-from thriftseg.datasets.sharding import shard
+from thriftseg.datasets import resize_frame, resize_label, shard
 from thriftseg.flow import DIS, FlowStore
-from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample
+from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, TrainingSample
 
 Pairs = Literal["labelled", "all", "off"]
 
@@ -106,7 +105,7 @@ class StreamFrames(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        reader: ClipReader,
+        reader: ClipDecoder,
         items: Sequence[StreamItem],
         *,
         past_frames: int = 0,
@@ -147,7 +146,7 @@ class StreamFrames(Dataset[dict[str, Any]]):
             for number in item.clip.past(item.number, max(self.past_frames, int(item.paired))):
                 yield item.clip, number
 
-    def labelled_samples(self) -> list[Sample]:
+    def labelled_samples(self) -> list[TrainingSample]:
         """The labelled items as samples with manual labels."""
         return [_manual(item) for item in self.items if item.labelled]
 
@@ -172,6 +171,6 @@ def _stack(images: Sequence[UInt8Array]) -> torch.Tensor:
     return frames
 
 
-def _manual(item: StreamItem) -> Sample:
+def _manual(item: StreamItem) -> TrainingSample:
     label = item.clip.labels[item.number]
-    return Sample(item.clip, item.number, item.number, "manual", LabelKind.MANUAL, label=label)
+    return TrainingSample(item.clip, item.number, item.number, "manual", LabelKind.MANUAL, label=label)

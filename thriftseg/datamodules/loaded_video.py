@@ -15,8 +15,7 @@ from torch import Tensor
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.datamodules.transforms import Size, write_planar
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import resize_frame
+from thriftseg.datasets import VideoDataset, resize_frame
 from thriftseg.flow import FlowStore, consistency_mask_np
 from thriftseg.progress import progress_bar
 from thriftseg.types import Clip
@@ -145,10 +144,10 @@ def _flows(
             yield pair.current, _no_flow(frames)
             continue
         images = [_interleaved(frames[place]) for place in pair]
-        yield pair.current, check(*store.both(clip.video, numbers[pair.previous], numbers[pair.current], *images))
+        yield pair.current, check_flow(*store.both(clip.video, numbers[pair.previous], numbers[pair.current], *images))
 
 
-def check(backward: Float32Array, forward: Float32Array) -> CheckedFlow:
+def check_flow(backward: Float32Array, forward: Float32Array) -> CheckedFlow:
     """Keep the backward flow and where it passes the forward-backward check.
 
     Args:

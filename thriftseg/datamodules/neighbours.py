@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from thriftseg.errors import ConfigError
-from thriftseg.types import Sample
+from thriftseg.types import TrainingSample
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class NeighbourPolicy:
         sides = [self._steps(count) if count else [] for count in self._counts()]
         return sorted([-step for step in sides[0]] + sides[1])
 
-    def check(self, samples: Iterable[Sample]) -> None:
+    def check(self, samples: Iterable[TrainingSample]) -> None:
         """Raise `ConfigError` naming the first sample that lacks a possible neighbour."""
         offsets = self.possible_offsets()
         for sample in samples:

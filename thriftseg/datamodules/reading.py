@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from thriftseg.arrays import Int32Array, UInt8Array
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import read_label_png
+from thriftseg.datasets import VideoDataset, read_label_png
 from thriftseg.errors import DatasetError
-from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, Sample
+from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, TrainingSample
 
 
-class ClipReader:
+class ClipDecoder:
     """Reads frames and labels, remembering those that were preloaded.
 
     Preload before worker processes are forked: they then share the arrays of their parent.
@@ -29,7 +28,7 @@ class ClipReader:
         self._frames: dict[tuple[str, int], UInt8Array] = {}
         self._labels: dict[tuple[str, str, int], UInt8Array] = {}
 
-    def preload(self, frames: Iterable[tuple[Clip, int]], samples: Iterable[Sample], threads: int = 2) -> None:
+    def preload(self, frames: Iterable[tuple[Clip, int]], samples: Iterable[TrainingSample], threads: int = 2) -> None:
         """Decode frames, and the label maps of samples, into memory."""
         wanted = {(clip.video, number): clip for clip, number in frames}
         labelled = {(s.source, s.clip.video, s.number): s for s in samples if s.points is None}
@@ -50,7 +49,7 @@ class ClipReader:
         decoded = {number: self.frame(clip, number) for number in dict.fromkeys(numbers)}
         return [decoded[number] for number in numbers]
 
-    def label(self, sample: Sample, frame: UInt8Array) -> UInt8Array:
+    def label(self, sample: TrainingSample, frame: UInt8Array) -> UInt8Array:
         """Label map (H, W) of a sample whose label is not kept as points.
 
         Raises:
@@ -68,7 +67,7 @@ class ClipReader:
             )
         return label
 
-    def _read_label(self, sample: Sample) -> UInt8Array:
+    def _read_label(self, sample: TrainingSample) -> UInt8Array:
         if sample.source == "manual":
             return self.dataset.read_label(sample.clip, sample.number)
         if sample.kind == LabelKind.COARSE and sample.label == sample.clip.coarse.get(sample.number):

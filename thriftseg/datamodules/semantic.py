@@ -17,12 +17,11 @@ from thriftseg.datamodules.mixing.mixture import Mixture
 from thriftseg.datamodules.mixing.mixture_list import MixtureList
 from thriftseg.datamodules.neighbours import NeighbourPolicy
 from thriftseg.datamodules.photometric import PhotometricConfig
-from thriftseg.datamodules.reading import ClipReader
+from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.sampling import EpochSampler, OrderedSampler
 from thriftseg.datamodules.training import TrainingFrames
 from thriftseg.datamodules.transforms import RandomScaleCrop
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import probe_size
+from thriftseg.datasets import VideoDataset, probe_size
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
 from thriftseg.types import LabelKind
@@ -116,7 +115,7 @@ class SemanticDataModule(ClassesDataModule):
         self.cache = cache
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
         self.mixture_list: MixtureList | None = None
-        self._reader = ClipReader(dataset)
+        self._reader = ClipDecoder(dataset)
         self._train: TrainingFrames | None = None
         self._streams: dict[str, StreamFrames] = {}
 

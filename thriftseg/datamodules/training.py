@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules.neighbours import NeighbourPolicy
 from thriftseg.datamodules.photometric import PhotometricConfig
-from thriftseg.datamodules.reading import ClipReader
+from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.sampling import Draw
 from thriftseg.datamodules.transforms import Geometry, RandomScaleCrop
 from thriftseg.flow import FlowStore
-from thriftseg.types import Clip, Sample
+from thriftseg.types import Clip, TrainingSample
 
 
 class TrainingFrames(Dataset[dict[str, Any]]):
@@ -35,8 +35,8 @@ class TrainingFrames(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        reader: ClipReader,
-        samples: Sequence[Sample],
+        reader: ClipDecoder,
+        samples: Sequence[TrainingSample],
         transform: RandomScaleCrop,
         *,
         past_frames: int = 0,
@@ -96,19 +96,19 @@ class TrainingFrames(Dataset[dict[str, Any]]):
             for offset in offsets:
                 yield sample.clip, sample.clip.number_at(sample.number, offset)
 
-    def _neighbours_of(self, sample: Sample, rng: np.random.Generator) -> list[int]:
+    def _neighbours_of(self, sample: TrainingSample, rng: np.random.Generator) -> list[int]:
         if self.neighbours is None:
             return []
         return [sample.clip.number_at(sample.number, offset) for offset in self.neighbours.offsets(rng)]
 
-    def _label(self, sample: Sample, geometry: Geometry, frame: Any) -> Any:
+    def _label(self, sample: TrainingSample, geometry: Geometry, frame: Any) -> Any:
         if sample.points is not None:
             return geometry.point_map(sample.points)
         return geometry.label(self.reader.label(sample, frame))
 
 
 def _flow_item(
-    store: FlowStore, sample: Sample, neighbours: dict[int, UInt8Array], frame: UInt8Array, geometry: Geometry
+    store: FlowStore, sample: TrainingSample, neighbours: dict[int, UInt8Array], frame: UInt8Array, geometry: Geometry
 ) -> dict[str, torch.Tensor]:
     """Flow from the frame to segment to its neighbours, and where it is known and stays in the shown part."""
     flow = torch.empty((len(neighbours), 2, *geometry.crop))

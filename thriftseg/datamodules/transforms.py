@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
-from thriftseg.datasets.images import resize_frame, resize_label
+from thriftseg.datasets import resize_frame, resize_label
 from thriftseg.errors import ConfigError
 from thriftseg.flow import flip_flow, scale_flow
-from thriftseg.stores.point_maps import draw_point_map
+from thriftseg.stores import draw_point_map
 from thriftseg.types import IGNORE_INDEX
 
 Size = tuple[int, int]

@@ -17,11 +17,10 @@ from thriftseg.datamodules.base import ClassesDataModule, check_counts
 from thriftseg.datamodules.loaded_video import FLOW_STEPS, LoadedVideo, Pair, load_video
 from thriftseg.datamodules.sampling import seeded_generator
 from thriftseg.datamodules.transforms import Size
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import resize_label
+from thriftseg.datasets import VideoDataset, resize_label
 from thriftseg.errors import CheckpointError, ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
-from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores import LabelStore
 from thriftseg.types import IGNORE_INDEX, Clip
 
 Labels = Mapping[int, UInt8Array]

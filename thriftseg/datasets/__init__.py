@@ -6,108 +6,76 @@ masks of numbered objects. Nothing here imports torch.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
-from thriftseg.datasets.base import ClipReader, EmptySplitError, VideoDataset, resolve_root
-from thriftseg.datasets.camvid import CamVid
-from thriftseg.datasets.cityscapes import Cityscapes
-from thriftseg.datasets.folder import Folder
-from thriftseg.datasets.frame_folder import FrameFolder
-from thriftseg.datasets.idd import IDD
-from thriftseg.datasets.scenenet import SceneNet
-from thriftseg.datasets.veis import VEIS
-from thriftseg.datasets.vos.base import VideoObject, VOSClip, VOSDataset
-from thriftseg.datasets.vos.coco import COCO
-from thriftseg.datasets.vos.davis import DAVIS
-from thriftseg.datasets.vos.mose import MOSE
-from thriftseg.datasets.vos.tao_vos import TAOVOS
-from thriftseg.datasets.vos.youtube_vos import YouTubeVOS
-from thriftseg.errors import ConfigError
+from thriftseg.lazy import face
 
-__all__ = [
-    "COCO",
-    "DATASETS",
-    "DAVIS",
-    "IDD",
-    "MOSE",
-    "TAOVOS",
-    "VEIS",
-    "VOS_DATASETS",
-    "CamVid",
-    "Cityscapes",
-    "EmptySplitError",
-    "Folder",
-    "FrameFolder",
-    "SceneNet",
-    "VOSClip",
-    "VOSDataset",
-    "VideoDataset",
-    "VideoObject",
-    "YouTubeVOS",
-    "create",
-    "create_vos",
-    "resolve_root",
-]
+if TYPE_CHECKING:
+    from thriftseg.datasets import camvid, cityscapes, scenenet
+    from thriftseg.datasets.base import ClipReader, EmptySplitError, VideoDataset, resolve_root
+    from thriftseg.datasets.boxes.samples import BoxAugmentation, BoxSample
+    from thriftseg.datasets.boxes.windows import (
+        CROP,
+        MARGIN,
+        Box,
+        BoxWindow,
+        PixelBox,
+        Size,
+        box_of,
+        jitter_box,
+        pixel_box,
+    )
+    from thriftseg.datasets.camvid import CamVid
+    from thriftseg.datasets.cityscapes import Cityscapes
+    from thriftseg.datasets.files import frame_number, list_files, natural_key, usual_step
+    from thriftseg.datasets.folder import CLASS_FILE, Folder
+    from thriftseg.datasets.frame_folder import FrameFolder
+    from thriftseg.datasets.idd import IDD, drive_key
+    from thriftseg.datasets.images import (
+        FRAME_SUFFIXES,
+        encode_frame,
+        encode_label_png,
+        keep_freed_memory,
+        probe_size,
+        read_frame,
+        read_label_png,
+        resize_frame,
+        resize_label,
+        write_label_png,
+    )
+    from thriftseg.datasets.offsets import describe_reach, parse_offsets, target_number
+    from thriftseg.datasets.polygons import (
+        Polygon,
+        PolygonFile,
+        Regions,
+        draw_labels,
+        draw_regions,
+        encode_polygons,
+        read_polygons,
+    )
+    from thriftseg.datasets.registry import DATASETS, VOS_DATASETS, create, create_vos
+    from thriftseg.datasets.scenenet import SCENENET_FRAME_STEP, SceneNet
+    from thriftseg.datasets.sharding import shard
+    from thriftseg.datasets.tools.check import check_dataset, print_report
+    from thriftseg.datasets.tools.video_import import import_videos
+    from thriftseg.datasets.tools.vos_check import check_vos, print_vos_report
+    from thriftseg.datasets.veis import VEIS
+    from thriftseg.datasets.vos.base import (
+        BACKGROUND,
+        PALETTE,
+        MasksOfSplit,
+        VideoObject,
+        VOSClip,
+        VOSDataset,
+        check_share,
+        ids_in,
+        is_held_out,
+        read_list,
+    )
+    from thriftseg.datasets.vos.coco import COCO
+    from thriftseg.datasets.vos.davis import DAVIS
+    from thriftseg.datasets.vos.mose import MOSE
+    from thriftseg.datasets.vos.tao_vos import TAOVOS
+    from thriftseg.datasets.vos.youtube_vos import YouTubeVOS
 
-DATASETS: dict[str, type[VideoDataset]] = {
-    reader.name: reader for reader in (Cityscapes, CamVid, IDD, VEIS, SceneNet, Folder)
-}
-"""Readers of labels of classes by their name on the command line."""
-
-VOS_DATASETS: dict[str, type[VOSDataset]] = {reader.name: reader for reader in (DAVIS, YouTubeVOS, MOSE, TAOVOS, COCO)}
-"""Readers of masks of objects by their name on the command line."""
-
-Reader = TypeVar("Reader", bound=ClipReader[Any])
-
-
-def create(name: str, root: str | Path | None = None, **settings: Any) -> VideoDataset:
-    """Make a reader by name.
-
-    Args:
-        name: A key of `DATASETS`, in any case.
-        root: Folder of the data; see `resolve_root` for where it comes from when absent.
-        settings: Further arguments of the reader.
-
-    Raises:
-        ConfigError: There is no such reader, or it does not take one of the settings.
-
-    Example:
-        >>> create("CamVid", "data/camvid").name
-        'camvid'
-    """
-    return _create(DATASETS, name, root, settings)
-
-
-def create_vos(name: str, root: str | Path | None = None, **settings: Any) -> VOSDataset:
-    """Make a reader of masks of objects by name.
-
-    Args:
-        name: A key of `VOS_DATASETS`, in any case.
-        root: Folder of the data; see `resolve_root` for where it comes from when absent.
-        settings: Further arguments of the reader.
-
-    Raises:
-        ConfigError: There is no such reader, or it does not take one of the settings.
-
-    Example:
-        >>> create_vos("MOSE", "data/mose", held_out=0.2).splits
-        ('train', 'held_out', 'valid')
-    """
-    return _create(VOS_DATASETS, name, root, settings)
-
-
-def _create(
-    readers: Mapping[str, type[Reader]], name: str, root: str | Path | None, settings: dict[str, Any]
-) -> Reader:
-    if name.lower() not in readers:
-        raise ConfigError(f"no data set {name!r}", expected=", ".join(readers))
-    reader = readers[name.lower()]
-    known = [setting for setting in inspect.signature(reader).parameters if setting != "root"]
-    for setting in settings:
-        if setting not in known:
-            expected = ", ".join(known) or "no settings"
-            raise ConfigError(f"the reader of {reader.name} has no setting {setting!r}", expected=expected)
-    return reader(root, **settings)
+__getattr__, __dir__, __all__ = face(__name__)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from thriftseg.datasets.files import keep_preferred, list_files, list_folders
 from thriftseg.datasets.images import FRAME_SUFFIXES
-from thriftseg.datasets.polygons import PolygonDataset
+from thriftseg.datasets.polygon_dataset import PolygonDataset
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import CITYSCAPES, Taxonomy
 from thriftseg.types import Clip

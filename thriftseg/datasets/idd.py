@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from thriftseg.datasets.files import frame_number, list_files, list_folders, usual_step
 from thriftseg.datasets.images import probe_size
-from thriftseg.datasets.polygons import PolygonDataset
+from thriftseg.datasets.polygon_dataset import PolygonDataset
 from thriftseg.datasets.tools.frame_matching import match_frames
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import IDD19, IDD26, Taxonomy

@@ -15,7 +15,7 @@ from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import NYU13, Taxonomy
 from thriftseg.types import INSTANCES_PER_CLASS, Clip
 
-FRAME_STEP = 25
+SCENENET_FRAME_STEP = 25
 """Native numbers between rendered frames, which are a second apart."""
 
 _CONVERSION = (
@@ -112,7 +112,7 @@ class SceneNet(VideoDataset):
             frames=photos,
             labels=labels,
             instances={number: path for number, path in objects.items() if number in labels},  # their class is needed
-            frame_step=FRAME_STEP,
+            frame_step=SCENENET_FRAME_STEP,
             drive=name,
         )
 

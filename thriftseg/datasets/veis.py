@@ -11,7 +11,7 @@ from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import keep_preferred, usual_step
 from thriftseg.datasets.images import FRAME_SUFFIXES
 from thriftseg.errors import ConfigError
-from thriftseg.taxonomies import VEIS as VEIS_CLASSES
+from thriftseg.taxonomies import VEIS_TABLE as VEIS_CLASSES
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Clip
 
@@ -38,7 +38,7 @@ class VEIS(VideoDataset):
         val_share: Share of the sequences that form `val` where there are no lists.
 
     Example:
-        >>> VEIS("data/veis", pattern="*.png", regex=r"(?P<sequence>[^/]+)_(?P<frame>\d+)$").name
+        >>> VEIS_TABLE("data/veis", pattern="*.png", regex=r"(?P<sequence>[^/]+)_(?P<frame>\d+)$").name
         'veis'
     """
 

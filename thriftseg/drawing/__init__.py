@@ -11,32 +11,24 @@ Example:
 
 from __future__ import annotations
 
-from thriftseg.drawing.comparison import compare
-from thriftseg.drawing.overlay import (
-    CORRECT_COLOR,
-    IGNORED_COLOR,
-    WRONG_COLOR,
-    Palette,
-    blend,
-    colorize,
-    contact_sheet,
-    error_map,
-    legend,
-    side_by_side,
-)
-from thriftseg.drawing.video import VideoWriter
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CORRECT_COLOR",
-    "IGNORED_COLOR",
-    "WRONG_COLOR",
-    "Palette",
-    "VideoWriter",
-    "blend",
-    "colorize",
-    "compare",
-    "contact_sheet",
-    "error_map",
-    "legend",
-    "side_by_side",
-]
+from thriftseg.lazy import face
+
+if TYPE_CHECKING:
+    from thriftseg.drawing.comparison import compare
+    from thriftseg.drawing.overlay import (
+        CORRECT_COLOR,
+        IGNORED_COLOR,
+        WRONG_COLOR,
+        Palette,
+        blend,
+        colorize,
+        contact_sheet,
+        error_map,
+        legend,
+        side_by_side,
+    )
+    from thriftseg.drawing.video import VideoWriter
+
+__getattr__, __dir__, __all__ = face(__name__)

@@ -7,58 +7,21 @@ and belongs to a polygon when its centre does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from thriftseg.exchange.cityscapes_polygons import read_cityscapes, write_cityscapes
-from thriftseg.exchange.class_names import train_ids_of
-from thriftseg.exchange.coco import decode_counts, encode_counts, read_coco, write_coco
-from thriftseg.exchange.cvat import read_cvat, write_cvat
-from thriftseg.exchange.cvat_video import read_cvat_video, write_cvat_video
-from thriftseg.exchange.davis import read_davis, write_davis
-from thriftseg.exchange.frame_names import FrameNames
-from thriftseg.exchange.label_studio import decode_brush, encode_brush, read_label_studio, write_label_studio
-from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, ExportedObject, Shape, image_name
-from thriftseg.taxonomies import Taxonomy
+from thriftseg.lazy import face
 
-__all__ = [
-    "FORMATS",
-    "AnnotatedImage",
-    "ExportedFrame",
-    "ExportedObject",
-    "Format",
-    "FrameNames",
-    "Shape",
-    "decode_brush",
-    "decode_counts",
-    "encode_brush",
-    "encode_counts",
-    "image_name",
-    "train_ids_of",
-]
+if TYPE_CHECKING:
+    from thriftseg.exchange.box_tracks import BoxTracks, read_box_tracks
+    from thriftseg.exchange.class_names import train_ids_of
+    from thriftseg.exchange.coco import COCO_FILE
+    from thriftseg.exchange.cvat import CVAT_FILE, CVAT_LABEL_FILE, write_label_constructor
+    from thriftseg.exchange.formats import FORMATS
+    from thriftseg.exchange.frame_names import FrameNames
+    from thriftseg.exchange.label_studio import decode_brush, encode_brush
+    from thriftseg.exchange.labels import ExportSummary, ImportSummary, export_labels, import_labels
+    from thriftseg.exchange.objects import export_objects
+    from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, ExportedObject, Shape, image_name
+    from thriftseg.exchange.submission import write_submission
 
-
-class Format(NamedTuple):
-    """A file format of annotation tools.
-
-    Attributes:
-        read: Images of a file or folder.
-        write: Writes frames to a folder and returns the files.
-        whole_clips: Whether the tool counts frames, so that it needs all frames of a clip.
-    """
-
-    read: Callable[[Path], list[AnnotatedImage]]
-    write: Callable[[Path, Iterable[ExportedFrame], Taxonomy], list[Path]]
-    whole_clips: bool = False
-
-
-FORMATS = {
-    "coco": Format(read_coco, write_coco),
-    "cvat": Format(read_cvat, write_cvat),
-    "cvat-video": Format(read_cvat_video, write_cvat_video, whole_clips=True),
-    "label-studio": Format(read_label_studio, write_label_studio),
-    "cityscapes": Format(read_cityscapes, write_cityscapes),
-    "davis": Format(read_davis, write_davis),
-}
-"""Formats by their name on the command line."""
+__getattr__, __dir__, __all__ = face(__name__)

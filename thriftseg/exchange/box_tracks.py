@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.boxes.windows import Box
-from thriftseg.datasets.vos.base import VOSClip, VOSDataset
+from thriftseg.datasets import Box, VOSClip, VOSDataset
 from thriftseg.errors import DatasetError
 from thriftseg.exchange.frame_names import FrameNames
-from thriftseg.exchange.records import AnnotatedImage, load_json, located
+from thriftseg.exchange.records import AnnotatedImage
+from thriftseg.parsing import load_json, located
 from thriftseg.types import IGNORE_INDEX
 
 FORMAT, VERSION = "thriftseg/box_tracks", 1

@@ -16,12 +16,12 @@ import numpy as np
 
 from thriftseg.arrays import Int32Array, UInt16Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.polygons import read_polygons
+from thriftseg.datasets import read_polygons
 from thriftseg.errors import DatasetError
 from thriftseg.exchange.class_names import unlabelled_name
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
 from thriftseg.regions import DrawnPolygon
-from thriftseg.stores.click_file import click_key
+from thriftseg.stores import click_key
 from thriftseg.taxonomies import CITYSCAPES, Taxonomy
 
 _ENDING = "_polygons.json"

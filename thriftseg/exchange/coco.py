@@ -9,7 +9,7 @@ which decides otherwise than the pixel centre for about one pixel in twenty alon
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,63 +17,17 @@ import numpy as np
 
 from thriftseg.arrays import Int64Array
 from thriftseg.atomic import write_bytes
-from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape, load_json, located
-from thriftseg.regions import MaskRegion, PolygonRegion, Region, bounding_box, run_lengths
+from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
+from thriftseg.parsing import load_json, located
+from thriftseg.regions import (
+    bounding_box,
+    encode_counts,
+    run_lengths,
+    segmentation_regions,
+)
 from thriftseg.taxonomies import Taxonomy
 
-ANNOTATION_FILE = "annotations.json"
-
-_BITS, _MORE, _SIGN, _BASE = 5, 0x20, 0x10, 48
-
-
-def encode_counts(counts: Sequence[int]) -> str:
-    """Compress run lengths to text.
-
-    From the fourth run on, the difference to the run two before is kept. A number becomes characters of five bits,
-    lowest first, each plus 48 and, unless it is the last one, plus 32; the sign is that of the last one's fifth bit.
-
-    Example:
-        >>> encode_counts([6, 1, 40, 4, 5, 4, 5, 4, 21])
-        '61X13mN000`0'
-    """
-    values = [int(count) for count in counts]
-    text = bytearray()
-    for position, value in enumerate(values):
-        left = value - values[position - 2] if position > 2 else value
-        more = True
-        while more:
-            bits = left & (_MORE - 1)
-            left >>= _BITS
-            more = left != (-1 if bits & _SIGN else 0)
-            text.append(_BASE + bits + (_MORE if more else 0))
-    return text.decode("ascii")
-
-
-def decode_counts(text: str) -> list[int]:
-    """The inverse of `encode_counts`.
-
-    Raises:
-        ValueError: The text has other characters, ends within a number or gives a negative run.
-
-    Example:
-        >>> decode_counts("61X13mN000`0")
-        [6, 1, 40, 4, 5, 4, 5, 4, 21]
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - _BASE
-        if not 0 <= bits < 2 * _MORE:
-            raise ValueError(f"compressed run lengths with the character {character!r}")
-        value |= (bits & (_MORE - 1)) << shift
-        shift += _BITS
-        if not bits & _MORE:
-            value -= (1 << shift) if bits & _SIGN else 0
-            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError("compressed run lengths that end within a number")
-    return counts
+COCO_FILE = "annotations.json"
 
 
 def read_coco(path: Path) -> list[AnnotatedImage]:
@@ -85,7 +39,7 @@ def read_coco(path: Path) -> list[AnnotatedImage]:
     Raises:
         DatasetError: The file is missing or malformed.
     """
-    path = path / ANNOTATION_FILE if path.is_dir() else path
+    path = path / COCO_FILE if path.is_dir() else path
     content = load_json(path)
     with located(path, "the file"):
         images, annotations = list(content["images"]), list(content["annotations"])
@@ -140,7 +94,7 @@ def write_coco(folder: Path, frames: Iterable[ExportedFrame], taxonomy: Taxonomy
     ]
     head = {"info": {"description": f"class table {taxonomy.name} version {taxonomy.version}"}, "licenses": []}
     content = {**head, "images": images, "annotations": annotations, "categories": categories}
-    path = folder / ANNOTATION_FILE
+    path = folder / COCO_FILE
     write_bytes(path, json.dumps(content).encode())
     return [path]
 
@@ -155,24 +109,3 @@ def _annotations(frame: ExportedFrame) -> Iterator[dict[str, Any]]:
             "bbox": list(bounding_box(mask)),
             "segmentation": {"size": list(mask.shape), "counts": encode_counts(counts.tolist())},
         }
-
-
-def segmentation_regions(segmentation: Any, size: tuple[int, int]) -> tuple[Region, ...]:
-    """The regions of an annotation's `segmentation`: polygons, or run lengths of either kind.
-
-    Args:
-        segmentation: As in the file.
-        size: Height and width of the image.
-
-    Raises:
-        ValueError: It is neither, or does not fit the image.
-    """
-    if isinstance(segmentation, dict):
-        height, width = (int(value) for value in segmentation["size"])
-        if (height, width) != size:
-            raise ValueError(f"run lengths of size {width}x{height} in an image of {size[1]}x{size[0]}")
-        counts = segmentation["counts"]
-        return (MaskRegion(decode_counts(counts) if isinstance(counts, str) else counts, width, height, 0, 0, True),)
-    if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError(f"segmentation {segmentation!r}, expected run lengths or polygons")
-    return tuple(PolygonRegion(np.asarray(ring, np.float64).reshape(-1, 2)) for ring in segmentation)

@@ -15,15 +15,8 @@ import numpy as np
 from thriftseg.arrays import BoolArray
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError
-from thriftseg.exchange.records import (
-    AnnotatedImage,
-    ExportedFrame,
-    Shape,
-    dump_xml,
-    hex_color,
-    load_xml,
-    located,
-)
+from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
+from thriftseg.parsing import dump_xml, load_xml, located
 from thriftseg.regions import (
     MaskRegion,
     PointRegion,
@@ -33,10 +26,10 @@ from thriftseg.regions import (
     box_region,
     run_lengths,
 )
-from thriftseg.taxonomies import Taxonomy
+from thriftseg.taxonomies import Taxonomy, hex_color
 
-ANNOTATION_FILE = "annotations.xml"
-LABEL_FILE = "labels.json"
+CVAT_FILE = "annotations.xml"
+CVAT_LABEL_FILE = "labels.json"
 """Label constructor of a CVAT project (the text of its "Raw" tab)."""
 
 _NO_SHAPES = {"tag", "attribute"}
@@ -51,7 +44,7 @@ def read_cvat(path: Path) -> list[AnnotatedImage]:
     Raises:
         DatasetError: The file is missing, malformed, of the video format, or holds shapes without area.
     """
-    path = path / ANNOTATION_FILE if path.is_dir() else path
+    path = path / CVAT_FILE if path.is_dir() else path
     root = load_xml(path)
     images = root.findall("image")
     if root.tag != "annotations" or (not images and root.find("track") is not None):
@@ -79,8 +72,8 @@ def write_cvat(folder: Path, frames: Iterable[ExportedFrame], taxonomy: Taxonomy
         SubElement(task, tag).text = text
     add_labels(task, taxonomy)
     root.extend(images)
-    write_bytes(folder / ANNOTATION_FILE, dump_xml(root))
-    return [folder / ANNOTATION_FILE, write_label_constructor(folder, taxonomy)]
+    write_bytes(folder / CVAT_FILE, dump_xml(root))
+    return [folder / CVAT_FILE, write_label_constructor(folder, taxonomy)]
 
 
 def add_labels(task: Element, taxonomy: Taxonomy) -> None:
@@ -98,8 +91,8 @@ def write_label_constructor(folder: Path, taxonomy: Taxonomy) -> Path:
     labels = [
         {"name": row.name, "color": hex_color(row.color), "type": "any", "attributes": []} for row in taxonomy.classes
     ]
-    write_bytes(folder / LABEL_FILE, json.dumps(labels, indent=1).encode())
-    return folder / LABEL_FILE
+    write_bytes(folder / CVAT_LABEL_FILE, json.dumps(labels, indent=1).encode())
+    return folder / CVAT_LABEL_FILE
 
 
 def region_of(element: Element) -> Region:
@@ -115,15 +108,15 @@ def region_of(element: Element) -> Region:
         left, top, width, height = (int(float(values[name])) for name in ("left", "top", "width", "height"))
         return MaskRegion(counts, width, height, left, top)
     if element.tag == "polygon":
-        return PolygonRegion(points_of(element))
+        return PolygonRegion(cvat_points(element))
     if element.tag == "points":
-        return PointRegion(points_of(element))
+        return PointRegion(cvat_points(element))
     if element.tag == "box":
         return box_region(*box_sides(element), float(values.get("rotation", 0)))
     raise ValueError(f"a {element.tag}, expected mask, polygon, box or points; convert it to a mask in CVAT")
 
 
-def points_of(element: Element) -> list[tuple[float, float]]:
+def cvat_points(element: Element) -> list[tuple[float, float]]:
     """Corners or points of a shape element as (x, y)."""
     pairs = [pair.split(",") for pair in element.attrib["points"].split(";")]
     return [(float(x), float(y)) for x, y in pairs]

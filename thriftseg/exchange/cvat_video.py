@@ -19,19 +19,13 @@ from thriftseg.errors import DatasetError
 from thriftseg.exchange.cvat import (
     add_labels,
     box_sides,
+    cvat_points,
     mask_attributes,
-    points_of,
     region_of,
     write_label_constructor,
 )
-from thriftseg.exchange.records import (
-    AnnotatedImage,
-    ExportedFrame,
-    Shape,
-    dump_xml,
-    load_xml,
-    located,
-)
+from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
+from thriftseg.parsing import dump_xml, load_xml, located
 from thriftseg.regions import PolygonRegion, Region, box_region
 from thriftseg.taxonomies import Taxonomy
 
@@ -136,7 +130,7 @@ def _between(before: Element, after: Element, frame: int, held: Region) -> Regio
         left, top, right, bottom = ((1 - share) * a + share * b for a, b in zip(first, second, strict=True))
         return box_region(left, top, right, bottom, float(before.attrib.get("rotation", 0)))
     if before.tag == "polygon":
-        corners, later = np.array(points_of(before)), np.array(points_of(after))
+        corners, later = np.array(cvat_points(before)), np.array(cvat_points(after))
         return PolygonRegion((1 - share) * corners + share * later) if corners.shape == later.shape else held
     return held
 

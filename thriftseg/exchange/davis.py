@@ -19,9 +19,10 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array, UInt16Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.images import encode_label_png, read_label_png
+from thriftseg.datasets import encode_label_png, read_label_png
 from thriftseg.errors import DatasetError
-from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, ExportedObject, Shape, load_json, located
+from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, ExportedObject, Shape
+from thriftseg.parsing import load_json, located
 from thriftseg.regions import MaskRegion, run_lengths
 from thriftseg.taxonomies import Taxonomy, distinct_color
 

@@ -21,17 +21,10 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.atomic import write_bytes
-from thriftseg.exchange.records import (
-    AnnotatedImage,
-    ExportedFrame,
-    Shape,
-    dump_xml,
-    hex_color,
-    load_json,
-    located,
-)
+from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
+from thriftseg.parsing import dump_xml, load_json, located
 from thriftseg.regions import MaskRegion, PolygonRegion, Region, run_lengths, turned
-from thriftseg.taxonomies import Taxonomy
+from thriftseg.taxonomies import Taxonomy, hex_color
 
 TASK_FILE = "tasks.json"
 CONFIG_FILE = "label_config.xml"

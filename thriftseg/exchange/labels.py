@@ -12,23 +12,12 @@ from typing import Any
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import encode_label_png
+from thriftseg.datasets import VideoDataset, encode_label_png
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
-from thriftseg.exchange import (
-    FORMATS,
-    AnnotatedImage,
-    ExportedFrame,
-    ExportedObject,
-    Format,
-    FrameNames,
-    image_name,
-    train_ids_of,
-)
-from thriftseg.labels.objects import ObjectUnit, objects_of
+from thriftseg.exchange import AnnotatedImage, ExportedFrame, ExportedObject, FrameNames, image_name, train_ids_of
+from thriftseg.exchange.formats import FORMATS, Format
 from thriftseg.progress import progress_bar
-from thriftseg.stores.label_store import LabelStore, store_root
-from thriftseg.stores.rows import POINTS, ActionRow, action_id
+from thriftseg.stores import POINTS, ActionRow, LabelStore, ObjectUnit, action_id, objects_of, store_root
 from thriftseg.types import Clip, LabelKind
 
 MANUAL = "manual"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.images import encode_label_png
-from thriftseg.datasets.vos.base import PALETTE, VOSDataset
+from thriftseg.datasets import PALETTE, VOSDataset, encode_label_png
 from thriftseg.errors import LabelStoreError
-from thriftseg.stores.label_store import LabelStore, store_root
+from thriftseg.stores import LabelStore, store_root
 from thriftseg.taxonomies import OBJECT_IDS
 
 RESOLUTION = "480p"

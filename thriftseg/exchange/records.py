@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from thriftseg.arrays import BoolArray, UInt8Array, UInt16Array
-from thriftseg.errors import DatasetError
 from thriftseg.regions import Region
 from thriftseg.types import IGNORE_INDEX, Clip
 
@@ -124,59 +119,3 @@ def image_name(clip: Clip, number: int) -> str:
         'drive/f_007.png'
     """
     return f"{clip.video}/{clip.frames[number].name}"
-
-
-@contextmanager
-def located(path: Path, place: str) -> Iterator[None]:
-    """Turn what goes wrong on a malformed entry into one line that names the file and the place."""
-    try:
-        yield
-    except KeyError as error:
-        raise DatasetError(f"{place} has no {error}", path=path) from error
-    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise DatasetError(f"{place} is malformed", path=path, found=str(error)) from error
-
-
-def load_json(path: Path) -> Any:
-    """Content of a JSON file.
-
-    Raises:
-        DatasetError: The file is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError("cannot read the annotations", path=path, found=error.strerror) from error
-    except ValueError as error:
-        raise DatasetError("not a JSON file", path=path, found=str(error)) from error
-
-
-def load_xml(path: Path) -> ElementTree.Element:
-    """Root element of an XML file.
-
-    Raises:
-        DatasetError: The file is missing or no XML.
-    """
-    try:
-        return ElementTree.fromstring(path.read_bytes())  # noqa: S314 - expat limits the growth of entities
-    except OSError as error:
-        raise DatasetError("cannot read the annotations", path=path, found=error.strerror) from error
-    except (ElementTree.ParseError, ValueError) as error:
-        raise DatasetError("not an XML file", path=path, found=str(error)) from error
-
-
-def dump_xml(root: ElementTree.Element) -> bytes:
-    """Content of an XML file."""
-    ElementTree.indent(root)
-    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return content
-
-
-def hex_color(color: tuple[int, int, int]) -> str:
-    """RGB as `#rrggbb`.
-
-    Example:
-        >>> hex_color((128, 64, 0))
-        '#804000'
-    """
-    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -11,8 +11,7 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import whole_file
-from thriftseg.datasets.images import encode_label_png, read_label_png
-from thriftseg.datasets.vos.base import BACKGROUND, PALETTE, VOSClip, VOSDataset
+from thriftseg.datasets import BACKGROUND, PALETTE, VOSClip, VOSDataset, encode_label_png, read_label_png
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.progress import progress_bar
 

@@ -12,33 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.flow.dense import compose, consistency_mask_np, warp_labels
-from thriftseg.flow.dis import DIS
-from thriftseg.flow.estimators import FlowEstimator, create_estimator
-from thriftseg.flow.stored import FlowStore, read_flow, write_flow
-from thriftseg.flow.transforms import crop_flow, flip_flow, scale_flow
-from thriftseg.lazy import lazy_names
+from thriftseg.lazy import face
 
 if TYPE_CHECKING:
+    from thriftseg.flow.dense import compose, consistency_mask_np, warp_labels
+    from thriftseg.flow.dis import DIS
+    from thriftseg.flow.estimators import FlowEstimator, create_estimator
     from thriftseg.flow.raft import RAFT
-    from thriftseg.flow.warping import consistency_mask, warp
+    from thriftseg.flow.stored import FlowStore, read_flow, write_flow
+    from thriftseg.flow.transforms import crop_flow, flip_flow, scale_flow
+    from thriftseg.flow.warping import consistency_mask, end_points, warp
 
-__all__ = [
-    "DIS",
-    "RAFT",
-    "FlowEstimator",
-    "FlowStore",
-    "compose",
-    "consistency_mask",
-    "consistency_mask_np",
-    "create_estimator",
-    "crop_flow",
-    "flip_flow",
-    "read_flow",
-    "scale_flow",
-    "warp",
-    "warp_labels",
-    "write_flow",
-]
-
-__getattr__ = lazy_names(__name__, {"RAFT": "raft", "consistency_mask": "warping", "warp": "warping"})
+__getattr__, __dir__, __all__ = face(__name__)

@@ -1,1 +1,25 @@
 """From weights and frames to label maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thriftseg.lazy import face
+
+if TYPE_CHECKING:
+    from thriftseg.inference.checkpoints import (
+        METADATA_KEY,
+        LoadedNetwork,
+        Unrecordable,
+        cost_of_labels,
+        load_as,
+        load_network,
+        load_vos_network,
+        network_of,
+        read_checkpoint,
+        to_record,
+    )
+    from thriftseg.inference.frame_source import FrameSource, NamedFrame
+    from thriftseg.inference.prediction import choose_device, load_weights, predict
+
+__getattr__, __dir__, __all__ = face(__name__)

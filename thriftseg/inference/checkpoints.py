@@ -15,9 +15,17 @@ from typing import Any, TypeVar
 import torch
 
 from thriftseg.errors import CheckpointError
-from thriftseg.zoo import Network, SemanticNetwork, SlidingWindow, VOSNetwork, WholeImage, load, rebuild
-from thriftseg.zoo.weights.files import check_weights
-from thriftseg.zoo.windows import inference_from_record
+from thriftseg.zoo import (
+    Network,
+    SemanticNetwork,
+    SlidingWindow,
+    VOSNetwork,
+    WholeImage,
+    check_weights,
+    inference_from_record,
+    load,
+    rebuild,
+)
 
 METADATA_KEY = "thriftseg"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +11,7 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.files import list_files
-from thriftseg.datasets.images import FRAME_SUFFIXES, read_frame
+from thriftseg.datasets import FRAME_SUFFIXES, list_files, natural_key, read_frame
 from thriftseg.errors import DatasetError
 
 logger = logging.getLogger(__name__)
@@ -93,21 +91,10 @@ class FrameSource:
             logger.warning("%s: declares %d frames, only %d could be read", self.path, self.count, index)
 
 
-def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Sort key that orders numbers inside names by value.
-
-    Example:
-        >>> [p.name for p in sorted(map(Path, ["a10.png", "a9.png", "a09b.png"]), key=natural_key)]
-        ['a9.png', 'a09b.png', 'a10.png']
-    """
-    parts = re.split(r"(\d+)", path.stem)
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in parts] + [(-1, path.name)]
-
-
 def _pictures(path: Path) -> list[Path] | None:
     """The files of a folder of frames, or `None` for anything to be opened as a video."""
     if path.is_dir():
-        files = sorted(list_files(path), key=natural_key)
+        files = sorted(list_files(path), key=lambda file: natural_key(file.stem.lower()))
         if not files:
             raise DatasetError("no frames in this folder", path=path, expected=" or ".join(FRAME_SUFFIXES))
         _check_names(files)

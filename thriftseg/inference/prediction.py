@@ -14,16 +14,14 @@ import torch.nn.functional as F
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.images import resize_frame, write_label_png
+from thriftseg.datasets import resize_frame, write_label_png
 from thriftseg.drawing import VideoWriter, blend
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.inference.checkpoints import LoadedNetwork, load_network
 from thriftseg.inference.frame_source import FrameSource
 from thriftseg.progress import progress_bar
 from thriftseg.taxonomies import TAXONOMIES, LabelClass, Taxonomy, distinct_color
-from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, load
-from thriftseg.zoo.weights.catalog import names_a_path
-from thriftseg.zoo.weights.files import CARD_SUFFIX, WEIGHTS_SUFFIX
+from thriftseg.zoo import CARD_SUFFIX, WEIGHTS_SUFFIX, SemanticNetwork, SlidingWindow, WholeImage, load, names_a_path
 
 DEFAULT_FPS = 15.0
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo.weights.files import weights_digest
+from thriftseg.zoo import weights_digest
 
 INSTALL = "pip install thriftseg[sam]"
 

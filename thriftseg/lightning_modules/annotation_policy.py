@@ -28,13 +28,12 @@ from thriftseg.lightning_modules.ppo import (
 )
 from thriftseg.losses import LossTerms
 from thriftseg.types import AnnotationState, EpisodeBatch
-from thriftseg.zoo.blocks.freezing import freeze_batch_norm
-from thriftseg.zoo.scorers.annotation_policy import PolicyOutput
+from thriftseg.zoo import PolicyOutput, freeze_batch_norm
 
 _SCORES = ("return", "quality", "seconds", "clicks")
 
 
-class AnnotationPolicy(TrainingModule):
+class AnnotationTypeSelection(TrainingModule):
     """Trains an agent by proximal policy optimisation, see `thriftseg.lightning_modules.ppo` [0, 1].
 
     Each training step lets the agent act in a batch of environments, in evaluation mode, and improves it by what it
@@ -93,7 +92,7 @@ class AnnotationPolicy(TrainingModule):
         """Weigh the actions in some states."""
         return self._weigh(*self._stack(states))
 
-    def train(self, mode: bool = True) -> AnnotationPolicy:
+    def train(self, mode: bool = True) -> AnnotationTypeSelection:
         """Switch to training or evaluation mode; the image encoder and frozen batch norm stay in evaluation mode."""
         super().train(mode)
         if self.network.image_encoder is not None:

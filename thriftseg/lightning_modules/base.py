@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from thriftseg import __version__
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.inference.checkpoints import METADATA_KEY, Unrecordable, to_record
+from thriftseg.inference import METADATA_KEY, Unrecordable, to_record
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import LossTerms
-from thriftseg.zoo.weights.files import check_weights
+from thriftseg.zoo import check_weights
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 """Tells the trainer's loader to build the objects that hyper-parameters name."""

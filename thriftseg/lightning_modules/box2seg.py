@@ -12,15 +12,15 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from thriftseg import zoo
-from thriftseg.inference.checkpoints import load_as
+from thriftseg.inference import load_as
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.losses import BootstrappedCrossEntropy
 from thriftseg.metrics import MaskRecall
 from thriftseg.types import IGNORE_INDEX, BoxBatch
-from thriftseg.zoo.blocks.freezing import freeze_batch_norm
+from thriftseg.zoo import freeze_batch_norm
 
 
-class Box2Seg(TrainingModule):
+class BoxSegmentation(TrainingModule):
     """Trains a network to find the object of a box in what surrounds it [0, 1].
 
     Logged are `train/loss`, and `val/j`, `val/recall_50` and `val/recall_70` over the objects of the validation split
@@ -73,7 +73,7 @@ class Box2Seg(TrainingModule):
         """
         return self.network.two_class_logits(self.network.preprocessing(frames), boxes)
 
-    def train(self, mode: bool = True) -> Box2Seg:
+    def train(self, mode: bool = True) -> BoxSegmentation:
         """Switch to training or evaluation mode; frozen batch norm stays in evaluation mode."""
         super().train(mode)
         if self.freeze_batch_norm:

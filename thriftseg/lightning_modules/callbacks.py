@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.images import encode_frame
+from thriftseg.datasets import encode_frame
 from thriftseg.drawing import Palette, blend, colorize, error_map, side_by_side
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import distinct_color

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.inference.checkpoints import METADATA_KEY, to_record
+from thriftseg.inference import METADATA_KEY, to_record
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms

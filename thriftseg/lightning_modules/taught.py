@@ -14,13 +14,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.inference.checkpoints import METADATA_KEY, cost_of_labels, load_network
+from thriftseg.inference import METADATA_KEY, cost_of_labels, load_network
 from thriftseg.lightning_modules.base import pooled_means
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.semantic import SemanticSegmentation
 from thriftseg.losses import LossTerms
-from thriftseg.zoo import SemanticNetwork, SlidingWindow, StridedLogits, WholeImage, load
-from thriftseg.zoo.weights.files import check_weights, weights_digest
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, StridedLogits, WholeImage, check_weights, load, weights_digest
 
 CHECKPOINT_SUFFIX = ".ckpt"
 

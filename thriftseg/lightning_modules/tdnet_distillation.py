@@ -16,8 +16,7 @@ from thriftseg.lightning_modules.semantic import SemanticSegmentation
 from thriftseg.lightning_modules.taught import LossPart, NetworkCallable, TaughtSegmentation
 from thriftseg.losses import KnowledgeDistillation, OHEMCrossEntropy
 from thriftseg.types import SemanticBatch
-from thriftseg.zoo import PSPNet, SemanticNetwork, SlidingWindow, WholeImage
-from thriftseg.zoo.tdnet.network import DistillationOutputs, TDNet
+from thriftseg.zoo import DistillationOutputs, PSPNet, SemanticNetwork, SlidingWindow, TDNet, WholeImage
 
 
 class TDNetDistillation(TaughtSegmentation):

@@ -18,8 +18,7 @@ from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms, TemporalConsistencyLoss
 from thriftseg.types import VideoFrameBatch, VideoPairBatch
-from thriftseg.zoo import SemanticNetwork
-from thriftseg.zoo.blocks.freezing import freeze_batch_norm
+from thriftseg.zoo import SemanticNetwork, freeze_batch_norm
 
 CHECKPOINT = "round.ckpt"
 """Name of the file that holds a round after its last finished epoch."""

@@ -13,15 +13,13 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.images import encode_label_png
-from thriftseg.datasets.vos.base import PALETTE
+from thriftseg.datasets import PALETTE, encode_label_png
 from thriftseg.errors import ConfigError
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.losses import CrossEntropy
 from thriftseg.metrics import JAndF, VOSProtocol
 from thriftseg.types import VOSBatch, VOSVideo
-from thriftseg.zoo import ObjectTracker, VOSNetwork
-from thriftseg.zoo.blocks.freezing import freeze_batch_norm
+from thriftseg.zoo import ObjectTracker, VOSNetwork, freeze_batch_norm
 
 
 class VideoObjectSegmentation(TrainingModule):

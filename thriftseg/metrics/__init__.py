@@ -6,60 +6,28 @@ were batched or shared out. A class that occurs nowhere scores NaN and is left o
 
 from __future__ import annotations
 
-from thriftseg.metrics.annotation_curve import AnnotationCurve, annotation_curve
-from thriftseg.metrics.annotation_reward import RewardRule, annotation_reward
-from thriftseg.metrics.boundary_iou import BoundaryIoU
-from thriftseg.metrics.confusion import ConfusionScores
-from thriftseg.metrics.quality_at_cost import (
-    QualityAtCost,
-    area_under_curve,
-    cost_at_quality,
-    cost_quality_curve,
-    quality_at_cost,
-)
-from thriftseg.metrics.quality_bins import QualityScores, expected_quality, quality_bins, rank_correlation
-from thriftseg.metrics.temporal_consistency import TemporalConsistency
-from thriftseg.metrics.video_scores import VideoFrame, VideoScores, score_video
-from thriftseg.metrics.vos.j_and_f import (
-    FrameStatistics,
-    JAndF,
-    ObjectScores,
-    VOSProtocol,
-    frame_statistics,
-    object_scores,
-    score_sequence,
-    sequence_scores,
-)
-from thriftseg.metrics.vos.mask_recall import MaskRecall, present_ious
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AnnotationCurve",
-    "BoundaryIoU",
-    "ConfusionScores",
-    "FrameStatistics",
-    "JAndF",
-    "MaskRecall",
-    "ObjectScores",
-    "QualityAtCost",
-    "QualityScores",
-    "RewardRule",
-    "TemporalConsistency",
-    "VOSProtocol",
-    "VideoFrame",
-    "VideoScores",
-    "annotation_curve",
-    "annotation_reward",
-    "area_under_curve",
-    "cost_at_quality",
-    "cost_quality_curve",
-    "expected_quality",
-    "frame_statistics",
-    "object_scores",
-    "present_ious",
-    "quality_at_cost",
-    "quality_bins",
-    "rank_correlation",
-    "score_sequence",
-    "score_video",
-    "sequence_scores",
-]
+from thriftseg.lazy import face
+
+if TYPE_CHECKING:
+    from thriftseg.metrics.annotation_curve import AnnotationCurve, annotation_curve
+    from thriftseg.metrics.annotation_reward import RewardRule, annotation_reward, check_reward_rule
+    from thriftseg.metrics.boundary_iou import BoundaryIoU, VoidRule, boundary_counts, boundary_width
+    from thriftseg.metrics.confusion import ConfusionScores, confusion_matrix
+    from thriftseg.metrics.quality_at_cost import (
+        QualityAtCost,
+        area_under_curve,
+        cost_at_quality,
+        cost_quality_curve,
+        quality_at_cost,
+    )
+    from thriftseg.metrics.quality_bins import QualityScores, expected_quality, quality_bins, rank_correlation
+    from thriftseg.metrics.temporal_consistency import Rule, TemporalConsistency
+    from thriftseg.metrics.video_scores import VideoFrame, VideoScores, score_video
+    from thriftseg.metrics.vos.boundary_f import VOID, object_scores, sequence_scores
+    from thriftseg.metrics.vos.j_and_f import FrameStatistics, JAndF, frame_statistics
+    from thriftseg.metrics.vos.mask_recall import MaskRecall, present_ious
+    from thriftseg.metrics.vos.protocols import ObjectScores, VOSProtocol, score_sequence
+
+__getattr__, __dir__, __all__ = face(__name__)

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.flow import consistency_mask, consistency_mask_np, warp, warp_labels
-from thriftseg.flow.warping import end_points
+from thriftseg.flow import consistency_mask, consistency_mask_np, end_points, warp, warp_labels
 from thriftseg.metrics.confusion import ConfusionMetric, check_same_shape, class_iou, confusion_matrix
 from thriftseg.metrics.joint_histogram import as_uint8
 

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thriftseg import __version__
-from thriftseg.datasets import VOS_DATASETS
-from thriftseg.datasets.folder import CLASS_FILE
+from thriftseg.datasets import CLASS_FILE, VOS_DATASETS
 from thriftseg.errors import ConfigError
 from thriftseg.flow import FlowStore, create_estimator
-from thriftseg.metrics import BoundaryIoU, VOSProtocol
-from thriftseg.metrics.boundary_iou import VoidRule
-from thriftseg.metrics.temporal_consistency import Rule
+from thriftseg.metrics import BoundaryIoU, Rule, VoidRule, VOSProtocol
 from thriftseg.reports.scoring.classes import ClassScorer, ClassScores, IdChoice
 from thriftseg.reports.scoring.counting import ClassRule, PairRule
-from thriftseg.reports.scoring.layouts import Layout, LayoutName, Located, select_layout
+from thriftseg.reports.scoring.layouts import LayoutName, Located, NamingLayout, select_layout
 from thriftseg.reports.scoring.objects import ObjectEvaluation, score_objects
 from thriftseg.reports.scoring.pairing import Pairing, pair
-from thriftseg.reports.scoring.report import EvaluationReport, VideoScores
+from thriftseg.reports.scoring.report import EvaluationReport, ScoredVideoRow
 from thriftseg.reports.scoring.running import Effort
 from thriftseg.taxonomies import Taxonomy
 
@@ -133,7 +130,7 @@ def evaluate(
     return _report(settings, pairing, rules.taxonomy, by_class, by_object, pairs)
 
 
-def _wanted(metrics: Sequence[Metric] | None, layout: Layout) -> tuple[Metric, ...]:
+def _wanted(metrics: Sequence[Metric] | None, layout: NamingLayout) -> tuple[Metric, ...]:
     """The metrics in their usual order."""
     chosen = metrics or (("miou", "boundary_iou") if layout.taxonomy else ("jf",))
     unknown = [name for name in chosen if name not in METRICS]
@@ -158,7 +155,7 @@ def _protocol_of(layout: LayoutName) -> VOSProtocol:
     return "all_frames" if reader is None else reader().protocol
 
 
-def _with_own_classes(layout: Layout, gt: Path) -> Layout:
+def _with_own_classes(layout: NamingLayout, gt: Path) -> NamingLayout:
     """Take the class table that lies in the root of a user's own clips."""
     if layout.name != "folder" or layout.taxonomy is not None:
         return layout
@@ -219,7 +216,7 @@ def _report(
     frames = [max(counts) for counts in zip(*(part.frames for part in parts), strict=True)]
     pair_counts = by_class.pairs if by_class else [0] * len(names)
     rows = [
-        VideoScores(
+        ScoredVideoRow(
             name, frames[index], pair_counts[index], {k: v for part in parts for k, v in part.per_video[index].items()}
         )
         for index, name in enumerate(names)

@@ -21,8 +21,7 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.base import resolve_root
-from thriftseg.datasets.images import read_frame, read_label_png, resize_label, write_label_png
+from thriftseg.datasets import read_frame, read_label_png, resize_label, resolve_root, write_label_png
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.stores.manifest import Manifest, Row
 

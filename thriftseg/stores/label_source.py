@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets import VideoDataset
 from thriftseg.errors import LabelStoreError
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.stores.point_maps import draw_point_map

@@ -23,8 +23,7 @@ import numpy as np
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets.images import encode_label_png, read_label_png
-from thriftseg.datasets.vos.base import PALETTE
+from thriftseg.datasets import PALETTE, encode_label_png, read_label_png
 from thriftseg.errors import LabelStoreError
 from thriftseg.stores.click_file import Click, click_key, digest_of, encode_click_file, read_click_file
 from thriftseg.stores.manifest import Manifest, canonical

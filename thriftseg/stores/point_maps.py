@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.images import read_label_png
+from thriftseg.datasets import read_label_png
 from thriftseg.errors import LabelStoreError
 from thriftseg.stores.click_file import Click
 from thriftseg.taxonomies import Taxonomy
@@ -43,11 +43,11 @@ def draw_point_map(clicks: Sequence[Click], height: int, width: int) -> UInt8Arr
     return drawn
 
 
-def points_of(point_map: UInt8Array) -> tuple[Click, ...]:
+def points_of_map(point_map: UInt8Array) -> tuple[Click, ...]:
     """The clicks of a point map as (column, row, train id), ordered by class, then row and column.
 
     Example:
-        >>> points_of(np.array([[9, 255], [255, 4]], np.uint8))
+        >>> points_of_map(np.array([[9, 255], [255, 4]], np.uint8))
         ((1, 1, 4), (0, 0, 9))
     """
     rows, columns = np.nonzero(point_map != IGNORE_INDEX)
@@ -93,4 +93,4 @@ def read_point_map(path: str | Path, taxonomy: Taxonomy, size: tuple[int, int]) 
             expected="single pixels",
             found=f"{clicked.size} of {ids.size} pixels with a label",
         )
-    return points_of(ids.astype(np.uint8))
+    return points_of_map(ids.astype(np.uint8))

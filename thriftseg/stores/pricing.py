@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets import VideoDataset
 from thriftseg.progress import progress_bar
 from thriftseg.stores.measurements import MeasurementCache, file_stamp
 from thriftseg.stores.rows import action_id

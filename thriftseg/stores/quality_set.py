@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.images import resize_frame
+from thriftseg.datasets import resize_frame
 from thriftseg.errors import DatasetError
 from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey, check_quality
 from thriftseg.stores.manifest import Row

@@ -9,27 +9,17 @@ clip is; `vos_layouts` and `vos_writer` put clips on disk. Both share `motion`, 
 
 from __future__ import annotations
 
-from thriftseg.synthetic.layouts.classes import LAYOUTS
-from thriftseg.synthetic.layouts.vos import VOS_LAYOUTS
-from thriftseg.synthetic.objects.video import ObjectDrawing, ObjectVideo
-from thriftseg.synthetic.objects.writer import ObjectSynthesisSummary, synthesize_objects
-from thriftseg.synthetic.scene import SceneConfig
-from thriftseg.synthetic.street.video import ObjectBox, RenderedFrame, StreetVideo, boxes_of, render_clip
-from thriftseg.synthetic.street.writer import SynthesisSummary, synthesize
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "LAYOUTS",
-    "VOS_LAYOUTS",
-    "ObjectBox",
-    "ObjectDrawing",
-    "ObjectSynthesisSummary",
-    "ObjectVideo",
-    "RenderedFrame",
-    "SceneConfig",
-    "StreetVideo",
-    "SynthesisSummary",
-    "boxes_of",
-    "render_clip",
-    "synthesize",
-    "synthesize_objects",
-]
+from thriftseg.lazy import face
+
+if TYPE_CHECKING:
+    from thriftseg.synthetic.layouts.classes import LAYOUTS
+    from thriftseg.synthetic.layouts.vos import VOS_LAYOUTS
+    from thriftseg.synthetic.objects.video import ObjectDrawing, SyntheticObjectVideo
+    from thriftseg.synthetic.objects.writer import ObjectSynthesisSummary, synthesize_objects
+    from thriftseg.synthetic.scene import SceneConfig
+    from thriftseg.synthetic.street.video import ObjectBox, RenderedFrame, StreetVideo, boxes_of, render_clip
+    from thriftseg.synthetic.street.writer import SynthesisSummary, synthesize
+
+__getattr__, __dir__, __all__ = face(__name__)

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from thriftseg.arrays import BoolArray, Float32Array, Float64Array
+from thriftseg.arrays import BoolArray, Float32Array, Float64Array, Int32Array, UInt8Array
 
-if TYPE_CHECKING:
-    from thriftseg.synthetic.render import Drawing
+LayerMap = npt.NDArray[np.int64]
+
+
+@dataclass
+class Drawing:
+    """One drawn frame.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        label: (H, W) uint8 Cityscapes train ids, 255 = clutter without a class.
+        instances: (H, W) int32, `train_id * 1000 + k` with k from 1, 0 = none.
+        layers: (H, W) int64: which part of the scene each pixel shows.
+        order: (S + 2,) rank of every part in painting order; what has a higher rank hides what has a lower one.
+    """
+
+    image: UInt8Array
+    label: UInt8Array
+    instances: Int32Array
+    layers: LayerMap
+    order: LayerMap
 
 
 class Motion:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from thriftseg.arrays import BoolArray, Float32Array, Float64Array, Int32Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from thriftseg.synthetic.exposure import Exposure
-from thriftseg.synthetic.motion import Motion
+from thriftseg.synthetic.motion import Drawing, LayerMap, Motion
 from thriftseg.synthetic.scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Ground, Scene
 from thriftseg.types import IGNORE_INDEX
-
-LayerMap = npt.NDArray[np.int64]
 
 SKY, GROUND, FIRST_SURFACE = 0, 1, 2
 """Values of a layer map: the sky, the ground plane, and then the surfaces in the order of the scene."""
@@ -24,25 +19,6 @@ _TEXELS_PER_METRE = 14.0
 _ROAD, _SIDEWALK, _SKY = TRAIN_ID["road"], TRAIN_ID["sidewalk"], TRAIN_ID["sky"]
 _CIRCLE = np.stack([np.cos(np.arange(16) * np.pi / 8), np.sin(np.arange(16) * np.pi / 8), np.ones(16)])
 _UNIT_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float64)
-
-
-@dataclass
-class Drawing:
-    """One drawn frame.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        label: (H, W) uint8 Cityscapes train ids, 255 = clutter without a class.
-        instances: (H, W) int32, `train_id * 1000 + k` with k from 1, 0 = none.
-        layers: (H, W) int64: which part of the scene each pixel shows.
-        order: (S + 2,) rank of every part in painting order; what has a higher rank hides what has a lower one.
-    """
-
-    image: UInt8Array
-    label: UInt8Array
-    instances: Int32Array
-    layers: LayerMap
-    order: LayerMap
 
 
 class Renderer:

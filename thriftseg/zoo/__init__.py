@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from thriftseg.lazy import face
+from thriftseg.zoo.blocks.backbones import fetching_weights
+from thriftseg.zoo.blocks.freezing import freeze_batch_norm
 from thriftseg.zoo.blocks.strided_logits import StridedLogits
 from thriftseg.zoo.box2seg import Box2Seg
 from thriftseg.zoo.deeplabv3plus import DeepLabV3Plus
@@ -18,7 +21,7 @@ from thriftseg.zoo.network import (
     StreamState,
 )
 from thriftseg.zoo.pspnet import PSPNet
-from thriftseg.zoo.registry import create_model, list_models, rebuild, register_network
+from thriftseg.zoo.registry import architectures_of, create_model, list_models, rebuild, register_network
 from thriftseg.zoo.scorers.annotation_policy import AnnotationPolicy, PolicyOutput
 from thriftseg.zoo.scorers.base import Scorer
 from thriftseg.zoo.scorers.qnet import QNet
@@ -27,73 +30,33 @@ from thriftseg.zoo.tdnet.fanet import TDNetFANet
 from thriftseg.zoo.tdnet.network import DistillationOutputs, TDNet, TDNetState
 from thriftseg.zoo.tdnet.psp import TDNetPSP
 from thriftseg.zoo.tmanet import TMANet
-from thriftseg.zoo.vos import (
-    Memory,
-    MemoryFrame,
-    MemoryPolicy,
-    ObjectIds,
-    ObjectRows,
-    ObjectTracker,
-    SplitPadding,
-    VOSNetwork,
-    VOSState,
-)
+from thriftseg.zoo.vos.memory import Memory, MemoryFrame, MemoryPolicy
+from thriftseg.zoo.vos.network import VOSNetwork, VOSState
+from thriftseg.zoo.vos.objects import ObjectIds, ObjectRows
+from thriftseg.zoo.vos.padding import SplitPadding
 from thriftseg.zoo.vos.stm import STM
-from thriftseg.zoo.weights.catalog import CatalogEntry, list_published, load
-from thriftseg.zoo.weights.files import Published, save_weights
-from thriftseg.zoo.weights.official import KeyMismatchError, OfficialReport, load_official
-from thriftseg.zoo.windows import SlidingWindow, WholeImage, predict_sliding, predict_whole
+from thriftseg.zoo.vos.tracker import ObjectTracker
+from thriftseg.zoo.weights.catalog import CatalogEntry, list_published, load, names_a_path, read_index, write_index
+from thriftseg.zoo.weights.export import DEFAULT_SIZE, export_onnx
+from thriftseg.zoo.weights.files import (
+    CARD_SUFFIX,
+    WEIGHTS_SUFFIX,
+    Published,
+    check_weights,
+    describe_weights,
+    encode_card,
+    encode_weights,
+    save_weights,
+    weights_digest,
+)
+from thriftseg.zoo.weights.official import KeyMismatchError, OfficialReport, import_checkpoint, load_official
+from thriftseg.zoo.windows import (
+    SlidingWindow,
+    WholeImage,
+    inference_from_record,
+    inference_record,
+    predict_sliding,
+    predict_whole,
+)
 
-__all__ = [
-    "IDENTITY",
-    "IMAGENET",
-    "STM",
-    "AnnotationPolicy",
-    "Box2Seg",
-    "CatalogEntry",
-    "ConstructorRecord",
-    "DeepLabV3Plus",
-    "DistillationOutputs",
-    "FrameWindow",
-    "HRNet",
-    "KeyMismatchError",
-    "MMSegNetwork",
-    "Memory",
-    "MemoryFrame",
-    "MemoryPolicy",
-    "Network",
-    "ObjectIds",
-    "ObjectRows",
-    "ObjectTracker",
-    "OfficialReport",
-    "PSPNet",
-    "PolicyOutput",
-    "Preprocessing",
-    "Published",
-    "QNet",
-    "Scorer",
-    "SemanticNetwork",
-    "SlidingWindow",
-    "SpixelFCN",
-    "SplitPadding",
-    "StreamState",
-    "StridedLogits",
-    "TDNet",
-    "TDNetFANet",
-    "TDNetPSP",
-    "TDNetState",
-    "TMANet",
-    "VOSNetwork",
-    "VOSState",
-    "WholeImage",
-    "create_model",
-    "list_models",
-    "list_published",
-    "load",
-    "load_official",
-    "predict_sliding",
-    "predict_whole",
-    "rebuild",
-    "register_network",
-    "save_weights",
-]
+_, __dir__, __all__ = face(__name__)  # nothing is lazy here: networks register when they are imported

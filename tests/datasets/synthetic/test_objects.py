@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thriftseg.datasets import DAVIS, MOSE, TAOVOS, YouTubeVOS, create_vos
+from thriftseg.datasets import DAVIS, MOSE, TAOVOS, YouTubeVOS
 from thriftseg.datasets.images import read_label_png
+from thriftseg.datasets.registry import create_vos
 from thriftseg.errors import ConfigError
 from thriftseg.flow import warp_labels
 from thriftseg.synthetic import (
     VOS_LAYOUTS,
     ObjectSynthesisSummary,
-    ObjectVideo,
     SceneConfig,
+    SyntheticObjectVideo,
     synthesize_objects,
 )
 from thriftseg.synthetic.objects.baselines import measure
@@ -59,7 +60,7 @@ def test_events_occur_in_every_few_clips(figures: ObjectSynthesisSummary):
 
 def test_masks_follow_the_exact_flow():
     for seed in range(3):
-        video = ObjectVideo(SceneConfig(96, 160, num_frames=8, seed=seed, frame_interval=1 / 24))
+        video = SyntheticObjectVideo(SceneConfig(96, 160, num_frames=8, seed=seed, frame_interval=1 / 24))
         drawings = [video.draw(t) for t in range(8)]
         for t, (previous, drawing) in enumerate(itertools.pairwise(drawings), start=1):
             flow, occluded = video.flow(drawing, previous, t, t - 1)
@@ -71,7 +72,7 @@ def test_masks_follow_the_exact_flow():
 def test_silhouettes_hold_the_visible_pixels_and_more():
     hidden = 0
     for seed in range(6):
-        drawing = ObjectVideo(SceneConfig(64, 96, num_frames=2, seed=seed, frame_interval=1 / 24)).draw(1)
+        drawing = SyntheticObjectVideo(SceneConfig(64, 96, num_frames=2, seed=seed, frame_interval=1 / 24)).draw(1)
         for number, whole in enumerate(drawing.silhouettes, start=1):
             visible = drawing.label == number
             assert not (visible & ~whole).any()
@@ -81,7 +82,7 @@ def test_silhouettes_hold_the_visible_pixels_and_more():
 
 def test_frames_can_be_drawn_in_any_order():
     config = SceneConfig(48, 80, num_frames=4, seed=5, frame_interval=1 / 24)
-    one, other = ObjectVideo(config), ObjectVideo(config)
+    one, other = SyntheticObjectVideo(config), SyntheticObjectVideo(config)
     forth = [one.draw(t).image for t in range(4)]
     back = [other.draw(t).image for t in (3, 2, 1, 0)][::-1]
     assert all(np.array_equal(a, b) for a, b in zip(forth, back, strict=True))

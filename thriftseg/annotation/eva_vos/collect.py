@@ -34,11 +34,8 @@ from thriftseg.atomic import sweep_partial
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import VOSDataset
 from thriftseg.errors import ConfigError
-from thriftseg.labels.refining.prompters.protocol import Embedded
-from thriftseg.stores.annotation_rounds import RoundFolder, RoundKey
-from thriftseg.stores.manifest import Manifest, Row
-from thriftseg.stores.quality_set import QualitySet, RatedMask
-from thriftseg.stores.type_set import Annotated, TypeSet
+from thriftseg.labels import Embedded
+from thriftseg.stores import Annotated, Manifest, QualitySet, RatedMask, RoundFolder, RoundKey, Row, TypeSet
 
 STORED_EMBEDDINGS = ("sam", "sam2")
 """Prompters whose embedding of the frame is kept for agents that read it."""

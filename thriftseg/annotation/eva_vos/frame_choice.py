@@ -12,9 +12,9 @@ import numpy as np
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.eva_vos.progress import ObjectProgress
 from thriftseg.arrays import Float32Array, Float64Array
-from thriftseg.datasets.images import resize_frame, resize_label
+from thriftseg.datasets import resize_frame, resize_label
 from thriftseg.errors import ConfigError
-from thriftseg.stores.annotation_rounds import MASK_SIZE
+from thriftseg.stores import MASK_SIZE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +84,7 @@ class QNetFrames:
 
     def __init__(self, network: QNet | str | Path, device: str = "cpu", batch_size: int = 128) -> None:
         from thriftseg import zoo
-        from thriftseg.inference.checkpoints import load_as
+        from thriftseg.inference import load_as
 
         if batch_size < 1:
             raise ConfigError("batch size of QNet", expected="1 or more", found=batch_size)
@@ -95,7 +95,7 @@ class QNetFrames:
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the choice depends on."""
-        from thriftseg.zoo.weights.files import weights_digest
+        from thriftseg.zoo import weights_digest
 
         return {"frames": "qnet", "weights": weights_digest(self._network)}
 
@@ -204,7 +204,7 @@ class FarthestFrames:
     def __init__(self, model: str, pretrained: bool = True, device: str = "cpu") -> None:
         import timm
 
-        from thriftseg.zoo.blocks.backbones import fetching_weights
+        from thriftseg.zoo import fetching_weights
 
         if not timm.is_model(model):
             raise ConfigError("no such encoder of frames", expected="l2:<name of a model of timm>", found=model)
@@ -217,7 +217,7 @@ class FarthestFrames:
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the choice depends on."""
-        from thriftseg.zoo.weights.files import weights_digest
+        from thriftseg.zoo import weights_digest
 
         weights = weights_digest(self._network)
         return {"frames": f"l2:{self._model}", "pretrained": self._pretrained, "weights": weights}

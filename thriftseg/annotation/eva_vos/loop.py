@@ -18,15 +18,15 @@ import numpy as np
 from thriftseg.annotation.eva_vos.folder import EVAVOSFolder
 from thriftseg.annotation.eva_vos.frame_choice import FrameChoice
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
-from thriftseg.annotation.eva_vos.progress import ObjectProgress, Outcome, open_frames
+from thriftseg.annotation.eva_vos.progress import AnnotationOutcome, ObjectProgress, open_frames
 from thriftseg.annotation.eva_vos.propagation import MaskPropagator
 from thriftseg.annotation.eva_vos.settings import EVAVOSSettings, value_score
 from thriftseg.annotation.eva_vos.type_choice import TypeChoice
 from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotator
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError, WaitingForLabels
-from thriftseg.metrics.annotation_curve import AnnotationCurve, annotation_curve
-from thriftseg.stores.manifest import Row
+from thriftseg.metrics import AnnotationCurve, annotation_curve
+from thriftseg.stores import Row
 
 _ROUNDING = 1e-6  # seconds that sums of floats may be off by
 _CERTAINTY: Mapping[AnnotationKind | None, int] = {"mask": 2, "absent": 2, "clicks": 1, "box": 1, None: 0}
@@ -103,7 +103,7 @@ class _Proposal:
     kind: AnnotationKind
     value: float = math.nan
     score: float = math.nan
-    outcome: Outcome | None = None
+    outcome: AnnotationOutcome | None = None
 
 
 @dataclass
@@ -223,7 +223,7 @@ class _Run:
             video, anchors, item.kinds, masks, round, self.annotator, self.propagator, self.settings.seed
         )
 
-    def _row(self, item: _Object, proposal: _Proposal, outcome: Outcome) -> Row:
+    def _row(self, item: _Object, proposal: _Proposal, outcome: AnnotationOutcome) -> Row:
         annotation, scores = outcome.annotation, outcome.scores
         rows = self.folder.rows
         return {

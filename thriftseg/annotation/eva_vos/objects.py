@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float64Array, UInt8Array
-from thriftseg.datasets.vos.base import VOSClip, VOSDataset, ids_in
+from thriftseg.datasets import VOSClip, VOSDataset, ids_in
 from thriftseg.errors import DatasetError
 from thriftseg.metrics import sequence_scores
 

@@ -20,7 +20,7 @@ _PURPOSES = ("frame", "type")
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class AnnotationOutcome:
     """What an annotation led to.
 
     Attributes:
@@ -66,7 +66,7 @@ class ObjectProgress:
     ) -> None:
         self.video, self.anchors, self.kinds, self.masks, self.round = video, anchors, kinds, masks, round
         self._annotator, self._propagator, self._seed = annotator, propagator, seed
-        self._attempts: dict[tuple[int, AnnotationKind], Outcome] = {}
+        self._attempts: dict[tuple[int, AnnotationKind], AnnotationOutcome] = {}
 
     @property
     def annotated(self) -> list[int]:
@@ -88,7 +88,7 @@ class ObjectProgress:
         name = zlib.crc32(self.video.name.encode())
         return np.random.default_rng([self._seed, name, self.round, _PURPOSES.index(purpose)])
 
-    def attempt(self, place: int, kind: AnnotationKind) -> Outcome:
+    def attempt(self, place: int, kind: AnnotationKind) -> AnnotationOutcome:
         """What comes of an annotation; the same is asked for once.
 
         Args:
@@ -102,7 +102,7 @@ class ObjectProgress:
             annotation = self._annotator.annotate(self.video, place, kind, self.masks[place], self.round)
             masks = self._propagator.propagate(self.video, {**self.anchors, place: annotation.mask})
             scores = self.video.scores(masks) if self.video.has_truth else None
-            self._attempts[place, kind] = Outcome(annotation, encode_masks(masks), scores)
+            self._attempts[place, kind] = AnnotationOutcome(annotation, encode_masks(masks), scores)
         return self._attempts[place, kind]
 
     def gain_per_second(self, place: int, kind: AnnotationKind) -> float:

@@ -26,12 +26,11 @@ from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.arrays import BoolArray, Float16Array, Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
 from thriftseg.flow import DIS, FlowStore, compose, warp_labels
-from thriftseg.labels.objects import ObjectMap, TrackedObject
-from thriftseg.labels.propagation.propagators import Propagator, create_propagator
+from thriftseg.labels import Propagator, create_propagator
+from thriftseg.stores import ObjectMap, TrackedObject
 
 if TYPE_CHECKING:
-    from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator
-    from thriftseg.labels.propagation.propagators.stm import STMPropagator
+    from thriftseg.labels import SAM2Propagator, STMPropagator
 
 Anchors = Mapping[int, BoolArray]
 """Mask, (H, W), of each annotated frame by its place."""

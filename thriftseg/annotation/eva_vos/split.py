@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.vos.base import read_list
+from thriftseg.datasets import read_list
 from thriftseg.errors import ConfigError, DatasetError
 
 LEAST_FRAMES, MOST_FRAMES = 16, 104

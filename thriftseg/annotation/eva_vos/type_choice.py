@@ -12,15 +12,15 @@ import numpy as np
 from thriftseg.annotation.eva_vos.progress import ObjectProgress
 from thriftseg.annotation.people.masks import AnnotationKind
 from thriftseg.arrays import Float32Array, UInt8Array
-from thriftseg.datamodules.eva_vos.type_environment import CLICK, MASK
-from thriftseg.datasets.images import resize_label
+from thriftseg.datamodules import CLICK, MASK
+from thriftseg.datasets import resize_label
 from thriftseg.errors import ConfigError
-from thriftseg.stores.annotation_rounds import MASK_SIZE
+from thriftseg.stores import MASK_SIZE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from thriftseg.lightning_modules.ppo import ActionChoice
+    from thriftseg.lightning_modules import ActionChoice
     from thriftseg.zoo import AnnotationPolicy
 
 _KINDS: Mapping[int, AnnotationKind] = {CLICK: "clicks", MASK: "mask"}
@@ -133,8 +133,8 @@ class AgentType:
         device: str = "cpu",
     ) -> None:
         from thriftseg import zoo
-        from thriftseg.inference.checkpoints import load_as
-        from thriftseg.lightning_modules.ppo import ActionChoice
+        from thriftseg.inference import load_as
+        from thriftseg.lightning_modules import ActionChoice
 
         if choice not in get_args(ActionChoice):
             raise ConfigError("choice of an agent", expected=" or ".join(get_args(ActionChoice)), found=repr(choice))
@@ -155,7 +155,7 @@ class AgentType:
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the choice depends on."""
-        from thriftseg.zoo.weights.files import weights_digest
+        from thriftseg.zoo import weights_digest
 
         return {"types": "agent", "choice": self._choice, "weights": weights_digest(self._network)}
 
@@ -163,7 +163,7 @@ class AgentType:
         """How to annotate a frame; see `TypeChoice.choose`."""
         import torch
 
-        from thriftseg.lightning_modules.ppo import choose_actions
+        from thriftseg.lightning_modules import choose_actions
 
         mask = resize_label(progress.masks[place].view(np.uint8), MASK_SIZE)
         spent = torch.zeros(1, device=self._device) if self._network.cost_branch is not None else None

@@ -32,10 +32,9 @@ from thriftseg.arrays import Float64Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.errors import ConfigError
-from thriftseg.inference.checkpoints import read_checkpoint, to_record
-from thriftseg.lightning_modules import TestTimeTuning
-from thriftseg.lightning_modules.test_time_tuning import CHECKPOINT, tune
-from thriftseg.stores.label_store import LabelStore
+from thriftseg.inference import read_checkpoint, to_record
+from thriftseg.lightning_modules import CHECKPOINT, TestTimeTuning, tune
+from thriftseg.stores import LabelStore
 from thriftseg.types import LabelKind
 
 _AMOUNT_PER_PIXEL = {"clicks": 1 / 150, "seconds": 1 / 90}  # first guesses where nothing is known of a video

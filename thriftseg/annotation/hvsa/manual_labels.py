@@ -13,8 +13,7 @@ from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import LabelStoreError
-from thriftseg.stores.label_store import LabelStore
-from thriftseg.stores.rows import ActionRow, LabelRow, action_id
+from thriftseg.stores import ActionRow, LabelRow, LabelStore, action_id
 from thriftseg.types import IGNORE_INDEX, LabelKind
 
 

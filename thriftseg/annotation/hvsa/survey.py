@@ -18,8 +18,7 @@ from thriftseg.annotation.ranking.uncertainty import Neighbour, UncertaintyRule,
 from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.flow import scale_flow
-from thriftseg.lightning_modules import TestTimeTuning
-from thriftseg.lightning_modules.test_time_tuning import FramePrediction, predict_frames
+from thriftseg.lightning_modules import FramePrediction, TestTimeTuning, predict_frames
 from thriftseg.metrics import VideoFrame, score_video
 
 

@@ -9,14 +9,21 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from thriftseg.annotation.people.images import Task, image_path
+from thriftseg.annotation.people.images import ImageTask, image_path
 from thriftseg.arrays import AnyArray, UInt8Array
-from thriftseg.datasets.images import read_label_png, write_label_png
+from thriftseg.datasets import read_label_png, write_label_png
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.exchange import FORMATS, AnnotatedImage, ExportedFrame, FrameNames, train_ids_of
-from thriftseg.exchange.coco import ANNOTATION_FILE as COCO_FILE
-from thriftseg.exchange.cvat import ANNOTATION_FILE as CVAT_FILE
-from thriftseg.exchange.cvat import LABEL_FILE, write_label_constructor
+from thriftseg.exchange import COCO_FILE as COCO_FILE
+from thriftseg.exchange import CVAT_FILE as CVAT_FILE
+from thriftseg.exchange import (
+    CVAT_LABEL_FILE,
+    FORMATS,
+    AnnotatedImage,
+    ExportedFrame,
+    FrameNames,
+    train_ids_of,
+    write_label_constructor,
+)
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, Clip
 
@@ -27,10 +34,10 @@ class AnswerFiles(Protocol):
     how_to: str
     """What to do with them, for the person."""
 
-    def prepare(self, folder: Path, tasks: Sequence[Task]) -> None:
+    def prepare(self, folder: Path, tasks: Sequence[ImageTask]) -> None:
         """Write empty files; those that are there are left alone."""
 
-    def read(self, folder: Path, tasks: Sequence[Task]) -> dict[str, tuple[Path, UInt8Array]]:
+    def read(self, folder: Path, tasks: Sequence[ImageTask]) -> dict[str, tuple[Path, UInt8Array]]:
         """Labels of the images, 255 where there is none, by name of the task, each with its file.
 
         Raises:
@@ -53,22 +60,22 @@ class LabelPNGs:
     def __init__(self, taxonomy: Taxonomy) -> None:
         self._taxonomy = taxonomy
 
-    def prepare(self, folder: Path, tasks: Sequence[Task]) -> None:
+    def prepare(self, folder: Path, tasks: Sequence[ImageTask]) -> None:
         """Write empty files; see `AnswerFiles`."""
         for task in tasks:
             path = self._path(folder, task)
             if not path.exists():
                 write_label_png(path, np.full(task.size, IGNORE_INDEX, np.uint8), self._taxonomy.flat_palette())
 
-    def read(self, folder: Path, tasks: Sequence[Task]) -> dict[str, tuple[Path, UInt8Array]]:
+    def read(self, folder: Path, tasks: Sequence[ImageTask]) -> dict[str, tuple[Path, UInt8Array]]:
         """Labels of the images; see `AnswerFiles`."""
         return {task.name: (path := self._path(folder, task), self._read(path, task)) for task in tasks}
 
     @staticmethod
-    def _path(folder: Path, task: Task) -> Path:
+    def _path(folder: Path, task: ImageTask) -> Path:
         return folder / "labels" / f"{task.name}.png"
 
-    def _read(self, path: Path, task: Task) -> UInt8Array:
+    def _read(self, path: Path, task: ImageTask) -> UInt8Array:
         try:
             ids = read_label_png(path)
         except DatasetError as error:
@@ -122,13 +129,13 @@ class ToolFile:
     def __init__(self, taxonomy: Taxonomy, format: str) -> None:
         self._taxonomy, self._format = taxonomy, FORMATS[format]
         self._file = {"coco": COCO_FILE, "cvat": CVAT_FILE}[format]
-        labels = f"; `{LABEL_FILE}` holds the labels of the project" if format == "cvat" else ""
+        labels = f"; `{CVAT_LABEL_FILE}` holds the labels of the project" if format == "cvat" else ""
         self.how_to = (
             f"Load the folder `images` and `{self._file}` into the tool{labels}. Draw masks or polygons, later ones on "
             f"top, and save the tool's export here as `{self._file}`, over the one that is there."
         )
 
-    def prepare(self, folder: Path, tasks: Sequence[Task]) -> None:
+    def prepare(self, folder: Path, tasks: Sequence[ImageTask]) -> None:
         """Write the file without shapes; see `AnswerFiles`."""
         if not (folder / self._file).exists():
             clips = _clips_of(folder, tasks)
@@ -137,10 +144,10 @@ class ToolFile:
                 for position, task in enumerate(tasks)
             )
             self._format.write(folder, empty, self._taxonomy)
-        if self._file == CVAT_FILE and not (folder / LABEL_FILE).exists():
+        if self._file == CVAT_FILE and not (folder / CVAT_LABEL_FILE).exists():
             write_label_constructor(folder, self._taxonomy)
 
-    def read(self, folder: Path, tasks: Sequence[Task]) -> dict[str, tuple[Path, UInt8Array]]:
+    def read(self, folder: Path, tasks: Sequence[ImageTask]) -> dict[str, tuple[Path, UInt8Array]]:
         """Labels of the images; see `AnswerFiles`."""
         path = folder / self._file
         images = self._format.read(path)
@@ -158,7 +165,7 @@ class ToolFile:
         return labels
 
     def _match(
-        self, path: Path, images: Sequence[AnnotatedImage], folder: Path, tasks: Sequence[Task]
+        self, path: Path, images: Sequence[AnnotatedImage], folder: Path, tasks: Sequence[ImageTask]
     ) -> dict[str, AnnotatedImage]:
         """The images of the file by name of the task."""
         known = FrameNames(list(_clips_of(folder, tasks).values()), folder / "images")
@@ -196,7 +203,7 @@ def answer_files(exchange: str, taxonomy: Taxonomy) -> AnswerFiles:
     return LabelPNGs(taxonomy) if exchange == "png" else ToolFile(taxonomy, exchange)
 
 
-def _clips_of(folder: Path, tasks: Sequence[Task]) -> Mapping[str, Clip]:
+def _clips_of(folder: Path, tasks: Sequence[ImageTask]) -> Mapping[str, Clip]:
     """The images as clips, with the positions of the tasks for frame numbers, since formats name images by clips."""
     videos: dict[str, dict[int, Path]] = {}
     for position, task in enumerate(tasks):
@@ -204,7 +211,7 @@ def _clips_of(folder: Path, tasks: Sequence[Task]) -> Mapping[str, Clip]:
     return {video: Clip(video, frames) for video, frames in videos.items()}
 
 
-def _check_size(path: Path, found: tuple[int, ...], task: Task) -> None:
+def _check_size(path: Path, found: tuple[int, ...], task: ImageTask) -> None:
     if found != task.size:
         raise DatasetError(
             f"the label of {task.name} has another size than its image",

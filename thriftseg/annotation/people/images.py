@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from thriftseg.annotation.people.requests import Box, Request
+from thriftseg.annotation.people.requests import RegionBox, Request
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.types import IGNORE_INDEX
 
@@ -17,7 +17,7 @@ OUTLINE_COLOR = (255, 0, 255)
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class ImageTask:
     """A request and the part of its frame that is shown with it.
 
     Attributes:
@@ -35,7 +35,7 @@ class Task:
         return f"{self.request.video}/{sample.number:06d}_{sample.region:05d}"
 
     @property
-    def crop(self) -> Box:
+    def crop(self) -> RegionBox:
         """The part of the frame that is shown."""
         left, top, right, bottom = self.request.box
         height, width = self.request.size
@@ -89,6 +89,6 @@ class Task:
         return np.s_[top - y : bottom - y, left - x : right - x]
 
 
-def image_path(folder: Path, task: Task) -> Path:
+def image_path(folder: Path, task: ImageTask) -> Path:
     """Where the image of a task lies in the folder of its round."""
     return folder / "images" / f"{task.name}.png"

@@ -21,16 +21,15 @@ from itertools import groupby
 from pathlib import Path
 
 from thriftseg.annotation.people.answer_files import answer_files
-from thriftseg.annotation.people.images import Task, image_path
+from thriftseg.annotation.people.images import ImageTask, image_path
 from thriftseg.annotation.people.requests import Answer, Request
 from thriftseg.annotation.people.task_file import TASK_FILE, Note, open_task_file
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.costs import PolygonCost, count_polygon_vertices
-from thriftseg.datasets.images import encode_frame
+from thriftseg.datasets import encode_frame
 from thriftseg.errors import ConfigError, WaitingForLabels
-from thriftseg.exchange.records import hex_color
-from thriftseg.taxonomies import Taxonomy
+from thriftseg.taxonomies import Taxonomy, hex_color
 from thriftseg.types import IGNORE_INDEX
 
 INSTRUCTIONS = "instructions.md"
@@ -85,7 +84,7 @@ class FilesAnnotator:
         if not requests:
             return []
         folder = self._folder / f"round_{round}"
-        tasks = [Task(request, _MARGIN) for request in requests]
+        tasks = [ImageTask(request, _MARGIN) for request in requests]
         notes = open_task_file(folder, self._exchange, tasks, self._taxonomy)
         self._prepare(folder, tasks)
         patches = self._read(folder, tasks)
@@ -96,7 +95,7 @@ class FilesAnnotator:
             raise _waiting(folder, missing, len(tasks))
         return [self._answer(task.request, patches[task.name], notes[task.name]) for task in tasks]
 
-    def _prepare(self, folder: Path, tasks: Sequence[Task]) -> None:
+    def _prepare(self, folder: Path, tasks: Sequence[ImageTask]) -> None:
         sweep_partial(folder)
         absent = [task for task in tasks if not image_path(folder, task).exists()]
         for frame, group in groupby(sorted(absent, key=_frame_of), key=_frame_of):
@@ -108,7 +107,7 @@ class FilesAnnotator:
             text = _instructions(folder.name, len(tasks), self._files.how_to, self._taxonomy)
             write_bytes(folder / INSTRUCTIONS, text.encode())
 
-    def _read(self, folder: Path, tasks: Sequence[Task]) -> dict[str, UInt8Array]:
+    def _read(self, folder: Path, tasks: Sequence[ImageTask]) -> dict[str, UInt8Array]:
         """Labels in the boxes of the requests, by name of the task."""
         patches: dict[str, UInt8Array] = {}
         outside: dict[Path, int] = {}
@@ -163,5 +162,5 @@ region there.
 """
 
 
-def _frame_of(task: Task) -> tuple[str, int]:
+def _frame_of(task: ImageTask) -> tuple[str, int]:
     return task.request.video, task.request.sample.number

@@ -14,19 +14,11 @@ import cv2
 import numpy as np
 
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
-from thriftseg.annotation.people.masks import AnnotationKind, Click, MaskAnnotation
+from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotation, MaskClick
 from thriftseg.arrays import BoolArray, Int64Array, UInt8Array
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.errors import ConfigError
-from thriftseg.labels.refining.prompters.grabcut import GrabCutPrompter
-from thriftseg.labels.refining.prompters.protocol import (
-    Candidates,
-    CorrectsMasks,
-    Embedded,
-    NumCandidates,
-    Prompt,
-    Prompter,
-)
+from thriftseg.labels import Candidates, CorrectsMasks, Embedded, GrabCutPrompter, NumCandidates, Prompt, Prompter
 from thriftseg.regions import bounding_box
 
 SAMChoice = Literal["oracle", "score"]
@@ -49,7 +41,7 @@ def mask_iou(a: BoolArray, b: BoolArray) -> float:
     return int(np.count_nonzero(a & b)) / union if union else 1.0
 
 
-def median_click(mask: BoolArray) -> Click:
+def median_click(mask: BoolArray) -> MaskClick:
     """Positive click on the pixel of a mask that is nearest to the median of its columns and rows.
 
     Args:
@@ -68,10 +60,10 @@ def median_click(mask: BoolArray) -> Click:
     if not len(rows):
         raise ValueError("expected a mask with pixels, found an empty one")
     x, y = _nearest(columns, rows, float(np.median(columns)), float(np.median(rows)))
-    return Click(x, y, True)
+    return MaskClick(x, y, True)
 
 
-def corrective_click(mask: BoolArray, target: BoolArray, snap_negative: bool = True) -> Click:
+def corrective_click(mask: BoolArray, target: BoolArray, snap_negative: bool = True) -> MaskClick:
     """The click that corrects the largest error of a mask.
 
     An error is an 8-connected component of wrong pixels, either all beside the target (the click is negative) or all
@@ -91,13 +83,13 @@ def corrective_click(mask: BoolArray, target: BoolArray, snap_negative: bool = T
     surplus, missing = _largest_component(mask & ~target), _largest_component(target & ~mask)
     if surplus is not None and (missing is None or surplus.area >= missing.area):
         x, y = surplus.nearest(surplus.x, surplus.y) if snap_negative else (surplus.x, surplus.y)
-        return Click(x, y, False)
+        return MaskClick(x, y, False)
     if missing is None:
         return median_click(target)
     if target[missing.y, missing.x]:
-        return Click(missing.x, missing.y, True)
+        return MaskClick(missing.x, missing.y, True)
     rows, columns = np.nonzero(target)
-    return Click(*_nearest(columns, rows, missing.x, missing.y), True)
+    return MaskClick(*_nearest(columns, rows, missing.x, missing.y), True)
 
 
 class PromptedMask:
@@ -116,10 +108,10 @@ class PromptedMask:
     def __init__(self, embedded: Embedded, candidates: NumCandidates = 3, mask: BoolArray | None = None) -> None:
         self._embedded, self._candidates = embedded, candidates
         self._logits: Any = None
-        self.clicks: tuple[Click, ...] = ()
+        self.clicks: tuple[MaskClick, ...] = ()
         self.mask = mask
 
-    def add(self, click: Click, choose: Choose) -> BoolArray:
+    def add(self, click: MaskClick, choose: Choose) -> BoolArray:
         """Click once more.
 
         Args:

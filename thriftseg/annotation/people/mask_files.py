@@ -23,16 +23,15 @@ import numpy as np
 
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.people.mask_clicker import by_score, limits_of, price_of, rebuild_mask
-from thriftseg.annotation.people.masks import AnnotationKind, Click, MaskAnnotation
+from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotation, MaskClick
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.images import encode_frame, read_label_png, write_label_png
-from thriftseg.datasets.vos.base import PALETTE
+from thriftseg.datasets import PALETTE, encode_frame, read_label_png, write_label_png
 from thriftseg.drawing import blend
 from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels
-from thriftseg.exchange.records import load_json, located
-from thriftseg.labels.refining.prompters.protocol import NumCandidates, Prompter
+from thriftseg.labels import NumCandidates, Prompter
+from thriftseg.parsing import load_json, located
 
 INSTRUCTIONS = "instructions.md"
 TASK_FILE = "task.json"
@@ -212,9 +211,9 @@ def _read_mask(path: Path, size: tuple[int, int]) -> BoolArray:
     return np.equal(ids, 1)
 
 
-def _clicks_of(path: Path, rows: Any, size: tuple[int, int]) -> tuple[Click, ...]:
+def _clicks_of(path: Path, rows: Any, size: tuple[int, int]) -> tuple[MaskClick, ...]:
     with located(path, "clicks"):
-        clicks = tuple(Click(int(x), int(y), bool(positive)) for x, y, positive in rows)
+        clicks = tuple(MaskClick(int(x), int(y), bool(positive)) for x, y, positive in rows)
         outside = [click for click in clicks if not (0 <= click.x < size[1] and 0 <= click.y < size[0])]
         if outside or not clicks:
             raise ValueError(f"{outside or 'no clicks'}, expected clicks inside of {size[1]}x{size[0]} pixels")

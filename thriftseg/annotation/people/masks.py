@@ -17,7 +17,7 @@ EXACT: frozenset[AnnotationKind] = frozenset({"mask", "absent"})
 """Annotations that leave nothing to be said about a frame."""
 
 
-class Click(NamedTuple):
+class MaskClick(NamedTuple):
     """A click on a frame.
 
     Attributes:
@@ -46,7 +46,7 @@ class MaskAnnotation:
     kind: AnnotationKind
     mask: BoolArray
     cost: AnnotationCost
-    clicks: tuple[Click, ...] = ()
+    clicks: tuple[MaskClick, ...] = ()
     free_clicks: int = 0
 
 

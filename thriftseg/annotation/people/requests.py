@@ -15,7 +15,7 @@ from thriftseg.errors import ConfigError
 from thriftseg.regions import bounding_box
 from thriftseg.types import IGNORE_INDEX
 
-Box = tuple[int, int, int, int]
+RegionBox = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, half-open: the right column and the bottom row lie outside."""
 
 ImageType = TypeVar("ImageType", bound=AnyArray)
@@ -45,7 +45,7 @@ class Request:
     sample: Sample
     granularity: str
     size: tuple[int, int]
-    box: Box
+    box: RegionBox
     mask: BoolArray
 
     @classmethod

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thriftseg.annotation.people.images import Task
+from thriftseg.annotation.people.images import ImageTask
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError
-from thriftseg.exchange.records import hex_color, load_json, located
-from thriftseg.taxonomies import Taxonomy
+from thriftseg.parsing import load_json, located
+from thriftseg.taxonomies import Taxonomy, hex_color
 
 TASK_FILE = "task.json"
 
@@ -34,7 +34,7 @@ class Note:
     done: bool
 
 
-def open_task_file(folder: Path, exchange: str, tasks: Sequence[Task], taxonomy: Taxonomy) -> dict[str, Note]:
+def open_task_file(folder: Path, exchange: str, tasks: Sequence[ImageTask], taxonomy: Taxonomy) -> dict[str, Note]:
     """What the person has noted so far; the file is written when there is none yet.
 
     Args:
@@ -66,7 +66,7 @@ def open_task_file(folder: Path, exchange: str, tasks: Sequence[Task], taxonomy:
     return notes
 
 
-def _content(exchange: str, tasks: Sequence[Task], taxonomy: Taxonomy) -> dict[str, Any]:
+def _content(exchange: str, tasks: Sequence[ImageTask], taxonomy: Taxonomy) -> dict[str, Any]:
     classes = [{"id": row.train_id, "name": row.name, "color": hex_color(row.color)} for row in taxonomy.classes]
     return {
         "schema": _SCHEMA,
@@ -77,7 +77,7 @@ def _content(exchange: str, tasks: Sequence[Task], taxonomy: Taxonomy) -> dict[s
     }
 
 
-def _row(task: Task) -> dict[str, Any]:
+def _row(task: ImageTask) -> dict[str, Any]:
     request = task.request
     return {
         "name": task.name,

@@ -16,11 +16,10 @@ from thriftseg.annotation.ranking.frames import RankedSample
 from thriftseg.annotation.ranking.granularity import Granularity, WholeFrame
 from thriftseg.annotation.ranking.objects import RankedAnnotation
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets import VideoDataset
-from thriftseg.datasets.images import encode_frame
+from thriftseg.datasets import VideoDataset, encode_frame
 from thriftseg.errors import ConfigError
 from thriftseg.exchange import FORMATS, ExportedFrame, image_name
-from thriftseg.labels.refining.prompters.protocol import Prompter
+from thriftseg.labels import Prompter
 from thriftseg.types import Clip
 
 TABLE = "next.csv"

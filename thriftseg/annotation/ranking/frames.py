@@ -17,12 +17,10 @@ from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.annotation.ranking.selection import SampleSelection, SampleTable, frame_samples
 from thriftseg.annotation.ranking.uncertainty import pixel_uncertainty
 from thriftseg.arrays import Float32Array
-from thriftseg.datasets import VideoDataset
-from thriftseg.datasets.base import ClipReader
-from thriftseg.datasets.images import resize_frame
+from thriftseg.datasets import ClipReader, VideoDataset, resize_frame
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.progress import progress_bar
-from thriftseg.stores.label_store import Frame, LabelStore, store_root
+from thriftseg.stores import Frame, LabelStore, store_root
 from thriftseg.types import Clip
 from thriftseg.zoo import SemanticNetwork
 

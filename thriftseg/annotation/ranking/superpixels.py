@@ -15,7 +15,7 @@ from thriftseg.atomic import whole_file
 from thriftseg.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
-    from thriftseg.zoo.spixelfcn import SpixelFCN
+    from thriftseg.zoo import SpixelFCN
 
 AREA = 256
 """Pixels of a super-pixel on average: those of a 16 x 16 cell."""
@@ -85,7 +85,7 @@ class NetworkSuperpixels:
     """
 
     def __init__(self, network: SpixelFCN) -> None:
-        from thriftseg.zoo.weights.files import weights_digest
+        from thriftseg.zoo import weights_digest
 
         self.network = network
         self._digest = weights_digest(network)
@@ -100,7 +100,7 @@ class NetworkSuperpixels:
         Raises:
             CheckpointError: The file is missing or damaged, or its weights are of another network.
         """
-        from thriftseg.zoo.spixelfcn import SpixelFCN
+        from thriftseg.zoo import SpixelFCN
 
         return cls(SpixelFCN.from_checkpoint(path))
 

@@ -10,7 +10,7 @@ from thriftseg.cli.annotate.objects import (
     add_method_arguments,
     add_video_arguments,
     dataset_of,
-    objects_of,
+    listed_objects,
     prompter_of,
     propagator_of,
 )
@@ -71,11 +71,11 @@ def _declare_rounds(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Record what the networks of EVA-VOS learn from, and tell how much there is."""
     from thriftseg.annotation import ClickPerson, collect_annotations
-    from thriftseg.stores.label_store import store_root
+    from thriftseg.stores import store_root
 
     settings = _settings(args)
     dataset = dataset_of(args)
-    videos = objects_of(args, dataset)
+    videos = listed_objects(args, dataset)
     out = store_root(args.out, dataset.name)
     totals = collect_annotations(
         dataset,

@@ -13,10 +13,10 @@ from thriftseg.cli.annotate.objects import (
     dataset_of,
     device_of,
     encoders_of,
-    network_of,
-    objects_of,
+    listed_objects,
     prompter_of,
     propagator_of,
+    scorer_network_of,
 )
 from thriftseg.cli.reader import add_reader_arguments
 from thriftseg.cli.shipped_config import add_config_argument
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         MaskAnnotator,
         TypeChoice,
     )
-    from thriftseg.labels.refining.prompters import Prompter
+    from thriftseg.labels import Prompter
 
 TYPES = ("agent", "clicks", "mask", "random", "oracle")
 
@@ -99,7 +99,7 @@ def run(args: Namespace) -> int:
     from thriftseg.annotation import annotate_eva_vos
 
     settings, out = _settings(args), Path(args.out)
-    videos = objects_of(args, dataset_of(args))
+    videos = listed_objects(args, dataset_of(args))
     prompter = prompter_of(args)
     result = annotate_eva_vos(
         videos,
@@ -132,7 +132,7 @@ def _settings(args: Namespace) -> EVAVOSSettings:
 def _frame_choice(args: Namespace) -> FrameChoice:
     from thriftseg.annotation import create_frame_choice
 
-    network = network_of(args, "frame", "qnet_weights", {"qnet"})
+    network = scorer_network_of(args, "frame", "qnet_weights", {"qnet"})
     if args.frame == "qnet":
         return create_frame_choice("qnet", network=network["weights"], device=network["device"])
     on_device = {"device": device_of(args)} if args.frame.startswith("l2:") else {}
@@ -144,7 +144,7 @@ def _frame_choice(args: Namespace) -> FrameChoice:
 def _type_choice(args: Namespace, prompter: Prompter) -> TypeChoice:
     from thriftseg.annotation import create_type_choice
 
-    network = network_of(args, "type", "policy_weights", {"agent"})
+    network = scorer_network_of(args, "type", "policy_weights", {"agent"})
     if args.type != "agent":
         return create_type_choice(args.type)
     return create_type_choice(

@@ -245,8 +245,8 @@ class VideoLoop:
 
     def _network(self) -> tuple[SemanticNetwork, Size | None, dict[str, Any] | None]:
         """The network to start from, the size it works at, and what names its weights where they are not random."""
-        from thriftseg.inference.prediction import load_weights
-        from thriftseg.zoo.weights.files import weights_digest
+        from thriftseg.inference import load_weights
+        from thriftseg.zoo import weights_digest
 
         resize = (self._args.resize[0], self._args.resize[1]) if self._args.resize else None
         if not self._args.weights:

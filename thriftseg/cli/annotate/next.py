@@ -129,7 +129,7 @@ def _view(args: Namespace, taxonomy: Taxonomy) -> NetworkView | None:
             raise ConfigError("--resize is about a network", fix="add --weights, or drop it")
         return None
     from thriftseg.annotation import NetworkView
-    from thriftseg.inference.prediction import choose_device, load_weights
+    from thriftseg.inference import choose_device, load_weights
 
     loaded = load_weights(args.weights)
     check_classes(loaded, taxonomy, args.weights)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from thriftseg.annotation import RankedAnnotation, TypeChoice
     from thriftseg.datasets import VOSDataset
-    from thriftseg.labels.refining.prompters import Prompter
+    from thriftseg.labels import Prompter
 
 DEFAULTS: dict[str, Any] = {
     "qnet_weights": None,
@@ -97,7 +97,7 @@ def _ranking(args: Namespace, dataset: VOSDataset, prompter: Prompter) -> list[R
     person, propagator = MaskFilesPerson(args.out, prompter), propagator_of(args)
     shared: dict[str, Any] = {"first_only": args.include_labelled, "seed": args.seed}
     if args.qnet_weights:
-        from thriftseg.annotation.eva_vos.frame_choice import QNetFrames
+        from thriftseg.annotation import QNetFrames
 
         frames = QNetFrames(args.qnet_weights, device_of(args))
         return rank_annotations(videos, args.count, frames, _types(args, prompter), person, propagator, **shared)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from thriftseg.annotation import MaskPropagator, ObjectVideo
     from thriftseg.arrays import Float32Array, UInt8Array
     from thriftseg.datasets import VOSDataset
-    from thriftseg.labels.refining.prompters import Prompter
+    from thriftseg.labels import Prompter
 
-PROPAGATORS = ("nearest", "flow", "stm", "sam2")
-PROMPTERS = ("grabcut", "sam", "sam2")
+_PROPAGATORS = ("nearest", "flow", "stm", "sam2")
+_PROMPTERS = ("grabcut", "sam", "sam2")
 
 
 def add_video_arguments(parser: ArgumentParser, split: str) -> None:
@@ -41,13 +41,13 @@ def add_video_arguments(parser: ArgumentParser, split: str) -> None:
 def add_method_arguments(parser: ArgumentParser) -> None:
     """Declare what carries masks to other frames, and what makes masks of clicks."""
     parser.add_argument(
-        "--propagator", choices=PROPAGATORS, default="nearest", help="what carries masks to the other frames"
+        "--propagator", choices=_PROPAGATORS, default="nearest", help="what carries masks to the other frames"
     )
     parser.add_argument("--propagator_weights", type=str | None, metavar="NAME|PATH", help="weights of stm, or of sam2")
     parser.add_argument(
         "--flow_cache", type=str | None, metavar="DIR", help="folder that keeps the flow of --propagator flow"
     )
-    parser.add_argument("--prompter", choices=PROMPTERS, default="grabcut", help="what turns clicks into masks")
+    parser.add_argument("--prompter", choices=_PROMPTERS, default="grabcut", help="what turns clicks into masks")
     parser.add_argument("--prompter_weights", type=str | None, metavar="NAME|PATH", help="weights of sam, or of sam2")
 
 
@@ -69,7 +69,7 @@ def dataset_of(args: Namespace) -> VOSDataset:
     return dataset
 
 
-def objects_of(args: Namespace, dataset: VOSDataset) -> tuple[ObjectVideo, ...]:
+def listed_objects(args: Namespace, dataset: VOSDataset) -> tuple[ObjectVideo, ...]:
     """The objects that the options name, after printing which are skipped.
 
     Raises:
@@ -89,14 +89,14 @@ def objects_of(args: Namespace, dataset: VOSDataset) -> tuple[ObjectVideo, ...]:
 
 def prompter_of(args: Namespace) -> Prompter:
     """What makes masks of clicks."""
-    from thriftseg.labels.refining.prompters import create_prompter
+    from thriftseg.labels import create_prompter
 
-    return create_prompter(args.prompter, **network_of(args, "prompter", "prompter_weights", {"sam", "sam2"}))
+    return create_prompter(args.prompter, **scorer_network_of(args, "prompter", "prompter_weights", {"sam", "sam2"}))
 
 
 def encoders_of(prompter: Any) -> dict[str, Callable[[UInt8Array], Float32Array]]:
     """What embeds frames for an agent that was trained with the embeddings of SAM or SAM 2, by its name."""
-    from thriftseg.annotation.eva_vos.collect import STORED_EMBEDDINGS
+    from thriftseg.annotation import STORED_EMBEDDINGS
 
     return {prompter.name: lambda frame: prompter.embed(frame).embedding} if prompter.name in STORED_EMBEDDINGS else {}
 
@@ -105,13 +105,13 @@ def propagator_of(args: Namespace) -> MaskPropagator:
     """What carries masks to other frames."""
     from thriftseg.annotation import create_mask_propagator
 
-    network = network_of(args, "propagator", "propagator_weights", {"stm", "sam2"})
+    network = scorer_network_of(args, "propagator", "propagator_weights", {"stm", "sam2"})
     if args.flow_cache and args.propagator != "flow":
         raise ConfigError("--flow_cache is about flow", found=f"--propagator {args.propagator}", fix="leave it out")
     return create_mask_propagator(args.propagator, args.flow_cache, **network)
 
 
-def network_of(args: Namespace, option: str, weights: str, methods: set[str]) -> dict[str, str]:
+def scorer_network_of(args: Namespace, option: str, weights: str, methods: set[str]) -> dict[str, str]:
     """Weights and device of a method, nothing where it is not a network.
 
     Args:
@@ -131,7 +131,7 @@ def network_of(args: Namespace, option: str, weights: str, methods: set[str]) ->
 
 def device_of(args: Namespace) -> str:
     """Where networks compute."""
-    from thriftseg.inference.prediction import choose_device
+    from thriftseg.inference import choose_device
 
     return str(choose_device(args.device))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def declare(parser: ArgumentParser) -> None:
     """Declare the options."""
-    from thriftseg.annotation.eva_vos.split import LEAST_FRAMES, MOST_FRAMES
+    from thriftseg.annotation import LEAST_FRAMES, MOST_FRAMES
 
     add_reader_arguments(parser, VOS_DATASETS)
     parser.add_argument("--split", type=str, default="train", help="split whose videos are split")
@@ -27,8 +27,7 @@ def declare(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Write the lists, and tell how long they are."""
-    from thriftseg.annotation import split_videos, write_lists
-    from thriftseg.annotation.eva_vos.split import PARTS
+    from thriftseg.annotation import PARTS, split_videos, write_lists
 
     if not 1 <= args.least <= args.most:
         raise ConfigError("--least and --most", expected="1 <= least <= most", found=f"{args.least} and {args.most}")

@@ -101,7 +101,7 @@ def run(args: Namespace) -> int:
         raise
     print(summary)
     if args.export:
-        from thriftseg.exchange.objects import export_objects
+        from thriftseg.exchange import export_objects
 
         exported = export_objects(dataset, args.split, args.export, source=summary.folder.name, store=args.store)
         print(f"{exported} labels in the folders of DAVIS in {args.export}")
@@ -109,7 +109,7 @@ def run(args: Namespace) -> int:
 
 
 def _tracks(args: Namespace, dataset: VOSDataset) -> Any:
-    from thriftseg.exchange.box_tracks import read_box_tracks
+    from thriftseg.exchange import read_box_tracks
 
     return read_box_tracks(args.from_tracks, dataset, args.split) if args.from_tracks else None
 

@@ -34,7 +34,7 @@ def _declare_export(parser: ArgumentParser) -> None:
 
 
 def _export(args: Namespace) -> int:
-    from thriftseg.exchange.labels import export_labels
+    from thriftseg.exchange import export_labels
 
     dataset = announced_reader(args)
     summary = export_labels(
@@ -72,7 +72,7 @@ def _declare_import(parser: ArgumentParser) -> None:
 
 
 def _import(args: Namespace) -> int:
-    from thriftseg.exchange.labels import import_labels
+    from thriftseg.exchange import import_labels
 
     dataset = announced_reader(args)
     summary = import_labels(

@@ -27,7 +27,7 @@ def declare(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Fill the labels and say how much of them was filled."""
-    from thriftseg.inference.prediction import load_weights
+    from thriftseg.inference import load_weights
     from thriftseg.labels import label_fill
 
     inference = inference_of(args)

@@ -67,9 +67,8 @@ def run(args: Namespace) -> int:
 
 
 def _write_pictures(args: Namespace, dataset: VideoDataset, inspection: Inspection) -> list[Path]:
-    from thriftseg.labels.review.pictures import draw_sheet, plot_by_offset, write_sheet
-    from thriftseg.stores.label_source import LabelSource
-    from thriftseg.stores.label_store import store_root
+    from thriftseg.labels import draw_sheet, plot_by_offset, write_sheet
+    from thriftseg.stores import LabelSource, store_root
 
     written = []
     if args.sheet is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from thriftseg.datasets import VideoDataset
     from thriftseg.labels import Propagator, ReviewList
-    from thriftseg.stores.rows import LabelRow
+    from thriftseg.stores import LabelRow
 
 
 def declare(parser: ArgumentParser) -> None:
@@ -68,8 +68,7 @@ def run(args: Namespace) -> int:
 def _list(args: Namespace, dataset: VideoDataset) -> None:
     from rich.console import Console
 
-    from thriftseg.labels import least_confident
-    from thriftseg.labels.review.table import write_decisions
+    from thriftseg.labels import least_confident, write_decisions
 
     found = least_confident(dataset, args.split, args.source, store=args.store, worst=args.worst, devices=args.devices)
     written = [] if args.decisions is None else [write_decisions(args.decisions, found.rows(args.objects))]
@@ -83,9 +82,8 @@ def _list(args: Namespace, dataset: VideoDataset) -> None:
 
 
 def _write_sheet(args: Namespace, dataset: VideoDataset, found: ReviewList) -> Any:
-    from thriftseg.labels.review.pictures import draw_sheet, write_sheet
-    from thriftseg.stores.label_source import LabelSource
-    from thriftseg.stores.label_store import store_root
+    from thriftseg.labels import draw_sheet, write_sheet
+    from thriftseg.stores import LabelSource, store_root
 
     labels = LabelSource(dataset, store_root(args.store, dataset.name), args.source)
     return write_sheet(draw_sheet(labels, [entry.inspected for entry in found.labels]), args.sheet)
@@ -121,7 +119,7 @@ def _correct(args: Namespace, dataset: VideoDataset) -> None:
 
 
 def _propagator(args: Namespace, row: LabelRow) -> Propagator:
-    from thriftseg.labels.propagation.again import propagator_like
+    from thriftseg.labels import propagator_like
 
     settings = dict(args.settings)
     if str(row.arguments.get("estimator", "")).startswith("RAFT"):

@@ -14,10 +14,10 @@ from thriftseg.datamodules.base import VideoDataModule, check_counts
 from thriftseg.datamodules.eva_vos.type_environment import TypeSetEnvironment
 from thriftseg.datamodules.eva_vos.video_split import validation_videos
 from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
-from thriftseg.datasets.sharding import shard
+from thriftseg.datasets import shard
 from thriftseg.errors import ConfigError
-from thriftseg.metrics.annotation_reward import RewardRule
-from thriftseg.stores.type_set import TypeSet, TypeState
+from thriftseg.metrics import RewardRule
+from thriftseg.stores import TypeSet, TypeState
 from thriftseg.types import EpisodeBatch
 
 BuildEnvironment = Callable[[TypeState], TypeSetEnvironment]

@@ -13,11 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from thriftseg.datamodules.base import VideoDataModule
 from thriftseg.datamodules.eva_vos.video_split import validation_videos
 from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
-from thriftseg.datasets.sharding import shard
+from thriftseg.datasets import shard
 from thriftseg.errors import ConfigError
-from thriftseg.metrics.quality_bins import quality_bins
-from thriftseg.stores.annotation_rounds import MASK_SIZE
-from thriftseg.stores.quality_set import QualitySample, QualitySet
+from thriftseg.metrics import quality_bins
+from thriftseg.stores import MASK_SIZE, QualitySample, QualitySet
 
 
 class MaskQualityDataModule(VideoDataModule):

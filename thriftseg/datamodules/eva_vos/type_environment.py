@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.metrics.annotation_reward import RewardRule, annotation_reward, check_reward_rule
-from thriftseg.stores.type_set import Outcome, TypeSet, TypeState
+from thriftseg.metrics import RewardRule, annotation_reward, check_reward_rule
+from thriftseg.stores import Outcome, TypeSet, TypeState
 from thriftseg.types import AnnotationState
 
 CLICK, MASK = 0, 1

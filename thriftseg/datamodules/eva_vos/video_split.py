@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from thriftseg.datasets.vos.base import check_share, is_held_out, read_list
+from thriftseg.datasets import check_share, is_held_out, read_list
 from thriftseg.errors import ConfigError, DatasetError
 
 

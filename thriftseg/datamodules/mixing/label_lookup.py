@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.offsets import describe_reach, target_number
+from thriftseg.datasets import VideoDataset, describe_reach, target_number
 from thriftseg.errors import MixtureError
-from thriftseg.stores.label_store import LabelStore
-from thriftseg.stores.pricing import GivenLabel, price_labels
-from thriftseg.stores.rows import LabelRow, action_id
-from thriftseg.types import Clip, LabelKind, Sample
+from thriftseg.stores import GivenLabel, LabelRow, LabelStore, action_id, price_labels
+from thriftseg.types import Clip, LabelKind, TrainingSample
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class LabelLookup:
             return False
         return (pick.clip.video, pick.number) in self._store(pick.source).reviews.rejected
 
-    def sample(self, pick: Pick) -> Sample:
+    def sample(self, pick: Pick) -> TrainingSample:
         """Look the label of a pick up.
 
         Raises:
@@ -89,7 +86,7 @@ class LabelLookup:
             return self._planned_sample(pick, number)
         return self._stored(pick, number)
 
-    def _given(self, pick: Pick, number: int, labels: Mapping[int, Path], kind: LabelKind) -> Sample:
+    def _given(self, pick: Pick, number: int, labels: Mapping[int, Path], kind: LabelKind) -> TrainingSample:
         if number not in labels:
             raise MixtureError(
                 f"clip {pick.clip.video!r} has no {pick.source} label at offset {pick.offset}",
@@ -99,13 +96,13 @@ class LabelLookup:
         action = action_id(pick.source, self._dataset.name, pick.clip.video, number)
         return _sample(pick, number, kind, label=labels[number], actions=(action,))
 
-    def _planned_sample(self, pick: Pick, number: int) -> Sample:
+    def _planned_sample(self, pick: Pick, number: int) -> TrainingSample:
         coarse = pick.source == self._coarse
         origin = "coarse" if coarse and pick.annotated in pick.clip.coarse else "manual"
         action = action_id(origin, self._dataset.name, pick.clip.video, pick.annotated)
         return _sample(pick, number, LabelKind.REFINED if coarse else LabelKind.PROPAGATED, actions=(action,))
 
-    def _stored(self, pick: Pick, number: int) -> Sample:
+    def _stored(self, pick: Pick, number: int) -> TrainingSample:
         store = self._store(pick.source)
         row = store.labels.get((pick.clip.video, number))
         if row is None or not store.has(pick.clip.video, number):
@@ -207,8 +204,8 @@ def _sample(
     label: Path | None = None,
     points: tuple[tuple[int, int, int], ...] | None = None,
     actions: tuple[str, ...] = (),
-) -> Sample:
-    return Sample(
+) -> TrainingSample:
+    return TrainingSample(
         clip=pick.clip,
         number=number,
         annotated=pick.annotated,

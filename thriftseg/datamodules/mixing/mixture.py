@@ -19,10 +19,9 @@ from thriftseg.datamodules.mixing.label_lookup import ActionPricer, LabelLookup,
 from thriftseg.datamodules.mixing.mixture_list import MixtureList
 from thriftseg.datamodules.mixing.motion import measure_motion
 from thriftseg.datamodules.mixing.patterns import offsets_of
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.offsets import parse_offsets
+from thriftseg.datasets import VideoDataset, parse_offsets
 from thriftseg.errors import MixtureError
-from thriftseg.stores.label_store import store_root
+from thriftseg.stores import store_root
 from thriftseg.types import Clip
 
 

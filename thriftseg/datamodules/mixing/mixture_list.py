@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.types import LabelKind, Sample
+from thriftseg.types import LabelKind, TrainingSample
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MixtureList:
     dataset: str
     split: str
     cost_model: str
-    samples: Sequence[Sample]
+    samples: Sequence[TrainingSample]
     actions: Mapping[str, AnnotationCost]
     rejected: int = 0
     motion: Mapping[tuple[str, int], float] | None = None
@@ -125,7 +125,7 @@ class MixtureList:
             lines.append(self._describe_motion(self.motion))
         return "\n".join([f"labels of {self.dataset}/{self.split} (cost model: {self.cost_model})", *lines])
 
-    def _motion_cell(self, sample: Sample) -> dict[str, float]:
+    def _motion_cell(self, sample: TrainingSample) -> dict[str, float]:
         if self.motion is None:
             return {}
         return {"motion": round(self.motion[sample.clip.video, sample.annotated], 3)}
@@ -142,7 +142,7 @@ class MixtureList:
         return sorted(names, key=lambda name: (name != "manual", name != "coarse", name))
 
 
-def _summarise(source: str, samples: Sequence[Sample], cost: AnnotationCost) -> SourceRow:
+def _summarise(source: str, samples: Sequence[TrainingSample], cost: AnnotationCost) -> SourceRow:
     kinds: set[LabelKind] = {sample.kind for sample in samples}
     return SourceRow(
         source=source,

@@ -13,11 +13,10 @@ from statistics import fmean
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import resize_frame
+from thriftseg.datasets import VideoDataset, resize_frame
 from thriftseg.flow import DIS, FlowEstimator
 from thriftseg.progress import progress_bar
-from thriftseg.stores.measurements import MeasurementCache, file_stamp
+from thriftseg.stores import MeasurementCache, file_stamp
 from thriftseg.types import Clip
 
 CACHE_NAME = "motion.json"

@@ -16,7 +16,7 @@ from thriftseg.datamodules.transforms import Geometry, Size, draw_window
 from thriftseg.datamodules.vos.curriculum import ClipDraw, GapCurriculum, draw_positions
 from thriftseg.datamodules.vos.labels import MaskedVideo, MaskSource
 from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
-from thriftseg.datasets.vos.base import VOSClip, ids_in
+from thriftseg.datasets import VOSClip, ids_in
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.types import IGNORE_INDEX
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets.files import usual_step
-from thriftseg.datasets.vos.base import VOSClip, VOSDataset
+from thriftseg.datasets import VOSClip, VOSDataset, usual_step
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.stores.label_store import LabelStore, store_root
+from thriftseg.stores import LabelStore, store_root
 from thriftseg.taxonomies import OBJECT_IDS
 
 MANUAL = "manual"

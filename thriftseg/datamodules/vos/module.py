@@ -18,7 +18,7 @@ from thriftseg.datamodules.vos.curriculum import CurriculumSampler, GapCurriculu
 from thriftseg.datamodules.vos.labels import MANUAL, MaskedVideo, MaskSource
 from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
 from thriftseg.datamodules.vos.streams import NoVideo, VideoStream, VideoStreams
-from thriftseg.datasets.vos.base import VOSDataset
+from thriftseg.datasets import VOSDataset
 from thriftseg.errors import ConfigError
 from thriftseg.metrics import VOSProtocol
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from thriftseg.arrays import Float32Array, Float64Array, UInt8Array
 from thriftseg.datamodules.transforms import Geometry, Size, write_planar
-from thriftseg.datasets.images import resize_frame, resize_label
+from thriftseg.datasets import resize_frame, resize_label
 from thriftseg.errors import ConfigError
 from thriftseg.types import IGNORE_INDEX
 

@@ -13,9 +13,7 @@ from torch.utils.data import Dataset
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datamodules.transforms import write_planar
-from thriftseg.datasets.images import resize_frame
-from thriftseg.datasets.sharding import shard
-from thriftseg.datasets.vos.base import VOSClip, VOSDataset
+from thriftseg.datasets import VOSClip, VOSDataset, resize_frame, shard
 from thriftseg.types import IGNORE_INDEX, VOSFrame
 
 READ_AHEAD = 2

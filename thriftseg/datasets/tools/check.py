@@ -101,7 +101,7 @@ class Report:
 
 @dataclass(kw_only=True)
 class CheckReport(Report):
-    """Outcome of `check`.
+    """Outcome of `check_dataset`.
 
     Attributes:
         class_names: Names in train order.
@@ -112,7 +112,7 @@ class CheckReport(Report):
     splits: list[SplitSummary]
 
 
-def check(
+def check_dataset(
     dataset: VideoDataset,
     strict: bool = False,
     *,

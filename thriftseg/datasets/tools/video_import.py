@@ -64,7 +64,7 @@ class _Settings:
 
 
 @dataclass(frozen=True)
-class ImportSummary:
+class VideoImportSummary:
     """What an import left on disk.
 
     Attributes:
@@ -116,7 +116,7 @@ def import_videos(
     fps: float | None = None,
     frame_format: Literal["jpg", "png"] = "jpg",
     progress: bool = False,
-) -> ImportSummary:
+) -> VideoImportSummary:
     """Cut videos into the layout that `Folder` reads, ready for labels.
 
     Each video is split by time: its first part becomes a clip of `train`, then a gap is left out, then follow `val`,
@@ -168,7 +168,7 @@ def import_videos(
     planned = [clip for clips in plans.values() for clip in clips]
     to_label = [f"{clip.folder}/labels/{number:06d}.png" for clip in planned for number in clip.to_label]
     _list_labels(out, to_label)
-    return ImportSummary(
+    return VideoImportSummary(
         root=out,
         clips=tuple(clip.folder for clip in planned),
         frames=sum(len(clip.numbers) for clip in planned),

@@ -11,8 +11,8 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.datasets.vos.base import MasksOfSplit, VideoObject, VOSClip, VOSDataset
 from thriftseg.errors import DatasetError
-from thriftseg.exchange.coco import segmentation_regions
-from thriftseg.exchange.records import load_json, located
+from thriftseg.parsing import load_json, located
+from thriftseg.regions import segmentation_regions
 from thriftseg.types import IGNORE_INDEX
 
 YEAR = "2017"

@@ -12,7 +12,7 @@ from thriftseg.errors import ConfigError
 if TYPE_CHECKING:
     from thriftseg.metrics import VOSProtocol
 
-Task = Literal["semi-supervised", "unsupervised"]
+DAVISTask = Literal["semi-supervised", "unsupervised"]
 Resolution = Literal["480p", "Full-Resolution"]
 
 
@@ -57,10 +57,10 @@ class DAVIS(VOSDataset):
     submission_folder: ClassVar[str | None] = ""
 
     def __init__(
-        self, root: str | Path | None = None, task: Task = "semi-supervised", resolution: Resolution = "480p"
+        self, root: str | Path | None = None, task: DAVISTask = "semi-supervised", resolution: Resolution = "480p"
     ) -> None:
         super().__init__(root)
-        for setting, value, allowed in (("task", task, Task), ("resolution", resolution, Resolution)):
+        for setting, value, allowed in (("task", task, DAVISTask), ("resolution", resolution, Resolution)):
             if value not in get_args(allowed):
                 raise ConfigError(f"no such {setting} of DAVIS", expected=", ".join(get_args(allowed)), found=value)
         self.task, self.resolution = task, resolution

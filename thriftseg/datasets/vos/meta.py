@@ -11,7 +11,7 @@ from typing import Any
 
 from thriftseg.datasets.vos.base import VideoObject, VOSClip
 from thriftseg.errors import DatasetError
-from thriftseg.exchange.records import load_json, located
+from thriftseg.parsing import load_json, located
 
 META_FILE = "meta.json"
 """Name of the file in the folder of a split."""

@@ -17,14 +17,11 @@ import torch
 from torch import Tensor
 
 from thriftseg.arrays import Float32Array, UInt8Array
-from thriftseg.datasets.boxes.samples import BoxAugmentation
-from thriftseg.datasets.boxes.windows import CROP, MARGIN, BoxWindow, PixelBox, Size
+from thriftseg.datasets import CROP, MARGIN, BoxAugmentation, BoxWindow, PixelBox, Size
 from thriftseg.errors import ConfigError
 from thriftseg.labels.boxes.masks import ObjectMask, levels_of, mean_probability
 from thriftseg.losses import BootstrappedCrossEntropy
-from thriftseg.zoo import Box2Seg
-from thriftseg.zoo.blocks.freezing import freeze_batch_norm
-from thriftseg.zoo.weights.files import weights_digest
+from thriftseg.zoo import Box2Seg, freeze_batch_norm, weights_digest
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import numpy as np
 
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets.vos.base import VOSClip, VOSDataset
+from thriftseg.datasets import VOSClip, VOSDataset
 from thriftseg.errors import DatasetError
-from thriftseg.exchange.box_tracks import BoxTracks
+from thriftseg.exchange import BoxTracks
 from thriftseg.labels.boxes.job import BoxJob, BoxTask
 from thriftseg.labels.boxes.masks import MANUAL
 from thriftseg.labels.boxes.segmenters import BoxSegmenter
@@ -26,8 +26,8 @@ from thriftseg.labels.boxes.sources import BoxSource, MaskBoxes, TrackBoxes
 from thriftseg.labels.boxes.table import MaskRow, MaskTable
 from thriftseg.labels.jobs.engine import Accelerator, run_job
 from thriftseg.labels.jobs.storing import raise_unfinished
-from thriftseg.metrics.vos.mask_recall import MaskRecall
-from thriftseg.stores.label_store import LabelStore, store_root
+from thriftseg.metrics import MaskRecall
+from thriftseg.stores import LabelStore, store_root
 
 REPORT_FILE = "quality.json"
 

@@ -11,20 +11,17 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import CostModel
-from thriftseg.datasets.boxes.windows import Box, PixelBox, pixel_box
-from thriftseg.datasets.images import write_label_png
-from thriftseg.datasets.vos.base import VOSClip, VOSDataset
+from thriftseg.datasets import Box, PixelBox, VOSClip, VOSDataset, pixel_box, write_label_png
 from thriftseg.errors import ConfigError, DatasetError, ThriftsegError
-from thriftseg.labels.boxes.masks import MANUAL, ObjectMask, compose, ignore_boxes
+from thriftseg.labels.boxes.masks import MANUAL, ObjectMask, compose_masks, ignore_boxes
 from thriftseg.labels.boxes.segmenters import BoxSegmenter, LearnsOneMask
 from thriftseg.labels.boxes.settings import BoxSettings, drawn_frame
 from thriftseg.labels.boxes.sources import BoxSource, seed_of
 from thriftseg.labels.boxes.table import MaskRow, MaskTable, recordable
 from thriftseg.labels.jobs.engine import LabelJob
 from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
-from thriftseg.metrics.vos.mask_recall import present_ious
-from thriftseg.stores.label_store import LabelStore
-from thriftseg.stores.rows import ActionRow, action_id
+from thriftseg.metrics import present_ious
+from thriftseg.stores import ActionRow, LabelStore, action_id
 from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import IGNORE_INDEX, LabelKind
 
@@ -211,7 +208,7 @@ class BoxJob(LabelJob[BoxTask, BoxOutcome]):
     def _store_frame(
         self, clip: VOSClip, number: int, boxes: _Boxes, masks: Sequence[ObjectMask], drawn: Mapping[int, int]
     ) -> None:
-        ids = compose(masks, self._dataset.clip_size(clip))
+        ids = compose_masks(masks, self._dataset.clip_size(clip))
         rows = self._rows(clip, number, boxes, masks, ids)
         bad = {row.object: boxes.valid[row.object] for row in rows if self._settings.is_bad(row)}
         rows = [replace(row, kept=row.kept and row.object not in bad) for row in rows]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
-from thriftseg.datasets.boxes.windows import PixelBox, Size
+from thriftseg.datasets import PixelBox, Size
 from thriftseg.types import IGNORE_INDEX
 
 MANUAL = "manual"
@@ -71,7 +71,7 @@ def mean_probability(levels: UInt8Array) -> float | None:
     return float(inside.mean() / 255) if inside.size else None
 
 
-def compose(masks: Sequence[ObjectMask], size: Size) -> UInt8Array:
+def compose_masks(masks: Sequence[ObjectMask], size: Size) -> UInt8Array:
     """The objects of a frame as one map of ids.
 
     A pixel belongs to the object with the largest probability above one half. Drawn masks beat predicted ones; of equal
@@ -87,7 +87,7 @@ def compose(masks: Sequence[ObjectMask], size: Size) -> UInt8Array:
     Example:
         >>> first = ObjectMask(3, "box2seg", np.array([[153, 153]], np.uint8))
         >>> second = ObjectMask(5, "box2seg", np.array([[230]], np.uint8), left=1)
-        >>> compose([first, second], (1, 3)).tolist()
+        >>> compose_masks([first, second], (1, 3)).tolist()
         [[3, 5, 0]]
     """
     ids, best = np.zeros(size, np.uint8), np.zeros(size, np.int16)

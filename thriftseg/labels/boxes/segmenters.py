@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.boxes.windows import PixelBox
+from thriftseg.datasets import PixelBox
 from thriftseg.labels.boxes.masks import ObjectMask
 from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
 from thriftseg.labels.refining.prompters.protocol import Prompt, Prompter

@@ -8,10 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from thriftseg.datasets.boxes.windows import Box, box_of, jitter_box
-from thriftseg.datasets.vos.base import VOSClip, VOSDataset, ids_in
+from thriftseg.datasets import Box, VOSClip, VOSDataset, box_of, ids_in, jitter_box
 from thriftseg.errors import ConfigError
-from thriftseg.exchange.box_tracks import BoxTracks
+from thriftseg.exchange import BoxTracks
 
 
 class BoxSource(Protocol):

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.boxes.windows import Box
+from thriftseg.datasets import Box
 from thriftseg.errors import LabelStoreError
-from thriftseg.stores.manifest import Manifest
+from thriftseg.stores import Manifest
 
 _SCHEMA = 1
 

@@ -18,13 +18,20 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import probe_size
+from thriftseg.datasets import VideoDataset, probe_size
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.jobs.engine import run_job
-from thriftseg.stores.click_file import Click, click_key, digest_of, read_click_file
-from thriftseg.stores.label_store import Frame, LabelStore, store_root
-from thriftseg.stores.point_maps import point_map_path, read_point_map
+from thriftseg.stores import (
+    Click,
+    Frame,
+    LabelStore,
+    click_key,
+    digest_of,
+    point_map_path,
+    read_click_file,
+    read_point_map,
+    store_root,
+)
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip
 
 REFERENCE_MIN_COMPONENT = 512

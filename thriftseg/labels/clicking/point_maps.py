@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import write_label_png
+from thriftseg.datasets import VideoDataset, write_label_png
 from thriftseg.errors import LabelStoreError
 from thriftseg.labels.jobs.engine import run_job
-from thriftseg.stores.label_store import LabelStore, store_root
-from thriftseg.stores.point_maps import draw_point_map, point_map_path
+from thriftseg.stores import LabelStore, draw_point_map, point_map_path, store_root
 from thriftseg.types import Clip
 
 

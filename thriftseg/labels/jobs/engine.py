@@ -91,7 +91,7 @@ def run_job(
         return []
     launched, needed = _is_launched(), devices if num_nodes > 1 else min(devices, len(tasks))
     spawns = not launched and needed * num_nodes > 1
-    from thriftseg.labels.jobs.job_module import JobModule, predict
+    from thriftseg.labels.jobs.job_module import JobModule, predict_tasks
 
     share = -(-len(tasks) // _world_size()) if launched else len(tasks)
     with one_opencv_thread(), progress_bar(progress) as bar:
@@ -106,13 +106,13 @@ def run_job(
         settings: dict[str, Any] = {"accelerator": accelerator, "num_nodes": num_nodes}
         if not spawns:
             module.report = receive
-            predict(
+            predict_tasks(
                 module, tasks, devices=devices if launched else 1, launch="cluster" if launched else None, **settings
             )
             return module.results
         with _Mailbox(needed, receive) as mailbox, _named_death():
             module.outboxes = mailbox.senders
-            predict(module, tasks, devices=needed, launch="spawn", **settings)
+            predict_tasks(module, tasks, devices=needed, launch="spawn", **settings)
         return mailbox.results
 
 

@@ -122,7 +122,7 @@ class _Items(Dataset[tuple[int, Any]]):
         return index, self._tasks[index] if index < len(self._tasks) else None
 
 
-def predict(
+def predict_tasks(
     module: JobModule[Task, Result],
     tasks: Sequence[Task],
     *,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets import VideoDataset
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.jobs.engine import LabelJob
-from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores import LabelStore
 
 Task = TypeVar("Task")
 

@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels.jobs.engine import Accelerator, run_job
-from thriftseg.labels.objects import MIN_COMPONENT
 from thriftseg.labels.propagation.again_job import RepropagationJob
 from thriftseg.labels.propagation.again_plan import Correction, RepropagationPlan, plan_repropagation
-from thriftseg.labels.propagation.propagators import Propagator, create_propagator, propagator_class
+from thriftseg.labels.propagation.propagators.protocol import Propagator
+from thriftseg.labels.propagation.propagators.registry import PROPAGATORS, create_propagator
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores.label_source import LabelSource, SourceLabel
-from thriftseg.stores.label_store import LabelStore, store_root
-from thriftseg.stores.manifest import canonical
-from thriftseg.stores.rows import LabelRow
+from thriftseg.stores import MIN_COMPONENT, LabelRow, LabelSource, LabelStore, SourceLabel, canonical, store_root
 from thriftseg.types import LabelKind
 
 _GENERATOR = "propagate/"
@@ -208,7 +205,7 @@ def propagator_like(row: LabelRow, **settings: Any) -> Propagator:
 
 def _known_settings(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those arguments of a row that its method takes as they are: digests of weights and names of objects are not."""
-    names = set(inspect.signature(propagator_class(method)).parameters) - {"weights", "estimator"}
+    names = set(inspect.signature(PROPAGATORS.find(method)).parameters) - {"weights", "estimator"}
     return {name: value for name, value in arguments.items() if name in names}
 
 

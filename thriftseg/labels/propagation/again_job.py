@@ -10,15 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from thriftseg.arrays import UInt8Array, UInt16Array
-from thriftseg.labels.objects import NO_OBJECT, ObjectMap, ObjectUnit, objects_of
 from thriftseg.labels.propagation.again_plan import Correction
 from thriftseg.labels.propagation.job import PropagationJob, PropagationOutcome, logged_objects
 from thriftseg.labels.propagation.plan import PropagationTask
-from thriftseg.labels.propagation.propagators import Propagated, Propagator
+from thriftseg.labels.propagation.propagators.protocol import Propagated, Propagator
 from thriftseg.labels.review.decide import mask_of
-from thriftseg.stores.label_source import LabelSource
-from thriftseg.stores.object_log import LoggedObject
-from thriftseg.stores.review_log import Remade, ReviewedObject
+from thriftseg.stores import (
+    NO_OBJECT,
+    LabelSource,
+    LoggedObject,
+    ObjectMap,
+    ObjectUnit,
+    Remade,
+    ReviewedObject,
+    objects_of,
+)
 from thriftseg.types import IGNORE_INDEX, LabelKind
 
 

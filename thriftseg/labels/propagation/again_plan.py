@@ -8,9 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from thriftseg.labels.propagation.plan import PropagationTask
-from thriftseg.stores.label_source import SourceLabel
-from thriftseg.stores.label_store import LabelStore
-from thriftseg.stores.rows import LabelRow, annotated_frame
+from thriftseg.stores import LabelRow, LabelStore, SourceLabel, annotated_frame
 from thriftseg.types import Clip
 
 

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.sharding import shard
+from thriftseg.datasets import VideoDataset, shard
 from thriftseg.labels.jobs.engine import Accelerator, run_job
 from thriftseg.labels.jobs.storing import raise_unfinished
-from thriftseg.labels.objects import MIN_COMPONENT, ObjectUnit
 from thriftseg.labels.propagation.job import PropagationJob, PropagationOutcome
 from thriftseg.labels.propagation.plan import PropagationPlan, PropagationTask, plan_propagation
-from thriftseg.labels.propagation.propagators import Propagator, create_propagator
+from thriftseg.labels.propagation.propagators.protocol import Propagator
+from thriftseg.labels.propagation.propagators.registry import create_propagator
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores.label_store import LabelStore, store_root
-from thriftseg.stores.pricing import GivenLabel, price_labels
+from thriftseg.stores import MIN_COMPONENT, GivenLabel, LabelStore, ObjectUnit, price_labels, store_root
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,22 @@ from typing import Any
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets import VideoDataset
 from thriftseg.errors import DatasetError, ThriftsegError
 from thriftseg.labels.jobs.engine import LabelJob
-from thriftseg.labels.objects import MIN_COMPONENT, ObjectMap, ObjectUnit, check_unit, objects_of
 from thriftseg.labels.propagation.plan import PropagationTask
-from thriftseg.labels.propagation.propagators import MovesToDevice, Propagated, Propagator
+from thriftseg.labels.propagation.propagators.protocol import MovesToDevice, Propagated, Propagator
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores.label_store import LabelStore
-from thriftseg.stores.object_log import LoggedObject
-from thriftseg.stores.rows import action_id
+from thriftseg.stores import (
+    MIN_COMPONENT,
+    LabelStore,
+    LoggedObject,
+    ObjectMap,
+    ObjectUnit,
+    action_id,
+    check_unit,
+    objects_of,
+)
 from thriftseg.types import Clip, LabelKind
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from thriftseg.datasets.offsets import describe_reach, parse_offsets, target_number
+from thriftseg.datasets import describe_reach, parse_offsets, target_number
 from thriftseg.errors import ConfigError
 from thriftseg.types import Clip
 

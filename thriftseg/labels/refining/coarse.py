@@ -21,14 +21,11 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.polygons import Polygon, PolygonFile, draw_labels, encode_polygons
+from thriftseg.datasets import Polygon, PolygonFile, VideoDataset, draw_labels, encode_polygons
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels.jobs.engine import Accelerator, run_job
 from thriftseg.labels.jobs.storing import StoringJob, raise_failures
-from thriftseg.labels.objects import objects_of
-from thriftseg.stores.label_store import LabelStore, store_root
-from thriftseg.stores.rows import ActionRow, action_id
+from thriftseg.stores import ActionRow, LabelStore, action_id, objects_of, store_root
 from thriftseg.types import Clip, LabelKind
 
 _REFERENCE_HEIGHT, _REFERENCE_WIDTH = 1024, 2048

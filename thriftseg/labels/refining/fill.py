@@ -18,17 +18,13 @@ import torch
 import torch.nn.functional as F
 
 from thriftseg.arrays import Float32Array, UInt8Array
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import resize_frame
+from thriftseg.datasets import VideoDataset, resize_frame
 from thriftseg.errors import ConfigError
 from thriftseg.labels.jobs.engine import Accelerator, run_job
 from thriftseg.labels.jobs.storing import StoringJob, raise_failures
-from thriftseg.stores.label_source import LabelSource, SourceLabel
-from thriftseg.stores.label_store import store_root
+from thriftseg.stores import LabelSource, SourceLabel, store_root
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
-from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
-from thriftseg.zoo.weights.files import weights_digest
-from thriftseg.zoo.windows import inference_record
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, inference_record, weights_digest
 
 
 class Prediction(NamedTuple):

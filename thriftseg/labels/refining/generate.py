@@ -12,8 +12,7 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.polygons import Regions, draw_regions, read_polygons
+from thriftseg.datasets import Regions, VideoDataset, draw_regions, read_polygons
 from thriftseg.errors import ConfigError
 from thriftseg.labels.jobs.engine import Accelerator, run_job
 from thriftseg.labels.jobs.storing import StoringJob, raise_failures
@@ -29,8 +28,7 @@ from thriftseg.labels.refining.instances import (
     write_back,
 )
 from thriftseg.labels.refining.prompters.protocol import MaskGenerator, Prompter
-from thriftseg.stores.label_source import LabelSource, SourceLabel
-from thriftseg.stores.label_store import LabelStore, store_root
+from thriftseg.stores import LabelSource, LabelStore, SourceLabel, store_root
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import LabelKind
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
-from thriftseg.datasets.polygons import Regions
+from thriftseg.datasets import Regions
 from thriftseg.errors import ConfigError
 from thriftseg.labels.refining.prompters.protocol import Candidates, Embedded, Prompt
 from thriftseg.types import IGNORE_INDEX
@@ -60,7 +60,7 @@ class RefineRule:
 
 
 @dataclass(frozen=True)
-class Instance:
+class CoarseInstance:
     """A region to refine.
 
     Attributes:
@@ -86,19 +86,19 @@ class Refined:
         accepted: Whether it passed the gate.
     """
 
-    instance: Instance
+    instance: CoarseInstance
     points: Float32Array
     mask: BoolArray
     scores: tuple[float, ...]
     accepted: bool
 
 
-def instances_of(regions: Regions, train_ids: Collection[int]) -> list[Instance]:
+def instances_of(regions: Regions, train_ids: Collection[int]) -> list[CoarseInstance]:
     """The visible regions of some classes in drawing order; groups are no instances."""
     visible = np.bincount(regions.index.ravel(), minlength=len(regions.train_ids) + 1)
     rows = enumerate(zip(regions.train_ids, regions.groups, strict=True), start=1)
     return [
-        Instance(place, train_id, regions.index == place)
+        CoarseInstance(place, train_id, regions.index == place)
         for place, (train_id, group) in rows
         if train_id in train_ids and not group and visible[place]
     ]
@@ -134,7 +134,7 @@ def regions_of_map(label: UInt8Array, instances: Int32Array | None, train_ids: C
 
 
 def refine_instances(
-    instances: Sequence[Instance], image: Embedded, *, gate: bool, seed: str, outline: bool = False
+    instances: Sequence[CoarseInstance], image: Embedded, *, gate: bool, seed: str, outline: bool = False
 ) -> list[Refined]:
     """Segment instances from random points inside them.
 
@@ -176,7 +176,7 @@ def refine_instances(
     ]
 
 
-def _certainties(instances: Sequence[Instance]) -> list[Float32Array | None]:
+def _certainties(instances: Sequence[CoarseInstance]) -> list[Float32Array | None]:
     """What the polygons say of each instance, as logits (H, W)."""
     taken = np.any([instance.mask for instance in instances], axis=0)
     elsewhere = np.where(taken, -_CERTAIN, -_LIKELY)
@@ -190,7 +190,7 @@ def _masked(prompt: Prompt, logits: Float32Array | None, certain: Float32Array |
     return replace(prompt, mask_logits=logits)
 
 
-def _point_prompt(instance: Instance, seed: str) -> Prompt:
+def _point_prompt(instance: CoarseInstance, seed: str) -> Prompt:
     rows, columns = np.nonzero(instance.mask)
     chosen = random.Random(seed).sample(range(len(rows)), min(POINTS, len(rows)))
     points = np.stack([columns[chosen], rows[chosen]], axis=1).astype(np.float32)

@@ -10,18 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from thriftseg.arrays import BoolArray
-from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import read_label_png
+from thriftseg.datasets import VideoDataset, read_label_png
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.exchange.coco import decode_counts, encode_counts
 from thriftseg.labels.review.inspect import InspectedLabel, inspect_each
 from thriftseg.labels.review.table import DecisionLine, line_error, read_decisions
-from thriftseg.regions import MaskRegion, run_lengths
-from thriftseg.stores.label_source import LabelSource, SourceLabel
-from thriftseg.stores.label_store import LabelStore, store_root
-from thriftseg.stores.object_log import LoggedObject
-from thriftseg.stores.review_log import Decision, ReviewedObject, Verdict
-from thriftseg.stores.rows import POINTS
+from thriftseg.regions import MaskRegion, decode_counts, encode_counts, run_lengths
+from thriftseg.stores import (
+    POINTS,
+    Decision,
+    LabelSource,
+    LabelStore,
+    LoggedObject,
+    ReviewedObject,
+    SourceLabel,
+    Verdict,
+    store_root,
+)
 from thriftseg.types import IGNORE_INDEX
 
 _Key = tuple[str, int, int | None]

@@ -13,14 +13,11 @@ import numpy as np
 
 from thriftseg.arrays import Int64Array
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets.base import VideoDataset
+from thriftseg.datasets import VideoDataset
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.jobs.engine import run_job
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores.label_source import LabelSource, SourceLabel
-from thriftseg.stores.label_store import store_root
-from thriftseg.stores.pricing import GivenLabel, price_labels
-from thriftseg.stores.rows import action_id
+from thriftseg.stores import GivenLabel, LabelSource, SourceLabel, action_id, price_labels, store_root
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
 
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets.images import encode_frame, resize_frame, resize_label
+from thriftseg.datasets import encode_frame, resize_frame, resize_label
 from thriftseg.drawing import blend, contact_sheet, legend
 from thriftseg.errors import ConfigError
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.labels.review.inspect import InspectedLabel
-from thriftseg.stores.label_source import LabelSource
+from thriftseg.stores import LabelSource
 from thriftseg.types import IGNORE_INDEX, LabelKind
 
 _CELL_WIDTH = 400

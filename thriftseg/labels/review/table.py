@@ -19,7 +19,7 @@ from typing import cast
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
-from thriftseg.stores.review_log import VERDICTS, Verdict
+from thriftseg.stores import VERDICTS, Verdict
 
 COLUMNS = ("decision", "video", "frame", "object", "class", "confidence", "ignored", "right", "lost")
 

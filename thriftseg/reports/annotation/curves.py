@@ -20,8 +20,8 @@ import numpy as np
 from thriftseg.arrays import Float64Array
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
-from thriftseg.exchange.records import load_json, located
 from thriftseg.metrics import AnnotationCurve, area_under_curve, cost_at_quality, cost_quality_curve
+from thriftseg.parsing import load_json, located
 from thriftseg.reports.cost_quality import INK, SERIES_COLORS, save_figure, style_panel
 from thriftseg.reports.tables.terminal import format_hours, number_table, percent_cell
 

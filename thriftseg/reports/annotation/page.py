@@ -15,8 +15,7 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets import VideoDataset
-from thriftseg.datasets.images import encode_frame
+from thriftseg.datasets import VideoDataset, encode_frame
 from thriftseg.drawing import VideoWriter, blend
 from thriftseg.errors import DatasetError
 from thriftseg.reports.annotation.figure import plot_annotation_run
@@ -29,7 +28,7 @@ from thriftseg.reports.annotation.runs import (
     read_annotation_run,
 )
 from thriftseg.reports.tables.terminal import format_hours, metric_heading, percent_cell
-from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores import LabelStore
 from thriftseg.types import Clip
 
 PAGE, PICTURE, VIDEO = "report.html", "report.png", "overlay.mp4"

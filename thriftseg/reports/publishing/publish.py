@@ -15,16 +15,24 @@ from typing import Any
 from thriftseg import __version__
 from thriftseg.atomic import PARTIAL_SUFFIX, write_bytes
 from thriftseg.errors import CheckpointError
-from thriftseg.inference.checkpoints import LoadedNetwork, cost_of_labels, load_network, read_checkpoint
+from thriftseg.inference import LoadedNetwork, cost_of_labels, load_network, read_checkpoint
 from thriftseg.reports.publishing.lineage import lineage_of
 from thriftseg.reports.publishing.model_card import model_card
 from thriftseg.reports.run_scores import read_score_file
 from thriftseg.taxonomies import LabelClass, Taxonomy, distinct_color
-from thriftseg.zoo.network import Network
-from thriftseg.zoo.registry import architectures_of
-from thriftseg.zoo.weights.catalog import CatalogEntry, read_index, write_index
-from thriftseg.zoo.weights.files import CARD_SUFFIX, WEIGHTS_SUFFIX, describe_weights, encode_card, encode_weights
-from thriftseg.zoo.weights.files import weights_digest as digest_of
+from thriftseg.zoo import (
+    CARD_SUFFIX,
+    WEIGHTS_SUFFIX,
+    CatalogEntry,
+    Network,
+    architectures_of,
+    describe_weights,
+    encode_card,
+    encode_weights,
+    read_index,
+    write_index,
+)
+from thriftseg.zoo import weights_digest as digest_of
 
 CARD = "README.md"
 

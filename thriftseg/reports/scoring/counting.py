@@ -13,13 +13,10 @@ import numpy as np
 import torch
 
 from thriftseg.arrays import AnyArray, Int64Array, UInt8Array
-from thriftseg.datasets.images import read_frame
+from thriftseg.datasets import read_frame
 from thriftseg.errors import DatasetError
 from thriftseg.flow import FlowStore
-from thriftseg.metrics import TemporalConsistency
-from thriftseg.metrics.boundary_iou import VoidRule, boundary_counts, boundary_width
-from thriftseg.metrics.confusion import confusion_matrix
-from thriftseg.metrics.temporal_consistency import Rule
+from thriftseg.metrics import Rule, TemporalConsistency, VoidRule, boundary_counts, boundary_width, confusion_matrix
 from thriftseg.reports.scoring.label_maps import LabelMapReader
 from thriftseg.reports.scoring.pairing import PairedVideo
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thriftseg.arrays import Float64Array, Int64Array
-from thriftseg.metrics.temporal_consistency import Rule
+from thriftseg.metrics import Rule
 from thriftseg.taxonomies import Taxonomy
 
 Scores = dict[str, Float64Array]

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from thriftseg.arrays import Int32Array, UInt8Array
-from thriftseg.datasets.images import read_frame, read_label_png
+from thriftseg.datasets import read_frame, read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX

@@ -10,11 +10,9 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from thriftseg.datasets import camvid, cityscapes, scenenet
-from thriftseg.datasets.files import frame_number, usual_step
-from thriftseg.datasets.idd import drive_key
+from thriftseg.datasets import camvid, cityscapes, drive_key, frame_number, scenenet, usual_step
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD19, IDD26, NYU13, VEIS, Taxonomy
+from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD19, IDD26, NYU13, VEIS_TABLE, Taxonomy
 
 SPLITS = ("train", "val", "valid", "test", "train_extra")
 """Names of split folders that are recognised inside a path."""
@@ -73,7 +71,7 @@ class Located(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class NamingLayout:
     r"""Naming rules of a data set.
 
     Attributes:
@@ -147,25 +145,25 @@ class Layout:
         return path if path is not None and path.is_file() else None
 
 
-def select_layout(name: str, classes: str | Path | None = None) -> Layout:
+def select_layout(name: str, classes: str | Path | None = None) -> NamingLayout:
     """A layout by name, with another class table if one is given.
 
     Args:
-        name: A key of `LAYOUTS`.
+        name: A key of `NAMING_LAYOUTS`.
         classes: YAML class table, or `idd19` to see IDD through the classes of Cityscapes.
 
     Raises:
         ConfigError: There is no such layout.
         DatasetError: The class table is missing or wrong.
     """
-    if name not in LAYOUTS:
-        raise ConfigError("no such layout", expected=", ".join(LAYOUTS), found=name)
-    layout = LAYOUTS[name]
+    if name not in NAMING_LAYOUTS:
+        raise ConfigError("no such layout", expected=", ".join(NAMING_LAYOUTS), found=name)
+    layout = NAMING_LAYOUTS[name]
     if classes is None:
         return layout
     if name == "idd" and str(classes) == IDD19.name:
-        return Layout(**{**vars(layout), "taxonomy": IDD19, "label_files": (r"_labelcsTrainIds\.png$", "")})
-    return Layout(**{**vars(layout), "taxonomy": Taxonomy.from_yaml(classes)})
+        return NamingLayout(**{**vars(layout), "taxonomy": IDD19, "label_files": (r"_labelcsTrainIds\.png$", "")})
+    return NamingLayout(**{**vars(layout), "taxonomy": Taxonomy.from_yaml(classes)})
 
 
 def _no_split(folder: Path, split: str) -> ConfigError:
@@ -246,10 +244,10 @@ LayoutName = Literal[
     "cityscapes", "camvid", "idd", "veis", "scenenet", "davis", "youtube_vos", "mose", "tao_vos", "folder"
 ]
 
-LAYOUTS: dict[str, Layout] = {
+NAMING_LAYOUTS: dict[str, NamingLayout] = {
     layout.name: layout
     for layout in (
-        Layout(
+        NamingLayout(
             "cityscapes",
             _cityscapes_frame,
             fps=17,
@@ -259,7 +257,7 @@ LAYOUTS: dict[str, Layout] = {
             label_files=(r"_labelIds\.png$", r"_labelTrainIds\.png$", r"(^|/)labels/", ""),
             stretches=_cityscapes_stretches,
         ),
-        Layout(
+        NamingLayout(
             "camvid",
             _camvid_frame,
             fps=camvid.FRAMES_PER_SECOND,
@@ -269,7 +267,7 @@ LAYOUTS: dict[str, Layout] = {
             splits=("test", "val", "train"),
             stretches=_camvid_stretches,
         ),
-        Layout(
+        NamingLayout(
             "idd",
             _idd_frame,
             fps=15,
@@ -278,19 +276,19 @@ LAYOUTS: dict[str, Layout] = {
             folders=(Folders("gtFine/{split}", ("leftImg8bit/{split}",)),),
             label_files=(r"_labellevel3Ids\.png$", r"(^|/)labels/", ""),
         ),
-        Layout(
+        NamingLayout(
             "veis",
             _tree_frame,
             fps=30,
             example="labels/sequence_01/000123.png",
-            taxonomy=VEIS,
+            taxonomy=VEIS_TABLE,
             folders=(Folders("labels", ("images",)),),
             listing="{split}.txt",
         ),
-        Layout(
+        NamingLayout(
             "scenenet",
             _scenenet_frame,
-            fps=scenenet.FRAME_STEP,
+            fps=scenenet.SCENENET_FRAME_STEP,
             example="val/0/223/class/25.png",
             taxonomy=NYU13,
             folders=(Folders("{split}", ("{split}",)),),
@@ -298,7 +296,7 @@ LAYOUTS: dict[str, Layout] = {
             frame_files=(r"(^|/)photo/", ""),
             gt_ids="label",
         ),
-        Layout(
+        NamingLayout(
             "davis",
             _tree_frame,
             fps=24,
@@ -307,7 +305,7 @@ LAYOUTS: dict[str, Layout] = {
             folders=_DAVIS_FOLDERS,
             listing="ImageSets/2017/{split}.txt",
         ),
-        Layout(
+        NamingLayout(
             "youtube_vos",
             _tree_frame,
             fps=30,
@@ -316,7 +314,7 @@ LAYOUTS: dict[str, Layout] = {
             folders=_VOS_FOLDERS,
             splits=_VOS_SPLITS,
         ),
-        Layout(
+        NamingLayout(
             "mose",
             _tree_frame,
             fps=6,
@@ -325,7 +323,7 @@ LAYOUTS: dict[str, Layout] = {
             folders=_VOS_FOLDERS,
             splits=_VOS_SPLITS,
         ),
-        Layout(
+        NamingLayout(
             "tao_vos",
             _tree_frame,
             fps=30,
@@ -334,7 +332,7 @@ LAYOUTS: dict[str, Layout] = {
             folders=_VOS_FOLDERS,
             splits=_VOS_SPLITS,
         ),
-        Layout(
+        NamingLayout(
             "folder",
             _tree_frame,
             fps=30,

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from thriftseg.arrays import AnyArray, Float64Array, Int64Array, UInt8Array
-from thriftseg.datasets.images import read_label_png
+from thriftseg.datasets import read_label_png
 from thriftseg.errors import DatasetError
-from thriftseg.metrics import VOSProtocol, frame_statistics, score_sequence
-from thriftseg.metrics.vos.boundary_f import VOID
+from thriftseg.metrics import VOID, VOSProtocol, frame_statistics, score_sequence
 from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling
 from thriftseg.reports.scoring.counting import check_size
 from thriftseg.reports.scoring.formulas import Scores, mean_of_known
 from thriftseg.reports.scoring.pairing import PairedVideo
-from thriftseg.reports.scoring.report import ObjectScores, Score
+from thriftseg.reports.scoring.report import Score, ScoredObjectRow
 from thriftseg.reports.scoring.running import Effort
 
 NAMES = ("jf_mean", "j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay")
@@ -112,7 +111,7 @@ class ObjectEvaluation:
 
     scores: dict[str, Score]
     per_video: list[dict[str, float]]
-    per_object: list[ObjectScores]
+    per_object: list[ScoredObjectRow]
     frames: list[int]
     warnings: list[str]
 
@@ -147,7 +146,7 @@ def score_objects(videos: Sequence[PairedVideo], protocol: VOSProtocol, fps: flo
     return ObjectEvaluation(
         scores={name: Score(float(v), *intervals.get(name, none), unit, units) for name, v in pooled.items()},
         per_video=[{name: float(values[index]) for name, values in per_video.items()} for index in range(len(videos))],
-        per_object=[ObjectScores(videos[row.position].name, row.object, row.scores()) for row in rows],
+        per_object=[ScoredObjectRow(videos[row.position].name, row.object, row.scores()) for row in rows],
         frames=[len(video.labels) for video in videos],
         warnings=list(_doubts(rows)),
     )

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from thriftseg.datasets.files import usual_step
-from thriftseg.datasets.images import FRAME_SUFFIXES
+from thriftseg.datasets import FRAME_SUFFIXES, usual_step
 from thriftseg.errors import DatasetError
-from thriftseg.reports.scoring.layouts import FrameName, Layout, Located, Stretch
+from thriftseg.reports.scoring.layouts import FrameName, Located, NamingLayout, Stretch
 
 _SHOWN = 5
 _CHUNK = 1 << 20
@@ -62,7 +61,7 @@ class Pairing:
     surplus: tuple[Path, ...] = field(default=())
 
 
-def pair(layout: Layout, located: Located, pred: Path, frames: Path | None, optional: bool = False) -> Pairing:
+def pair(layout: NamingLayout, located: Located, pred: Path, frames: Path | None, optional: bool = False) -> Pairing:
     """List both folders and match them frame by frame.
 
     Args:
@@ -104,7 +103,7 @@ class _Index:
         return [path for numbered in self.files.values() for path in numbered.values()]
 
 
-def _index(layout: Layout, folder: Path, patterns: Sequence[str], suffixes: tuple[str, ...], kind: str) -> _Index:
+def _index(layout: NamingLayout, folder: Path, patterns: Sequence[str], suffixes: tuple[str, ...], kind: str) -> _Index:
     if not folder.is_dir():
         raise DatasetError("no such folder", path=folder, expected=kind)
     everything = sorted(_walk(folder))
@@ -171,7 +170,7 @@ def _listed(labels: _Index, listing: Path | None) -> _Index:
     return _Index({name: labels.files[name] for name in names})
 
 
-def _videos(layout: Layout, labels: _Index, predictions: _Index, pictures: _Index) -> Iterator[PairedVideo]:
+def _videos(layout: NamingLayout, labels: _Index, predictions: _Index, pictures: _Index) -> Iterator[PairedVideo]:
     for recording, numbered in sorted(labels.files.items()):
         predicted, shown = _Numbered(predictions.files.get(recording)), _Numbered(pictures.files.get(recording))
         truth = _Numbered(numbered)
@@ -207,7 +206,7 @@ def _refuse_same_folder(gt: Path, pred: Path) -> None:
 
 
 def _refuse_missing(
-    videos: Iterable[PairedVideo], pred: Path, predictions: _Index, layout: Layout, optional: bool
+    videos: Iterable[PairedVideo], pred: Path, predictions: _Index, layout: NamingLayout, optional: bool
 ) -> None:
     missing = [
         path

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import cv2
 
-from thriftseg.datasets.images import keep_freed_memory
+from thriftseg.datasets import keep_freed_memory
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.labels.jobs.engine import exit_with_parent, one_opencv_thread
+from thriftseg.labels import exit_with_parent, one_opencv_thread
 from thriftseg.progress import progress_bar
 
 Task = TypeVar("Task")

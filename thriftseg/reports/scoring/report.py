@@ -37,7 +37,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class VideoScores:
+class ScoredVideoRow:
     """Scores of one video.
 
     Attributes:
@@ -54,7 +54,7 @@ class VideoScores:
 
 
 @dataclass(frozen=True)
-class ObjectScores:
+class ScoredObjectRow:
     """Scores of one object over its video.
 
     Attributes:
@@ -99,17 +99,17 @@ class EvaluationReport:
     class_names: list[str] = field(default_factory=list)
     per_class: dict[str, list[float]] = field(default_factory=dict)
     per_category: dict[str, float] = field(default_factory=dict)
-    per_video: list[VideoScores] = field(default_factory=list)
-    per_object: list[ObjectScores] = field(default_factory=list)
+    per_video: list[ScoredVideoRow] = field(default_factory=list)
+    per_object: list[ScoredObjectRow] = field(default_factory=list)
     confusion: Int64Array | None = None
     flow: str | None = None
     warnings: tuple[str, ...] = ()
 
-    def worst_first(self) -> list[VideoScores]:
+    def worst_first(self) -> list[ScoredVideoRow]:
         """The videos by their first score, worst first; those without a score last."""
         main = next(iter(self.scores))
 
-        def rank(row: VideoScores) -> tuple[bool, float]:
+        def rank(row: ScoredVideoRow) -> tuple[bool, float]:
             value = row.scores.get(main, math.nan)
             return math.isnan(value), value if not math.isnan(value) else 0.0
 
@@ -146,7 +146,7 @@ class EvaluationReport:
                 write_bytes(out / name, content)
 
     @staticmethod
-    def _names(rows: Sequence[VideoScores] | Sequence[ObjectScores]) -> list[str]:
+    def _names(rows: Sequence[ScoredVideoRow] | Sequence[ScoredObjectRow]) -> list[str]:
         return list(rows[0].scores) if rows else []
 
     def _class_rows(self) -> Iterable[list[object]]:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from thriftseg.arrays import Float64Array, Int64Array
-from thriftseg.metrics.temporal_consistency import Rule
+from thriftseg.metrics import Rule
 from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling
 from thriftseg.reports.scoring.counting import BlockCounts
 from thriftseg.reports.scoring.formulas import (

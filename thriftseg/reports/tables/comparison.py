@@ -19,7 +19,7 @@ from thriftseg.reports.run_scores import (
     read_tests,
 )
 from thriftseg.reports.tables.published import PublishedRow, PublishedTable, load_table
-from thriftseg.stores.label_store import store_root
+from thriftseg.stores import store_root
 
 RUNS = "runs"
 

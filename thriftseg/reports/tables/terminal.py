@@ -15,7 +15,7 @@ from rich.text import Text
 from thriftseg.reports.cost_quality import CostQualityPoint
 
 if TYPE_CHECKING:
-    from thriftseg.zoo.weights.catalog import CatalogEntry
+    from thriftseg.zoo import CatalogEntry
 
 _HEADINGS = {
     "miou": "mIoU",

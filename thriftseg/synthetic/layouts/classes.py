@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import Int32Array, UInt8Array
-from thriftseg.datasets.images import encode_frame
-from thriftseg.datasets.scenenet import FRAME_STEP
+from thriftseg.datasets import SCENENET_FRAME_STEP, encode_frame
 from thriftseg.synthetic.layouts.tracing import fill_regions, polygon_json, trace_coarse_regions, trace_regions
-from thriftseg.synthetic.render import Drawing
+from thriftseg.synthetic.motion import Drawing
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD_TABLE, NYU13
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
@@ -316,7 +315,7 @@ class SceneNetLayout(Layout):
         """A thousand trajectories to a group, as in the original."""
         group, trajectory = divmod(index, 1000)
         video = f"{split}_{group}_{trajectory}"
-        numbers = range(0, FRAME_STEP * frames, FRAME_STEP)
+        numbers = range(0, SCENENET_FRAME_STEP * frames, SCENENET_FRAME_STEP)
         return ClipName(split, video, f"{group}/{trajectory}", numbers, annotated_position(frames))
 
     def write_frame(self, root: Path, clip: ClipName, position: int, drawing: Drawing) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.images import encode_label_png
-from thriftseg.datasets.vos.base import PALETTE, MasksOfSplit, is_held_out
+from thriftseg.datasets import PALETTE, MasksOfSplit, encode_label_png, is_held_out
 from thriftseg.synthetic.layouts.classes import ClipName, Layout, write_file, write_json
-from thriftseg.synthetic.render import Drawing
+from thriftseg.synthetic.motion import Drawing
 
 
 class VOSLayout(Layout):

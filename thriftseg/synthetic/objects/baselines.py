@@ -32,11 +32,11 @@ def measure(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, i
         name: [
             float(jaccard(masks[start + 1 :] == key, ids[start + 1 :] == key).mean()) for key, start in followed.items()
         ]
-        for name, masks in predict(images, ids, first).items()
+        for name, masks in predict_baseline(images, ids, first).items()
     }
 
 
-def predict(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, int]) -> dict[str, UInt8Array]:
+def predict_baseline(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, int]) -> dict[str, UInt8Array]:
     """Ids (T, H, W) that the baselines give to all frames; see `measure`."""
     predictions = _copied(ids, first), _carried(images, ids, first), _recoloured(images, ids, first)
     return dict(zip(BASELINES, predictions, strict=True))

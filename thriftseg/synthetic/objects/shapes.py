@@ -15,7 +15,7 @@ from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.synthetic.textures import Point, Sprite, Texture, any_paint, octaves, random_color, scaled_color
 from thriftseg.taxonomies import Color
 
-Outline = Callable[[np.random.Generator], list[Point]]
+Silhouette = Callable[[np.random.Generator], list[Point]]
 
 _SIDE = 96  # texels
 
@@ -87,7 +87,7 @@ _PATTERNS: tuple[Callable[[Float32Array, Float32Array, Float32Array], BoolArray]
 )
 
 
-def _radial(radius: Callable[[np.random.Generator, Float32Array], Float32Array]) -> Outline:
+def _radial(radius: Callable[[np.random.Generator, Float32Array], Float32Array]) -> Silhouette:
     def outline(rng: np.random.Generator) -> list[Point]:
         angles = np.linspace(0, 2 * np.pi, 72, endpoint=False, dtype=np.float32)
         lengths = radius(rng, angles)
@@ -150,7 +150,7 @@ def _bolt(rng: np.random.Generator) -> list[Point]:
     return [(0.35, 0), (0.9, 0), (x, 0.38), (0.95, 0.38), (0.2, 1), (0.4, 0.55), (0.05, 0.55)]
 
 
-CATEGORIES: dict[str, Outline] = {
+CATEGORIES: dict[str, Silhouette] = {
     "blob": _radial(_blob),
     "star": _radial(_star),
     "flower": _radial(_flower),

@@ -8,10 +8,10 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from thriftseg.synthetic.exposure import Exposure
-from thriftseg.synthetic.motion import Motion
+from thriftseg.synthetic.motion import Drawing, Motion
 from thriftseg.synthetic.objects.scene import Part, build_object_scene
 from thriftseg.synthetic.objects.shapes import CATEGORIES
-from thriftseg.synthetic.render import Drawing, warped
+from thriftseg.synthetic.render import warped
 from thriftseg.synthetic.scene import SceneConfig
 
 _UNIT_CORNERS = np.array([[0.0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]).T
@@ -28,7 +28,7 @@ class ObjectDrawing(Drawing):
     silhouettes: BoolArray
 
 
-class ObjectVideo:
+class SyntheticObjectVideo:
     """A synthetic clip whose frames can be drawn in any order and related to each other at any distance.
 
     Args:
@@ -36,7 +36,7 @@ class ObjectVideo:
         categories: What the objects may be; see `thriftseg.synthetic.objects.shapes.CATEGORIES`.
 
     Example:
-        >>> video = ObjectVideo(SceneConfig(height=48, width=80, num_frames=6, seed=3))
+        >>> video = SyntheticObjectVideo(SceneConfig(height=48, width=80, num_frames=6, seed=3))
         >>> first, last = video.draw(0), video.draw(5)
         >>> flow, occluded = video.flow(last, first, 5, 0)
         >>> first.image.shape, len(first.silhouettes) == len(video.categories), flow.shape

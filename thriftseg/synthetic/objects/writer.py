@@ -15,7 +15,7 @@ from thriftseg.synthetic.layouts.classes import ImageFormat
 from thriftseg.synthetic.layouts.vos import VOS_LAYOUTS, VOSLayout
 from thriftseg.synthetic.objects.baselines import BASELINES, measure
 from thriftseg.synthetic.objects.shapes import CATEGORIES, UNSEEN
-from thriftseg.synthetic.objects.video import ObjectDrawing, ObjectVideo
+from thriftseg.synthetic.objects.video import ObjectDrawing, SyntheticObjectVideo
 from thriftseg.synthetic.production import SPLITS, Job, Progress, Record, produce, write_record
 from thriftseg.synthetic.scene import SceneConfig
 
@@ -169,12 +169,12 @@ def _film(job: Job, staging: Path) -> Record:
     }
 
 
-def _annotated_clip(job: Job, layout: VOSLayout) -> tuple[ObjectVideo, list[ObjectDrawing], _Annotation]:
+def _annotated_clip(job: Job, layout: VOSLayout) -> tuple[SyntheticObjectVideo, list[ObjectDrawing], _Annotation]:
     """The first clip of this seed with an object in its first frame."""
     names = tuple(name for name in CATEGORIES if job.clip.split != "train" or name not in UNSEEN)
     for attempt in range(_ATTEMPTS):
         config = SceneConfig(**{**vars(job.config), "seed": job.config.seed + attempt * 10**9})
-        video = ObjectVideo(config, names)
+        video = SyntheticObjectVideo(config, names)
         drawings = [video.draw(position) for position in range(config.num_frames)]
         annotation = _annotate(drawings, layout, np.random.default_rng([config.seed, 0x1D5]))
         if 0 in annotation.first.values():
@@ -209,7 +209,7 @@ def _is_occluded(drawings: Sequence[ObjectDrawing], number: int) -> bool:
     return False
 
 
-def _meta(job: Job, layout: VOSLayout, video: ObjectVideo, annotation: _Annotation) -> dict[str, Any]:
+def _meta(job: Job, layout: VOSLayout, video: SyntheticObjectVideo, annotation: _Annotation) -> dict[str, Any]:
     """Entries of `meta.json`: all frames that show an object, or from its first one on where the others are scored."""
     entries = {}
     for object_id, first in annotation.first.items():

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
-from thriftseg.synthetic.render import Drawing, Renderer
+from thriftseg.synthetic.motion import Drawing
+from thriftseg.synthetic.render import Renderer
 from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.synthetic.street.plan import build_scene
 from thriftseg.types import INSTANCES_PER_CLASS

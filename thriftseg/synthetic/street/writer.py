@@ -11,8 +11,8 @@ from thriftseg.arrays import Int64Array, UInt8Array
 from thriftseg.errors import ConfigError
 from thriftseg.flow import DIS, warp_labels
 from thriftseg.synthetic.layouts.classes import LAYOUTS, ImageFormat, annotated_position
+from thriftseg.synthetic.motion import Drawing
 from thriftseg.synthetic.production import SPLITS, Job, Progress, Record, produce, write_record
-from thriftseg.synthetic.render import Drawing
 from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.synthetic.street.video import StreetVideo
 from thriftseg.taxonomies import CITYSCAPES

@@ -16,8 +16,8 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array, UInt16Array
 from thriftseg.flow import DIS, FlowEstimator, compose, consistency_mask_np, warp_labels
-from thriftseg.labels.objects import NO_OBJECT, ObjectMap
 from thriftseg.labels.propagation.propagators.protocol import MovesToDevice, Propagated
+from thriftseg.stores import NO_OBJECT, ObjectMap
 
 
 class FlowPropagator:
@@ -32,7 +32,7 @@ class FlowPropagator:
         beta: Absolute tolerance in squared pixels.
 
     Example:
-        >>> from thriftseg.labels.objects import objects_of
+        >>> from thriftseg.stores.object_map import objects_of
         >>> frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
         >>> objects = objects_of(np.zeros((48, 64), np.uint8))
         >>> [float(step.confidence) for step in FlowPropagator().propagate(objects, [frame, frame])]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.labels.objects import ObjectMap
 from thriftseg.labels.propagation.propagators.protocol import Propagated
+from thriftseg.stores import ObjectMap
 
 
 class NearestPropagator:
@@ -15,7 +15,7 @@ class NearestPropagator:
 
     Example:
         >>> import numpy as np
-        >>> from thriftseg.labels.objects import objects_of
+        >>> from thriftseg.stores.object_map import objects_of
         >>> objects = objects_of(np.array([[7, 255]], np.uint8))
         >>> frame = np.zeros((1, 2, 3), np.uint8)
         >>> [step.ids.tolist() for step in NearestPropagator().propagate(objects, [frame, frame, frame])]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from thriftseg.arrays import UInt8Array, UInt16Array
-from thriftseg.labels.objects import ObjectMap
+from thriftseg.stores import ObjectMap
 
 
 @dataclass(frozen=True)

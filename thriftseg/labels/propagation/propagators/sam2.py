@@ -20,10 +20,10 @@ from torch import Tensor
 
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.errors import ConfigError
-from thriftseg.labels.objects import ObjectMap
 from thriftseg.labels.propagation.merging import RunningMerge
 from thriftseg.labels.propagation.propagators.protocol import Propagated
 from thriftseg.labels.sam2_models import build_sam2, precision_context, resolve_device
+from thriftseg.stores import ObjectMap
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PROMPTED = 0  # index of the annotated frame

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.labels.objects import ObjectMap
 from thriftseg.labels.propagation.propagators.protocol import Propagated
+from thriftseg.stores import ObjectMap
 from thriftseg.zoo import VOSNetwork, load
 
 

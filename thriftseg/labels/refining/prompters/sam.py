@@ -32,7 +32,7 @@ from thriftseg.labels.refining.prompters.batches import (
 )
 from thriftseg.labels.refining.prompters.protocol import Candidates, NumCandidates, Prompt
 from thriftseg.labels.sam2_models import precision_context, resolve_device
-from thriftseg.zoo.weights.files import weights_digest
+from thriftseg.zoo import weights_digest
 
 INSTALL = "pip install thriftseg[hf]"
 
