@@ -151,7 +151,7 @@ class TestCollect:
 
 def test_names_are_those_of_the_package() -> None:
     assert annotate_objects._PROPAGATORS == MASK_PROPAGATORS
-    assert set(annotate_objects._PROMPTERS) == PROMPTERS.keys()
+    assert set(annotate_objects._PROMPTERS) == PROMPTERS.homes.keys()
     parser = ArgumentParser()
     annotate_split.declare(parser)
     defaults = parser.get_defaults()

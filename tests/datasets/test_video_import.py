@@ -142,7 +142,7 @@ def test_killed_run_is_completed_by_the_next(video: Path, tmp_path: Path):
     code = """
 import os, signal, sys
 from pathlib import Path
-from thriftseg.datasets import video_import
+from thriftseg.datasets.tools import video_import
 write, written = video_import._write_frame, []
 def write_or_die(path, frame):
     written.append(path)

@@ -205,7 +205,7 @@ KILLED = """
 import os, signal, sys
 from thriftseg.datasets import CamVid
 from thriftseg.stores.manifest import Manifest, canonical
-from thriftseg.labels import clicks
+from thriftseg.labels.clicking import generate as clicks
 
 clicks._FLUSH_EVERY, calls, append = 5, 0, Manifest.append
 

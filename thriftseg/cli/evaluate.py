@@ -74,7 +74,7 @@ def run(args: Namespace) -> int:
 
     options = args.as_dict()
     out, json_file, metrics = options.pop("out"), options.pop("json"), options.pop("metrics")
-    report = evaluate(**options, metrics=[name.strip() for name in metrics.split(",")] if metrics else None)
+    report = evaluate.evaluate(**options, metrics=[name.strip() for name in metrics.split(",")] if metrics else None)
     if out is not None:
         report.write(out)
     if json_file == _STDOUT:

@@ -11,8 +11,7 @@ from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import keep_preferred, usual_step
 from thriftseg.datasets.images import FRAME_SUFFIXES
 from thriftseg.errors import ConfigError
-from thriftseg.taxonomies import VEIS_TABLE as VEIS_CLASSES
-from thriftseg.taxonomies import Taxonomy
+from thriftseg.taxonomies import VEIS_TABLE, Taxonomy
 from thriftseg.types import Clip
 
 
@@ -38,7 +37,7 @@ class VEIS(VideoDataset):
         val_share: Share of the sequences that form `val` where there are no lists.
 
     Example:
-        >>> VEIS_TABLE("data/veis", pattern="*.png", regex=r"(?P<sequence>[^/]+)_(?P<frame>\d+)$").name
+        >>> VEIS("data/veis", pattern="*.png", regex=r"(?P<sequence>[^/]+)_(?P<frame>\d+)$").name
         'veis'
     """
 
@@ -71,7 +70,7 @@ class VEIS(VideoDataset):
     @property
     def taxonomy(self) -> Taxonomy:
         """The 19 Cityscapes classes."""
-        return VEIS_CLASSES
+        return VEIS_TABLE
 
     def _scan(self, split: str) -> list[Clip]:
         sequences = self._sequences()

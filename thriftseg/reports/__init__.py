@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from thriftseg.lazy import face
 
 if TYPE_CHECKING:
+    from thriftseg.reports import evaluate
     from thriftseg.reports.annotation.curves import (
         CurveGroup,
         curve_table,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         read_annotation_run,
     )
     from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
-    from thriftseg.reports.evaluate import evaluate
     from thriftseg.reports.publishing.publish import Publication, publish
     from thriftseg.reports.run_scores import RunScores, find_runs, read_run
     from thriftseg.reports.scoring.layouts import NAMING_LAYOUTS

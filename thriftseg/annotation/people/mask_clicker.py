@@ -54,7 +54,7 @@ def median_click(mask: BoolArray) -> MaskClick:
         >>> mask = np.zeros((6, 8), bool)
         >>> mask[1:4, 2:7] = True
         >>> median_click(mask)
-        Click(x=4, y=2, positive=True)
+        MaskClick(x=4, y=2, positive=True)
     """
     rows, columns = np.nonzero(mask)
     if not len(rows):
