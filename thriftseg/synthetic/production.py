@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +17,7 @@ import numpy as np
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
+from thriftseg.resources import available_cpus
 from thriftseg.synthetic.layouts.classes import ClipName, ImageFormat, Layout
 from thriftseg.synthetic.scene import SceneConfig
 
@@ -180,7 +180,7 @@ def _workers(pending: list[Job], jobs: int | None) -> int:
     """Worker processes to start; starting them takes longer than writing a small set."""
     if jobs is None:
         pixels = sum(job.config.height * job.config.width * job.config.num_frames for job in pending)
-        jobs = (os.cpu_count() or 1) if pixels > _PIXELS_WORTH_WORKERS else 1
+        jobs = available_cpus() if pixels > _PIXELS_WORTH_WORKERS else 1
     return min(jobs, len(pending))
 
 
