@@ -221,6 +221,7 @@ def test_rule_catches_a_breach(tmp_path: Path, rule):
     [
         ("thriftseg", ("torch", "lightning", "numpy", "cv2")),
         ("thriftseg.datasets, thriftseg.stores, thriftseg.exchange", ("torch", "lightning")),
+        ("thriftseg.labels.review.inspect", ("torch", "lightning")),
         ("thriftseg.zoo, thriftseg.inference", ("lightning", "torchmetrics")),
         ("thriftseg.inference.prediction", ("lightning", "torchmetrics")),
         ("thriftseg.cli.main", ("torch", "lightning", "cv2")),
