@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "thriftseg"
 
 ROWS = [
     {"errors", "types", "arrays", "atomic", "taxonomies", "costs", "progress", "resources"}
-    | {"lazy", "parsing", "regions"},
+    | {"lazy", "parsing", "regions", "folders"},
     {"flow", "losses", "metrics", "drawing"},
     {"zoo", "datasets"},
     {"stores", "synthetic", "inference"},
