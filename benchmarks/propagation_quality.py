@@ -25,8 +25,7 @@ from thriftseg.datasets import VideoDataset
 from thriftseg.datasets.images import read_frame, read_label_png
 from thriftseg.datasets.registry import create
 from thriftseg.labels import Agreement, ObjectMap, TrackedObject, create_propagator, label_propagate
-from thriftseg.metrics import object_scores
-from thriftseg.metrics.boundary_iou import boundary_counts, boundary_iou
+from thriftseg.metrics import boundary_counts, class_iou, mean_of_known, object_scores
 from thriftseg.stores.label_store import LabelStore
 
 BAND = 2
@@ -82,7 +81,7 @@ def scores(agreement: Agreement, boundary: np.ndarray) -> dict[str, float]:
         "miou": agreement.miou,
         "kept": agreement.kept_miou,
         "ignored": agreement.ignored_share,
-        "boundary_iou": boundary_iou(torch.from_numpy(boundary)).nanmean().item(),
+        "boundary_iou": mean_of_known(class_iou(torch.from_numpy(boundary))).item(),
     }
 
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "thriftseg"
 
 ROWS = [
     {"errors", "types", "arrays", "atomic", "taxonomies", "costs", "progress", "resources"}
-    | {"lazy", "parsing", "regions"},
+    | {"lazy", "parsing", "regions", "folders"},
     {"flow", "losses", "metrics", "drawing"},
     {"zoo", "datasets"},
     {"stores", "synthetic", "inference"},
@@ -221,6 +221,7 @@ def test_rule_catches_a_breach(tmp_path: Path, rule):
     [
         ("thriftseg", ("torch", "lightning", "numpy", "cv2")),
         ("thriftseg.datasets, thriftseg.stores, thriftseg.exchange", ("torch", "lightning")),
+        ("thriftseg.labels.review.inspect", ("torch", "lightning")),
         ("thriftseg.zoo, thriftseg.inference", ("lightning", "torchmetrics")),
         ("thriftseg.inference.prediction", ("lightning", "torchmetrics")),
         ("thriftseg.cli.main", ("torch", "lightning", "cv2")),

@@ -109,16 +109,19 @@ def test_finished_students_are_not_trained_again(finished, tiny_yaml):
 
 def test_a_folder_of_other_settings_is_kept(finished, tiny_yaml):
     config = QuickstartConfig.load(tiny_yaml)
-    with pytest.raises(ConfigError, match="holds a quickstart with other settings; fix: pass --overwrite"):
+    with pytest.raises(ConfigError, match="other settings; expected seed 2; found seed 1; fix: pass --overwrite or"):
         quickstart(finished.folder, seed=2, config=config, progress=False)
-    with pytest.raises(ConfigError, match="holds a quickstart with other settings"):
+    with pytest.raises(
+        ConfigError,
+        match=r"holds a quickstart with other settings; expected config\.epochs 3; found config\.epochs \d;",
+    ):
         quickstart(finished.folder, seed=1, config=replace(config, epochs=3), progress=False)
 
 
 def test_a_foreign_folder_is_refused_even_to_overwrite(tmp_path, tiny_yaml):
     (tmp_path / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(ConfigError, match="is not a quickstart folder; fix: pass another --out"):
+        with pytest.raises(ConfigError, match=r"is not empty and has no quickstart\.json; fix: pass another --out"):
             quickstart(tmp_path, config=QuickstartConfig.load(tiny_yaml), overwrite=overwrite, progress=False)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 

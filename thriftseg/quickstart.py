@@ -19,6 +19,7 @@ from thriftseg.datamodules import Mixture, MixturePart
 from thriftseg.datasets import Cityscapes
 from thriftseg.drawing import VideoWriter, compare
 from thriftseg.errors import ConfigError
+from thriftseg.folders import claim_folder
 from thriftseg.progress import quiet_trainer
 from thriftseg.reports import CostQualityPoint, cost_quality_table, plot_cost_quality
 from thriftseg.resources import config_path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 DEMO_SEED = 10**12  # a street that no split contains
 DEMO_WIDTH = 512  # pixels of one panel of the video
+_RECORD = "quickstart.json"
 
 
 @dataclass(frozen=True)
@@ -190,19 +192,18 @@ def quickstart(
 
 def _claim(folder: Path, config: QuickstartConfig, seed: int, overwrite: bool) -> None:
     """Make sure that what is in the folder was made by these very settings."""
-    settings = {"version": __version__, "seed": seed, "config": _plain(config)}
-    marker = folder / "quickstart.json"
-    if marker.is_file():
-        if json.loads(marker.read_text()) == settings and not overwrite:
-            return
-        if not overwrite:
-            raise ConfigError(
-                "holds a quickstart with other settings", path=folder, fix="pass --overwrite or another --out"
-            )
+    settings = {"version": __version__, "seed": seed, "config": asdict(config)}
+    if overwrite and (folder / _RECORD).is_file():
         _clear(folder)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError("is not a quickstart folder", path=folder, fix="pass another --out")
-    write_bytes(marker, _json(settings))
+        write_bytes(folder / _RECORD, _json(settings))
+    claim_folder(
+        folder,
+        settings,
+        record=_RECORD,
+        problem="holds a quickstart with other settings",
+        fix="pass --overwrite or another --out",
+        fix_of_foreign="pass another --out",
+    )
 
 
 def _clear(folder: Path) -> None:
@@ -351,10 +352,6 @@ def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int,
             prediction = logits.argmax(1)[0].to(torch.uint8).numpy()
             names, palette = CITYSCAPES.class_names, CITYSCAPES.palette
             video.write(compare(frame.image, frame.label, prediction, names, palette, width=DEMO_WIDTH))
-
-
-def _plain(config: QuickstartConfig) -> Any:
-    return json.loads(json.dumps(asdict(config)))
 
 
 def _json(content: object) -> bytes:

@@ -1,7 +1,10 @@
-"""Files that ship with the package."""
+"""Files that ship with the package, and CPUs that it may use."""
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 from pathlib import Path
 
 from thriftseg.errors import ConfigError
@@ -51,3 +54,42 @@ def list_configs(folder: str) -> list[str]:
 def checkpoints_folder() -> Path:
     """Folder of the published checkpoints that ship with the package, with their index."""
     return next((folder for folder in _CHECKPOINT_FOLDERS if folder.is_dir()), _CHECKPOINT_FOLDERS[0])
+
+
+def available_cpus(system: Path = Path("/")) -> int:
+    """Number of CPUs that this process may keep busy, at least 1.
+
+    The cores that it may run on, and no more than the CPU quota of its control groups, rounded up: in a container with
+    two CPUs on a machine of 64 cores this is 2, where `os.cpu_count()` is 64.
+
+    Args:
+        system: Folder that holds `proc` and `sys`.
+    """
+    if sys.version_info >= (3, 13):
+        cores = os.process_cpu_count() or 1
+    elif hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = min(_cpu_quotas(system), default=math.inf)
+    return max(1, math.ceil(min(cores, quota)))
+
+
+def _cpu_quotas(system: Path) -> list[float]:
+    """CPU limits of the control groups that the process is in, of version 1 and 2, and of the groups above them."""
+    quotas = []
+    try:
+        for line in (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", maxsplit=2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            mount = system / "sys/fs/cgroup" / ("cpu" if controllers else "")
+            group = Path(path.lstrip("/"))
+            for folder in (mount / group, *(mount / above for above in group.parents)):
+                files = [folder / name for name in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")]
+                words = " ".join(file.read_text(encoding="utf-8") for file in files if file.is_file()).split()
+                if len(words) == 2 and words[0] not in ("max", "-1"):
+                    quotas.append(int(words[0]) / int(words[1]))
+    except OSError:
+        pass  # a system without control groups, or one that hides them
+    return quotas

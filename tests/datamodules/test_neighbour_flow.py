@@ -220,5 +220,7 @@ def test_flow_changes_nothing_else(pans: Any) -> None:
 
 def test_the_store_of_another_estimator_is_refused(pans: Any, tmp_path: Path) -> None:
     batches(make(pans, flow_cache=tmp_path))
-    with pytest.raises(ConfigError, match=r"holds flow of another estimator; expected DIS.*; found Pan"):
+    with pytest.raises(
+        ConfigError, match=r"holds flow of another estimator; expected estimator DIS.*; found estimator Pan"
+    ):
         make(pans, flow=DIS(), flow_cache=tmp_path)

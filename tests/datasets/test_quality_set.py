@@ -79,7 +79,7 @@ def test_masks_are_stored_at_the_nearest_pixel(places):
 
 class TestRefused:
     def test_another_way_of_making(self, places):
-        with pytest.raises(ConfigError, match="the quality set was begun in another way"):
+        with pytest.raises(ConfigError, match="the quality set was begun in another way; expected arguments"):
             QualitySet.create(places[0], "davis", places[1], arguments={"rounds": 8})
 
     def test_another_kind(self, places):

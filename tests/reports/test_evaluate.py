@@ -19,11 +19,11 @@ from thriftseg.datasets.images import read_frame, write_label_png
 from thriftseg.datasets.registry import VOS_DATASETS
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowStore
-from thriftseg.metrics import BoundaryIoU, ConfusionScores, JAndF, TemporalConsistency
+from thriftseg.metrics import BoundaryIoU, ConfusionScores, JAndF, TemporalConsistency, class_totals, semantic_scores
 from thriftseg.metrics.confusion import confusion_scores
 from thriftseg.reports.evaluate import evaluate
 from thriftseg.reports.scoring.bootstrap import Resampling
-from thriftseg.reports.scoring.formulas import category_iou, class_totals, semantic_scores
+from thriftseg.reports.scoring.classes import category_iou
 from thriftseg.reports.scoring.layouts import NAMING_LAYOUTS
 from thriftseg.reports.scoring.tables import print_evaluation
 from thriftseg.taxonomies import CAMVID, CITYSCAPES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from thriftseg.datamodules.transforms import Size, write_planar
 from thriftseg.datasets import VideoDataset, resize_frame
 from thriftseg.flow import FlowStore, consistency_mask_np
 from thriftseg.progress import progress_bar
+from thriftseg.resources import available_cpus
 from thriftseg.types import Clip
 
 FLOW_STEPS = 64
@@ -131,7 +131,7 @@ def _decode(dataset: VideoDataset, clip: Clip, numbers: Sequence[int], size: Siz
     def decode(place: int) -> None:
         write_planar(resize_frame(dataset.read_frame(clip, numbers[place]), size), frames[place].numpy())
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, available_cpus())) as pool:
         list(pool.map(decode, range(len(numbers))))
     return frames
 

@@ -21,6 +21,7 @@ from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow.estimators import FlowEstimator
+from thriftseg.folders import claim_folder
 
 MANIFEST = "flow.json"
 _FORMAT = {"format": "thriftseg-flow", "format_version": 1}
@@ -104,7 +105,8 @@ class FlowStore:
         self.root = Path(root) if root is not None else None
         self.estimator = estimator
         self._identity = _identity_of(estimator) if estimator is not None else None
-        self._check_manifest()
+        if self.root is not None and (self.root / MANIFEST).is_file():
+            self._claim()
 
     def path_of(self, video: str, a: int, b: int, size: tuple[int, int]) -> Path:
         """Where the flow between two frames of a video lies or would lie.
@@ -185,32 +187,20 @@ class FlowStore:
 
     def _claim(self) -> None:
         """Note the estimator in the folder, unless another one is noted there."""
-        if not self._check_manifest() and self.root is not None:
-            content = json.dumps({**_FORMAT, **(self._identity or {})}, indent=2) + "\n"
-            write_bytes(self.root / MANIFEST, content.encode())
-
-    def _check_manifest(self) -> bool:
-        """Whether the folder has a manifest; refuses one that does not fit."""
-        if self.root is None or not (path := self.root / MANIFEST).is_file():
-            return False
-        found = _read_manifest(path)
-        if self._identity is not None and found != self._identity:
-            raise ConfigError(
-                "holds flow of another estimator",
-                path=self.root,
-                expected=_described(self._identity),
-                found=_described(found),
+        if self.root is not None and (self.root / MANIFEST).is_file():
+            _check_format(self.root / MANIFEST)
+        if self.root is not None and self._identity is not None:
+            claim_folder(
+                self.root,
+                {**_FORMAT, **self._identity},
+                record=MANIFEST,
+                problem="holds flow of another estimator",
                 fix="choose another folder, or delete this one",
             )
-        return True
 
 
 def _identity_of(estimator: FlowEstimator) -> dict[str, str]:
     return {"estimator": repr(estimator), "software": str(getattr(estimator, "software", ""))}
-
-
-def _described(identity: Mapping[str, str]) -> str:
-    return f"{identity['estimator']} by {identity['software']}" if identity["software"] else identity["estimator"]
 
 
 def _note_of(identity: Mapping[str, str] | None, frame_a: UInt8Array, frame_b: UInt8Array) -> bytes:
@@ -220,16 +210,15 @@ def _note_of(identity: Mapping[str, str] | None, frame_a: UInt8Array, frame_b: U
     return f"{digest:08x}".encode()
 
 
-def _read_manifest(path: Path) -> dict[str, str]:
+def _check_format(path: Path) -> None:
+    """Refuse the manifest of a store that this version cannot read."""
     try:
         content = json.loads(path.read_bytes())
         found = {key: content[key] for key in _FORMAT}
-        identity = {key: str(content[key]) for key in ("estimator", "software")}
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError("damaged manifest of stored flow", path=path, fix="delete the folder") from error
     if found != _FORMAT:
         raise DatasetError("stored flow of another version", path=path, expected=_FORMAT, found=found)
-    return identity
 
 
 def _encode(flow: Float32Array, valid: BoolArray | None = None) -> UInt16Array:

@@ -19,6 +19,7 @@ from torchmetrics import Metric
 
 from thriftseg.arrays import BoolArray, Int64Array, UInt8Array
 from thriftseg.errors import ConfigError
+from thriftseg.metrics.class_scores import class_iou, mean_of_known
 from thriftseg.metrics.confusion import check_num_classes, check_same_shape
 from thriftseg.metrics.joint_histogram import as_uint8, joint_histogram
 
@@ -190,19 +191,6 @@ def boundary_counts(
     return torch.from_numpy(counts)
 
 
-def boundary_iou(counts: Tensor) -> Tensor:
-    """Boundary IoU per class.
-
-    Args:
-        counts: (3, C) as from `boundary_counts`.
-
-    Returns:
-        (C,) float64, NaN for classes without any boundary pixel.
-    """
-    intersection, of_target, of_pred = counts.double().unbind()
-    return intersection / (of_target + of_pred - intersection)
-
-
 class BoundaryIoU(Metric):
     """Boundary IoU per class, counts pooled over the data set, and its mean.
 
@@ -284,5 +272,5 @@ class BoundaryIoU(Metric):
             `boundary_iou`, the mean over classes with a boundary, and `per_class` (C,), float64; NaN where there is
             nothing to count.
         """
-        iou = boundary_iou(self.counts)
-        return {"boundary_iou": iou.nanmean(), "per_class": iou}
+        iou = class_iou(self.counts)
+        return {"boundary_iou": mean_of_known(iou), "per_class": iou}

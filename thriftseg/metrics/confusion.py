@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from thriftseg.errors import ConfigError
+from thriftseg.metrics.class_scores import class_accuracy, class_iou, class_totals, semantic_scores
 from thriftseg.metrics.joint_histogram import as_uint8, joint_histogram
 
 
@@ -101,19 +102,6 @@ def confusion_matrix(pred: Tensor, target: Tensor, num_classes: int, ignore_inde
     return _matrix_from_histogram(histogram, num_classes, ignore_index)
 
 
-def class_iou(confusion: Tensor) -> Tensor:
-    """Intersection over union per class.
-
-    Args:
-        confusion: (C, C + 1) as from `confusion_matrix`.
-
-    Returns:
-        (C,) float64, NaN for classes that occur nowhere.
-    """
-    hits = confusion.diagonal().double()
-    return hits / (confusion.sum(dim=1) + confusion[:, :-1].sum(dim=0) - hits)
-
-
 def confusion_scores(confusion: Tensor) -> dict[str, Tensor]:
     """Turn a confusion matrix into scores.
 
@@ -121,23 +109,12 @@ def confusion_scores(confusion: Tensor) -> dict[str, Tensor]:
         confusion: (C, C + 1) as from `confusion_matrix`.
 
     Returns:
-        Float64 scores in [0, 1] and the matrix: `miou` (mean over classes with a union), `macc` (mean over classes
-        present in the truth), `pixel_accuracy`, `fwiou` (IoU weighted by the frequency of the true class),
-        `iou` (C,), `accuracy` (C,) and `confusion`. Whatever has nothing to count is NaN.
+        The scores of `semantic_scores`, `iou` (C,) from `class_iou`, `accuracy` (C,) from `class_accuracy`, and the
+        matrix as `confusion`.
     """
-    hits = confusion.diagonal().double()
-    truth = confusion.sum(dim=1)
-    iou, accuracy = class_iou(confusion), hits / truth
-    labelled = truth.sum()
-    return {
-        "miou": iou.nanmean(),
-        "macc": accuracy.nanmean(),
-        "pixel_accuracy": hits.sum() / labelled,
-        "fwiou": (truth * iou).nansum() / labelled,
-        "iou": iou,
-        "accuracy": accuracy,
-        "confusion": confusion,
-    }
+    totals = class_totals(confusion)
+    per_class = {"iou": class_iou(totals), "accuracy": class_accuracy(totals)}
+    return {**semantic_scores(totals), **per_class, "confusion": confusion}
 
 
 class ConfusionMetric(Metric):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
 from thriftseg.flow import consistency_mask, consistency_mask_np, end_points, warp, warp_labels
-from thriftseg.metrics.confusion import ConfusionMetric, check_same_shape, class_iou, confusion_matrix
+from thriftseg.metrics.class_scores import Values, class_iou, class_totals, library_of, mean_of_known
+from thriftseg.metrics.confusion import ConfusionMetric, check_same_shape, confusion_matrix
 from thriftseg.metrics.joint_histogram import as_uint8
 
 Rule = Literal["thriftseg", "vspw", "etc"]
@@ -105,6 +107,24 @@ def warp_next_mixed(following: Tensor, flow_forward: Tensor) -> Tensor:
     """
     mixed, _ = warp(following[:, None].double(), flow_forward.double())
     return (mixed[:, 0] + 1e-6).floor().long()  # inside a region the mixture may fall short of the id by rounding
+
+
+def consistency_iou(totals: Values, rule: Rule) -> Values:
+    """Consistency per class.
+
+    Args:
+        totals: (..., 3, C) as from `class_totals`.
+        rule: See `TemporalConsistency`.
+
+    Returns:
+        (..., C) float64, NaN for the classes that the rule leaves out.
+    """
+    iou, truth, library = class_iou(totals), totals[..., 1, :], library_of(totals)
+    if rule == "vspw":
+        iou = library.where(truth == 0, np.nan, iou)
+    elif rule == "etc":
+        iou = library.where(truth.sum(-1)[..., None] == 0, np.nan, library.nan_to_num(iou))
+    return iou
 
 
 class TemporalConsistency(ConfusionMetric):
@@ -202,9 +222,5 @@ class TemporalConsistency(ConfusionMetric):
             `tc`, the mean over the classes that the rule counts, and `per_class` (C,), float64; NaN for classes that
             it leaves out.
         """
-        iou = class_iou(self.confusion)
-        if self.rule == "vspw":
-            iou = iou.masked_fill(self.confusion.sum(dim=1) == 0, torch.nan)
-        elif self.rule == "etc" and self.confusion.any():
-            iou = iou.nan_to_num(0.0)
-        return {"tc": iou.nanmean(), "per_class": iou}
+        iou = consistency_iou(class_totals(self.confusion), self.rule)
+        return {"tc": mean_of_known(iou), "per_class": iou}

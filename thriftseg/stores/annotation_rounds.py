@@ -20,9 +20,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.atomic import write_bytes
 from thriftseg.datasets import read_frame, read_label_png, resize_label, resolve_root, write_label_png
-from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.errors import DatasetError
+from thriftseg.folders import claim_folder
 from thriftseg.stores.manifest import Manifest, Row
 
 MASK_SIZE = (224, 224)
@@ -91,17 +91,13 @@ class RoundFolder:
             ConfigError: The folder holds a set that was made in another way.
         """
         made = cls(root, frames_root, writer=writer)
-        header = {"schema": _SCHEMA, "kind": cls.kind, "dataset": dataset, "arguments": dict(arguments or {})}
-        if not made.header_path.is_file():
-            write_bytes(made.header_path, (json.dumps(header, indent=2, sort_keys=True) + "\n").encode())
-        elif made.header != json.loads(json.dumps(header)):
-            raise ConfigError(
-                f"the {cls.kind} was begun in another way",
-                path=made.header_path,
-                expected=header,
-                found=made.header,
-                fix="go on with those settings, or choose another folder",
-            )
+        claim_folder(
+            made.root,
+            {"schema": _SCHEMA, "kind": cls.kind, "dataset": dataset, "arguments": dict(arguments or {})},
+            record=made.header_path.name,
+            problem=f"the {cls.kind} was begun in another way",
+            fix="go on with those settings, or choose another folder",
+        )
         return made
 
     @property

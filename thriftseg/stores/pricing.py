@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets import VideoDataset
 from thriftseg.progress import progress_bar
+from thriftseg.resources import available_cpus
 from thriftseg.stores.measurements import MeasurementCache, file_stamp
 from thriftseg.stores.rows import action_id
 from thriftseg.types import Clip
@@ -84,7 +84,7 @@ def _price_all(dataset: VideoDataset, labels: Mapping[str, GivenLabel], model: C
         return {}
     shown = len(labels) >= _SHOW_PROGRESS_FROM
     # Decoding and contour search release the interpreter lock, so threads are enough.
-    with progress_bar(shown) as bar, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with progress_bar(shown) as bar, ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
         costs = pool.map(lambda label: _price(dataset, label, model), labels.values())
         counted = bar.track(costs, total=len(labels), description="counting polygon clicks")
         return dict(zip(labels, counted, strict=True))

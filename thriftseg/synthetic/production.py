@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +17,8 @@ import numpy as np
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
+from thriftseg.folders import claim_folder
+from thriftseg.resources import available_cpus
 from thriftseg.synthetic.layouts.classes import ClipName, ImageFormat, Layout
 from thriftseg.synthetic.scene import SceneConfig
 
@@ -86,7 +87,15 @@ def produce(
         ConfigError: A number is out of range, or `out` holds something else.
     """
     _validate(arguments, jobs)
-    _claim(out, arguments)
+    claim_folder(
+        out,
+        _record_of(arguments),
+        record=_RECORD,
+        notes=("version", "summary"),
+        problem="holds a data set synthesized with other arguments",
+        fix="choose another folder, or delete this one",
+        fix_of_foreign="choose another folder",
+    )
     planned = list(_plan(out, arguments, layout))
     records = _run(planned, film, jobs, progress)
     layout.write_lists(out, [job.clip for job in planned])
@@ -106,32 +115,13 @@ def _validate(arguments: dict[str, Any], jobs: int | None) -> None:
     SceneConfig(arguments["height"], arguments["width"], arguments["frames"])
 
 
-def _claim(out: Path, arguments: dict[str, Any]) -> None:
-    """Make `out` ours, unless it holds other files or other arguments."""
-    record = out / _RECORD
-    if record.is_file():
-        known = json.loads(record.read_text(encoding="utf-8"))
-        if known.get("generator") != GENERATOR or known.get("arguments") != arguments:
-            raise ConfigError(
-                "the folder holds a data set synthesized with other arguments",
-                path=out,
-                expected=arguments,
-                found=known.get("arguments"),
-                fix="choose another folder, or delete this one",
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError("the folder is not empty", path=out, fix="choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(out, arguments, None)
+def _record_of(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"generator": GENERATOR, "version": __version__, "arguments": arguments}
 
 
-def write_record(out: Path, arguments: dict[str, Any], summary: dict[str, Any] | None) -> None:
-    """Write `synthesis.json`, with the figures of the summary once there are any."""
-    content: dict[str, Any] = {"generator": GENERATOR, "version": __version__, "arguments": arguments}
-    if summary is not None:
-        content["summary"] = summary
-    write_bytes(out / _RECORD, json.dumps(content, indent=1).encode())
+def write_record(out: Path, arguments: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Write `synthesis.json` anew, with the figures of the summary."""
+    write_bytes(out / _RECORD, json.dumps({**_record_of(arguments), "summary": summary}, indent=1).encode())
 
 
 def _plan(out: Path, arguments: dict[str, Any], layout: Layout) -> Iterator[Job]:
@@ -180,7 +170,7 @@ def _workers(pending: list[Job], jobs: int | None) -> int:
     """Worker processes to start; starting them takes longer than writing a small set."""
     if jobs is None:
         pixels = sum(job.config.height * job.config.width * job.config.num_frames for job in pending)
-        jobs = (os.cpu_count() or 1) if pixels > _PIXELS_WORTH_WORKERS else 1
+        jobs = available_cpus() if pixels > _PIXELS_WORTH_WORKERS else 1
     return min(jobs, len(pending))
 
 

@@ -171,13 +171,13 @@ def test_a_lost_file_is_written_again(tmp_path: Path):
 
 def test_other_arguments_are_refused(tmp_path: Path):
     synthesize(tmp_path / "data", **TINY)
-    with pytest.raises(ConfigError, match="other arguments"):
+    with pytest.raises(ConfigError, match=r"other arguments; expected arguments\.seed 1; found arguments\.seed 0; fix"):
         synthesize(tmp_path / "data", **{**TINY, "seed": 1})
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(ConfigError, match="not empty"):
+    with pytest.raises(ConfigError, match=r"not empty and has no synthesis\.json; fix: choose another folder"):
         synthesize(tmp_path, **TINY)
 
 

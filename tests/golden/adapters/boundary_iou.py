@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_exactly, compare_within
 from tests.golden.label_maps import prediction, read_ids
-from thriftseg.metrics import BoundaryIoU
-from thriftseg.metrics.boundary_iou import boundary_counts, boundary_iou, boundary_map, boundary_width
+from thriftseg.metrics import BoundaryIoU, class_iou
+from thriftseg.metrics.boundary_iou import boundary_counts, boundary_map, boundary_width
 
 TOLERANCE = 1e-9
 VOID = 11
@@ -56,7 +56,7 @@ def check_camvid(case: dict[str, Any], rules: dict[str, str], folder: Path, dtyp
         metric.update(_tensor(pred, dtype), _tensor(target, dtype))
         counts = metric.counts - before
         yield compare_exactly(f"{name} {file}", counts.T.tolist(), expected)
-        per_image.append(boundary_iou(counts).nanmean().item())
+        per_image.append(class_iou(counts).nanmean().item())
     result = metric.compute()
     yield compare_within(f"{name} classes", result["per_class"], _floats(case["accumulated_class_iou"]), TOLERANCE)
     yield compare_within(f"{name} mean", result["boundary_iou"], case["accumulated_mean"], TOLERANCE)
@@ -70,7 +70,7 @@ def check_object(case: dict[str, Any], folder: Path) -> Iterator[Deviation]:
         masks = [read_ids(folder / part / f"{index:05d}.png") == case["object"] for part in ("pred", "gt")]
         counts = boundary_counts(*(_tensor(mask) for mask in masks), 2, case["d_pixels"], void="none")
         yield compare_exactly(f"{name} frame {index}", counts[:, 1].tolist(), expected)
-        per_frame.append(boundary_iou(counts)[1].item())
+        per_frame.append(class_iou(counts)[1].item())
     yield compare_within(name, per_frame, _floats(case["iou_per_frame"]), TOLERANCE)
     yield compare_within(f"{name} mean", np.nanmean(per_frame), case["mean_over_frames_with_union"], TOLERANCE)
 

@@ -14,7 +14,7 @@ import torch
 from tests.golden.compare import Deviation, compare_exactly, compare_within
 from tests.golden.label_maps import prediction, read_ids
 from thriftseg.metrics import ConfusionScores
-from thriftseg.reports.scoring.formulas import category_iou
+from thriftseg.reports.scoring.classes import category_iou
 from thriftseg.taxonomies import TAXONOMIES
 
 TOLERANCE = 1e-9

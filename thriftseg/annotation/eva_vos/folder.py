@@ -19,10 +19,10 @@ import numpy as np
 
 from thriftseg.annotation.eva_vos.mask_stack import decode_masks
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
-from thriftseg.annotation.run_settings import claim_folder
 from thriftseg.arrays import BoolArray, UInt16Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.datasets import PALETTE, encode_label_png, read_label_png, write_label_png
+from thriftseg.folders import claim_folder
 from thriftseg.stores import Manifest, Row
 
 _MOST_IN_A_BYTE = 254

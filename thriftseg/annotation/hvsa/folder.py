@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from thriftseg.annotation.ranking.samples import Sample
-from thriftseg.annotation.run_settings import claim_folder
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.errors import DatasetError
+from thriftseg.folders import claim_folder
 
 PERSON, RESULT = "person", "hvsa"
 """Sources in the label store of a run: labels that were bought, and the labels of all frames."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import VideoDataset, resize_frame
 from thriftseg.flow import DIS, FlowEstimator
 from thriftseg.progress import progress_bar
+from thriftseg.resources import available_cpus
 from thriftseg.stores import MeasurementCache, file_stamp
 from thriftseg.types import Clip
 
@@ -68,7 +68,7 @@ def measure_motion(
     plans = [_Plan(clip, {n: spread_pairs(clip, n) for n in sorted({*clip.labels, *clip.coarse})}) for clip in clips]
     stamps = {frame: stamp for plan in plans for frame, stamp in plan.stamps().items()}
     todo = [missing for plan in plans if (missing := plan.without(cache, stamps)).pairs]
-    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or min(8, os.cpu_count() or 1)) as pool:
+    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or min(8, available_cpus())) as pool:
         task = bar.add_task("measuring motion", total=len(todo))
         for start in range(0, len(todo), _BATCH):
             try:

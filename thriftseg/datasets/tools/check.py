@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from thriftseg.datasets.images import probe_size
 from thriftseg.datasets.tools.leakage import find_leaks
 from thriftseg.errors import DatasetError
 from thriftseg.progress import progress_bar
+from thriftseg.resources import available_cpus
 from thriftseg.types import Clip
 
 SHOWN_FINDINGS = 20
@@ -222,7 +222,7 @@ def _read_everything(
     findings: list[Finding] = []
     with (
         progress_bar(progress) as bar,
-        ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+        ThreadPoolExecutor(jobs or available_cpus()) as pool,
     ):
         shown = bar.add_task(f"reading {dataset.name}", total=len(tasks))
         for task, outcome in zip(tasks, pool.map(_reader(dataset, every_frame), tasks), strict=True):

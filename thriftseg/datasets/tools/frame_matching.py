@@ -18,6 +18,7 @@ from thriftseg.arrays import Float32Array
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets.images import read_grey
 from thriftseg.progress import progress_bar
+from thriftseg.resources import available_cpus
 
 DOUBTFUL_DIFFERENCE = 8.0
 """Mean absolute grey difference (of 255) above which the best frame is probably another one."""
@@ -58,7 +59,7 @@ def match_frames(candidates: Mapping[Path, Mapping[int, Path]], root: Path) -> d
         if keys[image] not in known or known[keys[image]]["signature"] != signatures[image]
     ]
     if pending:
-        with progress_bar() as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        with progress_bar() as bar, ThreadPoolExecutor(available_cpus()) as pool:
             matches = pool.map(lambda image: _match(image, candidates[image], signatures[image]), pending)
             located = bar.track(matches, total=len(pending), description="locating annotated frames")
             known.update(zip((keys[image] for image in pending), located, strict=True))

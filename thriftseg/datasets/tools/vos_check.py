@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from thriftseg.datasets.tools.check import (
 from thriftseg.datasets.vos.base import VOSClip, VOSDataset, ids_in
 from thriftseg.errors import DatasetError
 from thriftseg.progress import progress_bar
+from thriftseg.resources import available_cpus
 
 _SHOWN_IDS = 8
 
@@ -119,7 +119,7 @@ def _check_clips(
             *_mask_faults(dataset, clip),
         ]
 
-    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or available_cpus()) as pool:
         return list(bar.track(pool.map(check_clip, clips), total=len(clips), description=f"reading {split}"))
 
 

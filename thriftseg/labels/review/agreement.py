@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import Float64Array, Int64Array, UInt8Array
+from thriftseg.metrics import class_iou, class_totals, mean_of_known, ratio
 from thriftseg.types import IGNORE_INDEX
 
 
@@ -44,55 +45,45 @@ class Agreement:
     @property
     def iou(self) -> Float64Array:
         """IoU per class, (C,), ignored pixels counted as wrong; NaN for classes that do not occur."""
-        return _iou(self.counts, self.counts.sum(axis=1))
+        return class_iou(class_totals(self.counts))
+
+    @property
+    def kept(self) -> Agreement:
+        """The same over the pixels that carry a label."""
+        return Agreement(np.pad(self.counts[:, :-1], ((0, 0), (0, 1))))
 
     @property
     def kept_iou(self) -> Float64Array:
-        """The same over the pixels that carry a label."""
-        return _iou(self.counts, self.counts[:, :-1].sum(axis=1))
+        """IoU per class, (C,), over the pixels that carry a label; NaN for classes that do not occur there."""
+        return self.kept.iou
 
     @property
     def kept_share(self) -> Float64Array:
         """Share of the pixels of each true class that carry a label, (C,); NaN for classes that do not occur."""
-        return _ratio(self.counts[:, :-1].sum(axis=1), self.counts.sum(axis=1))
+        return ratio(self.counts[:, :-1].sum(axis=1), self.counts.sum(axis=1))
 
     @property
     def precision(self) -> Float64Array:
         """Share of the pixels labelled as each class that are of it, (C,); NaN for classes that are not found."""
-        return _ratio(np.diagonal(self.counts), self.counts[:, :-1].sum(axis=0))
+        return ratio(self.counts.diagonal(), self.counts[:, :-1].sum(axis=0))
 
     @property
     def kept_accuracy(self) -> float:
         """Share of the pixels with a label that are right; NaN without any."""
-        kept = self.counts[:, :-1].sum()
-        return float(np.trace(self.counts) / kept) if kept else float("nan")
+        return float(ratio(self.counts.trace(), self.counts[:, :-1].sum()))
 
     @property
     def miou(self) -> float:
         """Mean of `iou` over the classes that occur; NaN without labelled pixels."""
-        return _mean(self.iou)
+        iou = self.iou
+        return float(mean_of_known(iou[~np.isnan(iou)]))  # cut out first: the order of adding moves the last digit
 
     @property
     def kept_miou(self) -> float:
         """Mean of `kept_iou` over the classes that occur; NaN without any."""
-        return _mean(self.kept_iou)
+        return self.kept.miou
 
     @property
     def ignored_share(self) -> float:
         """Share of the pixels with a true label that carry no generated one."""
         return float(self.counts[:, -1].sum() / max(1, self.counts.sum()))
-
-
-def _iou(counts: Int64Array, true: Int64Array) -> Float64Array:
-    hit, found = np.diagonal(counts), counts[:, :-1].sum(axis=0)
-    union = true + found - hit
-    return _ratio(hit, union)
-
-
-def _ratio(part: Int64Array, whole: Int64Array) -> Float64Array:
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
-
-
-def _mean(iou: Float64Array) -> float:
-    occurring = iou[~np.isnan(iou)]
-    return float(occurring.mean()) if occurring.size else float("nan")

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import DatasetError, ThriftsegError
+from thriftseg.folders import flat_settings
 from thriftseg.reports.tables.terminal import format_hours, number_table, percent_cell
 
 QUALITIES = ("miou", "boundary_iou", "tc")
@@ -128,7 +129,7 @@ def read_annotation_run(folder: str | Path) -> AnnotationRun:
         if not (folder / name).is_file():
             raise DatasetError("no run with a finished round", path=folder, expected=name)
     try:
-        settings = dict(_flat(json.loads((folder / SETTINGS).read_text(encoding="utf-8"))))
+        settings = dict(flat_settings(json.loads((folder / SETTINGS).read_text(encoding="utf-8"))))
         lines = (folder / ROUNDS).read_text(encoding="utf-8").splitlines()
         rounds = tuple(AnnotationRound.from_json(json.loads(line)) for line in lines)
     except (KeyError, TypeError, ValueError, AttributeError, ThriftsegError) as error:
@@ -231,14 +232,6 @@ def _group_name(group: Sequence[AnnotationRun], differing: Sequence[str]) -> str
     settings = group[0].settings
     parts = [f"{name.rpartition('.')[2]} {_text(settings.get(name))}" for name in differing]
     return ", ".join(parts) or group[0].folder.name
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _text(value: Any) -> str:

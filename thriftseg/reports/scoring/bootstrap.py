@@ -11,6 +11,9 @@ import numpy as np
 
 from thriftseg.arrays import Float64Array, Int64Array
 
+Scores = dict[str, Float64Array]
+"""Values by name of score, of one data set or of many resamplings of it."""
+
 LEAST_VIDEOS = 5
 """With fewer videos, seconds are drawn instead."""
 
@@ -52,7 +55,7 @@ class Resampling:
         return pooled.reshape(len(pooled), *counts.shape[1:])
 
     def intervals(
-        self, counts: Int64Array | Float64Array, score: Callable[[Float64Array], dict[str, Float64Array]]
+        self, counts: Int64Array | Float64Array, score: Callable[[Float64Array], Scores]
     ) -> dict[str, tuple[float, float]]:
         """Percentile intervals of 95 %.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from thriftseg.arrays import Int64Array
 from thriftseg.errors import DatasetError
+from thriftseg.metrics import class_accuracy, class_iou, class_totals, consistency_iou
 from thriftseg.reports.scoring.counting import (
     Block,
     BlockCounter,
@@ -19,7 +20,6 @@ from thriftseg.reports.scoring.counting import (
     PairRule,
     cut_into_blocks,
 )
-from thriftseg.reports.scoring.formulas import category_iou, class_accuracy, class_iou, consistency_iou
 from thriftseg.reports.scoring.label_maps import IdSpace, LabelMapReader, decide_space
 from thriftseg.reports.scoring.pairing import PairedVideo
 from thriftseg.reports.scoring.report import Score
@@ -138,6 +138,24 @@ class ClassScorer:
         for position, video in enumerate(videos):
             scored = list(video.labels) if self._compares else []
             yield from cut_into_blocks(position, video, self.fps, scored, video.pairs() if self.pairs else [])
+
+
+def category_iou(confusion: Int64Array, taxonomy: Taxonomy) -> dict[str, float]:
+    """IoU per category of classes, as the Cityscapes benchmark counts it.
+
+    Args:
+        confusion: (C, C + 1).
+        taxonomy: Class table; empty where its classes have no categories.
+
+    Returns:
+        Category to IoU, in train order; NaN for categories that occur nowhere.
+    """
+    groups = [row.category for row in taxonomy.classes]
+    categories = list(dict.fromkeys(groups))
+    member = np.array([[group == category for group in groups] for category in categories], np.int64)
+    merged = np.column_stack([member @ confusion[:, :-1] @ member.T, member @ confusion[:, -1]])
+    iou = class_iou(class_totals(merged)).tolist()
+    return {category: value for category, value in zip(categories, iou, strict=True) if category}
 
 
 def _per_class(found: Mapping[str, Family], pairs: PairRule | None) -> dict[str, list[float]]:

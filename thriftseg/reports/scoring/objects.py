@@ -12,10 +12,9 @@ import numpy as np
 from thriftseg.arrays import AnyArray, Float64Array, Int64Array, UInt8Array
 from thriftseg.datasets import read_label_png
 from thriftseg.errors import DatasetError
-from thriftseg.metrics import VOID, VOSProtocol, frame_statistics, score_sequence
-from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling
+from thriftseg.metrics import VOID, VOSProtocol, frame_statistics, mean_of_known, ratio, score_sequence
+from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling, Scores
 from thriftseg.reports.scoring.counting import check_size
-from thriftseg.reports.scoring.formulas import Scores, mean_of_known
 from thriftseg.reports.scoring.pairing import PairedVideo
 from thriftseg.reports.scoring.report import Score, ScoredObjectRow
 from thriftseg.reports.scoring.running import Effort
@@ -182,8 +181,7 @@ def totals_per_video(rows: Sequence[ScoredObject], videos: int) -> Float64Array:
 
 def scores_of_totals(totals: Float64Array) -> Scores:
     """Means over objects, by name, from (..., 7, 2) sums and numbers."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = totals[..., 0] / totals[..., 1]
+    means = ratio(totals[..., 0], totals[..., 1])
     return {name: means[..., index] for index, name in enumerate(NAMES)}
 
 
@@ -206,8 +204,7 @@ def totals_per_second(rows: Sequence[ScoredObject], firsts: Sequence[int], fps: 
 
 def scores_of_seconds(totals: Float64Array) -> Scores:
     """`jf_mean`, `j_mean`, `f_mean` from (..., K, 2, 2) sums and numbers, without the objects that were not drawn."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = totals[..., 0] / totals[..., 1]
+    means = ratio(totals[..., 0], totals[..., 1])
     j, f = mean_of_known(means[..., 0]), mean_of_known(means[..., 1])
     return {"jf_mean": (j + f) / 2, "j_mean": j, "f_mean": f}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 from thriftseg.errors import ConfigError
 from thriftseg.reports.scoring.pool import run_tasks
+from thriftseg.resources import available_cpus
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -69,7 +69,7 @@ class Effort:
                 if elapsed > _ALONE and left * elapsed / len(results) > _WORTH_SPREADING:
                     break
         rest = tasks[len(results) :]
-        return results + list(self._spread(job, rest, os.cpu_count() or 1, description))
+        return results + list(self._spread(job, rest, available_cpus(), description))
 
     def _spread(
         self, job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, description: str

@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from thriftseg.arrays import Float64Array, Int64Array
-from thriftseg.metrics import Rule
-from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling
+from thriftseg.arrays import Int64Array
+from thriftseg.metrics import Rule, class_iou, class_totals, consistency_iou, mean_of_known, semantic_scores
+from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling, Scores
 from thriftseg.reports.scoring.counting import BlockCounts
-from thriftseg.reports.scoring.formulas import (
-    Scores,
-    boundary_scores,
-    class_totals,
-    consistency_iou,
-    mean_of_known,
-    semantic_scores,
-)
 from thriftseg.reports.scoring.report import Score
 
-Scorer = Callable[[Int64Array | Float64Array], Scores]
+Scorer = Callable[[npt.NDArray[Any]], Scores]
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ def families(counts: Sequence[BlockCounts], metrics: Collection[str], rule: Rule
         )
     if "boundary_iou" in metrics:
         of_boundary = _stack(block.boundary for block in counts)  # both, true, predicted: as class_totals
-        found["boundary_iou"] = Family(of_boundary, videos, frames, boundary_scores)
+        found["boundary_iou"] = Family(of_boundary, videos, frames, _boundary_scores)
     if "tc" in metrics:
         of_pairs = _stack(class_totals(block.consistency) for block in counts)
         pairs = np.array([block.pairs for block in counts], np.int64)
@@ -100,5 +94,9 @@ def _stack(counts: Iterable[Int64Array]) -> Int64Array:
     return np.stack(list(counts))
 
 
-def _consistency_scores(totals: Int64Array | Float64Array, rule: Rule) -> Scores:
+def _boundary_scores(totals: npt.NDArray[Any]) -> Scores:
+    return {"boundary_iou": mean_of_known(class_iou(totals))}
+
+
+def _consistency_scores(totals: npt.NDArray[Any], rule: Rule) -> Scores:
     return {"tc": mean_of_known(consistency_iou(totals, rule))}

@@ -1,0 +1,71 @@
+"""A folder says what it was made with and refuses anything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.folders import claim_folder
+
+SETTINGS = {"seed": 0, "arguments": {"clips": 3, "size": (4, 6)}}
+
+
+def test_the_same_settings_go_on(tmp_path: Path):
+    claim_folder(tmp_path / "new/run", SETTINGS)
+    record = tmp_path / "new/run/run.json"
+    assert json.loads(record.read_text()) == {"seed": 0, "arguments": {"clips": 3, "size": [4, 6]}}
+    before = record.stat().st_mtime_ns
+    claim_folder(tmp_path / "new/run", SETTINGS)
+    assert record.stat().st_mtime_ns == before
+
+
+def test_others_are_refused_and_named(tmp_path: Path):
+    claim_folder(tmp_path, SETTINGS)
+    message = (
+        rf"^{tmp_path}: holds a run with other settings; expected arguments.clips 4, extra True; "
+        r"found arguments.clips 3, extra None; fix: choose another folder, or the settings of that run$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        claim_folder(tmp_path, {"seed": 0, "arguments": {"clips": 4, "size": (4, 6)}, "extra": True})
+    with pytest.raises(ConfigError, match=r"expected arguments\.size None; found arguments\.size "):
+        claim_folder(tmp_path, {"seed": 0, "arguments": {"clips": 3}})
+    with pytest.raises(ConfigError, match=r"expected arguments \{\}"):
+        claim_folder(tmp_path, {"seed": 0, "arguments": {}})
+
+
+def test_a_caller_chooses_its_words_and_its_file(tmp_path: Path):
+    words = {"record": "set.json", "problem": "was begun in another way", "fix": "delete it"}
+    claim_folder(tmp_path, {"seed": 0}, **words)
+    claim_folder(tmp_path, {"seed": 1})  # another file
+    with pytest.raises(ConfigError, match=r"was begun in another way; expected seed 1; found seed 0; fix: delete it$"):
+        claim_folder(tmp_path, {"seed": 1}, **words)
+
+
+def test_notes_may_differ(tmp_path: Path):
+    record = tmp_path / "run.json"
+    record.write_text('{"version": "0.1", "summary": {"clips": 3}, "seed": 0}')
+    notes = ("version", "summary")
+    claim_folder(tmp_path, {"seed": 0, "version": "0.2"}, notes=notes)
+    assert json.loads(record.read_text())["version"] == "0.1"
+    with pytest.raises(ConfigError, match="expected seed 1; found seed 0"):
+        claim_folder(tmp_path, {"seed": 1, "version": "0.1"}, notes=notes)
+
+
+def test_other_files(tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}: is not empty and has no run\.json; fix: name another$"):
+        claim_folder(tmp_path, SETTINGS, fix_of_foreign="name another")
+    with pytest.raises(ConfigError, match="is not empty"):
+        claim_folder(tmp_path / "thesis.txt", SETTINGS, fix_of_foreign="name another")
+    claim_folder(tmp_path, SETTINGS)
+    claim_folder(tmp_path, SETTINGS, fix_of_foreign="name another")
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "not a JSON file"), ("[1]", "expected a JSON object; found")])
+def test_a_damaged_record(tmp_path: Path, content: str, message: str):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(DatasetError, match=rf"run\.json: .*{message}"):
+        claim_folder(tmp_path, SETTINGS)

@@ -1,0 +1,85 @@
+"""Folders that say what they were made with, so that nothing goes on in them in another way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from thriftseg.atomic import write_bytes
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.parsing import load_json
+
+
+def claim_folder(
+    folder: Path,
+    settings: Mapping[str, Any],
+    *,
+    record: str = "run.json",
+    notes: Collection[str] = (),
+    problem: str = "holds a run with other settings",
+    fix: str = "choose another folder, or the settings of that run",
+    fix_of_foreign: str | None = None,
+) -> None:
+    """Write down what a folder is made with, or refuse one that was made with something else.
+
+    Args:
+        folder: The folder; made when absent.
+        settings: What it is made with, JSON values only.
+        record: Name of the file in the folder that says so.
+        notes: Settings that are written down but may differ.
+        problem: What is wrong with a folder made with something else.
+        fix: What to do about it.
+        fix_of_foreign: What to do about other files in a folder without a record; they are no fault when absent.
+
+    Raises:
+        ConfigError: The folder was made with something else, or holds other files where it may not.
+        DatasetError: The record is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> claim_folder(folder, {"seed": 0, "budget": {"clicks": 9}})
+        >>> claim_folder(folder, {"seed": 0, "budget": {"clicks": 5}})
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: ...: holds a run with other settings; expected budget.clicks 5; ...
+    """
+    path, wanted = folder / record, json.loads(json.dumps(settings))
+    if not path.is_file():
+        if fix_of_foreign is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"is not empty and has no {record}", path=folder, fix=fix_of_foreign)
+        write_bytes(path, (json.dumps(wanted, indent=1, sort_keys=True) + "\n").encode())
+        return
+    found = load_json(path)
+    if not isinstance(found, dict):
+        raise DatasetError("no record of settings", path=path, expected="a JSON object", found=found)
+    flat_wanted, flat_found = (
+        dict(flat_settings({name: value for name, value in each.items() if name not in notes}))
+        for each in (wanted, found)
+    )
+    names = sorted(flat_wanted.keys() | flat_found.keys())
+    differing = [name for name in names if flat_wanted.get(name) != flat_found.get(name)]
+    if differing:
+        expected, instead = (
+            ", ".join(f"{name} {each.get(name)}" for name in differing) for each in (flat_wanted, flat_found)
+        )
+        raise ConfigError(problem, path=folder, expected=expected, found=instead, fix=fix)
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings without nesting, named by their path.
+
+    Args:
+        settings: May hold mappings at any depth.
+        prefix: Put in front of the names.
+
+    Example:
+        >>> dict(flat_settings({"seed": 0, "budget": {"clicks": 9}}))
+        {'seed': 0, 'budget.clicks': 9}
+    """
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat_settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
