@@ -13,8 +13,8 @@ from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes, Folder
 from thriftseg.datasets.registry import create
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
+from thriftseg.exchange import export_labels, import_labels
 from thriftseg.exchange.formats import FORMATS
-from thriftseg.exchange.labels import export_labels, import_labels
 from thriftseg.parsing import load_xml
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import LabelKind
