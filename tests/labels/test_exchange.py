@@ -219,7 +219,7 @@ class TestExport:
             exported(dataset, tmp_path / "x", "coco", frames="least-confident:0")
         with pytest.raises(ConfigError, match="manual labels have no confidence"):
             exported(dataset, tmp_path / "x", "coco", frames="least-confident:3")
-        with pytest.raises(LabelStoreError, match="source 'none' has no label maps for split 'train'"):
+        with pytest.raises(LabelStoreError, match="source 'none' has no labels for split 'train' of camvid"):
             exported(dataset, tmp_path / "x", "coco", source="none", store=store.root)
         assert not (tmp_path / "x").exists()
 

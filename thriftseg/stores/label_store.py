@@ -286,7 +286,12 @@ class LabelStore:
         if row is None or row.kind == POINTS:
             raise LabelStoreError(f"source {self.source!r} has no label map of this frame", path=path)
         if verify and not self._is_intact(row):
-            raise self._damaged(path)
+            raise LabelStoreError(
+                "the label is not the one that was written",
+                path=path,
+                expected="the digest in the manifest",
+                fix="delete the file and run the label command again",
+            )
         return np.asarray(read_label_png(path), np.uint8)
 
     def verify(self) -> list[Path]:
@@ -371,14 +376,6 @@ class LabelStore:
                 path=self.path_of(video, number),
                 fix="accept the frame (thriftseg label review), which takes the lock away",
             )
-
-    def _damaged(self, path: Path) -> LabelStoreError:
-        return LabelStoreError(
-            "the label is not the one that was written",
-            path=path,
-            expected="the digest in the manifest",
-            fix="delete the file and run the label command again",
-        )
 
     def _check_taxonomy(self, row: LabelRow) -> None:
         if (row.taxonomy, row.taxonomy_version) != (self.taxonomy.name, self.taxonomy.version):
