@@ -31,6 +31,12 @@ ROWS = [
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 MAY_WARP = {("losses", "flow"), ("metrics", "flow")}
 FOLDER_LIMIT = 16
+DECIDES_ON_SOURCES = "stores/label_source.py"
+NO_SOURCES = {
+    "labels/boxes/masks.py": "how a mask was made",
+    "reports/run_scores.py": "a field of a JSON file",
+}
+"""Files in which "manual" or "coarse" means something else than a source of labels."""
 COMMAND_PROTOCOL = {"run", "declare", "add_arguments", "main"}
 """Functions that every module of a command offers."""
 
@@ -173,7 +179,44 @@ def listings_are_short(house: House) -> Iterator[str]:
             yield f"{source.path} repeats the name of its folder"
 
 
+def _names_a_given_source(node: ast.AST | None, constants: set[str]) -> bool:
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return any(_names_a_given_source(element, constants) for element in node.elts)
+    if isinstance(node, ast.Name):
+        return node.id in constants
+    return isinstance(node, ast.Constant) and node.value in ("manual", "coarse")
+
+
+def one_file_knows_what_a_source_is(house: House) -> Iterator[str]:
+    """No comparison with "manual" or "coarse", look-up by them, or second constant for them beside LabelSource."""
+    for source in house.sources:
+        place = source.path.relative_to(house.package).as_posix()
+        if place in {DECIDES_ON_SOURCES, *NO_SOURCES}:
+            continue
+        constants = {
+            item.name
+            for item in source.imports()
+            if room_of(item.module) == "stores" and item.name in ("MANUAL", "COARSE", "GIVEN_SOURCES")
+        }
+        for node in ast.walk(source.tree):
+            compared: list[ast.AST | None] = []
+            if isinstance(node, ast.Compare):
+                compared = [node.left, *node.comparators]
+            elif isinstance(node, ast.Dict):  # one such key alone is a setting or a command
+                keys = [key for key in node.keys if _names_a_given_source(key, constants)]
+                compared = [*keys] if len(keys) > 1 else []
+            elif isinstance(node, ast.Subscript):
+                compared = [node.slice]
+            elif isinstance(node, ast.MatchValue | ast.Assign):
+                compared = [node.value]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+                compared = [*node.args[:1]]
+            if any(_names_a_given_source(each, constants) for each in compared):
+                yield f"{source.path}:{node.lineno}: ask LabelSource what the name of a source means"
+
+
 RULES = [
+    one_file_knows_what_a_source_is,
     rooms_have_a_row,
     rows_hold,
     rooms_meet_at_faces,
@@ -195,6 +238,9 @@ def test_rule(house: House, rule):
 
 
 BREACHES = {
+    one_file_knows_what_a_source_is: {
+        "labels/fill.py": "from thriftseg.stores import MANUAL\ndef f(source): return source in {MANUAL, 'flow'}"
+    },
     rooms_have_a_row: {"attic.py": ""},
     rows_hold: {"zoo/__init__.py": "", "datasets/base.py": "from thriftseg.zoo import STM"},
     rooms_meet_at_faces: {"zoo/__init__.py": "", "labels/fill.py": "from thriftseg.zoo.network import Network"},

@@ -85,6 +85,13 @@ class Clip:
         return numbers[::-1]
 
 
+Frame = tuple[str, int]
+"""Video and native frame number, which name a frame of a data set."""
+
+ClipFrame = tuple[Clip, int]
+"""A clip and a native frame number."""
+
+
 @dataclass(frozen=True)
 class TrainingSample:
     """One training item: a frame, where its label comes from, and the human actions that label descends from.
@@ -93,7 +100,7 @@ class TrainingSample:
         clip: The clip the frame belongs to.
         number: Native number of the frame to segment.
         annotated: Native number of the manually annotated frame this sample was drawn from.
-        source: "manual", "coarse" or the name of a source in the label store.
+        source: Source of the label, see `thriftseg.stores.LabelSource`.
         kind: Kind of the label.
         label: Label file, or `None` for labels kept as points.
         points: Clicks as (column, row, train id), for labels kept as points.

@@ -322,7 +322,7 @@ class TestStoredLabels:
         objects.write(video, 20, label, kind=LabelKind.PROPAGATED, generator="test", space="object_id")
         part = MixturePart("objects", offsets=1, clips=1)
         only = FakeDataset([clip for clip in dataset.clips("train") if clip.video == video])
-        with pytest.raises(MixtureError, match="'objects' holds object ids, not classes; expected space train_id"):
+        with pytest.raises(LabelStoreError, match="'objects' holds object ids, not classes; expected space train_id"):
             Mixture(parts=[part], store=tmp_path).draw(only, "train")
 
     def test_unrecorded_action(self, flow_store, tmp_path):
@@ -338,7 +338,7 @@ class TestStoredLabels:
                 parents=["boxes:x/y/1"],
             )
         mixture = Mixture(parts=[MixturePart("stray")], store=tmp_path)
-        with pytest.raises(MixtureError, match=r"nobody recorded.*found boxes:x/y/1"):
+        with pytest.raises(LabelStoreError, match=r"nobody recorded.*found boxes:x/y/1"):
             mixture.draw(dataset, "train")
         stray.record_action(ActionRow("boxes:x/y/1", "stray", "y", 1, AnnotationCost(7.0, boxes=1)))
         assert mixture.draw(dataset, "train").cost() == AnnotationCost(7.0, boxes=1)
@@ -353,7 +353,7 @@ class TestStoredLabels:
             )
         parts = [MixturePart("polygons")]
         assert Mixture(parts=parts, store=tmp_path).draw(dataset, "train").cost().seconds == 9.0
-        with pytest.raises(MixtureError, match="another cost model; expected published; found polygon"):
+        with pytest.raises(LabelStoreError, match="another cost model; expected published; found polygon"):
             Mixture(parts=parts, store=tmp_path, cost_model="published").draw(dataset, "train")
 
 

@@ -17,8 +17,8 @@ from thriftseg.datasets import DAVIS
 from thriftseg.datasets.images import write_label_png
 from thriftseg.datasets.vos.base import PALETTE
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
+from thriftseg.exchange import export_objects
 from thriftseg.exchange.box_tracks import read_box_tracks, write_box_tracks
-from thriftseg.exchange.objects import export_objects
 from thriftseg.labels import (
     Box2SegSegmenter,
     FineTuning,

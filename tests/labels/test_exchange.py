@@ -13,8 +13,8 @@ from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
 from thriftseg.datasets import CamVid, Cityscapes, Folder
 from thriftseg.datasets.registry import create
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
+from thriftseg.exchange import export_labels, import_labels
 from thriftseg.exchange.formats import FORMATS
-from thriftseg.exchange.labels import export_labels, import_labels
 from thriftseg.parsing import load_xml
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import LabelKind
@@ -219,7 +219,7 @@ class TestExport:
             exported(dataset, tmp_path / "x", "coco", frames="least-confident:0")
         with pytest.raises(ConfigError, match="manual labels have no confidence"):
             exported(dataset, tmp_path / "x", "coco", frames="least-confident:3")
-        with pytest.raises(LabelStoreError, match="source 'none' has no label maps for split 'train'"):
+        with pytest.raises(LabelStoreError, match="source 'none' has no labels for split 'train' of camvid"):
             exported(dataset, tmp_path / "x", "coco", source="none", store=store.root)
         assert not (tmp_path / "x").exists()
 

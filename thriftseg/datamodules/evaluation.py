@@ -16,6 +16,7 @@ from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.transforms import Size, write_planar
 from thriftseg.datasets import resize_frame, resize_label, shard
 from thriftseg.flow import DIS, FlowStore
+from thriftseg.stores import MANUAL
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, TrainingSample
 
 Pairs = Literal["labelled", "all", "off"]
@@ -173,4 +174,4 @@ def _stack(images: Sequence[UInt8Array]) -> torch.Tensor:
 
 def _manual(item: StreamItem) -> TrainingSample:
     label = item.clip.labels[item.number]
-    return TrainingSample(item.clip, item.number, item.number, "manual", LabelKind.MANUAL, label=label)
+    return TrainingSample(item.clip, item.number, item.number, MANUAL, LabelKind.MANUAL, label=label)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
-from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import VideoDataset, read_label_png
 from thriftseg.errors import DatasetError
-from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, TrainingSample
+from thriftseg.stores import is_given, read_given
+from thriftseg.types import IGNORE_INDEX, Clip, Frame, TrainingSample
 
 
 class ClipDecoder:
@@ -25,7 +25,7 @@ class ClipDecoder:
 
     def __init__(self, dataset: VideoDataset) -> None:
         self.dataset = dataset
-        self._frames: dict[tuple[str, int], UInt8Array] = {}
+        self._frames: dict[Frame, UInt8Array] = {}
         self._labels: dict[tuple[str, str, int], UInt8Array] = {}
 
     def preload(self, frames: Iterable[tuple[Clip, int]], samples: Iterable[TrainingSample], threads: int = 2) -> None:
@@ -61,38 +61,29 @@ class ClipDecoder:
             raise DatasetError(
                 "label and frame differ in size",
                 path=sample.label or sample.clip.labels.get(sample.number),
-                expected=_size(frame),
-                found=_size(label),
+                expected=f"{frame.shape[0]}x{frame.shape[1]}",
+                found=f"{label.shape[0]}x{label.shape[1]}",
                 fix="make labels at the size of the frames",
             )
         return label
 
     def _read_label(self, sample: TrainingSample) -> UInt8Array:
-        if sample.source == "manual":
-            return self.dataset.read_label(sample.clip, sample.number)
-        if sample.kind == LabelKind.COARSE and sample.label == sample.clip.coarse.get(sample.number):
-            return self.dataset.read_coarse(sample.clip, sample.number)
+        if is_given(sample.source, sample.clip):
+            return read_given(self.dataset, sample)
         if sample.label is None:
             raise DatasetError(
                 f"sample {sample.id} of source {sample.source!r} has neither a label file nor points",
                 fix="generate the labels of this source again",
             )
-        return self._checked(read_label_png(sample.label), sample.label)
-
-    def _checked(self, label: UInt8Array | Int32Array, path: Path) -> UInt8Array:
-        """The train ids of a stored label, which other programs may have written over."""
+        label = read_label_png(sample.label)  # which other programs may have written over
         taxonomy = self.dataset.taxonomy
         wrong = label[(label >= taxonomy.num_classes) & (label != IGNORE_INDEX)]
         if wrong.size:
             raise DatasetError(
                 f"train ids outside the class table {taxonomy.name!r}",
-                path=path,
+                path=sample.label,
                 expected=f"0..{taxonomy.num_classes - 1} or {IGNORE_INDEX}",
                 found=int(wrong[0]),
                 fix="generate the labels of this source again",
             )
         return label.astype(np.uint8, copy=False)
-
-
-def _size(image: UInt8Array) -> str:
-    return f"{image.shape[0]}x{image.shape[1]}"

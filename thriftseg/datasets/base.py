@@ -91,6 +91,11 @@ class ClipReader(ABC, Generic[ClipType]):
         self._clips: dict[str, list[ClipType]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
 
+    @property
+    @abstractmethod
+    def taxonomy(self) -> Taxonomy:
+        """The class table that labels are read into; that of numbered objects where they have no class."""
+
     @abstractmethod
     def _scan(self, split: str) -> list[ClipType]:
         """List the clips of a split from disk, in any order."""
@@ -184,11 +189,6 @@ class VideoDataset(ClipReader[Clip]):
 
     A reader implements `taxonomy` and `_scan`, and `_decode_label` where labels are not PNGs of raw ids.
     """
-
-    @property
-    @abstractmethod
-    def taxonomy(self) -> Taxonomy:
-        """The class table that labels are read into."""
 
     def _decode_label(self, path: Path) -> UInt8Array:
         """Read a label file into train ids."""

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from thriftseg.exchange.class_names import train_ids_of
     from thriftseg.exchange.coco import COCO_FILE
     from thriftseg.exchange.cvat import CVAT_FILE, CVAT_LABEL_FILE, write_label_constructor
+    from thriftseg.exchange.exporting import ExportSummary, export_labels, export_objects
     from thriftseg.exchange.formats import FORMATS
     from thriftseg.exchange.frame_names import FrameNames
+    from thriftseg.exchange.importing import ImportSummary, import_labels
     from thriftseg.exchange.label_studio import decode_brush, encode_brush
-    from thriftseg.exchange.labels import ExportSummary, ImportSummary, export_labels, import_labels
-    from thriftseg.exchange.objects import export_objects
     from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, ExportedObject, Shape, image_name
     from thriftseg.exchange.submission import write_submission
 

@@ -29,7 +29,7 @@ from thriftseg.errors import DatasetError
 from thriftseg.exchange.frame_names import FrameNames
 from thriftseg.exchange.records import AnnotatedImage
 from thriftseg.parsing import load_json, located
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.types import IGNORE_INDEX, Frame
 
 FORMAT, VERSION = "thriftseg/box_tracks", 1
 
@@ -62,7 +62,7 @@ class BoxTracks:
 class _Entry:
     """One box of a file; `frame` is `None` for frames that the split lacks."""
 
-    frame: tuple[str, int] | None
+    frame: Frame | None
     object_id: int
     box: Box
 
@@ -143,7 +143,7 @@ def _read_own(path: Path, content: Mapping[str, Any], clips: Sequence[VOSClip]) 
 
 
 def _read_coco(path: Path, content: Mapping[str, Any], names: FrameNames) -> Iterator[_Entry]:
-    frames: dict[Any, tuple[str, int] | None] = {}
+    frames: dict[Any, Frame | None] = {}
     for position, image in enumerate(content["images"]):
         with located(path, f"images[{position}]"):
             found = names.find(AnnotatedImage(path, str(image["file_name"]), ()))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from thriftseg.errors import ConfigError
 from thriftseg.exchange.cityscapes_polygons import read_cityscapes, write_cityscapes
 from thriftseg.exchange.coco import read_coco, write_coco
 from thriftseg.exchange.cvat import read_cvat, write_cvat
@@ -39,3 +40,14 @@ FORMATS = {
     "davis": Format(read_davis, write_davis),
 }
 """Formats by their name on the command line."""
+
+
+def format_named(name: str) -> Format:
+    """The format of a name.
+
+    Raises:
+        ConfigError: There is no such format.
+    """
+    if name not in FORMATS:
+        raise ConfigError("no such annotation format", expected=", ".join(FORMATS), found=repr(name))
+    return FORMATS[name]

@@ -9,16 +9,13 @@ from pathlib import Path, PurePosixPath
 
 from thriftseg.errors import DatasetError
 from thriftseg.exchange.records import AnnotatedImage
-from thriftseg.types import Clip
+from thriftseg.types import Clip, ClipFrame, Frame
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _KINDS = re.compile(r"_(leftImg8bit|gt(Fine|Coarse)(_\w+)?)$")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it in front of uploaded files
 _LAST_NUMBER = re.compile(r"0+(\d+)$")
 _SHOWN = 5
-
-FrameKey = tuple[Clip, int]
-"""A clip and a native frame number."""
 
 
 class FrameNames:
@@ -35,20 +32,20 @@ class FrameNames:
 
     def __init__(self, clips: Sequence[Clip], root: Path) -> None:
         self._clips = {clip.video: clip for clip in clips}
-        self._index: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self._index: dict[str, set[Frame]] = defaultdict(set)
         for clip in clips:
             for number, path in clip.frames.items():
                 for alias in _aliases(clip, number, path, root):
                     self._index[alias].add((clip.video, number))
 
-    def find(self, image: AnnotatedImage) -> list[FrameKey]:
+    def find(self, image: AnnotatedImage) -> list[ClipFrame]:
         """The frames that an image may stand for: one if all is well."""
         if image.position is not None:
             return self._at_position(image, image.position)
         name = _plain(image.name)
         return self._lookup(name) or self._lookup(_without_upload(name))
 
-    def match(self, images: Sequence[AnnotatedImage]) -> list[FrameKey]:
+    def match(self, images: Sequence[AnnotatedImage]) -> list[ClipFrame]:
         """The frame of every image.
 
         Raises:
@@ -62,7 +59,7 @@ class FrameNames:
         if ambiguous:
             raise _mismatch("fit several frames", ambiguous, len(images), self._example())
         keys = [frames[0] for _, frames in found]
-        first: dict[tuple[str, int], AnnotatedImage] = {}
+        first: dict[Frame, AnnotatedImage] = {}
         twice = [
             image
             for image, (clip, number) in zip(images, keys, strict=True)
@@ -72,13 +69,13 @@ class FrameNames:
             raise _mismatch("fit a frame that another image fits too", twice, len(images), self._example())
         return keys
 
-    def _at_position(self, image: AnnotatedImage, position: int) -> list[FrameKey]:
+    def _at_position(self, image: AnnotatedImage, position: int) -> list[ClipFrame]:
         clip = self._clips.get(image.name) or self._clips.get(PurePosixPath(image.name).stem)
         clip = clip or self._clips.get(image.path.stem)
         numbers = sorted(clip.frames) if clip is not None else []
         return [(clip, numbers[position])] if clip is not None and 0 <= position < len(numbers) else []
 
-    def _lookup(self, name: str) -> list[FrameKey]:
+    def _lookup(self, name: str) -> list[ClipFrame]:
         parts = name.split("/")
         for start in range(len(parts)):
             ending = "/".join(parts[start:])

@@ -9,8 +9,20 @@ from thriftseg.lazy import face
 if TYPE_CHECKING:
     from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey
     from thriftseg.stores.click_file import Click, click_key, digest_of, read_click_file
-    from thriftseg.stores.label_source import LabelSource, SourceLabel
-    from thriftseg.stores.label_store import Frame, LabelStore, store_root
+    from thriftseg.stores.label_source import (
+        COARSE,
+        MANUAL,
+        LabelSource,
+        MaskSource,
+        SourceLabel,
+        check_free,
+        given_files,
+        given_kind,
+        is_given,
+        read_given,
+        source_order,
+    )
+    from thriftseg.stores.label_store import LabelStore, store_root
     from thriftseg.stores.manifest import Manifest, Row, canonical
     from thriftseg.stores.measurements import MeasurementCache, file_stamp
     from thriftseg.stores.object_log import LoggedObject
@@ -24,7 +36,7 @@ if TYPE_CHECKING:
         objects_of,
     )
     from thriftseg.stores.point_maps import draw_point_map, point_map_path, read_point_map
-    from thriftseg.stores.pricing import GivenLabel, price_labels
+    from thriftseg.stores.pricing import price_actions
     from thriftseg.stores.quality_set import QualitySample, QualitySet, RatedMask
     from thriftseg.stores.review_log import VERDICTS, Decision, Remade, ReviewedObject, Verdict
     from thriftseg.stores.rows import POINTS, ActionRow, LabelRow, action_id, annotated_frame

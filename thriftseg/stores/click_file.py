@@ -56,7 +56,7 @@ def read_click_file(path: str | Path, taxonomy: Taxonomy) -> dict[str, tuple[Cli
     train_ids = {row.id: None if row.ignored else row.train_id for row in taxonomy.table}
     return {
         key: tuple(
-            (_pixel(entry["x"]), _pixel(entry["y"]), train_id)
+            (math.floor(entry["x"]), math.floor(entry["y"]), train_id)
             for entry in entries
             if (train_id := train_ids[entry["cls"]]) is not None
         )
@@ -72,21 +72,17 @@ def encode_click_file(clicks: Mapping[str, Sequence[Click]], taxonomy: Taxonomy)
         taxonomy: Translates train ids to raw ids.
     """
     raw_ids = [row.id for row in taxonomy.classes]
-    lines = [f"{json.dumps(key)}: {_encode_entries(clicks[key], raw_ids)}" for key in sorted(clicks)]
+    entries = {
+        key: [{"cls": raw_ids[train_id], "x": column, "y": row} for column, row, train_id in clicks[key]]
+        for key in sorted(clicks)
+    }
+    lines = [f"{json.dumps(key)}: {json.dumps(listed)}" for key, listed in entries.items()]
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def digest_of(clicks: Sequence[Click]) -> str:
     """SHA-256 of the clicks of one frame, independent of the class table's raw ids."""
     return hashlib.sha256(json.dumps([list(click) for click in clicks]).encode()).hexdigest()
-
-
-def _encode_entries(clicks: Sequence[Click], raw_ids: Sequence[int]) -> str:
-    return json.dumps([{"cls": raw_ids[train_id], "x": column, "y": row} for column, row, train_id in clicks])
-
-
-def _pixel(coordinate: float) -> int:
-    return math.floor(coordinate)
 
 
 def _load(path: Path, taxonomy: Taxonomy, known: set[int]) -> dict[str, list[dict[str, Any]]]:

@@ -1,18 +1,43 @@
-"""The labels of one source as maps: those of the data set, stored maps, and stored clicks."""
+"""The labels that a name stands for: those a data set came with, or those of the label store.
+
+"manual" names the labels that a data set came with, "coarse" its coarse ones in clips that have some. Any other name is
+a source of the label store, of label maps or of clicks. What a name means is decided in this file alone.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from thriftseg.arrays import UInt8Array
-from thriftseg.datasets import VideoDataset
-from thriftseg.errors import LabelStoreError
+from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.costs import AnnotationCost, CostModel
+from thriftseg.datasets import ClipReader, VideoDataset, VOSClip, VOSDataset
+from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.stores.click_file import Click
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.stores.point_maps import draw_point_map
-from thriftseg.stores.rows import POINTS, ActionRow, action_id
-from thriftseg.types import Clip, LabelKind
+from thriftseg.stores.review_log import Verdict
+from thriftseg.stores.rows import ActionRow, LabelRow, action_id
+from thriftseg.taxonomies import OBJECT_IDS
+from thriftseg.types import Clip, LabelKind, TrainingSample
+
+MANUAL = "manual"
+"""Name of the labels, or masks of objects, that a data set came with."""
+
+COARSE = "coarse"
+"""Name of the coarse labels that a data set came with; where it has none, of coarse labels in the store."""
+
+GIVEN_SOURCES = (MANUAL, COARSE)
+"""The names of labels that came with a data set, in the order of tables."""
+
+_GIVEN_KINDS = {MANUAL: LabelKind.MANUAL, COARSE: LabelKind.COARSE}
+_MEANING = {"train_id": "classes", "object_id": "object ids"}
+
+Reader = TypeVar("Reader", bound=ClipReader[Any])
 
 
 @dataclass(frozen=True)
@@ -22,16 +47,20 @@ class SourceLabel:
     Attributes:
         clip: The clip.
         number: Native frame number.
+        source: Name of the source.
         kind: Kind of the label.
         actions: Identifiers of the human actions it descends from.
+        path: The file that holds it: a label map, or clicks of many frames.
         confidence: 0..1 as its generator defines it, `None` where it does not.
         ignored_share: Share of pixels without a label; `None` for labels of the data set, which are not opened.
     """
 
     clip: Clip
     number: int
+    source: str
     kind: LabelKind
     actions: tuple[str, ...]
+    path: Path
     confidence: float | None = None
     ignored_share: float | None = None
 
@@ -41,16 +70,97 @@ class SourceLabel:
         return f"{self.clip.video}/{self.number:06d}"
 
 
-class LabelSource:
-    """Lists and reads the labels of one source.
+def given_files(source: str, clip: Clip) -> Mapping[int, Path]:
+    """Label files that came with a clip under a name, by frame number; none for sources of the label store."""
+    return {MANUAL: clip.labels, COARSE: clip.coarse}.get(source, {})
+
+
+def is_given(source: str, clip: Clip) -> bool:
+    """Whether the labels of a clip under this name came with the data set; otherwise they lie in the label store.
+
+    Example:
+        >>> clip = Clip("drive", {1: Path("1.png")})
+        >>> is_given("manual", clip), is_given("coarse", clip), is_given("flow", clip)
+        (True, False, False)
+    """
+    return source == MANUAL or bool(given_files(source, clip))
+
+
+def given_kind(source: str) -> LabelKind | None:
+    """Kind of the labels that a data set has under this name; `None` for sources of the label store."""
+    return _GIVEN_KINDS.get(source)
+
+
+def given_labels(dataset: ClipReader[Any], source: str, clip: Clip) -> list[SourceLabel]:
+    """Labels that came with a clip under a name, by frame number; none for sources of the label store."""
+    return [
+        SourceLabel(
+            clip,
+            number,
+            source,
+            _GIVEN_KINDS[source],
+            actions=(action_id(source, dataset.name, clip.video, number),),
+            path=path,
+        )
+        for number, path in sorted(given_files(source, clip).items())
+    ]
+
+
+def read_given(dataset: VideoDataset, label: SourceLabel | TrainingSample) -> UInt8Array:
+    """Read a label that came with the data set: train ids, (H, W) uint8, 255 = no label.
+
+    Raises:
+        DatasetError: The file is missing or unreadable, or its size is not that of the frame.
+    """
+    read = dataset.read_label if label.source == MANUAL else dataset.read_coarse
+    return read(label.clip, label.number)
+
+
+def price_given(dataset: VideoDataset, label: SourceLabel, model: CostModel) -> AnnotationCost:
+    """What it cost to draw a label that came with the data set.
+
+    Raises:
+        ConfigError: The model knows no price for this data set.
+        DatasetError: The label map, on which the model counts, cannot be read.
+    """
+    price = model.manual_frame if label.source == MANUAL else model.coarse_frame
+    return price(dataset.name, read_given(dataset, label) if model.needs_label else None)
+
+
+def source_order(source: str) -> tuple[int, str]:
+    """What the rows of a table are sorted by: labels that came with the data set first, then names of the store.
+
+    Example:
+        >>> sorted(["flow", "coarse", "clicks", "manual"], key=source_order)
+        ['manual', 'coarse', 'clicks', 'flow']
+    """
+    place = GIVEN_SOURCES.index(source) if source in GIVEN_SOURCES else len(GIVEN_SOURCES)
+    return place, source
+
+
+def check_free(source: str, dataset: ClipReader[Any], split: str) -> None:
+    """Refuse a name for new labels in the store where it stands for labels of the data set.
+
+    Raises:
+        ConfigError: Clips of the split came with labels of this name; those in the store would never be read.
+    """
+    if any(is_given(source, clip) for clip in dataset.clips(split)):
+        raise ConfigError(
+            f"split {split!r} of {dataset.name} has {source} labels of its own, which a mixture knows as {source!r}",
+            fix=f"choose another source name, such as {source}_polygons",
+        )
+
+
+class _Source(Generic[Reader]):
+    """What a name stands for in one data set.
 
     Args:
-        dataset: The data set.
+        dataset: Reader of the data set.
         root: Folder of the label store.
-        source: "manual", "coarse" where the data set has coarse labels, or a source of the label store.
+        source: "manual", "coarse", or a source of the label store.
     """
 
-    def __init__(self, dataset: VideoDataset, root: Path, source: str) -> None:
+    def __init__(self, dataset: Reader, root: Path, source: str) -> None:
         self.dataset, self.root, self.source = dataset, root, source
 
     @cached_property
@@ -58,50 +168,64 @@ class LabelSource:
         """The stored labels of this source."""
         return LabelStore(self.root, self.source, self.dataset.taxonomy)
 
+    @property
+    def folder(self) -> Path:
+        """Where the labels lie, for messages."""
+        return self.dataset.root if self.source == MANUAL else self.root / self.source
+
+    def is_given(self, clip: Clip) -> bool:
+        """Whether the labels of a clip came with the data set; otherwise they lie in the store."""
+        return is_given(self.source, clip)
+
     def labels(self, split: str) -> list[SourceLabel]:
-        """The labels of a split, ordered by video and number; without those that a person has rejected.
+        """The labels of a split, see `of`.
 
         Raises:
-            LabelStoreError: There are none, or they are object ids.
+            LabelStoreError: As for `of`; or there are none.
         """
-        clips = self.dataset.clips(split)
-        found = self._given(clips) if any(map(self.is_given, clips)) else self._stored(clips)
+        found = self.of(self.dataset.clips(split))
         if not found:
             raise LabelStoreError(
                 f"source {self.source!r} has no labels for split {split!r} of {self.dataset.name}",
-                path=self.root / self.source,
+                path=self.folder,
                 fix="make the labels first (thriftseg label --help), or give --store the folder that has them",
             )
         return found
 
-    def read(self, label: SourceLabel) -> UInt8Array:
-        """Label map of a frame, (H, W) uint8 train ids; 255 = no label. Clicks are single pixels.
+    def of(self, clips: Sequence[Clip]) -> list[SourceLabel]:
+        """The labels of the frames of some clips, clip by clip and by number, without those that people rejected.
+
+        Where some clips came with labels of this name, they are all the labels there are.
 
         Raises:
-            DatasetError: The file is missing or unreadable, or its size is not that of the frame.
-            LabelStoreError: The stored label is not the one that was written.
+            LabelStoreError: The store is damaged, of another class table, or its labels mean something else.
         """
-        clip, number = label.clip, label.number
-        if self.source == "manual":
-            return self.dataset.read_label(clip, number)
-        if self.is_given(clip):
-            return self.dataset.read_coarse(clip, number)
-        height, width = self.dataset.clip_size(clip)
-        if self.store.labels[clip.video, number].kind == POINTS:
-            return draw_point_map(self.store.points(clip.video, number), height, width)
-        stored = self.store.read(clip.video, number, verify=True)
-        if stored.shape != (height, width):
-            raise LabelStoreError(
-                "the stored label has another size than the frame",
-                path=self.store.path_of(clip.video, number),
-                expected=f"{width}x{height}",
-                found=f"{stored.shape[1]}x{stored.shape[0]}",
-            )
-        return stored
+        if any(map(self.is_given, clips)):
+            return [label for clip in clips for label in given_labels(self.dataset, self.source, clip)]
+        rows: dict[str, list[LabelRow]] = defaultdict(list)
+        for (video, _), row in sorted(self.store.usable.items()):
+            rows[video].append(row)
+        return [self._stored(clip, row) for clip in clips for row in rows[clip.video] if row.frame in clip.frames]
 
-    def is_given(self, clip: Clip) -> bool:
-        """Whether the labels of a clip came with the data set; else they lie in the store."""
-        return self.source == "manual" or (self.source == "coarse" and bool(clip.coarse))
+    def find(self, clip: Clip, number: int) -> SourceLabel | None:
+        """The label of a frame, rejected or not; `None` where there is none, or its file is missing from the store.
+
+        Raises:
+            LabelStoreError: As for `of`.
+        """
+        if self.is_given(clip):
+            given = given_labels(self.dataset, self.source, clip)
+            return next((label for label in given if label.number == number), None)
+        if not self.store.has(clip.video, number):
+            return None
+        return self._stored(clip, self.store.labels[clip.video, number])
+
+    def verdict(self, clip: Clip, number: int) -> Verdict | None:
+        """What people decided about the label of a frame; nothing about labels that came with the data set."""
+        if self.is_given(clip):
+            return None
+        decision = self.store.reviews.decisions.get((clip.video, number, None))
+        return None if decision is None else decision.verdict
 
     def recorded_actions(self, label: SourceLabel) -> list[ActionRow]:
         """The human actions behind a label that stand in its store; those of given labels stand nowhere."""
@@ -109,27 +233,91 @@ class LabelSource:
             return []
         return [self.store.actions[action] for action in label.actions if action in self.store.actions]
 
-    def _given(self, clips: list[Clip]) -> list[SourceLabel]:
-        manual = self.source == "manual"
-        kind = LabelKind.MANUAL if manual else LabelKind.COARSE
-        return [
-            SourceLabel(clip, number, kind, (action_id(self.source, self.dataset.name, clip.video, number),))
-            for clip in clips
-            for number in sorted(clip.labels if manual else clip.coarse)
-        ]
-
-    def _stored(self, clips: list[Clip]) -> list[SourceLabel]:
-        by_video = {clip.video: clip for clip in clips}
-        rows = [row for (video, _), row in sorted(self.store.usable.items()) if video in by_video]
-        ids = next((row for row in rows if row.space != "train_id"), None)
-        if ids is not None:
+    def _stored(self, clip: Clip, row: LabelRow) -> SourceLabel:
+        wanted = "object_id" if self.dataset.taxonomy is OBJECT_IDS else "train_id"
+        if row.space != wanted:
             raise LabelStoreError(
-                f"source {self.source!r} holds object ids, not classes",
+                f"source {self.source!r} holds {_MEANING[row.space]}, not {_MEANING[wanted]}",
                 path=self.store.manifest_path,
-                expected="space train_id",
-                found=f"space {ids.space}",
+                expected=f"space {wanted}",
+                found=f"space {row.space}",
+                fix=f"take a source of {_MEANING[wanted]}",
             )
-        return [
-            SourceLabel(by_video[row.video], row.frame, row.label_kind, row.parents, row.confidence, row.ignored_share)
-            for row in rows
-        ]
+        path = self.store.file_of(row)
+        kind, shares = row.label_kind, (row.confidence, row.ignored_share)
+        return SourceLabel(clip, row.frame, self.source, kind, row.parents, path, *shares)
+
+    def _read_stored(self, clip: Clip, number: int, verify: bool) -> UInt8Array:
+        stored = self.store.read(clip.video, number, verify=verify)
+        height, width = self.dataset.clip_size(clip)
+        if stored.shape != (height, width):
+            raise LabelStoreError(
+                "the stored label has another size than the frame",
+                path=self.store.path_of(clip.video, number),
+                expected=f"{width}x{height}",
+                found=f"{stored.shape[1]}x{stored.shape[0]}",
+                fix="make labels at the size of the frames",
+            )
+        return stored
+
+
+class LabelSource(_Source[VideoDataset]):
+    """Lists and reads the labels of classes that a name stands for.
+
+    Args:
+        dataset: Reader of the data set.
+        root: Folder of the label store.
+        source: "manual", "coarse", or a source of the label store.
+    """
+
+    def read(self, label: SourceLabel) -> UInt8Array:
+        """Label map of a frame, (H, W) uint8 train ids; 255 = no label. Clicks are single pixels.
+
+        Raises:
+            DatasetError: The file is missing or unreadable, or its size is not that of the frame.
+            LabelStoreError: The stored label is not the one that was written, or its size is not that of the frame.
+        """
+        if self.is_given(label.clip):
+            return read_given(self.dataset, label)
+        points = self.points(label)
+        if points is not None:
+            return draw_point_map(points, *self.dataset.clip_size(label.clip))
+        return self._read_stored(label.clip, label.number, verify=True)
+
+    def points(self, label: SourceLabel) -> tuple[Click, ...] | None:
+        """Clicks of a label that is kept as points; `None` for label maps."""
+        return self.store.points(label.clip.video, label.number) if label.kind == LabelKind.CLICKS else None
+
+    def read_instances(self, label: SourceLabel) -> Int32Array | None:
+        """Instance ids as from `VideoDataset.read_instances`; `None` where there are none, as in the store."""
+        if not self.is_given(label.clip):
+            return None
+        manual = self.source == MANUAL
+        read = self.dataset.read_instances if manual else self.dataset.read_coarse_instances
+        return read(label.clip, label.number)
+
+
+class MaskSource(_Source[VOSDataset]):
+    """Lists and reads the masks of objects that a name stands for.
+
+    Args:
+        dataset: Reader of the videos.
+        root: Folder of the label store.
+        source: "manual", or a source of the label store that holds object ids.
+    """
+
+    def read(self, clip: VOSClip, number: int, *, verify: bool = True) -> UInt8Array | Int32Array:
+        """Ids of the objects of a frame, (H, W); 0 = background, 255 = ignore.
+
+        Args:
+            clip: The video.
+            number: Native number of a frame that has a mask of this source.
+            verify: Compare a stored mask with the digest in its row.
+
+        Raises:
+            DatasetError: The file is missing or unreadable, or its size is not that of the frame.
+            LabelStoreError: The stored mask is not the one that was written, or its size is not that of the frame.
+        """
+        if self.is_given(clip):
+            return self.dataset.read_mask(clip, number)
+        return self._read_stored(clip, number, verify)

@@ -31,12 +31,9 @@ from thriftseg.stores.object_log import ObjectLog
 from thriftseg.stores.review_log import ReviewLog, Reviews
 from thriftseg.stores.rows import POINTS, ActionRow, LabelRow, action_id, parse_row
 from thriftseg.taxonomies import Taxonomy
-from thriftseg.types import IGNORE_INDEX, LabelKind
+from thriftseg.types import IGNORE_INDEX, Frame, LabelKind
 
-Frame = tuple[str, int]
-"""Video and native frame number."""
-
-_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_SOURCE = re.compile(r"(?!manual\Z)[A-Za-z0-9][A-Za-z0-9_.+-]*")  # "manual" names labels of the data set
 
 
 def store_root(store: str | Path | None, dataset: str) -> Path:
@@ -71,7 +68,7 @@ class LabelStore:
     """
 
     def __init__(self, root: str | Path, source: str, taxonomy: Taxonomy, *, writer: str | None = None) -> None:
-        if not _SOURCE.fullmatch(source) or source == "manual":
+        if not _SOURCE.fullmatch(source):
             raise LabelStoreError(
                 "name of a label source",
                 expected="letters, digits, and any of _.+-, but not manual",
@@ -138,6 +135,10 @@ class LabelStore:
     def path_of(self, video: str, number: int) -> Path:
         """Where the PNG of a frame lies or would lie."""
         return self.folder / video / f"{number:06d}.png"
+
+    def file_of(self, row: LabelRow) -> Path:
+        """The file that holds a label: its PNG, or the click file."""
+        return self.click_path if row.kind == POINTS else self.path_of(row.video, row.frame)
 
     def has(self, video: str, number: int) -> bool:
         """Whether the label of a frame is complete: its row and its file are there."""
@@ -285,12 +286,17 @@ class LabelStore:
         if row is None or row.kind == POINTS:
             raise LabelStoreError(f"source {self.source!r} has no label map of this frame", path=path)
         if verify and not self._is_intact(row):
-            raise self._damaged(path)
+            raise LabelStoreError(
+                "the label is not the one that was written",
+                path=path,
+                expected="the digest in the manifest",
+                fix="delete the file and run the label command again",
+            )
         return np.asarray(read_label_png(path), np.uint8)
 
     def verify(self) -> list[Path]:
         """Files that are missing or differ from what was written."""
-        return [self._file_of(row) for row in self.labels.values() if not self._is_intact(row)]
+        return [self.file_of(row) for row in self.labels.values() if not self._is_intact(row)]
 
     def require_recipe(self, generator: str, arguments: Mapping[str, Any]) -> None:
         """Refuse to mix labels of different making under one source.
@@ -355,13 +361,10 @@ class LabelStore:
             self._points = read_click_file(self.click_path, self.taxonomy) if self.click_path.is_file() else {}
         return self._points
 
-    def _file_of(self, row: LabelRow) -> Path:
-        return self.click_path if row.kind == POINTS else self.path_of(row.video, row.frame)
-
     def _is_intact(self, row: LabelRow) -> bool:
         if row.kind == POINTS:
             return row.key in self._click_file() and digest_of(self._click_file()[row.key]) == row.sha256
-        path = self._file_of(row)
+        path = self.file_of(row)
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
 
     def _refuse_locked(self, frames: Iterable[Frame]) -> None:
@@ -373,14 +376,6 @@ class LabelStore:
                 path=self.path_of(video, number),
                 fix="accept the frame (thriftseg label review), which takes the lock away",
             )
-
-    def _damaged(self, path: Path) -> LabelStoreError:
-        return LabelStoreError(
-            "the label is not the one that was written",
-            path=path,
-            expected="the digest in the manifest",
-            fix="delete the file and run the label command again",
-        )
 
     def _check_taxonomy(self, row: LabelRow) -> None:
         if (row.taxonomy, row.taxonomy_version) != (self.taxonomy.name, self.taxonomy.version):

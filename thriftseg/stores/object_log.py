@@ -18,6 +18,7 @@ from thriftseg.arrays import UInt16Array
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import LabelStoreError
 from thriftseg.stores.manifest import Manifest
+from thriftseg.types import Frame
 
 _SCHEMA = 1
 _MOST_IN_8_BITS = 254
@@ -99,7 +100,7 @@ class ObjectLog:
         """Where the object ids of a frame lie or would lie."""
         return self._folder / video / f"{number:06d}.objects.png"
 
-    def read(self) -> dict[tuple[str, int], tuple[LoggedObject, ...]]:
+    def read(self) -> dict[Frame, tuple[LoggedObject, ...]]:
         """Objects by video and frame number; where a frame was written twice, those of the later row.
 
         Raises:

@@ -1,96 +1,101 @@
-"""Prices of the labels that came with a data set, counted once per label file."""
+"""What human actions cost: those of the data set by a cost model, those of a label store as it recorded them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets import VideoDataset
+from thriftseg.errors import LabelStoreError
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
+from thriftseg.stores.label_source import GIVEN_SOURCES, SourceLabel, given_labels, price_given
+from thriftseg.stores.label_store import LabelStore
 from thriftseg.stores.measurements import MeasurementCache, file_stamp
-from thriftseg.stores.rows import action_id
 from thriftseg.types import Clip
 
 _SCHEMA = 2
 _SHOW_PROGRESS_FROM = 200
 
 
-@dataclass(frozen=True)
-class GivenLabel:
-    """A label file of a data set.
-
-    Attributes:
-        clip: The clip it belongs to.
-        number: Native frame number.
-        source: "manual" or "coarse".
-    """
-
-    clip: Clip
-    number: int
-    source: str = "manual"
-
-    @property
-    def path(self) -> Path:
-        """The label file."""
-        return (self.clip.labels if self.source == "manual" else self.clip.coarse)[self.number]
-
-
-def price_labels(
-    dataset: VideoDataset, labels: Sequence[GivenLabel], model: CostModel, cache_folder: Path | None = None
+def price_actions(
+    dataset: VideoDataset,
+    clips: Iterable[Clip],
+    actions: Collection[str],
+    model: CostModel,
+    *,
+    stores: Sequence[LabelStore] = (),
+    cache_folder: Path | None = None,
 ) -> dict[str, AnnotationCost]:
-    """What it cost to draw the given label maps.
+    """Price the human actions that labels descend from.
 
     Args:
-        dataset: Reads the label maps, for models that count on them.
-        labels: The label files.
-        model: Prices one label map.
-        cache_folder: Where figures that took reading label maps are kept, as `costs.<model>.json`; they are counted
+        dataset: Reads the label maps of the data set, for models that count on them.
+        clips: Clips whose labels the actions may have drawn.
+        actions: Identifiers of the actions (`thriftseg.stores.action_id`).
+        model: Prices a label of the data set.
+        stores: Label stores that may have recorded the others.
+        cache_folder: Where prices that took reading label maps are kept, as `costs.<model>.json`; they are counted
             again when a label file has changed.
 
     Returns:
-        Cost by identifier of the human action (`thriftseg.stores.rows.action_id`).
+        Cost by action, in the order of `actions`.
 
     Raises:
+        LabelStoreError: Nobody recorded an action, or it was priced by another cost model.
         ConfigError: The model knows no price for this data set.
         DatasetError: A label map cannot be read.
     """
-    wanted = {action_id(label.source, dataset.name, label.clip.video, label.number): label for label in labels}
-    if not model.needs_label:
-        return {action: _price(dataset, label, model) for action, label in wanted.items()}
-    cache = _price_cache(cache_folder, dataset, model)
-    stamps = {action: file_stamp(label.path) for action, label in wanted.items()}
-    missing = {action: label for action, label in wanted.items() if cache.get(action, stamps[action]) is None}
-    for action, cost in _price_all(dataset, missing, model).items():
-        cache.add(action, stamps[action], cost.to_dict())
-    if missing:
-        cache.save()
-    return {action: AnnotationCost.from_dict(cache.get(action, stamps[action])) for action in wanted}
-
-
-def _price(dataset: VideoDataset, label: GivenLabel, model: CostModel) -> AnnotationCost:
-    if label.source == "coarse":
-        return model.coarse_frame(
-            dataset.name, dataset.read_coarse(label.clip, label.number) if model.needs_label else None
+    recorded: dict[str, AnnotationCost] = {}
+    for action in actions:
+        store = next((store for store in stores if action in store.actions), None)
+        if store is None:
+            continue
+        row = store.actions[action]
+        if row.cost_model not in {"", model.name}:
+            raise LabelStoreError(
+                f"action {action!r} was priced by another cost model",
+                path=store.manifest_path,
+                expected=model.name,
+                found=row.cost_model,
+                fix=f"set cost_model to {row.cost_model}",
+            )
+        recorded[action] = row.cost
+    of_dataset = [label for clip in clips for name in GIVEN_SOURCES for label in given_labels(dataset, name, clip)]
+    given = {action: label for label in of_dataset for action in label.actions if action not in recorded}
+    unknown = next((action for action in actions if action not in recorded and action not in given), None)
+    if unknown is not None:
+        raise LabelStoreError(
+            "a label descends from an action that nobody recorded",
+            path=stores[0].manifest_path if len(stores) == 1 else None,
+            expected=f"a label of {dataset.name}, or an action row in the manifest",
+            found=unknown,
+            fix="generate the labels again",
         )
-    return model.manual_frame(dataset.name, dataset.read_label(label.clip, label.number) if model.needs_label else None)
+    drawn = _price_drawn(dataset, {a: given[a] for a in actions if a in given}, model, cache_folder)
+    return {action: recorded[action] if action in recorded else drawn[action] for action in actions}
 
 
-def _price_all(dataset: VideoDataset, labels: Mapping[str, GivenLabel], model: CostModel) -> dict[str, AnnotationCost]:
-    if not labels:
-        return {}
-    shown = len(labels) >= _SHOW_PROGRESS_FROM
-    # Decoding and contour search release the interpreter lock, so threads are enough.
-    with progress_bar(shown) as bar, ThreadPoolExecutor(max_workers=min(8, available_cpus())) as pool:
-        costs = pool.map(lambda label: _price(dataset, label, model), labels.values())
-        counted = bar.track(costs, total=len(labels), description="counting polygon clicks")
-        return dict(zip(labels, counted, strict=True))
-
-
-def _price_cache(folder: Path | None, dataset: VideoDataset, model: CostModel) -> MeasurementCache:
+def _price_drawn(
+    dataset: VideoDataset, labels: Mapping[str, SourceLabel], model: CostModel, cache_folder: Path | None
+) -> dict[str, AnnotationCost]:
+    """Cost of labels of the data set by action; label maps are counted once per file."""
+    if not model.needs_label:
+        return {action: price_given(dataset, label, model) for action, label in labels.items()}
     taxonomy = f"{dataset.taxonomy.name} {dataset.taxonomy.version}"
-    path = folder / f"costs.{model.name}.json" if folder is not None else None
-    return MeasurementCache(path, {"schema": _SCHEMA, "model": repr(model), "taxonomy": taxonomy})
+    path = cache_folder / f"costs.{model.name}.json" if cache_folder is not None else None
+    cache = MeasurementCache(path, {"schema": _SCHEMA, "model": repr(model), "taxonomy": taxonomy})
+    stamps = {action: file_stamp(label.path) for action, label in labels.items()}
+    missing = {action: label for action, label in labels.items() if cache.get(action, stamps[action]) is None}
+    if missing:
+        # Decoding and contour search release the interpreter lock, so threads are enough.
+        threads = ThreadPoolExecutor(max_workers=min(8, available_cpus()))
+        with progress_bar(len(missing) >= _SHOW_PROGRESS_FROM) as bar, threads as pool:
+            costs = pool.map(lambda label: price_given(dataset, label, model), missing.values())
+            counted = bar.track(costs, total=len(missing), description="counting polygon clicks")
+            for action, cost in zip(missing, counted, strict=True):
+                cache.add(action, stamps[action], cost.to_dict())
+        cache.save()
+    return {action: AnnotationCost.from_dict(cache.get(action, stamps[action])) for action in labels}

@@ -16,13 +16,12 @@ from typing import Any, Literal, get_args
 
 from thriftseg.errors import LabelStoreError
 from thriftseg.stores.manifest import Manifest
+from thriftseg.types import Frame
 
 Verdict = Literal["accept", "reject", "lock"]
 """Use a label, do not use it, or use it and never change it."""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-
-Frame = tuple[str, int]
 
 _SCHEMA = 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import LabelStoreError, ThriftsegError
-from thriftseg.types import LabelKind
+from thriftseg.types import Frame, LabelKind
 
 SCHEMA = 1
 """Version of the row format; rows of any other version are refused."""
@@ -38,7 +38,7 @@ def action_id(source: str, dataset: str, video: str, number: int, region: int | 
     return frame if region is None else f"{frame}#{region}"
 
 
-def annotated_frame(action: str) -> tuple[str, int] | None:
+def annotated_frame(action: str) -> Frame | None:
     """Video and native number of the frame that a human action is about, `None` if the identifier does not tell.
 
     Example:

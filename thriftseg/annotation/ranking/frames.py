@@ -20,8 +20,8 @@ from thriftseg.arrays import Float32Array
 from thriftseg.datasets import ClipReader, VideoDataset, resize_frame
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.progress import progress_bar
-from thriftseg.stores import Frame, LabelStore, store_root
-from thriftseg.types import Clip
+from thriftseg.stores import LabelStore, store_root
+from thriftseg.types import Clip, Frame
 from thriftseg.zoo import SemanticNetwork
 
 FrameRule = Literal["entropy", "margin", "least_conf"]

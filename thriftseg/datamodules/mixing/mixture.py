@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from thriftseg.costs import CostModel
-from thriftseg.datamodules.mixing.label_lookup import ActionPricer, LabelLookup, Pick
 from thriftseg.datamodules.mixing.mixture_list import MixtureList
 from thriftseg.datamodules.mixing.motion import measure_motion
 from thriftseg.datamodules.mixing.patterns import offsets_of
+from thriftseg.datamodules.mixing.pick import Pick
 from thriftseg.datasets import VideoDataset, parse_offsets
 from thriftseg.errors import MixtureError
-from thriftseg.stores import store_root
-from thriftseg.types import Clip
+from thriftseg.stores import COARSE, MANUAL, LabelSource, given_files, given_kind, is_given, price_actions, store_root
+from thriftseg.types import Clip, ClipFrame, Frame
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class MixturePart:
     offsets meet, a frame is drawn once for each of them.
 
     Attributes:
-        labels: "manual", "coarse" (of the data set) or a source of the label store.
+        labels: "manual" or "coarse" (of the data set), or a source of the label store.
         offsets: Offsets from the annotated frame: a number, a list, or a text such as `-10..10`.
         clips: Number of annotated frames to draw.
         share: Share of the annotated frames to draw, 0..1; rounded half up.
@@ -43,7 +43,7 @@ class MixturePart:
         weight: Factor on the loss of these samples.
     """
 
-    labels: str = "manual"
+    labels: str = MANUAL
     offsets: str | int | list[int] = 0
     clips: int | None = None
     share: float | None = None
@@ -106,7 +106,7 @@ class Mixture:
         parts: list[MixturePart] | None = None,
         *,
         propagated: str = "flow",
-        coarse: str = "coarse",
+        coarse: str = COARSE,
         total: int | None = None,
         seed: int = 0,
         store: str | Path | None = None,
@@ -139,7 +139,7 @@ class Mixture:
         middle += f", clip_selection={self.clip_selection!r}" if self.clip_selection != "random" else ""
         return f"Mixture({shape}{middle}, seed={self.seed}, cost_model={self.cost_model.name!r})"
 
-    def select(self, clips: Sequence[Clip], motion: Mapping[tuple[str, int], float] | None = None) -> list[Pick]:
+    def select(self, clips: Sequence[Clip], motion: Mapping[Frame, float] | None = None) -> list[Pick]:
         """Draw the frames; nothing on disk is touched.
 
         Args:
@@ -182,7 +182,8 @@ class Mixture:
 
         Raises:
             MixtureError: See `select`; or a label is not in the store, or all of them were rejected.
-            LabelStoreError: The store is damaged or of another class table.
+            LabelStoreError: The store is damaged, of another class table or holds object ids; or a label descends from
+                an action that nobody recorded, or that was priced by another cost model.
             ConfigError: The cost model knows no price for this data set.
         """
         return self._resolve(dataset, split, planned=frozenset())
@@ -193,7 +194,9 @@ class Mixture:
         Labels of `propagated` are taken to descend from the manual label of their annotated frame, those of `coarse`
         from its coarse label. Samples of these sources have no label file.
         """
-        return self._resolve(dataset, split, planned=frozenset({self.propagated, self.coarse} - {"manual", "coarse"}))
+        return self._resolve(
+            dataset, split, planned={name for name in (self.propagated, self.coarse) if given_kind(name) is None}
+        )
 
     def store_root(self, dataset: VideoDataset) -> Path:
         """Folder of the label store for a data set."""
@@ -202,13 +205,13 @@ class Mixture:
     def _parts(self, clips: Sequence[Clip]) -> list[MixturePart]:
         if self.parts is not None:
             return self.parts
-        total = self.total if self.total is not None else len(_annotated(clips))
+        total = self.total if self.total is not None else sum(len(clip.labels) for clip in clips)
         if self.coarse_percent is not None:
             coarse = round_half_up(total * self.coarse_percent / 100)
-            return [MixturePart(self.coarse, clips=coarse), MixturePart("manual", clips=total - coarse)]
+            return [MixturePart(self.coarse, clips=coarse), MixturePart(MANUAL, clips=total - coarse)]
         count = math.ceil(total / len(self.offsets))
         others = [offset for offset in self.offsets if offset != 0]
-        parts = [MixturePart("manual", clips=count)] if 0 in self.offsets else []
+        parts = [MixturePart(MANUAL, clips=count)] if 0 in self.offsets else []
         return parts + ([MixturePart(self.propagated, offsets=others, clips=count)] if others else [])
 
     def _draw(
@@ -217,8 +220,8 @@ class Mixture:
         offsets: Sequence[int],
         clips: Sequence[Clip],
         taken: set[tuple[str, int, int]],
-        motion: Mapping[tuple[str, int], float],
-    ) -> list[tuple[Clip, int]]:
+        motion: Mapping[Frame, float],
+    ) -> list[ClipFrame]:
         pool = self._pool(part.labels, clips)
         seed = self.seed if part.seed is None else part.seed
         order = sorted(pool, key=lambda frame: _rank(seed, frame[0].video, frame[1], motion))
@@ -242,9 +245,12 @@ class Mixture:
             )
         return free[:wanted]
 
-    def _pool(self, source: str, clips: Sequence[Clip]) -> list[tuple[Clip, int]]:
-        coarse = [(clip, number) for clip in clips for number in clip.coarse]
-        return coarse if coarse and source in {"coarse", self.coarse} else _annotated(clips)
+    def _pool(self, source: str, clips: Sequence[Clip]) -> list[ClipFrame]:
+        """The annotated frames that samples of a source are drawn from: coarse labels have their own where given."""
+        for name in (COARSE if source == self.coarse else source, MANUAL):
+            if frames := [(clip, number) for clip in clips for number in given_files(name, clip)]:
+                return frames
+        return []
 
     def _check_weights(self, parts: Sequence[MixturePart]) -> None:
         unknown = set(self.weights) - {part.labels for part in parts}
@@ -255,19 +261,28 @@ class Mixture:
                 found=", ".join(sorted(unknown)),
             )
 
-    def _resolve(self, dataset: VideoDataset, split: str, planned: frozenset[str]) -> MixtureList:
-        clips = dataset.clips(split)
-        lookup = LabelLookup(dataset, self.store_root(dataset), planned, self.coarse)
-        motion = (
-            measure_motion(dataset, clips, store=self.store_root(dataset)) if self.clip_selection == "flow" else None
-        )
+    def _resolve(self, dataset: VideoDataset, split: str, planned: Collection[str]) -> MixtureList:
+        clips, root = dataset.clips(split), self.store_root(dataset)
+        motion = measure_motion(dataset, clips, store=root) if self.clip_selection == "flow" else None
         picks = self.select(clips, motion)
-        kept = [pick for pick in picks if not lookup.is_rejected(pick)]
+        sources = {pick.source: LabelSource(dataset, root, pick.source) for pick in picks}
+        kept = [
+            pick
+            for pick in picks
+            if pick.source in planned or sources[pick.source].verdict(pick.clip, pick.number) != "reject"
+        ]
         if not kept:
-            raise MixtureError("people have rejected all labels of the mixture", path=self.store_root(dataset))
-        samples = [lookup.sample(pick) for pick in kept]
+            raise MixtureError("people have rejected all labels of the mixture", path=root)
+        samples = [
+            pick.planned_sample(dataset.name, from_coarse=pick.source == self.coarse)
+            if pick.source in planned
+            else pick.sample(sources[pick.source])
+            for pick in kept
+        ]
         actions = dict.fromkeys(action for sample in samples for action in sample.actions)
-        prices = ActionPricer(dataset, clips, self.cost_model, self.store_root(dataset)).price(actions, lookup.stores)
+        stored = dict.fromkeys(sample.source for sample in samples if not is_given(sample.source, sample.clip))
+        stores = [sources[name].store for name in stored if name not in planned]
+        prices = price_actions(dataset, clips, actions, self.cost_model, stores=stores, cache_folder=root)
         return MixtureList(dataset.name, split, self.cost_model.name, samples, prices, len(picks) - len(kept), motion)
 
 
@@ -287,11 +302,7 @@ def _named(
     return [("pattern", pattern), ("coarse_percent", coarse_percent), ("parts", parts)]
 
 
-def _annotated(clips: Sequence[Clip]) -> list[tuple[Clip, int]]:
-    return [(clip, number) for clip in clips for number in clip.annotated]
-
-
-def _rank(seed: int, video: str, number: int, motion: Mapping[tuple[str, int], float]) -> tuple[float, bytes]:
+def _rank(seed: int, video: str, number: int, motion: Mapping[Frame, float]) -> tuple[float, bytes]:
     """What annotated frames are sorted by: large motion first where it is known, then as good as at random."""
     return -motion.get((video, number), 0.0), hashlib.blake2b(
         f"{seed}/{video}/{number}".encode(), digest_size=16

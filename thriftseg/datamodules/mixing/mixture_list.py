@@ -9,7 +9,8 @@ from statistics import fmean
 from typing import Any
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.types import LabelKind, TrainingSample
+from thriftseg.stores import source_order
+from thriftseg.types import Frame, LabelKind, TrainingSample
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class SourceRow:
     """One line of the source/cost table.
 
     Attributes:
-        source: "manual", "coarse", a source of the label store, or "total".
+        source: Source of labels, see `thriftseg.stores.LabelSource`; or "total".
         kind: Kinds of its labels.
         samples: Number of samples.
         clips: Number of annotated frames they were drawn from.
@@ -54,7 +55,7 @@ class MixtureList:
     samples: Sequence[TrainingSample]
     actions: Mapping[str, AnnotationCost]
     rejected: int = 0
-    motion: Mapping[tuple[str, int], float] | None = None
+    motion: Mapping[Frame, float] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -66,7 +67,7 @@ class MixtureList:
     def table(self) -> list[SourceRow]:
         """Samples and cost per source, the labels of the data set first, and the total last."""
         rows, paid = [], set[str]()
-        for source in self._sources():
+        for source in sorted({sample.source for sample in self.samples}, key=source_order):
             samples = [sample for sample in self.samples if sample.source == source]
             new = {action for sample in samples for action in sample.actions} - paid
             paid |= new
@@ -130,16 +131,12 @@ class MixtureList:
             return {}
         return {"motion": round(self.motion[sample.clip.video, sample.annotated], 3)}
 
-    def _describe_motion(self, motion: Mapping[tuple[str, int], float]) -> str:
+    def _describe_motion(self, motion: Mapping[Frame, float]) -> str:
         drawn = {(sample.clip.video, sample.annotated) for sample in self.samples}
         return (
             f"clips with the largest motion first: {fmean(motion[frame] for frame in drawn):.2f} pixels per frame step "
             f"on average, {fmean(motion.values()):.2f} in the whole split"
         )
-
-    def _sources(self) -> list[str]:
-        names = dict.fromkeys(sample.source for sample in self.samples)
-        return sorted(names, key=lambda name: (name != "manual", name != "coarse", name))
 
 
 def _summarise(source: str, samples: Sequence[TrainingSample], cost: AnnotationCost) -> SourceRow:

@@ -17,7 +17,7 @@ from thriftseg.flow import DIS, FlowEstimator
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
 from thriftseg.stores import MeasurementCache, file_stamp
-from thriftseg.types import Clip
+from thriftseg.types import Clip, Frame
 
 CACHE_NAME = "motion.json"
 """File that remembers what was measured, in the folder of a label store."""
@@ -39,7 +39,7 @@ def measure_motion(
     estimator: FlowEstimator | None = None,
     jobs: int | None = None,
     progress: bool = True,
-) -> dict[tuple[str, int], float]:
+) -> dict[Frame, float]:
     """Mean length of the optical flow between adjacent frames around every annotated frame.
 
     At most four pairs of adjacent frames are looked at, evenly spread over the frames within ten offsets of the
@@ -111,17 +111,17 @@ class _Plan:
     clip: Clip
     pairs: Mapping[int, Sequence[tuple[int, int]]]
 
-    def stamps(self) -> dict[tuple[str, int], str]:
+    def stamps(self) -> dict[Frame, str]:
         """By annotated frame, a digest of the frame files that its motion is measured from."""
         return {(self.clip.video, number): _stamp(self.clip, pairs) for number, pairs in self.pairs.items()}
 
-    def without(self, cache: MeasurementCache, stamps: Mapping[tuple[str, int], str]) -> _Plan:
+    def without(self, cache: MeasurementCache, stamps: Mapping[Frame, str]) -> _Plan:
         """The part that is not in the cache."""
         frames = {number: (self.clip.video, number) for number in self.pairs}
         missing = [number for number, frame in frames.items() if cache.get(_name(frame), stamps[frame]) is None]
         return _Plan(self.clip, {number: self.pairs[number] for number in missing})
 
-    def measure(self, dataset: VideoDataset, flow: FlowEstimator) -> dict[tuple[str, int], float]:
+    def measure(self, dataset: VideoDataset, flow: FlowEstimator) -> dict[Frame, float]:
         """Motion by annotated frame; each frame of the clip is decoded once."""
         lengths: dict[tuple[int, int], float] = {}
         seen: dict[int, UInt8Array] = {}
@@ -151,7 +151,7 @@ def _stamp(clip: Clip, pairs: Sequence[tuple[int, int]]) -> str:
     return hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
 
 
-def _name(frame: tuple[str, int]) -> str:
+def _name(frame: Frame) -> str:
     return f"{frame[0]}/{frame[1]:06d}"
 
 

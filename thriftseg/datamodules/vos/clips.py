@@ -14,10 +14,11 @@ from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.transforms import Geometry, Size, draw_window
 from thriftseg.datamodules.vos.curriculum import ClipDraw, GapCurriculum, draw_positions
-from thriftseg.datamodules.vos.labels import MaskedVideo, MaskSource
+from thriftseg.datamodules.vos.labels import MaskedVideo
 from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
 from thriftseg.datasets import VOSClip, ids_in
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.stores import MaskSource
 from thriftseg.types import IGNORE_INDEX
 
 DRAWS_PER_SOURCE = 10
@@ -117,7 +118,7 @@ class Take:
 
     def frames(self, crop: Size) -> UInt8Array:
         """Frames (T, 3, H, W); padding is black."""
-        images = {number: self.source.frame(self.clip, number) for number in dict.fromkeys(self.numbers)}
+        images = {number: self.source.dataset.read_frame(self.clip, number) for number in dict.fromkeys(self.numbers)}
         frames = np.zeros((len(self.numbers), 3, *crop), np.uint8)
         for number, transform, out in zip(self.numbers, self.transforms, frames, strict=True):
             transform.frame(images[number], out)
@@ -125,7 +126,7 @@ class Take:
 
     def _mask(self, number: int) -> UInt8Array | Int32Array:
         if number not in self._masks:
-            self._masks[number] = self.source.mask(self.clip, number)
+            self._masks[number] = self.source.read(self.clip, number, verify=False)
         return self._masks[number]
 
 

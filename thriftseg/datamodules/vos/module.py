@@ -15,12 +15,13 @@ from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.sampling import OrderedSampler
 from thriftseg.datamodules.vos.clips import PseudoClips, ShorterSideCrop, TrainingClips, VideoClips
 from thriftseg.datamodules.vos.curriculum import CurriculumSampler, GapCurriculum
-from thriftseg.datamodules.vos.labels import MANUAL, MaskedVideo, MaskSource
+from thriftseg.datamodules.vos.labels import MaskedVideo, masked_videos, recorded_cost
 from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
 from thriftseg.datamodules.vos.streams import NoVideo, VideoStream, VideoStreams
 from thriftseg.datasets import VOSDataset
 from thriftseg.errors import ConfigError
 from thriftseg.metrics import VOSProtocol
+from thriftseg.stores import MANUAL, MaskSource, store_root
 
 VIDEO, STATIC = "video", "static"
 
@@ -111,7 +112,7 @@ class VOSDataModule(VideoDataModule):
         self.photometric = PhotometricConfig() if photometric is True else photometric or None
         self.eval_resize = eval_resize
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
-        self.masks = MaskSource(dataset, labels, store)
+        self.masks = MaskSource(dataset, store_root(store, dataset.name), labels)
         self._train: TrainingClips | None = None
         self._sources: list[str] = []
         self._cost: AnnotationCost | None = None
@@ -204,7 +205,7 @@ class VOSDataModule(VideoDataModule):
         """Where the training masks came from, in plain types and without paths."""
         if self._train is None:
             return {}
-        labels = {"dataset": self.dataset.name, "split": self.train_split, "labels": self.masks.labels}
+        labels = {"dataset": self.dataset.name, "split": self.train_split, "labels": self.masks.source}
         cost = self._cost.to_dict() if self._cost is not None else None
         return {**labels, "static": self.static.name if self.static else None, "clips": len(self._train), "cost": cost}
 
@@ -212,12 +213,12 @@ class VOSDataModule(VideoDataModule):
         videos: list[MaskedVideo] = []
         clips: list[VideoClips | PseudoClips] = []
         if self.static_share < 1:
-            videos = self.masks.videos(self.train_split, least=self.frames)
+            videos = masked_videos(self.masks, self.train_split, least=self.frames)
             clips += [VideoClips(self.masks, video, self.frames, self.crop, self.gap) for video in videos]
         if self.static is not None and self.static_share > 0:
             clips += self._pseudo_clips(self.static)
         clips *= self.clips_per_video
-        self._cost = self.masks.cost(videos)
+        self._cost = recorded_cost(self.masks, videos) if videos else None
         self._sources = [VIDEO if isinstance(entry, VideoClips) else STATIC for entry in clips]
         self._train = TrainingClips(
             clips,
@@ -228,14 +229,14 @@ class VOSDataModule(VideoDataModule):
             seed=self.seed,
         )
         counts = {name: self._sources.count(name) for name in dict.fromkeys(self._sources)}
-        self._announce(f"training clips of masks from {self.masks.labels!r}: {counts}")
+        self._announce(f"training clips of masks from {self.masks.source!r}: {counts}")
 
     def _pseudo_clips(self, static: VOSDataset) -> list[PseudoClips]:
         """One per image with a mask; images of which a list says that they hold no object are left out."""
-        source = MaskSource(static)
+        source = MaskSource(static, store_root(None, static.name), MANUAL)
         return [
             PseudoClips(source, video.clip, number, self.frames, self.crop, self.warps)
-            for video in source.videos(self.static_split)
+            for video in masked_videos(source, self.static_split)
             for number in video.numbers
             if _may_hold_objects(static, video, number)
         ]

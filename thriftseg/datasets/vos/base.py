@@ -27,7 +27,7 @@ from thriftseg.datasets.base import ClipReader
 from thriftseg.datasets.files import frame_number, keep_preferred, list_files, natural_key, usual_step
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.taxonomies import distinct_color
+from thriftseg.taxonomies import OBJECT_IDS, Taxonomy, distinct_color
 from thriftseg.types import IGNORE_INDEX, Clip
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class VOSDataset(ClipReader[VOSClip]):
         submission_folder: Folder that the videos lie in inside the file that the server takes; `None` without a server.
     """
 
+    taxonomy: Taxonomy = OBJECT_IDS
     splits: tuple[str, ...] = ("train", "val")
     protocol: VOSProtocol = "all_frames"
     submission_folder: ClassVar[str | None] = None

@@ -23,7 +23,6 @@ from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.jobs.engine import run_job
 from thriftseg.stores import (
     Click,
-    Frame,
     LabelStore,
     click_key,
     digest_of,
@@ -32,7 +31,7 @@ from thriftseg.stores import (
     read_point_map,
     store_root,
 )
-from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip, Frame
 
 REFERENCE_MIN_COMPONENT = 512
 """Smallest region that gets a click, in pixels of a 2048 x 1024 label map [0]."""

@@ -16,7 +16,7 @@ from thriftseg.labels.propagation.plan import PropagationPlan, PropagationTask, 
 from thriftseg.labels.propagation.propagators.protocol import Propagator
 from thriftseg.labels.propagation.propagators.registry import create_propagator
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores import MIN_COMPONENT, GivenLabel, LabelStore, ObjectUnit, price_labels, store_root
+from thriftseg.stores import MANUAL, MIN_COMPONENT, LabelStore, ObjectUnit, action_id, price_actions, store_root
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def label_propagate(
 def _check_price(dataset: VideoDataset, plan: PropagationPlan, model: CostModel | None) -> None:
     """Refuse a model that knows no price for this data set before the work, not after it."""
     if model is not None and not model.needs_label and plan.tasks:
-        price_labels(dataset, [_manual(plan.tasks[0])], model)
+        model.manual_frame(dataset.name)
 
 
 def _without_done(task: PropagationTask, store: LabelStore) -> PropagationTask:
@@ -180,8 +180,10 @@ def _summarise(
     written = sum(outcome.written for outcome in outcomes)
     cost = None
     if model is not None:
-        parents = list({(task.clip.video, task.annotated): _manual(task) for task, _ in stored}.values())
-        cost = sum(price_labels(dataset, parents, model, store.root).values(), AnnotationCost())
+        clips = [task.clip for task in plan.tasks]
+        parents = dict.fromkeys(action_id(MANUAL, dataset.name, t.clip.video, t.annotated) for t, _ in stored)
+        prices = price_actions(dataset, clips, parents, model, cache_folder=store.root)
+        cost = sum(prices.values(), AnnotationCost())
     return PropagationSummary(
         store.folder,
         written,
@@ -204,7 +206,3 @@ def _pooled(outcomes: Iterable[PropagationOutcome]) -> dict[int, Agreement]:
         for offset, part in outcome.agreement.items():
             parts.setdefault(offset, []).append(part)
     return {offset: Agreement.sum(parts[offset]) for offset in sorted(parts)}
-
-
-def _manual(task: PropagationTask) -> GivenLabel:
-    return GivenLabel(task.clip, task.annotated)

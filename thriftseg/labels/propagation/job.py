@@ -18,6 +18,7 @@ from thriftseg.labels.propagation.plan import PropagationTask
 from thriftseg.labels.propagation.propagators.protocol import MovesToDevice, Propagated, Propagator
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.stores import (
+    MANUAL,
     MIN_COMPONENT,
     LabelStore,
     LoggedObject,
@@ -200,7 +201,7 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
 
     def _parents(self, task: PropagationTask, number: int) -> list[str]:
         """Human actions that the label of a target descends from."""
-        return [action_id("manual", self._dataset.name, task.clip.video, task.annotated)]
+        return [action_id(MANUAL, self._dataset.name, task.clip.video, task.annotated)]
 
 
 class _Frames:

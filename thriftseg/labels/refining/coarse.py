@@ -25,7 +25,7 @@ from thriftseg.datasets import Polygon, PolygonFile, VideoDataset, draw_labels, 
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels.jobs.engine import Accelerator, run_job
 from thriftseg.labels.jobs.storing import StoringJob, raise_failures
-from thriftseg.stores import ActionRow, LabelStore, action_id, objects_of, store_root
+from thriftseg.stores import ActionRow, LabelStore, action_id, check_free, objects_of, store_root
 from thriftseg.types import Clip, LabelKind
 
 _REFERENCE_HEIGHT, _REFERENCE_WIDTH = 1024, 2048
@@ -308,13 +308,8 @@ class _CoarseJob(StoringJob[tuple[Clip, int]]):
 
 
 def _annotated(dataset: VideoDataset, split: str, source: str) -> list[tuple[Clip, int]]:
-    clips = dataset.clips(split)
-    if source == "coarse" and any(clip.coarse for clip in clips):
-        raise ConfigError(
-            f"split {split!r} of {dataset.name} has coarse labels of its own, which a mixture knows as 'coarse'",
-            fix="choose another source name, such as coarse_polygons",
-        )
-    frames = [(clip, number) for clip in clips for number in clip.annotated]
+    check_free(source, dataset, split)
+    frames = [(clip, number) for clip in dataset.clips(split) for number in clip.annotated]
     if not frames:
         raise LabelStoreError(f"split {split!r} of {dataset.name} has no annotated frames", path=dataset.root)
     return frames

@@ -22,7 +22,7 @@ from thriftseg.datasets import VideoDataset, resize_frame
 from thriftseg.errors import ConfigError
 from thriftseg.labels.jobs.engine import Accelerator, run_job
 from thriftseg.labels.jobs.storing import StoringJob, raise_failures
-from thriftseg.stores import LabelSource, SourceLabel, store_root
+from thriftseg.stores import LabelSource, SourceLabel, given_kind, store_root
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, inference_record, weights_digest
 
@@ -171,7 +171,7 @@ def _check(
         raise ConfigError("min_confidence", expected="0..1", found=min_confidence)
     if out_source == source:
         raise ConfigError("the filled labels would replace their source", found=out_source, fix="give another name")
-    if source == "manual" and not fill_void:
+    if given_kind(source) is LabelKind.MANUAL and not fill_void:
         raise ConfigError("manual labels have void pixels only, which stay as they are", fix="set fill_void")
     if network.num_classes != dataset.taxonomy.num_classes:
         raise ConfigError(

@@ -154,8 +154,8 @@ def least_confident(
     if worst < 1:
         raise ConfigError("worst", expected="at least 1 label", found=worst)
     found = LabelSource(dataset, store_root(store, dataset.name), source)
-    labels, decisions = found.labels(split), found.store.reviews.decisions
-    undecided = [label for label in labels if (label.clip.video, label.number, None) not in decisions]
+    labels = found.labels(split)
+    undecided = [label for label in labels if found.verdict(label.clip, label.number) is None]
     chosen = sorted(undecided, key=_confidence)[:worst]
     log = found.store.object_log.read()
     inspected = inspect_each(found, chosen, devices=devices, progress=progress)

@@ -17,8 +17,8 @@ from thriftseg.datasets import VideoDataset
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.jobs.engine import run_job
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores import GivenLabel, LabelSource, SourceLabel, action_id, price_labels, store_root
-from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
+from thriftseg.stores import MANUAL, LabelSource, SourceLabel, action_id, price_actions, store_root
+from thriftseg.types import IGNORE_INDEX, LabelKind
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def inspect_labels(
     Args:
         dataset: The data set.
         split: Its split.
-        source: "manual", "coarse", or a source of the label store.
+        source: "manual" or "coarse" (of the data set), or a source of the label store.
         store: Folder of the label store; `labels/<dataset>` when absent.
         cost_model: Prices the labels of the data set that the labels descend from.
         devices: Number of processes.
@@ -185,13 +185,21 @@ def inspect_labels(
     found = LabelSource(dataset, store_root(store, dataset.name), source)
     labels = found.labels(split)
     inspected = inspect_each(found, labels, devices=devices, progress=progress)
+    prices = price_actions(
+        dataset,
+        dataset.clips(split),
+        dict.fromkeys(action for label in labels for action in label.actions),
+        model,
+        stores=[] if found.is_given(labels[0].clip) else [found.store],
+        cache_folder=found.root,
+    )
     return Inspection(
         dataset=dataset.name,
         split=split,
         source=source,
         class_names=tuple(dataset.taxonomy.class_names),
         labels=tuple(inspected),
-        cost=_cost(found, labels, _given_labels(dataset, split), model),
+        cost=sum(prices.values(), AnnotationCost()),
         cost_model=model.name,
     )
 
@@ -217,7 +225,7 @@ def inspect_each(
     if failures:
         raise LabelStoreError(
             f"{len(failures)} of {len(labels)} labels cannot be inspected",
-            path=found.root / found.source,
+            path=found.folder,
             fix="delete the files below and run the command that made them again",
             detail="\n".join(failures),
         )
@@ -231,66 +239,19 @@ class _InspectJob:
         self._labels = labels
 
     def __call__(self, task: SourceLabel) -> InspectedLabel | str:
-        dataset, classes = self._labels.dataset, self._labels.dataset.taxonomy.num_classes
+        dataset, clip, classes = self._labels.dataset, task.clip, self._labels.dataset.taxonomy.num_classes
         try:
             label = self._labels.read(task)
-            compared = task.kind != LabelKind.MANUAL and task.number in task.clip.labels
-            truth = dataset.read_label(task.clip, task.number) if compared else None
+            compared = task.kind != LabelKind.MANUAL and task.number in clip.labels
+            truth = dataset.read_label(clip, task.number) if compared else None
         except ThriftsegError as error:
             return error.headline
         pixels = np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)
         counts = np.append(pixels[:classes], pixels[classes:].sum()).astype(np.int64)
         agreement = None if truth is None else Agreement.of(truth, label, classes)
-        return InspectedLabel(task, counts, _offset(dataset.name, task), agreement)
-
-
-def _given_labels(dataset: VideoDataset, split: str) -> dict[str, GivenLabel]:
-    """The labels of the data set by identifier of the human action."""
-
-    def listed(clip: Clip, source: str, numbers: Sequence[int]) -> dict[str, GivenLabel]:
-        return {action_id(source, dataset.name, clip.video, n): GivenLabel(clip, n, source) for n in numbers}
-
-    return {
-        action: label
-        for clip in dataset.clips(split)
-        for source, numbers in (("manual", tuple(clip.labels)), ("coarse", tuple(clip.coarse)))
-        for action, label in listed(clip, source, numbers).items()
-    }
-
-
-def _offset(dataset: str, label: SourceLabel) -> int | None:
-    """Steps from the nearest of the frames whose manual labels this one was made from, if it is another frame."""
-    clip = label.clip
-    parents = [number for number in clip.labels if action_id("manual", dataset, clip.video, number) in label.actions]
-    steps = [round(clip.offset_of(parent, label.number)) for parent in parents]
-    return min(steps, key=abs, default=0) or None
-
-
-def _cost(
-    found: LabelSource, labels: Sequence[SourceLabel], given: dict[str, GivenLabel], model: CostModel
-) -> AnnotationCost:
-    recorded = {action.id: action for label in labels for action in found.recorded_actions(label)}
-    for action in recorded.values():
-        if action.cost_model not in {"", model.name}:
-            raise LabelStoreError(
-                "the labels were priced by another cost model",
-                path=found.store.manifest_path,
-                expected=model.name,
-                found=action.cost_model,
-                fix=f"set cost_model to {action.cost_model}",
-            )
-    others = {action for label in labels for action in label.actions} - set(recorded)
-    unknown = sorted(others - set(given))
-    if unknown:
-        raise LabelStoreError(
-            "a label descends from an action that nobody recorded",
-            path=found.store.manifest_path,
-            expected=f"a label of {found.dataset.name}, or an action row in the manifest",
-            found=unknown[0],
-            fix="generate the labels again",
-        )
-    prices = price_labels(found.dataset, [given[action] for action in sorted(others)], model, found.root)
-    return sum((*prices.values(), *(action.cost for action in recorded.values())), AnnotationCost())
+        starts = [n for n in clip.labels if action_id(MANUAL, dataset.name, clip.video, n) in task.actions]
+        steps = [round(clip.offset_of(start, task.number)) for start in starts]
+        return InspectedLabel(task, counts, min(steps, key=abs, default=0) or None, agreement)
 
 
 def _badness(entry: InspectedLabel) -> tuple[float, float, float]:
