@@ -335,22 +335,17 @@ def _write_reports(
 
 def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int, progress: bool) -> None:
     """Show frame, truth, prediction and errors on a street that is in no split."""
-    import torch
-
-    from thriftseg.inference import load_network
+    from thriftseg.inference import FrameSegmenter, load_weights
     from thriftseg.synthetic import SceneConfig, render_clip
 
-    network = load_network(weights).network
+    segment = FrameSegmenter(load_weights(weights), device="cpu")
     scene = SceneConfig(config.height, config.width, config.demo_frames, DEMO_SEED + seed)
-    state = network.start()
-    with VideoWriter(path, fps=1 / scene.frame_interval) as video, torch.inference_mode():
-        frames = track(render_clip(scene), "video", total=scene.num_frames, disable=not progress)
-        for frame in frames:
-            batch = torch.from_numpy(frame.image).permute(2, 0, 1)[None].float() / 255
-            logits, state = network.step(network.preprocessing(batch), state)
-            prediction = logits.argmax(1)[0].to(torch.uint8).numpy()
+    state = segment.start()
+    with VideoWriter(path, fps=1 / scene.frame_interval) as video:
+        for frame in track(render_clip(scene), "video", total=scene.num_frames, disable=not progress):
+            found, state = segment.step(frame.image, state)
             names, palette = CITYSCAPES.class_names, CITYSCAPES.palette
-            video.write(compare(frame.image, frame.label, prediction, names, palette, width=DEMO_WIDTH))
+            video.write(compare(frame.image, frame.label, found.label_map(), names, palette, width=DEMO_WIDTH))
 
 
 def _plain(config: QuickstartConfig) -> Any:

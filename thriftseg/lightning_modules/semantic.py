@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.inference import METADATA_KEY, to_record
+from thriftseg.inference import METADATA_KEY, FrameSegmenter, to_record
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms
@@ -199,7 +199,8 @@ class SemanticSegmentation(TrainingModule):
     def _score(self, batch: StreamBatch) -> dict[str, Tensor]:
         if not len(batch["id"]):
             return {"prediction": batch["label"]}
-        prediction = self._predict(batch)
+        segment = FrameSegmenter(self.network, self.inference, device=None)
+        prediction = segment.batch(batch["frames"], batch["position"].tolist()).labels
         target = batch["label"].masked_fill(~batch["scored"][:, None, None], IGNORE_INDEX)
         if bool(batch["scored"].any()):
             self.confusion.update(prediction, target)
@@ -207,18 +208,6 @@ class SemanticSegmentation(TrainingModule):
         self._score_pairs(prediction, batch)
         self._previous = prediction[-1]
         return {"prediction": prediction}
-
-    def _predict(self, batch: StreamBatch) -> Tensor:
-        """Train ids, (B, H, W) uint8; frames of one phase together."""
-        if self.network.num_phases == 1:
-            logits: Tensor = self(batch["frames"])
-            return logits.argmax(1).to(torch.uint8)
-        prediction = torch.empty_like(batch["label"], dtype=torch.uint8)
-        first_indices = (batch["position"] - self.network.past_frames) % self.network.num_phases
-        for first_index in first_indices.unique().tolist():
-            rows = first_indices == first_index
-            prediction[rows] = self(batch["frames"][rows], first_index).argmax(1).to(torch.uint8)
-        return prediction
 
     def _score_pairs(self, prediction: Tensor, batch: StreamBatch) -> None:
         paired = batch["paired"].nonzero().flatten().tolist()

@@ -65,7 +65,7 @@ def declare(parser: ArgumentParser) -> None:
         default=_CLASSES_ONLY["uncertainty"],
         help="how it is measured",
     )
-    parser.add_argument("--step", type=int, default=1, help="look at every so-manieth frame of a video")
+    parser.add_argument("--step", type=int, default=1, help="look at every n-th frame of a video")
     parser.add_argument(
         "--labelled",
         type=str,
@@ -129,12 +129,12 @@ def _view(args: Namespace, taxonomy: Taxonomy) -> NetworkView | None:
             raise ConfigError("--resize is about a network", fix="add --weights, or drop it")
         return None
     from thriftseg.annotation import NetworkView
-    from thriftseg.inference import choose_device, load_weights
+    from thriftseg.inference import load_weights
 
     loaded = load_weights(args.weights)
     check_classes(loaded, taxonomy, args.weights)
     resize = tuple(args.resize) if args.resize else loaded.eval_size
-    return NetworkView(loaded.network, args.uncertainty, resize, choose_device(args.device))
+    return NetworkView(loaded.network, args.uncertainty, resize, args.device, loaded.inference)
 
 
 def _table(ranking: Sequence[RankedSample]) -> Table:
