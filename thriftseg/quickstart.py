@@ -25,7 +25,11 @@ from thriftseg.resources import config_path
 from thriftseg.taxonomies import CITYSCAPES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from thriftseg.arrays import UInt8Array
     from thriftseg.lightning_modules import SemanticSegmentation
+    from thriftseg.synthetic import RenderedFrame, SceneConfig
 
 DEMO_SEED = 10**12  # a street that no split contains
 DEMO_WIDTH = 512  # pixels of one panel of the video
@@ -335,17 +339,26 @@ def _write_reports(
 
 def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int, progress: bool) -> None:
     """Show frame, truth, prediction and errors on a street that is in no split."""
+    from thriftseg.synthetic import SceneConfig
+
+    scene = SceneConfig(config.height, config.width, config.demo_frames, DEMO_SEED + seed)
+    names, palette = CITYSCAPES.class_names, CITYSCAPES.palette
+    with VideoWriter(path, fps=1 / scene.frame_interval) as video:
+        shown = track(segmented_clip(scene, weights), "video", total=scene.num_frames, disable=not progress)
+        for frame, prediction in shown:
+            video.write(compare(frame.image, frame.label, prediction, names, palette, width=DEMO_WIDTH))
+
+
+def segmented_clip(scene: SceneConfig, weights: Path) -> Iterator[tuple[RenderedFrame, UInt8Array]]:
+    """The frames of a synthetic street, and the train ids that a student sees in them."""
     from thriftseg.inference import FrameSegmenter, load_weights
-    from thriftseg.synthetic import SceneConfig, render_clip
+    from thriftseg.synthetic import render_clip
 
     segment = FrameSegmenter(load_weights(weights), device="cpu")
-    scene = SceneConfig(config.height, config.width, config.demo_frames, DEMO_SEED + seed)
     state = segment.start()
-    with VideoWriter(path, fps=1 / scene.frame_interval) as video:
-        for frame in track(render_clip(scene), "video", total=scene.num_frames, disable=not progress):
-            found, state = segment.step(frame.image, state)
-            names, palette = CITYSCAPES.class_names, CITYSCAPES.palette
-            video.write(compare(frame.image, frame.label, found.label_map(), names, palette, width=DEMO_WIDTH))
+    for frame in render_clip(scene):
+        found, state = segment.step(frame.image, state)
+        yield frame, found.label_map()
 
 
 def _plain(config: QuickstartConfig) -> Any:

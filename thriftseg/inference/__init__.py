@@ -22,6 +22,6 @@ if TYPE_CHECKING:
     from thriftseg.inference.devices import choose_device
     from thriftseg.inference.frame_source import FrameSource, NamedFrame
     from thriftseg.inference.prediction import predict
-    from thriftseg.inference.segmenter import FrameSegmenter, Segmentation, VideoState
+    from thriftseg.inference.segmenter import FrameSegmenter, Segmentation, VideoState, resize_maps
 
 __getattr__, __dir__, __all__ = face(__name__)
