@@ -26,7 +26,11 @@ from thriftseg.resources import config_path
 from thriftseg.taxonomies import CITYSCAPES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from thriftseg.arrays import UInt8Array
     from thriftseg.lightning_modules import SemanticSegmentation
+    from thriftseg.synthetic import RenderedFrame, SceneConfig
 
 DEMO_SEED = 10**12  # a street that no split contains
 DEMO_WIDTH = 512  # pixels of one panel of the video
@@ -336,22 +340,26 @@ def _write_reports(
 
 def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int, progress: bool) -> None:
     """Show frame, truth, prediction and errors on a street that is in no split."""
-    import torch
+    from thriftseg.synthetic import SceneConfig
 
-    from thriftseg.inference import load_network
-    from thriftseg.synthetic import SceneConfig, render_clip
-
-    network = load_network(weights).network
     scene = SceneConfig(config.height, config.width, config.demo_frames, DEMO_SEED + seed)
-    state = network.start()
-    with VideoWriter(path, fps=1 / scene.frame_interval) as video, torch.inference_mode():
-        frames = track(render_clip(scene), "video", total=scene.num_frames, disable=not progress)
-        for frame in frames:
-            batch = torch.from_numpy(frame.image).permute(2, 0, 1)[None].float() / 255
-            logits, state = network.step(network.preprocessing(batch), state)
-            prediction = logits.argmax(1)[0].to(torch.uint8).numpy()
-            names, palette = CITYSCAPES.class_names, CITYSCAPES.palette
+    names, palette = CITYSCAPES.class_names, CITYSCAPES.palette
+    with VideoWriter(path, fps=1 / scene.frame_interval) as video:
+        shown = track(segmented_clip(scene, weights), "video", total=scene.num_frames, disable=not progress)
+        for frame, prediction in shown:
             video.write(compare(frame.image, frame.label, prediction, names, palette, width=DEMO_WIDTH))
+
+
+def segmented_clip(scene: SceneConfig, weights: Path) -> Iterator[tuple[RenderedFrame, UInt8Array]]:
+    """The frames of a synthetic street, and the train ids that a student sees in them."""
+    from thriftseg.inference import FrameSegmenter, load_weights
+    from thriftseg.synthetic import render_clip
+
+    segment = FrameSegmenter(load_weights(weights), device="cpu")
+    state = segment.start()
+    for frame in render_clip(scene):
+        found, state = segment.step(frame.image, state)
+        yield frame, found.label_map()
 
 
 def _json(content: object) -> bytes:

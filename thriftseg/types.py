@@ -189,6 +189,7 @@ class VideoFrameBatch(TypedDict):
 
     frames: Tensor  # (B, T, 3, H, W)
     number: Tensor  # (B,) native frame numbers
+    position: Tensor  # (B,) place of the frame in the video, from 0
     id: list[str]
 
 

@@ -47,22 +47,26 @@ def inference_of(args: Namespace) -> WholeImage | SlidingWindow | None:
     return SlidingWindow(tuple(args.crop), tuple(args.stride) if args.stride else None)
 
 
-def check_classes(loaded: LoadedNetwork, taxonomy: Taxonomy, weights: str) -> None:
-    """Make sure that a network knows the classes of the data.
+def load_for(taxonomy: Taxonomy, weights: str) -> LoadedNetwork:
+    """Load a network that knows the classes of the data.
 
     Args:
-        loaded: The network; where it does not know the names of its classes, their number has to do.
-        taxonomy: Class table of the data.
+        taxonomy: Class table of the data; where the weights do not know the names of their classes, their number has
+            to be that of the table.
         weights: What the user calls the weights.
 
     Raises:
-        ConfigError: It was trained on other classes.
+        CheckpointError: There are no such weights, or they hold no semantic network.
+        ConfigError: The network was trained on other classes.
     """
+    from thriftseg.inference import load_weights
+
+    loaded = load_weights(weights)
     names = tuple(taxonomy.class_names)
     if loaded.class_names and loaded.class_names != names:
         expected, found = ", ".join(names), ", ".join(loaded.class_names)
     elif loaded.network.num_classes != len(names):
         expected, found = f"{len(names)} classes", str(loaded.network.num_classes)
     else:
-        return
+        return loaded
     raise ConfigError("the network was trained on other classes", path=weights, expected=expected, found=found)

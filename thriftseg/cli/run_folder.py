@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.inference import network_of, read_checkpoint
-from thriftseg.zoo import Network, check_weights, load, weights_digest
+from thriftseg.inference import load_as, read_checkpoint
+from thriftseg.zoo import Network, check_weights, weights_digest
 
 CHECKPOINTS = "checkpoints"
 LAST = "last"
@@ -71,7 +71,7 @@ def start_from(weights: str, model: LightningModule) -> None:
     network = model.network
     if not isinstance(network, Network):
         raise ConfigError(f"{type(model).__name__} has no network that takes weights", fix="leave --weights out")
-    source = network_of(read_checkpoint(weights), weights) if weights.endswith(".ckpt") else load(weights).network
+    source = load_as(weights, Network)
     check_weights(network, source.state_dict(), weights)
     network.load_state_dict(source.state_dict())
 

@@ -145,6 +145,7 @@ class VideoFrames(Dataset[dict[str, Any]]):
         return {
             "frames": self.video.window(place, self.past_frames),
             "number": number,
+            "position": place,
             "id": f"{self.video.clip.video}/{number:06d}",
         }
 

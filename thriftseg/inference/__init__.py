@@ -15,11 +15,13 @@ if TYPE_CHECKING:
         load_as,
         load_network,
         load_vos_network,
-        network_of,
+        load_weights,
         read_checkpoint,
         to_record,
     )
+    from thriftseg.inference.devices import choose_device
     from thriftseg.inference.frame_source import FrameSource, NamedFrame
-    from thriftseg.inference.prediction import choose_device, load_weights, predict
+    from thriftseg.inference.prediction import predict
+    from thriftseg.inference.segmenter import FrameSegmenter, Segmentation, VideoState, resize_maps
 
 __getattr__, __dir__, __all__ = face(__name__)

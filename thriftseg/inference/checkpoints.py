@@ -6,7 +6,7 @@ import functools
 import inspect
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 import torch
 
 from thriftseg.errors import CheckpointError
+from thriftseg.taxonomies import LabelClass, Taxonomy, distinct_color
 from thriftseg.zoo import (
+    CARD_SUFFIX,
+    WEIGHTS_SUFFIX,
     Network,
     SemanticNetwork,
     SlidingWindow,
@@ -24,17 +27,21 @@ from thriftseg.zoo import (
     check_weights,
     inference_from_record,
     load,
+    names_a_path,
     rebuild,
 )
 
 METADATA_KEY = "thriftseg"
+
+_KINDS: dict[type, str] = {SemanticNetwork: "semantic network", VOSNetwork: "network for video object segmentation"}
+_HEAVY = {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state"}
 
 NetworkType = TypeVar("NetworkType", bound=Network)
 
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network read from a checkpoint.
+    """A network for inference, and what its weights tell about it.
 
     Attributes:
         network: The network with its weights, in evaluation mode.
@@ -43,8 +50,8 @@ class LoadedNetwork:
         palette: RGB colour of every class; empty when the checkpoint does not know them.
         eval_size: Height and width that frames were resized to in evaluation; `None` keeps their own.
         inference: How frames were segmented in evaluation.
-        metadata: Everything else the checkpoint records: version, epoch, step, hyper-parameters, state of the
-            datamodule (mixture table and annotation cost).
+        metadata: Everything else the checkpoint records (version, epoch, step, hyper-parameters, state of the
+            datamodule with mixture table and annotation cost), or the card of published weights.
     """
 
     network: SemanticNetwork
@@ -66,7 +73,16 @@ class LoadedNetwork:
     @property
     def labels(self) -> dict[str, Any]:
         """Table, cost and digest of the labels the network was trained on; empty where they are not known."""
-        return dict(self.data_state.get("mixture", {}))
+        return dict(self.data_state.get("mixture") or self.metadata.get("labels") or {})
+
+    @property
+    def class_table(self) -> Taxonomy:
+        """Names and colours of the classes, made up where they are not known."""
+        names = self.class_names or [f"class {index}" for index in range(self.network.num_classes)]
+        colors = self.palette or [distinct_color(index) for index in range(len(names))]
+        version = int(self.data_state.get("taxonomy", {}).get("version", 1))
+        rows = (LabelClass(index, name, index, colors[index]) for index, name in enumerate(names))
+        return Taxonomy(self.taxonomy or "unknown", version, tuple(rows))
 
 
 def cost_of_labels(notes: Mapping[str, Any]) -> dict[str, float]:
@@ -169,6 +185,32 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     return checkpoint
 
 
+def load_weights(weights: str | Path, device: str | torch.device = "cpu") -> LoadedNetwork:
+    """Load a network for inference, from published weights or from a training checkpoint.
+
+    Args:
+        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, or a checkpoint of
+            `SemanticSegmentation`.
+        device: Device of the network.
+
+    Raises:
+        CheckpointError: There is no such file or name, it is damaged, or it holds no semantic network.
+    """
+    if _is_of_training(weights):
+        return load_network(weights, device)
+    published = load(weights, device)
+    taxonomy = published.taxonomy
+    return LoadedNetwork(
+        network=_checked(published.network, SemanticNetwork, published.path),  # type: ignore[type-abstract]
+        class_names=tuple(taxonomy.class_names) if taxonomy else (),
+        taxonomy=taxonomy.name if taxonomy else None,
+        palette=tuple(taxonomy.palette) if taxonomy else (),
+        eval_size=published.eval_size,
+        inference=published.inference,
+        metadata=published.card,
+    )
+
+
 def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> LoadedNetwork:
     """Rebuild the network of a checkpoint from the file alone.
 
@@ -180,48 +222,32 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
         CheckpointError: The file is damaged, names no network, or its weights belong to another one.
     """
     checkpoint = read_checkpoint(path, map_location)
-    network = network_of(checkpoint, path)
-    if not isinstance(network, SemanticNetwork):
-        raise CheckpointError("does not hold a semantic network", path=path, found=type(network).__name__)
+    network = _checked(_network_of(checkpoint, path), SemanticNetwork, path)  # type: ignore[type-abstract]
     notes = checkpoint.get(METADATA_KEY, {})
+    rest = {key: value for key, value in checkpoint.items() if key not in _HEAVY | {METADATA_KEY, "averaging_state"}}
     return LoadedNetwork(
         network=network.to(map_location).eval(),
         class_names=tuple(notes.get("class_names") or ()),
         taxonomy=notes.get("taxonomy"),
         palette=tuple((red, green, blue) for red, green, blue in notes.get("palette") or ()),
-        eval_size=_pair(notes.get("eval_size")),
+        eval_size=(notes["eval_size"][0], notes["eval_size"][1]) if notes.get("eval_size") else None,
         inference=inference_from_record(notes.get("inference")),
-        metadata={**_metadata(checkpoint), **notes},
+        metadata={**rest, **notes},
     )
 
 
 def load_vos_network(path: str | Path, map_location: str | torch.device = "cpu") -> VOSNetwork:
-    """Rebuild a network that follows objects from the file of a checkpoint alone.
-
-    Args:
-        path: Checkpoint of `VideoObjectSegmentation`, trained by the command line or from Python.
-        map_location: Device of the network.
-
-    Returns:
-        The network, in evaluation mode.
-
-    Raises:
-        CheckpointError: The file is damaged, names no such network, or its weights belong to another one.
-    """
-    network = network_of(read_checkpoint(path, map_location), path)
-    if not isinstance(network, VOSNetwork):
-        raise CheckpointError(
-            "does not hold a network for video object segmentation", path=path, found=type(network).__name__
-        )
-    return network.to(map_location).eval()
+    """Rebuild a network that follows objects from the file of a checkpoint alone; see `load_as`."""
+    return load_as(path, VOSNetwork, map_location)  # type: ignore[type-abstract]
 
 
-def load_as(weights: str | Path, kind: type[NetworkType]) -> NetworkType:
+def load_as(weights: str | Path, kind: type[NetworkType], device: str | torch.device = "cpu") -> NetworkType:
     """A network of a kind, from published weights or a checkpoint of training.
 
     Args:
-        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, or a `.ckpt` file.
+        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, or a checkpoint.
         kind: Class of the network, such as `zoo.QNet`.
+        device: Device of the network.
 
     Returns:
         The network, in evaluation mode.
@@ -229,53 +255,41 @@ def load_as(weights: str | Path, kind: type[NetworkType]) -> NetworkType:
     Raises:
         CheckpointError: There is no such file or name, it is damaged, or it holds another network.
     """
-    if Path(weights).suffix == ".ckpt":
-        network = network_of(read_checkpoint(weights), weights)
+    if _is_of_training(weights):
+        network = _network_of(read_checkpoint(weights, device), weights)
     else:
-        network = load(weights).network
+        network = load(weights, device).network
+    return _checked(network, kind, weights).to(device).eval()
+
+
+def _is_of_training(weights: str | Path) -> bool:
+    path = Path(weights)
+    return names_a_path(weights) and path.suffix not in (WEIGHTS_SUFFIX, CARD_SUFFIX) and not path.is_dir()
+
+
+def _checked(network: Network, kind: type[NetworkType], path: str | Path) -> NetworkType:
     if not isinstance(network, kind):
-        raise CheckpointError(f"does not hold a {kind.__name__} network", path=weights, found=type(network).__name__)
-    return network.eval()
-
-
-def network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
-    """Rebuild the network of a checkpoint that was read, whatever it is for.
-
-    Args:
-        checkpoint: As from `read_checkpoint`.
-        path: Its file, for messages.
-
-    Raises:
-        CheckpointError: It names no network, or the weights belong to another one.
-    """
-    record = checkpoint.get("hyper_parameters", {}).get("network")
-    if not isinstance(record, Mapping) or "class_path" not in record:
-        raise CheckpointError("does not name its network", path=path, expected="hyper_parameters with a network")
-    network = _rebuild(record, path)
-    prefix = "network."
-    weights = {key.removeprefix(prefix): v for key, v in checkpoint["state_dict"].items() if key.startswith(prefix)}
-    check_weights(network, weights, path)
-    network.load_state_dict(weights)
+        expected = _KINDS.get(kind, f"{kind.__name__} network")
+        raise CheckpointError(f"does not hold a {expected}", path=path, found=type(network).__name__)
     return network
 
 
-def _rebuild(record: Mapping[str, Any], path: str | Path) -> Network:
+def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
+    """Rebuild the network of a checkpoint that was read, whatever it is for."""
+    record = checkpoint.get("hyper_parameters", {}).get("network")
+    if not isinstance(record, Mapping) or "class_path" not in record:
+        raise CheckpointError("does not name its network", path=path, expected="hyper_parameters with a network")
     try:
         network: Network = rebuild(record)
     except CheckpointError as error:
         raise CheckpointError(
             error.problem, path=path, expected=error.expected, found=error.found, fix=error.fix
         ) from error
+    prefix = "network."
+    weights = {key.removeprefix(prefix): v for key, v in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    check_weights(network, weights, path)
+    network.load_state_dict(weights)
     return network
-
-
-def _pair(size: Sequence[int] | None) -> tuple[int, int] | None:
-    return (size[0], size[1]) if size else None
-
-
-def _metadata(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    heavy = {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state"}
-    return {key: value for key, value in checkpoint.items() if key not in heavy | {METADATA_KEY, "averaging_state"}}
 
 
 def _class_of(partial: functools.partial[Any]) -> type:

@@ -60,7 +60,9 @@ class FrameSource:
     def __iter__(self) -> Iterator[NamedFrame]:
         """Yield the frames."""
         first: tuple[int, ...] | None = None
-        for name, image in self._read_files() if self._files is not None else self._read_video():
+        files = self._files
+        pictures = self._read_video() if files is None else (NamedFrame(path.stem, read_frame(path)) for path in files)
+        for name, image in pictures:
             first = first or image.shape
             if image.shape != first:
                 raise DatasetError(
@@ -71,10 +73,6 @@ class FrameSource:
                     fix="put frames of one size into a folder",
                 )
             yield NamedFrame(name, image)
-
-    def _read_files(self) -> Iterator[NamedFrame]:
-        for path in self._files or []:
-            yield NamedFrame(path.stem, read_frame(path))
 
     def _read_video(self) -> Iterator[NamedFrame]:
         capture = cv2.VideoCapture(str(self.path))
@@ -97,21 +95,16 @@ def _pictures(path: Path) -> list[Path] | None:
         files = sorted(list_files(path), key=lambda file: natural_key(file.stem.lower()))
         if not files:
             raise DatasetError("no frames in this folder", path=path, expected=" or ".join(FRAME_SUFFIXES))
-        _check_names(files)
+        named: dict[str, Path] = {}
+        for file in files:
+            if (before := named.setdefault(file.stem, file)) is not file:
+                raise DatasetError(
+                    "two frames share a name", path=file, found=before.name, fix="keep one of the two formats"
+                )
         return files
     if not path.is_file():
         raise DatasetError("no such file or folder", path=path, expected="a video file or a folder of frames")
     return [path] if path.suffix.lower() in FRAME_SUFFIXES else None
-
-
-def _check_names(files: list[Path]) -> None:
-    seen: dict[str, Path] = {}
-    for path in files:
-        if path.stem in seen:
-            raise DatasetError(
-                "two frames share a name", path=path, found=seen[path.stem].name, fix="keep one of the two formats"
-            )
-        seen[path.stem] = path
 
 
 def _probe_video(path: Path) -> tuple[float | None, int | None]:

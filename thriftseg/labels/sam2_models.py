@@ -74,20 +74,6 @@ def build_sam2(weights: str | Path | None, model: str | None = None, image_size:
     return SAM2Model(predictor.requires_grad_(False), identity)
 
 
-def resolve_device(device: str) -> torch.device:
-    """The device that a setting names; "auto" is CUDA where there is one.
-
-    Raises:
-        ConfigError: There is no such device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError("no such device", expected="auto, cpu, cuda or cuda:N", found=repr(device)) from error
-
-
 def precision_context(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:
     """A context that computes in bfloat16 on CUDA where that is enabled, and in single precision otherwise."""
     return torch.autocast("cuda", torch.bfloat16) if enabled and device.type == "cuda" else nullcontext()

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.inference import METADATA_KEY, to_record
+from thriftseg.inference import METADATA_KEY, FrameSegmenter, to_record
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms
@@ -72,7 +72,12 @@ class SemanticSegmentation(TrainingModule):
         compile: bool = False,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, lr_interval)
-        self._check(network, class_names, auxiliary_weight)
+        if class_names and len(class_names) != network.num_classes:
+            raise ConfigError(
+                "class names do not fit the network", expected=f"{network.num_classes} names", found=len(class_names)
+            )
+        if auxiliary_weight < 0:
+            raise ConfigError("auxiliary_weight is out of range", expected="0 or more", found=auxiliary_weight)
         self._save_plain_hyperparameters()
         self.network = network
         self.loss = loss if loss is not None else CrossEntropy()
@@ -130,11 +135,13 @@ class SemanticSegmentation(TrainingModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scores and the last frame of an earlier pass."""
-        self._reset_scores()
+        self._previous = None
+        for metric in (self.confusion, self.boundary, self.consistency):
+            metric.reset()
 
     def on_test_epoch_start(self) -> None:
-        """Forget the scores and the last frame of an earlier pass."""
-        self._reset_scores()
+        """As `on_validation_epoch_start`."""
+        self.on_validation_epoch_start()
 
     def validation_step(self, batch: StreamBatch, batch_idx: int) -> dict[str, Tensor]:
         """Segment and score consecutive frames.
@@ -142,11 +149,21 @@ class SemanticSegmentation(TrainingModule):
         Returns:
             `prediction`, (B, H, W) train ids.
         """
-        return self._score(batch)
+        if not len(batch["id"]):
+            return {"prediction": batch["label"]}
+        segment = FrameSegmenter(self.network, self.inference, device=None)
+        prediction = segment.batch(batch["frames"], batch["position"].tolist()).labels
+        target = batch["label"].masked_fill(~batch["scored"][:, None, None], IGNORE_INDEX)
+        if bool(batch["scored"].any()):
+            self.confusion.update(prediction, target)
+            self.boundary.update(prediction, target)
+        self._score_pairs(prediction, batch)
+        self._previous = prediction[-1]
+        return {"prediction": prediction}
 
     def test_step(self, batch: StreamBatch, batch_idx: int) -> dict[str, Tensor]:
         """As `validation_step`."""
-        return self._score(batch)
+        return self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all processes under `val/`."""
@@ -159,9 +176,13 @@ class SemanticSegmentation(TrainingModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a user of the network needs: names, colours, working size, inference, cost of the labels."""
         super().on_save_checkpoint(checkpoint)
+        taxonomy = getattr(self._datamodule(), "taxonomy", None)
+        size = getattr(self._datamodule(), "eval_size", None)
         checkpoint[METADATA_KEY] |= {
             "class_names": self.class_names,
-            **self._data_settings(),
+            "taxonomy": str(taxonomy.name) if taxonomy is not None else None,
+            "palette": [list(color) for color in taxonomy.palette] if taxonomy is not None else None,
+            "eval_size": list(size) if size is not None else None,
             "inference": to_record(self.inference),
         }
 
@@ -196,30 +217,6 @@ class SemanticSegmentation(TrainingModule):
             loss, logged = loss + self.auxiliary_weight * part, logged + self.auxiliary_weight * logged_part
         return loss, logged
 
-    def _score(self, batch: StreamBatch) -> dict[str, Tensor]:
-        if not len(batch["id"]):
-            return {"prediction": batch["label"]}
-        prediction = self._predict(batch)
-        target = batch["label"].masked_fill(~batch["scored"][:, None, None], IGNORE_INDEX)
-        if bool(batch["scored"].any()):
-            self.confusion.update(prediction, target)
-            self.boundary.update(prediction, target)
-        self._score_pairs(prediction, batch)
-        self._previous = prediction[-1]
-        return {"prediction": prediction}
-
-    def _predict(self, batch: StreamBatch) -> Tensor:
-        """Train ids, (B, H, W) uint8; frames of one phase together."""
-        if self.network.num_phases == 1:
-            logits: Tensor = self(batch["frames"])
-            return logits.argmax(1).to(torch.uint8)
-        prediction = torch.empty_like(batch["label"], dtype=torch.uint8)
-        first_indices = (batch["position"] - self.network.past_frames) % self.network.num_phases
-        for first_index in first_indices.unique().tolist():
-            rows = first_indices == first_index
-            prediction[rows] = self(batch["frames"][rows], first_index).argmax(1).to(torch.uint8)
-        return prediction
-
     def _score_pairs(self, prediction: Tensor, batch: StreamBatch) -> None:
         paired = batch["paired"].nonzero().flatten().tolist()
         if not paired:
@@ -232,11 +229,6 @@ class SemanticSegmentation(TrainingModule):
             prediction[paired], previous, batch["flow_backward"][paired], batch["flow_forward"][paired]
         )
 
-    def _reset_scores(self) -> None:
-        self._previous = None
-        for metric in (self.confusion, self.boundary, self.consistency):
-            metric.reset()
-
     def _log_scores(self, stage: str) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*called before the ``update`` method")  # a part without pairs
@@ -247,22 +239,3 @@ class SemanticSegmentation(TrainingModule):
             values[f"{stage}/tc"] = consistency["tc"]
         values |= {f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores["iou"], strict=True)}
         self._log_with_cost(values)
-
-    def _data_settings(self) -> dict[str, Any]:
-        """Class table and working size of the data in plain values; `None` where the datamodule has none."""
-        taxonomy = getattr(self._datamodule(), "taxonomy", None)
-        size = getattr(self._datamodule(), "eval_size", None)
-        return {
-            "taxonomy": str(taxonomy.name) if taxonomy is not None else None,
-            "palette": [list(color) for color in taxonomy.palette] if taxonomy is not None else None,
-            "eval_size": list(size) if size is not None else None,
-        }
-
-    @staticmethod
-    def _check(network: SemanticNetwork, class_names: list[str] | None, auxiliary_weight: float) -> None:
-        if class_names and len(class_names) != network.num_classes:
-            raise ConfigError(
-                "class names do not fit the network", expected=f"{network.num_classes} names", found=len(class_names)
-            )
-        if auxiliary_weight < 0:
-            raise ConfigError("auxiliary_weight is out of range", expected="0 or more", found=auxiliary_weight)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -13,15 +12,13 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.inference import METADATA_KEY, cost_of_labels, load_network
+from thriftseg.errors import ConfigError
+from thriftseg.inference import METADATA_KEY, cost_of_labels, load_weights
 from thriftseg.lightning_modules.base import pooled_means
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.semantic import SemanticSegmentation
 from thriftseg.losses import LossTerms
-from thriftseg.zoo import SemanticNetwork, SlidingWindow, StridedLogits, WholeImage, check_weights, load, weights_digest
-
-CHECKPOINT_SUFFIX = ".ckpt"
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, StridedLogits, WholeImage, check_weights, weights_digest
 
 NetworkCallable = Callable[[int], SemanticNetwork]
 """Function from the number of classes to a network."""
@@ -190,7 +187,9 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
             }
 
     def _read_teacher(self, weights: str) -> Teacher:
-        found = _read(weights)
+        loaded = load_weights(weights)
+        cost = cost_of_labels({"labels": loaded.labels, "teacher": loaded.metadata.get("teacher")})
+        found = Teacher(loaded.network, loaded.labels.get("digest"), cost)
         if self.teacher is not None:
             check_weights(self.teacher.network, found.network.state_dict(), weights)
             self.teacher.network.load_state_dict(found.network.state_dict())
@@ -238,16 +237,3 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
 
 def _dot(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
     return torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
-
-
-def _read(weights: str) -> Teacher:
-    """Teacher of a training checkpoint or of published weights."""
-    if Path(weights).suffix == CHECKPOINT_SUFFIX:
-        loaded = load_network(weights)
-        network, notes = loaded.network, {"labels": loaded.labels, "teacher": loaded.metadata.get("teacher")}
-    else:
-        published = load(weights)
-        network, notes = published.network, published.card
-    if not isinstance(network, SemanticNetwork):
-        raise CheckpointError("no semantic network to teach", path=weights, found=type(network).__name__)
-    return Teacher(network, (notes.get("labels") or {}).get("digest"), cost_of_labels(notes))

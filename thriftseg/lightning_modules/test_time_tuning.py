@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypedDict
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
+from thriftseg.inference import FrameSegmenter
 from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms, TemporalConsistencyLoss
@@ -22,16 +23,6 @@ from thriftseg.zoo import SemanticNetwork, freeze_batch_norm
 
 CHECKPOINT = "round.ckpt"
 """Name of the file that holds a round after its last finished epoch."""
-
-
-class FrameOutputs(TypedDict):
-    """What a network says about the frames of a batch. Shapes: B frames, C classes, D features of stride s."""
-
-    number: Tensor  # (B,) native frame numbers
-    probabilities: Tensor  # (B, C, H, W) float32
-    label: Tensor  # (B, H, W) uint8, the most probable class
-    confidence: Tensor  # (B, H, W) float32, its probability
-    features: Tensor | None  # (B, D, ceil(H / s), ceil(W / s)), where they were asked for
 
 
 class FramePrediction(NamedTuple):
@@ -162,23 +153,14 @@ class TestTimeTuning(TrainingModule):
         self.log("train/loss", everywhere, prog_bar=True, batch_size=len(logits))
         return loss
 
-    def predict_step(self, batch: VideoFrameBatch) -> FrameOutputs:
+    def predict_step(self, batch: VideoFrameBatch) -> list[FramePrediction]:
         """Segment frames, and tell their features from the same pass."""
-        frames = self.network.preprocessing(batch["frames"])
-        features: Tensor | None = None
-        if self.tells_features:
-            logits, features = self.network.logits_and_features(frames)
-        else:
-            logits = self.network(frames)
-        probabilities = logits.float().softmax(dim=1)
-        confidence, label = probabilities.max(dim=1)
-        return {
-            "number": batch["number"],
-            "probabilities": probabilities,
-            "label": label.to(torch.uint8),
-            "confidence": confidence,
-            "features": features,
-        }
+        segment = FrameSegmenter(self.network, device=None)
+        found = segment.batch(batch["frames"], batch["position"].tolist(), features=self.tells_features)
+        features = [None] * len(found.logits) if found.features is None else found.features
+        numbers = batch["number"].tolist()
+        told = zip(numbers, found.probabilities, found.labels, found.confidence, features, strict=True)
+        return [FramePrediction(*prediction) for prediction in told]
 
     def _semantic_terms(self, logits: Tensor, batch: VideoPairBatch) -> LossTerms:
         target = batch["label"].flatten(0, 1)
@@ -272,7 +254,7 @@ class _EpochSeed(Callback):
 
 
 class _Reporter(Callback):
-    """Takes batches apart."""
+    """Hands over the predictions of each batch."""
 
     def __init__(self, report: Callable[[FramePrediction], None]) -> None:
         self._report = report
@@ -281,21 +263,13 @@ class _Reporter(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: FrameOutputs,
+        outputs: list[FramePrediction],
         batch: VideoFrameBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        for index, number in enumerate(outputs["number"].tolist()):
-            self._report(
-                FramePrediction(
-                    number,
-                    outputs["probabilities"][index],
-                    outputs["label"][index],
-                    outputs["confidence"][index],
-                    outputs["features"][index] if outputs["features"] is not None else None,
-                )
-            )
+        for prediction in outputs:
+            self._report(prediction)
 
 
 def _check(network: SemanticNetwork, consistency_weight: float) -> None:

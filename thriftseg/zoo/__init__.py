@@ -55,6 +55,7 @@ from thriftseg.zoo.windows import (
     WholeImage,
     inference_from_record,
     inference_record,
+    mean_of_windows,
     predict_sliding,
     predict_whole,
 )

@@ -57,9 +57,11 @@ class FrameWindow(StreamState):
 
     Attributes:
         frames: At most `past_frames` normalised frames (B, 3, H, W), oldest first.
+        index: Place of the next frame in its video.
     """
 
     frames: tuple[Tensor, ...] = ()
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -368,8 +370,9 @@ class SemanticNetwork(Network, ABC):
         length = self.past_frames + 1
         window = [*state.frames, frame][-length:]
         window = window[:1] * (length - len(window)) + window
-        logits: Tensor = self(torch.stack(window, dim=1))
-        return logits, FrameWindow(tuple(window[1:]))
+        phase = {"first_index": (state.index - self.past_frames) % self.num_phases} if self.num_phases > 1 else {}
+        logits: Tensor = self(torch.stack(window, dim=1), **phase)
+        return logits, FrameWindow(tuple(window[1:]), state.index + 1)
 
     def _as_clip(self, frames: Tensor) -> Tensor:
         length = self.past_frames + 1

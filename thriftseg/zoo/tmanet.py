@@ -247,7 +247,10 @@ class TMANet(SemanticNetwork):
         return logits  # less than a cell is padded
 
     def _encode(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps of the third and the fourth stage, (B, T, C, h, w)."""
+        """Maps of the third and the fourth stage, (B, T, C, h, w); in evaluation frame by frame, as a stream does."""
+        if not self.training:
+            middles, lasts = zip(*(self.encoder(frame) for frame in clip.unbind(1)), strict=True)
+            return torch.stack(middles, dim=1), torch.stack(lasts, dim=1)
         middle, last = self.encoder(clip.flatten(0, 1))
         return middle.unflatten(0, clip.shape[:2]), last.unflatten(0, clip.shape[:2])
 

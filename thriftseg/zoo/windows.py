@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.network import SemanticNetwork
+
+Window = tuple[slice, slice]
+"""Rows and columns of a part of a frame."""
 
 
 def predict_whole(network: SemanticNetwork, frames: Tensor, first_index: int = 0) -> Tensor:
@@ -49,23 +52,39 @@ def predict_sliding(
     Raises:
         ConfigError: A size is not positive, or the stride exceeds the crop, which would leave gaps.
     """
-    _check(crop, stride)
+    return SlidingWindow(crop, stride)(network, frames, first_index)
+
+
+def mean_of_windows(outputs: Iterable[Tensor], windows: Sequence[Window], frames: Tensor, num_classes: int) -> Tensor:
+    """Mean logits over the windows that see a pixel.
+
+    Args:
+        outputs: Logits of each window, (B, num_classes, h, w).
+        windows: The windows in the same order; together they cover the frame.
+        frames: What the windows were cut from, (B, ..., H, W).
+        num_classes: Number of classes.
+
+    Returns:
+        (B, num_classes, H, W); the logits as they are where one window sees the whole frame.
+    """
+    if len(windows) == 1:
+        return next(iter(outputs))
     height, width = frames.shape[-2:]
-    rows, columns = list(_spans(height, crop[0], stride[0])), list(_spans(width, crop[1], stride[1]))
-    if len(rows) == len(columns) == 1:
-        return predict_whole(network, frames, first_index)
-    total = frames.new_zeros(frames.shape[0], network.num_classes, height, width, dtype=torch.float32)
+    total = frames.new_zeros(frames.shape[0], num_classes, height, width, dtype=torch.float32)
     views = frames.new_zeros(height, width, dtype=torch.float32)
-    for row in rows:
-        for column in columns:
-            total[..., row, column] += predict_whole(network, frames[..., row, column], first_index)
-            views[row, column] += 1
+    for logits, (rows, columns) in zip(outputs, windows, strict=True):
+        total[..., rows, columns] += logits
+        views[rows, columns] += 1
     return total / views
 
 
 @dataclass(frozen=True)
 class WholeImage:
     """Inference protocol: the whole frame in one pass; see `predict_whole`."""
+
+    def windows(self, height: int, width: int) -> list[Window]:
+        """The parts of a frame that the network sees one by one: here the whole of it."""
+        return [(slice(0, height), slice(0, width))]
 
     def __call__(self, network: SemanticNetwork, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment frames: (B, T, 3, H, W) or (B, 3, H, W) normalised -> logits (B, num_classes, H, W)."""
@@ -92,16 +111,28 @@ class SlidingWindow:
     stride: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        _check(self.crop, self.step)
+        if not all(0 < step <= side for side, step in zip(self.crop, self.step, strict=True)):
+            raise ConfigError(
+                "windows would leave gaps", expected="0 < stride <= crop", found=f"crop {self.crop}, stride {self.step}"
+            )
 
     @property
     def step(self) -> tuple[int, int]:
         """The stride in use."""
         return self.stride or (-(-self.crop[0] * 2 // 3), -(-self.crop[1] * 2 // 3))
 
+    def windows(self, height: int, width: int) -> list[Window]:
+        """The parts of a frame that the network sees one by one, row by row."""
+        all_rows, all_columns = (
+            list(_spans(*side)) for side in zip((height, width), self.crop, self.step, strict=True)
+        )
+        return [(rows, columns) for rows in all_rows for columns in all_columns]
+
     def __call__(self, network: SemanticNetwork, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment frames: (B, T, 3, H, W) or (B, 3, H, W) normalised -> logits (B, num_classes, H, W)."""
-        return predict_sliding(network, frames, self.crop, self.step, first_index)
+        windows = self.windows(frames.shape[-2], frames.shape[-1])
+        outputs = (predict_whole(network, frames[..., rows, columns], first_index) for rows, columns in windows)
+        return mean_of_windows(outputs, windows, frames, network.num_classes)
 
 
 def inference_record(inference: WholeImage | SlidingWindow) -> dict[str, Any]:
@@ -131,13 +162,6 @@ def inference_from_record(record: Mapping[str, Any] | None) -> WholeImage | Slid
         return WholeImage()
     (height, width), stride = record["init_args"]["crop"], record["init_args"].get("stride")
     return SlidingWindow((height, width), (stride[0], stride[1]) if stride else None)
-
-
-def _check(crop: tuple[int, int], stride: tuple[int, int]) -> None:
-    if not all(0 < step <= side for side, step in zip(crop, stride, strict=True)):
-        raise ConfigError(
-            "windows would leave gaps", expected="0 < stride <= crop", found=f"crop {crop}, stride {stride}"
-        )
 
 
 def _spans(length: int, crop: int, stride: int) -> Iterator[slice]:

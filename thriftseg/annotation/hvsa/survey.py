@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from thriftseg.annotation.hvsa.manual_labels import ManualLabels, paste
 from thriftseg.annotation.ranking.granularity import Granularity
@@ -18,6 +16,7 @@ from thriftseg.annotation.ranking.uncertainty import Neighbour, UncertaintyRule,
 from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.flow import scale_flow
+from thriftseg.inference import resize_maps
 from thriftseg.lightning_modules import FramePrediction, TestTimeTuning, predict_frames
 from thriftseg.metrics import VideoFrame, score_video
 
@@ -103,68 +102,44 @@ class _Surveyor:
 
     def __post_init__(self) -> None:
         self.size = self.data.dataset.clip_size(self.data.clip)
-        self.asked: dict[int, list[int]] = {}
-        for number, region in self.manual.samples:
-            self.asked.setdefault(number, []).append(region)
+        self.asked = self.manual.samples
 
     def take(self, prediction: FramePrediction) -> None:
-        self._keep_label(prediction)
+        confidence, label = resize_maps(prediction.probabilities[None], self.size)[0].max(dim=0)
+        self.labels[prediction.number] = label.to(torch.uint8).cpu().numpy()
+        self.confidence[prediction.number] = float(confidence.mean())
         if self.granularity is None:
             return
         self.window = [*self.window[-2:], prediction]
         if self.rule != "temporal":
-            self._add_samples(prediction, ())
+            self._add_samples(prediction)
         elif len(self.window) > 1:
-            self._add_samples(self.window[-2], self._neighbours(self.window[:-2], self.window[-2], prediction))
+            self._add_samples(self.window[-2], [*self.window[:-2], prediction])
 
     def finish(self) -> Survey:
         if self.rule == "temporal" and self.window:
-            self._add_samples(self.window[-1], self._neighbours(self.window[-2:-1], self.window[-1], None))
+            self._add_samples(self.window[-1], self.window[-2:-1])
         return Survey(self.labels, self.confidence, SampleTable.concatenate(self.tables) if self.tables else None)
 
-    def _keep_label(self, prediction: FramePrediction) -> None:
-        confidence, label = _at_size(prediction.probabilities, self.size).max(dim=0)
-        self.labels[prediction.number] = label.to(torch.uint8).cpu().numpy()
-        self.confidence[prediction.number] = float(confidence.mean())
-
-    def _add_samples(self, prediction: FramePrediction, neighbours: tuple[Neighbour, ...]) -> None:
-        if self.granularity is None or prediction.features is None:
+    def _add_samples(self, frame: FramePrediction, beside: Sequence[FramePrediction] = ()) -> None:
+        """Cut a frame into samples; "temporal" compares it with the frames beside it whose flow is known."""
+        if self.granularity is None or frame.features is None:
             raise ValueError("samples were not asked for")
-        number, data = prediction.number, self.data
-        regions = self.granularity.regions(data.dataset.read_frame(data.clip, number))
-        uncertainty = pixel_uncertainty(prediction.probabilities, self.rule, neighbours)
+        neighbours = []
+        for other in beside:
+            both = self.data.flows_between(max(frame.number, other.number))
+            if both is not None:
+                backward, forward = torch.from_numpy(both).to(frame.probabilities)
+                flows = (backward, forward) if other.number < frame.number else (forward, backward)
+                neighbours.append(Neighbour(other.probabilities, *flows))
+        asked = [region for number, region in self.asked if number == frame.number]
+        regions = self.granularity.regions(self.data.dataset.read_frame(self.data.clip, frame.number))
+        uncertainty = pixel_uncertainty(frame.probabilities, self.rule, neighbours)
         table = frame_samples(
-            number,
+            frame.number,
             regions,
-            _at_size(uncertainty[None], self.size)[0].cpu().numpy(),
-            prediction.features.float().cpu().numpy(),
-            ~np.isin(regions, self.asked.get(number, [])),
+            resize_maps(uncertainty[None, None], self.size)[0, 0].cpu().numpy(),
+            frame.features.float().cpu().numpy(),
+            ~np.isin(regions, asked),
         )
         self.tables.append(table)
-
-    def _neighbours(
-        self, before: list[FramePrediction], frame: FramePrediction, after: FramePrediction | None
-    ) -> tuple[Neighbour, ...]:
-        found = []
-        for other in before:
-            flows = self._flows(frame)
-            found += [Neighbour(other.probabilities, *flows)] if flows is not None else []
-        if after is not None:
-            flows = self._flows(after)
-            found += [Neighbour(after.probabilities, flows[1], flows[0])] if flows is not None else []
-        return tuple(found)
-
-    def _flows(self, frame: FramePrediction) -> tuple[Tensor, Tensor] | None:
-        """Flow from a frame to the one before it, and back."""
-        both = self.data.flows_between(frame.number)
-        if both is None:
-            return None
-        backward, forward = torch.from_numpy(both).to(frame.probabilities)
-        return backward, forward
-
-
-def _at_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (C, h, w) at another size, bilinear."""
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return F.interpolate(maps[None].float(), size=size, mode="bilinear", align_corners=False)[0]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,13 +17,13 @@ from thriftseg.annotation.ranking.granularity import Granularity, WholeFrame
 from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.annotation.ranking.selection import SampleSelection, SampleTable, frame_samples
 from thriftseg.annotation.ranking.uncertainty import pixel_uncertainty
-from thriftseg.arrays import Float32Array
-from thriftseg.datasets import ClipReader, VideoDataset, resize_frame
+from thriftseg.datasets import ClipReader, VideoDataset
 from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.inference import FrameSegmenter
 from thriftseg.progress import progress_bar
 from thriftseg.stores import LabelStore, store_root
 from thriftseg.types import Clip, Frame
-from thriftseg.zoo import SemanticNetwork
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
 
 FrameRule = Literal["entropy", "margin", "least_conf"]
 """Measures of uncertainty that look at one frame alone."""
@@ -52,13 +53,15 @@ class NetworkView:
         network: The network, which tells its features.
         uncertainty: Measure of uncertainty.
         resize: Height and width that it works at; those of the files by default.
-        device: Where it runs.
+        device: Where it runs, see `FrameSegmenter`.
+        inference: How it segments a frame; the whole of it at once by default.
     """
 
     network: SemanticNetwork
     uncertainty: FrameRule = "entropy"
     resize: tuple[int, int] | None = None
     device: torch.device | str = "cpu"
+    inference: WholeImage | SlidingWindow | None = None
 
 
 def rank_samples(
@@ -88,7 +91,7 @@ def rank_samples(
         granularity: What is labelled at a time, whole frames by default.
         selection: How samples are chosen.
         labelled: Video and native number of the frames that have a label; see `labelled_frames`.
-        step: Look at every so-manieth frame of a video, and at all labelled ones.
+        step: Look at every n-th frame of a video, and at all labelled ones.
         seed: Of what is random in the selection.
         progress: Whether to show a progress bar.
 
@@ -101,16 +104,23 @@ def rank_samples(
         if number < 1:
             raise ConfigError(f"{name} of a ranking", expected="at least 1", found=number)
     clips = dataset.clips(split)
-    look = _look(dataset, view, granularity or WholeFrame())
-    frames = [
-        (video, clip, number, (clip.video, number) in labelled)
+    granularity = granularity or WholeFrame()
+    if view is not None:
+        segmenter = FrameSegmenter(view.network, view.inference, view.resize, view.device)
+        samples_of = partial(_by_network, dataset, segmenter, view.uncertainty, granularity)
+    elif isinstance(granularity, WholeFrame):
+        samples_of = partial(_by_motion, dataset)
+    else:
+        raise ConfigError("without a network, only whole frames are ranked", fix='take "frame", or pass --weights')
+    places = [
+        _Place(video, clip, number, (clip.video, number) in labelled)
         for video, clip in enumerate(clips)
-        for place, number in enumerate(clip.frames)
-        if place % step == 0 or (clip.video, number) in labelled
+        for position, number in enumerate(clip.frames)
+        if position % step == 0 or (clip.video, number) in labelled
     ]
     with progress_bar(progress) as bar:
-        tracked = bar.track(frames, description="looking at frames")
-        table = SampleTable.concatenate(look.table(*frame) for frame in tracked)
+        tracked = bar.track(places, description="looking at frames")
+        table = SampleTable.concatenate(samples_of(place) for place in tracked)
     order = (selection or SampleSelection()).rank(table, count, np.random.default_rng(seed))[:count]
     return [
         RankedSample(clips[table.video[row]], table.sample(row), int(table.pixels[row]), float(table.uncertainty[row]))
@@ -147,56 +157,37 @@ def labelled_frames(
     return found
 
 
-class _Look(Protocol):
-    """Tells about a frame what decides on its rank."""
+class _Place(NamedTuple):
+    """A frame among all videos of a split."""
 
-    def table(self, video: int, clip: Clip, number: int, labelled: bool) -> SampleTable: ...
-
-
-def _look(dataset: ClipReader[Any], view: NetworkView | None, granularity: Granularity) -> _Look:
-    if view is not None:
-        return _NetworkLook(dataset, view, granularity)
-    if not isinstance(granularity, WholeFrame):
-        raise ConfigError("without a network, only whole frames are ranked", fix='take "frame", or pass --weights')
-    return _ColdLook(dataset)
+    video: int
+    clip: Clip
+    number: int
+    labelled: bool
 
 
-class _ColdLook:
-    def __init__(self, dataset: ClipReader[Any]) -> None:
-        self._dataset = dataset
-
-    def table(self, video: int, clip: Clip, number: int, labelled: bool) -> SampleTable:
-        image = self._dataset.read_frame(clip, number)
-        beside = next((n for n in (number - clip.frame_step, number + clip.frame_step) if n in clip.frames), None)
-        neighbour = None if beside is None else self._dataset.read_frame(clip, beside)
-        return cold_start_sample(number, image, neighbour, labelled=labelled, video=video)
+def _by_motion(dataset: ClipReader[Any], place: _Place) -> SampleTable:
+    """A frame as one sample, of which its looks and how much it moves are told."""
+    video, clip, number, labelled = place
+    beside = next((n for n in (number - clip.frame_step, number + clip.frame_step) if n in clip.frames), None)
+    neighbour = None if beside is None else dataset.read_frame(clip, beside)
+    return cold_start_sample(number, dataset.read_frame(clip, number), neighbour, labelled=labelled, video=video)
 
 
-class _NetworkLook:
-    def __init__(self, dataset: ClipReader[Any], view: NetworkView, granularity: Granularity) -> None:
-        self._dataset, self._view, self._granularity = dataset, view, granularity
-        self._network = view.network.to(view.device).eval()
-
-    def table(self, video: int, clip: Clip, number: int, labelled: bool) -> SampleTable:
-        regions = self._granularity.regions(self._dataset.read_frame(clip, number))
-        uncertainty, features = self._predict(clip, number)
-        height, width = regions.shape
-        return frame_samples(
-            number,
-            regions,
-            np.asarray(cv2.resize(uncertainty, (width, height), interpolation=cv2.INTER_LINEAR), np.float32),
-            features,
-            np.full(regions.shape, not labelled),
-            video,
-        )
-
-    @torch.inference_mode()
-    def _predict(self, clip: Clip, number: int) -> tuple[Float32Array, Float32Array]:
-        """Uncertainty (h, w) at the working size, and features (D, h', w')."""
-        size = self._view.resize or self._dataset.clip_size(clip)
-        window = [*clip.past(number, self._network.past_frames), number]
-        images = np.stack([resize_frame(self._dataset.read_frame(clip, each), size) for each in window])
-        frames = torch.from_numpy(images).to(self._view.device).permute(0, 3, 1, 2)[None].float() / 255
-        logits, features = self._network.logits_and_features(self._network.preprocessing(frames))
-        uncertainty = pixel_uncertainty(logits[0].float().softmax(dim=0), self._view.uncertainty)
-        return uncertainty.cpu().numpy(), features[0].float().cpu().numpy()
+def _by_network(
+    dataset: ClipReader[Any], segmenter: FrameSegmenter, rule: FrameRule, granularity: Granularity, place: _Place
+) -> SampleTable:
+    """The samples of a frame, of which the network tells features and how unsure it is."""
+    video, clip, number, labelled = place
+    regions = granularity.regions(dataset.read_frame(clip, number))
+    height, width = regions.shape
+    found = segmenter.frame(dataset, clip, number, features=True)
+    uncertainty = pixel_uncertainty(found.probabilities[0], rule).cpu().numpy()
+    return frame_samples(
+        number,
+        regions,
+        np.asarray(cv2.resize(uncertainty, (width, height), interpolation=cv2.INTER_LINEAR), np.float32),
+        found.features[0].float().cpu().numpy() if found.features is not None else None,
+        np.full(regions.shape, not labelled),
+        video,
+    )

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thriftseg.cli.inference import check_classes
+from thriftseg.cli.inference import load_for
 from thriftseg.cli.reader import add_reader_arguments, announced_reader
 from thriftseg.cli.shipped_config import add_config_argument
 from thriftseg.errors import ConfigError
@@ -245,7 +245,6 @@ class VideoLoop:
 
     def _network(self) -> tuple[SemanticNetwork, Size | None, dict[str, Any] | None]:
         """The network to start from, the size it works at, and what names its weights where they are not random."""
-        from thriftseg.inference import load_weights
         from thriftseg.zoo import weights_digest
 
         resize = (self._args.resize[0], self._args.resize[1]) if self._args.resize else None
@@ -253,8 +252,7 @@ class VideoLoop:
             return self._random_network(), resize, None
         if self._args.network or self._args.network_options:
             raise ConfigError("the weights name their network themselves", fix="drop --network and --network_options")
-        loaded = load_weights(self._args.weights)
-        check_classes(loaded, self._dataset.taxonomy, self._args.weights)
+        loaded = load_for(self._dataset.taxonomy, self._args.weights)
         start = {"weights": Path(self._args.weights).name, "sha256": weights_digest(loaded.network)}
         return loaded.network, resize or loaded.eval_size, start
 

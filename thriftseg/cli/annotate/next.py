@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from thriftseg.cli.annotate import next_objects as annotate_next_objects
 from thriftseg.cli.annotate.objects import refuse
-from thriftseg.cli.inference import check_classes
+from thriftseg.cli.inference import load_for
 from thriftseg.cli.reader import add_reader_arguments, announced_reader, has_objects
 from thriftseg.datasets import DATASETS, VOS_DATASETS
 from thriftseg.errors import ConfigError
@@ -65,7 +65,7 @@ def declare(parser: ArgumentParser) -> None:
         default=_CLASSES_ONLY["uncertainty"],
         help="how it is measured",
     )
-    parser.add_argument("--step", type=int, default=1, help="look at every so-manieth frame of a video")
+    parser.add_argument("--step", type=int, default=1, help="look at every n-th frame of a video")
     parser.add_argument(
         "--labelled",
         type=str,
@@ -129,12 +129,10 @@ def _view(args: Namespace, taxonomy: Taxonomy) -> NetworkView | None:
             raise ConfigError("--resize is about a network", fix="add --weights, or drop it")
         return None
     from thriftseg.annotation import NetworkView
-    from thriftseg.inference import choose_device, load_weights
 
-    loaded = load_weights(args.weights)
-    check_classes(loaded, taxonomy, args.weights)
+    loaded = load_for(taxonomy, args.weights)
     resize = tuple(args.resize) if args.resize else loaded.eval_size
-    return NetworkView(loaded.network, args.uncertainty, resize, choose_device(args.device))
+    return NetworkView(loaded.network, args.uncertainty, resize, args.device, loaded.inference)
 
 
 def _table(ranking: Sequence[RankedSample]) -> Table:

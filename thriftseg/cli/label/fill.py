@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftseg.cli.inference import add_inference_arguments, check_classes, inference_of
+from thriftseg.cli.inference import add_inference_arguments, inference_of, load_for
 from thriftseg.cli.reader import add_reader_arguments, announced_reader
 
 if TYPE_CHECKING:
@@ -27,13 +27,11 @@ def declare(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Fill the labels and say how much of them was filled."""
-    from thriftseg.inference import load_weights
     from thriftseg.labels import label_fill
 
     inference = inference_of(args)
     dataset = announced_reader(args)
-    loaded = load_weights(args.weights)
-    check_classes(loaded, dataset.taxonomy, args.weights)
+    loaded = load_for(dataset.taxonomy, args.weights)
     summary = label_fill(
         dataset,
         args.split,

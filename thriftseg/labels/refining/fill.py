@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from thriftseg.arrays import Float32Array, UInt8Array
-from thriftseg.datasets import VideoDataset, resize_frame
+from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
+from thriftseg.inference import FrameSegmenter
 from thriftseg.labels.jobs.engine import Accelerator, run_job
 from thriftseg.labels.jobs.storing import StoringJob, raise_failures
 from thriftseg.stores import LabelSource, SourceLabel, given_kind, store_root
-from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
-from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage, inference_record, weights_digest
+from thriftseg.types import IGNORE_INDEX, LabelKind
+from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
 
 
 class Prediction(NamedTuple):
@@ -141,8 +140,8 @@ def label_fill(
     _check(dataset, network, source, out_source, min_confidence, fill_void)
     labels = LabelSource(dataset, store_root(store, dataset.name), source)
     frames = labels.labels(split)
-    predictor = _Predictor(dataset, network, inference or WholeImage(), resize)
-    job = _FillJob(labels, out_source, predictor, min_confidence, fill_void)
+    segmenter = FrameSegmenter(network, inference, resize, device="cpu")
+    job = _FillJob(labels, out_source, segmenter, min_confidence, fill_void)
     target = job.prepare()
     todo = [label for label in frames if not target.has(label.clip.video, label.number)]
     results = run_job(job, todo, description="fill", devices=devices, accelerator=accelerator, progress=progress)
@@ -181,64 +180,22 @@ def _check(
         )
 
 
-class _Predictor:
-    """Predicts single frames, each with the past frames that the network needs."""
-
-    def __init__(
-        self,
-        dataset: VideoDataset,
-        network: SemanticNetwork,
-        inference: WholeImage | SlidingWindow,
-        resize: tuple[int, int] | None,
-    ) -> None:
-        self._dataset, self._network = dataset, network.eval()
-        self._inference, self._resize, self._device = inference, resize, "cpu"
-
-    @property
-    def arguments(self) -> dict[str, object]:
-        """What the predictions depend on."""
-        return {
-            "network": type(self._network).__name__,
-            "weights": weights_digest(self._network),
-            "inference": inference_record(self._inference),
-            "resize": list(self._resize) if self._resize else None,
-        }
-
-    def to(self, device: str) -> None:
-        self._network.to(device)
-        self._device = device
-
-    @torch.inference_mode()
-    def __call__(self, clip: Clip, number: int) -> Prediction:
-        past = self._network.past_frames
-        images = [self._dataset.read_frame(clip, each) for each in (*clip.past(number, past), number)]
-        size = images[-1].shape[:2]
-        resized = [resize_frame(image, self._resize or (size[0], size[1])) for image in images]
-        frames = torch.from_numpy(np.stack(resized)).to(self._device).permute(0, 3, 1, 2)[None].float() / 255
-        first_index = (list(clip.frames).index(number) - past) % self._network.num_phases
-        logits = self._inference(self._network, self._network.preprocessing(frames), first_index).float()
-        if logits.shape[-2:] != size:
-            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        probability, label = logits.softmax(dim=1)[0].max(dim=0)
-        return Prediction(label.to(torch.uint8).cpu().numpy(), probability.cpu().numpy())
-
-
 class _FillJob(StoringJob[SourceLabel]):
     """Fills one label."""
 
     generator = "thriftseg.labels.refining.fill"
 
     def __init__(
-        self, labels: LabelSource, out_source: str, predictor: _Predictor, min_confidence: float, fill_void: bool
+        self, labels: LabelSource, out_source: str, segmenter: FrameSegmenter, min_confidence: float, fill_void: bool
     ) -> None:
         settings = {"source": labels.source, "min_confidence": min_confidence, "fill_void": fill_void}
-        super().__init__(labels.dataset, labels.root, out_source, {**settings, **predictor.arguments})
-        self._labels, self._predictor = labels, predictor
+        super().__init__(labels.dataset, labels.root, out_source, {**settings, **segmenter.record})
+        self._labels, self._segmenter = labels, segmenter
         self._min_confidence, self._fill_void = min_confidence, fill_void
 
     def start(self, device: str, writer: str | None) -> None:
         super().start(device, writer)
-        self._predictor.to(device)
+        self._segmenter.to(device)
 
     def make(self, task: SourceLabel) -> None:
         label = self._labels.read(task)
@@ -258,4 +215,6 @@ class _FillJob(StoringJob[SourceLabel]):
         )
 
     def _fill(self, task: SourceLabel, label: UInt8Array) -> Filled:
-        return fill_gaps(label, self._predictor(task.clip, task.number), self._min_confidence)
+        found = self._segmenter.frame(self._labels.dataset, task.clip, task.number)
+        seen = Prediction(found.label_map(), found.confidence[0].cpu().numpy())
+        return fill_gaps(label, seen, self._min_confidence)

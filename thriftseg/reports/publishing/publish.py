@@ -19,7 +19,6 @@ from thriftseg.inference import LoadedNetwork, cost_of_labels, load_network, rea
 from thriftseg.reports.publishing.lineage import lineage_of
 from thriftseg.reports.publishing.model_card import model_card
 from thriftseg.reports.run_scores import read_score_file
-from thriftseg.taxonomies import LabelClass, Taxonomy, distinct_color
 from thriftseg.zoo import (
     CARD_SUFFIX,
     WEIGHTS_SUFFIX,
@@ -242,19 +241,11 @@ def _pretrained(raw: Mapping[str, Any]) -> bool:
     return bool(raw["hyper_parameters"]["network"].get("init_args", {}).get("pretrained"))
 
 
-def _taxonomy(loaded: LoadedNetwork) -> Taxonomy:
-    version = int(loaded.data_state.get("taxonomy", {}).get("version", 1))
-    names = loaded.class_names or tuple(str(index) for index in range(loaded.network.num_classes))
-    colors = loaded.palette or tuple(distinct_color(index) for index in range(len(names)))
-    rows = (LabelClass(index, name, index, colors[index]) for index, name in enumerate(names))
-    return Taxonomy(loaded.taxonomy or "unknown", version, tuple(rows))
-
-
 def _files(
     name: str, network: Network, content: bytes, loaded: LoadedNetwork, notes: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """Names and contents of the three files, in the order in which they may appear one by one."""
-    settings = {"taxonomy": _taxonomy(loaded), "inference": loaded.inference, "eval_size": loaded.eval_size}
+    settings = {"taxonomy": loaded.class_table, "inference": loaded.inference, "eval_size": loaded.eval_size}
     card = describe_weights(network, content, "", notes=notes, **settings)  # type: ignore[arg-type]
     stem = f"{name}-{card['weights']['sha256'][:8]}"
     card["weights"]["file"] = f"{stem}{WEIGHTS_SUFFIX}"

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.errors import ConfigError
+from thriftseg.inference import choose_device
 from thriftseg.labels.propagation.merging import RunningMerge
 from thriftseg.labels.propagation.propagators.protocol import Propagated
-from thriftseg.labels.sam2_models import build_sam2, precision_context, resolve_device
+from thriftseg.labels.sam2_models import build_sam2, precision_context
 from thriftseg.stores import ObjectMap
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,7 +82,7 @@ class SAM2Propagator:
             "offload_to_cpu": offload_to_cpu,
         }
         self._max_objects, self._mixed, self._offload = max_objects, mixed_precision, offload_to_cpu
-        self._device = resolve_device(device)
+        self._device = choose_device(device)
         self._model = build_sam2(weights, model, image_size)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -94,7 +95,7 @@ class SAM2Propagator:
 
     def to(self, device: str) -> None:
         """Compute on a device from now on; see `MovesToDevice.to`."""
-        self._device = resolve_device(device)
+        self._device = choose_device(device)
         self._settings["device"] = device
 
     def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from thriftseg.arrays import AnyArray, Float32Array, UInt8Array
 from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.inference import choose_device
 from thriftseg.labels.refining.prompters.batches import (
     answer_in_batches,
     stacked_boxes,
@@ -31,7 +32,7 @@ from thriftseg.labels.refining.prompters.batches import (
     stacked_points,
 )
 from thriftseg.labels.refining.prompters.protocol import Candidates, NumCandidates, Prompt
-from thriftseg.labels.sam2_models import precision_context, resolve_device
+from thriftseg.labels.sam2_models import precision_context
 from thriftseg.zoo import weights_digest
 
 INSTALL = "pip install thriftseg[hf]"
@@ -61,7 +62,7 @@ class SAMPrompter:
         self, weights: str | Path | None = None, *, device: str = "auto", mixed_precision: bool = True
     ) -> None:
         self._settings: dict[str, Any] = {"weights": weights, "device": device, "mixed_precision": mixed_precision}
-        self._mixed, self._device = mixed_precision, resolve_device(device)
+        self._mixed, self._device = mixed_precision, choose_device(device)
         self._network, self._processor = _load(weights)
         self._digest = weights_digest(self._network)
 
@@ -75,7 +76,7 @@ class SAMPrompter:
 
     def to(self, device: str) -> None:
         """Compute on a device from now on; see `MovesToDevice.to`."""
-        self._device = resolve_device(device)
+        self._device = choose_device(device)
         self._settings["device"] = device
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
+from thriftseg.inference import choose_device
 from thriftseg.labels.refining.prompters.batches import (
     answer_in_batches,
     stacked_boxes,
@@ -27,7 +28,7 @@ from thriftseg.labels.refining.prompters.batches import (
     stacked_points,
 )
 from thriftseg.labels.refining.prompters.protocol import Candidates, NumCandidates, Prompt
-from thriftseg.labels.sam2_models import build_sam2, precision_context, resolve_device, without_chatter
+from thriftseg.labels.sam2_models import build_sam2, precision_context, without_chatter
 
 _FEATURE_STRIDES = (4, 8, 16)
 
@@ -84,7 +85,7 @@ class SAM2Prompter:
             "mixed_precision": mixed_precision,
             **self._automatic,
         }
-        self._mixed, self._device = mixed_precision, resolve_device(device)
+        self._mixed, self._device = mixed_precision, choose_device(device)
         self._model = build_sam2(weights, model, image_size)
         self._predictor = self._build_predictor()
 
@@ -98,7 +99,7 @@ class SAM2Prompter:
 
     def to(self, device: str) -> None:
         """Compute on a device from now on; see `MovesToDevice.to`."""
-        self._device = resolve_device(device)
+        self._device = choose_device(device)
         self._settings["device"] = device
 
     def embed(self, frame: UInt8Array) -> SAM2Embedded:
