@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from thriftseg.annotation.eva_vos.loop import EVAVOSResult, annotate_eva_vos
     from thriftseg.annotation.eva_vos.objects import ObjectVideo, list_objects
     from thriftseg.annotation.eva_vos.progress import ObjectProgress
-    from thriftseg.annotation.eva_vos.propagation import MASK_PROPAGATORS, MaskPropagator, create_mask_propagator
+    from thriftseg.annotation.eva_vos.propagation import MaskPropagator, create_mask_propagator
     from thriftseg.annotation.eva_vos.settings import EVAVOSSettings
     from thriftseg.annotation.eva_vos.split import (
         LEAST_FRAMES,

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from thriftseg.annotation.eva_vos.mask_stack import decode_masks
-from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks
 from thriftseg.annotation.run_settings import claim_folder
 from thriftseg.arrays import BoolArray, UInt16Array
 from thriftseg.atomic import sweep_partial, write_bytes

@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from thriftseg.annotation.eva_vos.frame_choice import QNetFrames, farthest
-from thriftseg.annotation.eva_vos.mask_stack import decode_masks, encode_masks
-from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks, encode_masks
 from thriftseg.annotation.eva_vos.progress import ObjectProgress
 from thriftseg.annotation.eva_vos.propagation import MaskPropagator
 from thriftseg.annotation.eva_vos.settings import value_score
