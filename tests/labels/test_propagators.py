@@ -204,7 +204,7 @@ class TestSTM:
     def test_faults(self, tmp_path):
         with pytest.raises(ConfigError, match="stm needs weights"):
             create_propagator("stm")
-        with pytest.raises(ConfigError, match=r"wrong settings of the propagator 'stm'.*'depth'"):
+        with pytest.raises(ConfigError, match=r"wrong settings of the propagation method 'stm'.*'depth'"):
             create_propagator("stm", weights=small_stm(), depth=3)
         with pytest.raises(ConfigError, match="too few memory frames"):
             _ = create_propagator("stm", weights=small_stm(), max_memory_frames=1).arguments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -158,18 +158,14 @@ def list_objects(dataset: VOSDataset, split: str, videos: Iterable[str] | None =
     for clip in (clips[name] for name in wanted):
         first = ids_in(dataset.read_mask(clip, next(iter(clip.frames))))
         found += [ObjectVideo(dataset, clip, object_id) for object_id in first]
-        skipped += _later(dataset, clip, first)
+        skipped += [
+            f"{clip.video}: object {item.id} is skipped, it appears in frame {item.first} only"
+            for item in dataset.objects(clip)
+            if item.id not in first
+        ]
     if not found:
         raise DatasetError(f"no first frame of split {split!r} shows an object", path=dataset.root)
     return ObjectList(tuple(found), tuple(skipped))
-
-
-def _later(dataset: VOSDataset, clip: VOSClip, first: Sequence[int]) -> list[str]:
-    return [
-        f"{clip.video}: object {item.id} is skipped, it appears in frame {item.first} only"
-        for item in dataset.objects(clip)
-        if item.id not in first
-    ]
 
 
 def encode_masks(masks: BoolArray) -> bytes:

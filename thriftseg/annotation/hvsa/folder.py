@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.annotation.run_settings import claim_folder
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.errors import DatasetError

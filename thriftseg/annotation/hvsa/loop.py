@@ -26,8 +26,7 @@ from thriftseg.annotation.hvsa.survey import Survey, score_labels, survey_video
 from thriftseg.annotation.people.polygon_clicker import PolygonAnnotator
 from thriftseg.annotation.people.requests import Annotator, Answer, Request
 from thriftseg.annotation.ranking.granularity import Granularity, create_granularity
-from thriftseg.annotation.ranking.samples import Sample
-from thriftseg.annotation.ranking.selection import SampleTable
+from thriftseg.annotation.ranking.selection import Sample, SampleTable
 from thriftseg.arrays import Float64Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import VideoPairDataModule

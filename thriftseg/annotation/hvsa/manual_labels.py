@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from thriftseg.annotation.people.requests import Answer
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import LabelStoreError

@@ -49,7 +49,7 @@ class PolygonAnnotator:
     Example:
         >>> truth = np.full((20, 20), 255, np.uint8)
         >>> truth[5:15, 5:15] = 3
-        >>> from thriftseg.annotation.ranking.samples import Sample
+        >>> from thriftseg.annotation.ranking.selection import Sample
         >>> request = Request.of("drive", Sample(0, 0), np.ones((20, 20), bool), "frame")
         >>> [answer] = PolygonAnnotator(lambda video, number: truth).ask([request], round=1)
         >>> answer.cost.clicks, answer.cost.class_clicks, answer.cost.seconds

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.arrays import AnyArray, BoolArray, UInt8Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from thriftseg.errors import ConfigError
 
@@ -21,6 +20,18 @@ Strategy = Literal["random", "uncertainty", "diversity", "both", "kmeans"]
 
 _BLOCK = 4096  # points whose distances to all centres are held at once
 _MOST_STEPS = 20  # of k-means
+
+
+class Sample(NamedTuple):
+    """A region of a frame; of all samples of a frame, each pixel belongs to one.
+
+    Attributes:
+        number: Native frame number.
+        region: Number of the region in its frame, from 0 in raster order of the first pixels.
+    """
+
+    number: int
+    region: int
 
 
 @dataclass(frozen=True, eq=False)
