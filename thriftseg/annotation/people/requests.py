@@ -69,6 +69,11 @@ class Request:
         return cls(video, own, granularity, region.shape, (left, top, left + width, top + height), mask)
 
     @property
+    def frame(self) -> tuple[str, int]:
+        """Video and native number of the frame."""
+        return self.video, self.sample.number
+
+    @property
     def region(self) -> BoolArray:
         """Pixels to label, (H, W)."""
         region = np.zeros(self.size, np.bool_)
