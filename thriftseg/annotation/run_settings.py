@@ -1,4 +1,4 @@
-"""What a run was told, kept in its folder so that no other run goes on there."""
+"""The settings of a run, kept in its folder so that no other run goes on there."""
 
 from __future__ import annotations
 

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from thriftseg.zoo import QNet
 
-_FramePaths = tuple[Path, ...]
-"""What objects of a video share, and other videos of the same name do not."""
-
 _AT_ONCE = 16
 """Frames that an encoder of timm sees at once."""
 
@@ -91,7 +88,7 @@ class QNetFrames:
             raise ConfigError("batch size of QNet", expected="1 or more", found=batch_size)
         loaded = load_as(network, zoo.QNet) if isinstance(network, (str, Path)) else network
         self._network, self._device, self._batch_size = loaded.eval().to(device), device, batch_size
-        self._embeddings: dict[_FramePaths, Tensor] = {}
+        self._embeddings: dict[tuple[Path, ...], Tensor] = {}
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -108,7 +105,7 @@ class QNetFrames:
         """Embeddings of all frames with their masks, (N, 1024) float32 for ResNet-18."""
         import torch
 
-        key = tuple(progress.video.clip.frames.values())
+        key = progress.video.files
         masks = np.stack([resize_label(mask, MASK_SIZE) for mask in progress.masks.view(np.uint8)])
         with torch.inference_mode():
             if key not in self._embeddings:
@@ -207,7 +204,7 @@ class FarthestFrames:
         with fetching_weights(model, f"https://huggingface.co/{source.hf_hub_id if source else model}", pretrained):
             self._network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0).eval().to(device)
         self._model, self._pretrained, self._device = model, pretrained, device
-        self._features: dict[_FramePaths, Float32Array] = {}
+        self._features: dict[tuple[Path, ...], Float32Array] = {}
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -219,7 +216,7 @@ class FarthestFrames:
 
     def choose(self, progress: ObjectProgress) -> int:
         """The frame to annotate; see `FrameChoice.choose`."""
-        key = tuple(progress.video.clip.frames.values())
+        key = progress.video.files
         if key not in self._features:
             self._features[key] = self.embed(progress.video)
         return farthest(self._features[key], progress.annotated, progress.candidates)

@@ -62,7 +62,7 @@ def annotate_eva_vos(
     """Annotate objects until the budget is spent, or every object is finished.
 
     The first frame of each object is drawn. After that, a frame is chosen, how to annotate it, and the masks of all
-    frames are made anew of all annotated ones. An object is finished after so many rounds, when it has reached the
+    frames are made anew of all annotated ones. An object is finished after its last round, when it has reached the
     target, or when nothing is left to say about any of its frames.
 
     A run that was stopped goes on when it is started again with the same arguments, and ends with the same log.

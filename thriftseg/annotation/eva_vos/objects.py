@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,11 @@ class ObjectVideo:
     def name(self) -> str:
         """`video__id`."""
         return f"{self.video}__{self.object_id}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of the frames, which objects of a video share and other videos of the same name do not."""
+        return tuple(self.clip.frames.values())
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """From the masks of some frames to those of all frames, for one object in one video.
 
-Annotated frames keep their mask. Every gap between two annotated frames, before the first and behind the last is filled
+Annotated frames keep their mask. Every gap between two annotated frames, before the first and after the last is filled
 on its own, from the frames at its ends, and remembered: a new annotation changes only the gap it falls into. A frame at
 the end that does not show the object has nothing to carry on.
 
@@ -40,7 +40,7 @@ class Gap(NamedTuple):
 
     Attributes:
         left: The annotated frame before them, if any.
-        right: The annotated frame behind them, if any.
+        right: The annotated frame after them, if any.
         places: The frames.
     """
 
@@ -81,7 +81,7 @@ class MaskPropagator:
     be an error for sure. Flow is rounded as `FlowStore` does it, whether it is kept or not.
 
     Args:
-        propagator: Carries the mask of an annotated frame to those before or behind it.
+        propagator: Carries the mask of an annotated frame to those before or after it.
         flow_cache: Folder that keeps the flow of a `FlowPropagator`.
 
     Raises:
@@ -93,7 +93,7 @@ class MaskPropagator:
         self._store = FlowStore(flow_cache, propagator.estimator) if isinstance(propagator, FlowPropagator) else None
         if flow_cache and self._store is None:
             raise ConfigError("flow_cache is about flow", found=propagator.name, fix="leave it out")
-        self._known: OrderedDict[str, bytes] = OrderedDict()
+        self._known: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
 
     @property
     def name(self) -> str:
@@ -135,7 +135,7 @@ class MaskPropagator:
         """Masks of the frames of a gap, which is filled once for the same masks at its ends."""
         ends = (b"" if place is None else np.packbits(anchors[place]).tobytes() for place in gap[:2])
         digests = [hashlib.sha256(end).hexdigest() for end in ends]
-        key = f"{video.video} {gap.left} {gap.right} {' '.join(digests)}"
+        key = (video.files, gap.left, gap.right, *digests)
         if key in self._known:
             self._known.move_to_end(key)
             return decode_masks(self._known[key])

@@ -1,4 +1,4 @@
-"""A request as a person sees it: an image cut around the region, and what is taken from the label of that image."""
+"""A request as a person sees it: an image cut around the region, and the part of its label that counts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ImageTask:
         return folder / "images" / f"{self.name}.png"
 
     def to_dict(self) -> dict[str, Any]:
-        """What is asked, JSON values only."""
+        """The request as it stands in the task file, JSON values only."""
         request = self.request
         return {
             "name": self.name,

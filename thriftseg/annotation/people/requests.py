@@ -1,4 +1,4 @@
-"""What is asked of a person, and what the person answers."""
+"""Requests to label regions, the answers to them, and the protocol of those who answer."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Answer:
 
 
 class Annotator(Protocol):
-    """Somebody who labels regions: a simulated person or a real one."""
+    """A person who labels regions, simulated or real."""
 
     def ask(self, requests: Sequence[Request], round: int) -> list[Answer]:
         """Have regions labelled.

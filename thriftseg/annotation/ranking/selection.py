@@ -218,7 +218,7 @@ class SampleSelection:
 
     Attributes:
         strategy: One of the five.
-        pool_factor: "both" and "kmeans" look at the most uncertain candidates only: at so many times more than are
+        pool_factor: "both" and "kmeans" look at the most uncertain candidates only: at this many times more than are
             wanted, and at those that are as uncertain as the last of them.
 
     Raises:

@@ -228,7 +228,9 @@ class SAM2Tracker:
         )
         memory = outputs["non_cond_frame_outputs"]
         memory[self._index] = {**output, "pred_masks": None}  # no later frame reads the masks
-        features_from = self._index - _memory_window(self._predictor)
+        # How far back the predictor looks for the masks of past frames, and for pointers to objects.
+        stride = int(self._predictor.memory_temporal_stride_for_eval)
+        features_from = self._index - 1 - (int(self._predictor.num_maskmem) - 2) * stride
         pointers_from = self._index - self._predictor.max_obj_ptrs_in_encoder
         if features_from in memory:
             memory[features_from] = {**memory[features_from], "maskmem_features": None}
@@ -255,12 +257,6 @@ def _new_state(predictor: Any, size: tuple[int, int], num_frames: int, offload_t
         "obj_ids": [],
         **{f"{name}_per_obj": {} for name in per_object},
     }
-
-
-def _memory_window(predictor: Any) -> int:
-    """How many frames back the predictor looks for the masks of past frames."""
-    masks, stride = int(predictor.num_maskmem), int(predictor.memory_temporal_stride_for_eval)
-    return 1 + (masks - 2) * stride
 
 
 def _resize(frame: UInt8Array, side: int) -> UInt8Array:
