@@ -27,7 +27,7 @@ from benchmarks.video_objects import HEIGHT, WIDTH, blob
 from thriftseg.annotation.eva_vos.frame_choice import QNetFrames
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.eva_vos.progress import ObjectProgress
-from thriftseg.annotation.eva_vos.propagation import NearestCopy
+from thriftseg.annotation.eva_vos.propagation import create_mask_propagator
 from thriftseg.annotation.people.mask_clicker import ClickPerson
 from thriftseg.arrays import BoolArray, Float32Array
 from thriftseg.datasets import MOSE
@@ -36,6 +36,8 @@ from thriftseg.labels.refining.prompters.grabcut import GrabCutEmbedded, GrabCut
 from thriftseg.labels.refining.prompters.protocol import Candidates, NumCandidates
 from thriftseg.stores.annotation_rounds import MASK_SIZE
 from thriftseg.zoo import QNet
+
+NEAREST = create_mask_propagator("nearest")
 
 FRAMES, ANNOTATIONS = 100, 9
 LIMIT = 0.060
@@ -65,7 +67,7 @@ def shifted(mask: np.ndarray, pixels: int) -> np.ndarray:
 def progress_of(video: ObjectVideo, person: ClickPerson, shift: int) -> ObjectProgress:
     """An object whose first frame was drawn, with masks that are some pixels off."""
     masks = np.stack([shifted(truth, shift) for truth in video.truths])
-    return ObjectProgress(video, {}, {0: "mask"}, masks, 1, person, NearestCopy())
+    return ObjectProgress(video, {}, {0: "mask"}, masks, 1, person, NEAREST)
 
 
 def frame_by_frame(network: QNet, progress: ObjectProgress, places: Sequence[int]) -> np.ndarray:

@@ -97,10 +97,10 @@ def measure_objects(root: Path, method: str, offsets: Sequence[int], every: int)
             objects = ObjectMap(given, tuple(TrackedObject(value, value, value) for value in ids))
             for direction, sign in DIRECTIONS.items():
                 way = [i for o in range(max(offsets) + 1) if 0 <= (i := start + sign * o) < len(labels)]
-                steps = create_propagator(method).propagate(objects, (read_frame(frames[i]) for i in way))
+                steps = create_propagator(method).probabilities(objects, (read_frame(frames[i]) for i in way))
                 for offset, (place, step) in enumerate(zip(way[1:], steps, strict=True), start=1):
                     if offset in offsets:
-                        j, _ = object_scores(step.ids.astype(np.uint8), labels[place].astype(np.uint8), ids)
+                        j, _ = object_scores(step.decide().ids.astype(np.uint8), labels[place].astype(np.uint8), ids)
                         for value, score in zip(ids, j.tolist(), strict=True):
                             for name in (direction, "both"):
                                 rows = found.setdefault((name, offset), {})

@@ -56,7 +56,7 @@ def by_hand(predictor: torch.nn.Module, folder: Path, prompts: ObjectMap) -> lis
 
 def ours(propagator: SAM2Propagator, paths: list[Path], prompts: ObjectMap) -> list[np.ndarray]:
     frames = (np.asarray(Image.open(path).convert("RGB")) for path in paths)
-    return [step.ids for step in propagator.propagate(prompts, frames)]
+    return [step.decide().ids for step in propagator.probabilities(prompts, frames)]
 
 
 def propagation() -> Outcome:

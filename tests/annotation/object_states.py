@@ -11,9 +11,11 @@ from tests.disc_prompter import DiscPrompter
 from tests.moving_squares import write_squares
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.eva_vos.progress import ObjectProgress
-from thriftseg.annotation.eva_vos.propagation import NearestCopy
+from thriftseg.annotation.eva_vos.propagation import create_mask_propagator
 from thriftseg.annotation.people.mask_clicker import ClickPerson
 from thriftseg.annotation.people.masks import AnnotationKind
+
+NEAREST = create_mask_propagator("nearest")
 
 
 def hiding_square(folder: Path, frames: int = 12, hidden: tuple[int, ...] = (6, 7), start: int = 0) -> ObjectVideo:
@@ -32,7 +34,7 @@ def progress_of(
 ) -> ObjectProgress:
     """True masks in some frames, copied to the others."""
     anchors = {place: video.truth(place) for place in kinds}
-    masks = NearestCopy().propagate(video, anchors)
+    masks = NEAREST.propagate(video, anchors)
     annotator = person or ClickPerson(DiscPrompter(radius=6))
     done = len(kinds) if round is None else round
-    return ObjectProgress(video, anchors, kinds, np.array(masks), done, annotator, NearestCopy(), seed)
+    return ObjectProgress(video, anchors, kinds, np.array(masks), done, annotator, NEAREST, seed)

@@ -20,7 +20,7 @@ from thriftseg.annotation import (
     collect_annotations,
     list_objects,
 )
-from thriftseg.annotation.eva_vos.propagation import NearestCopy
+from thriftseg.annotation.eva_vos.propagation import create_mask_propagator
 from thriftseg.annotation.people.mask_clicker import mask_iou
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import resize_label
@@ -28,6 +28,8 @@ from thriftseg.errors import ConfigError
 from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundKey
 from thriftseg.stores.quality_set import QualitySet
 from thriftseg.stores.type_set import TypeSet
+
+NEAREST = create_mask_propagator("nearest")
 
 SIDE, FRAMES, HIDDEN = 12, 8, 5
 Collect = Callable[..., list[CollectedTotal]]
@@ -49,7 +51,7 @@ def collect(dataset: MOSE, tmp_path: Path) -> Collect:
             dataset,
             list_objects(dataset, "train", videos).videos,
             person or ClickPerson(DiscPrompter(radius=6)),
-            NearestCopy(),
+            NEAREST,
             tmp_path / out,
             CollectSettings(**settings),
         )
@@ -240,5 +242,5 @@ class TestRefusals:
         (tmp_path / "data" / "train" / "Annotations" / "a" / "00001.png").unlink()
         videos = list_objects(squares, "train").videos
         with pytest.raises(ConfigError, match="no truth in all frames of a__1"):
-            collect_annotations(squares, videos, ClickPerson(DiscPrompter()), NearestCopy(), tmp_path / "out")
+            collect_annotations(squares, videos, ClickPerson(DiscPrompter()), NEAREST, tmp_path / "out")
         assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from thriftseg.annotation.eva_vos.folder import EVAVOSFolder
 from thriftseg.annotation.eva_vos.frame_choice import create_frame_choice
 from thriftseg.annotation.eva_vos.loop import EVAVOSResult, annotate_eva_vos, curve_of
 from thriftseg.annotation.eva_vos.objects import ObjectVideo, list_objects
-from thriftseg.annotation.eva_vos.propagation import FlowWarp, NearestCopy
+from thriftseg.annotation.eva_vos.propagation import MaskPropagator, create_mask_propagator
 from thriftseg.annotation.eva_vos.settings import EVAVOSSettings
 from thriftseg.annotation.eva_vos.type_choice import TypeDecision, create_type_choice
 from thriftseg.annotation.people.mask_clicker import ClickPerson
@@ -24,7 +24,10 @@ from thriftseg.annotation.people.mask_files import MaskFilesPerson
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png, write_label_png
 from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels
+from thriftseg.labels import FlowPropagator, NearestPropagator
 from thriftseg.metrics import annotation_curve, area_under_curve, cost_at_quality
+
+NEAREST = create_mask_propagator("nearest")
 
 FRAMES, HIDDEN = 12, (5, 6)
 Annotate = Callable[..., EVAVOSResult]
@@ -53,7 +56,7 @@ def annotate(dataset: MOSE, tmp_path: Path) -> Annotate:
         return annotate_eva_vos(
             list_objects(dataset, "train", videos).videos,
             person or ClickPerson(DiscPrompter(radius=6)),
-            propagator or NearestCopy(),
+            propagator or NEAREST,
             create_frame_choice(frames) if isinstance(frames, str) else frames,
             create_type_choice(types) if isinstance(types, str) else types,
             tmp_path / out,
@@ -92,7 +95,7 @@ class Fallible(ClickPerson):
         return super().annotate(*args)
 
 
-class CountingCopy(NearestCopy):
+class CountingCopy(MaskPropagator):
     """Counts how often it is asked."""
 
     calls = 0
@@ -123,7 +126,7 @@ class TestLoop:
     def test_quality_leaves_absent_frames_out_and_annotated_ones_in(self, annotate: Annotate, dataset: MOSE):
         result = annotate(videos=["a"], types="mask", rounds=1)
         video = list_objects(dataset, "train", ["a"]).videos[0]
-        masks = NearestCopy().propagate(video, {0: video.truth(0)})
+        masks = NEAREST.propagate(video, {0: video.truth(0)})
         ious = []
         for place in range(FRAMES):
             truth, mask = video.truth(place), masks[place]
@@ -185,7 +188,9 @@ class TestLoop:
         assert len(exact.rows) == 3
 
     def test_flow_and_an_upper_bound(self, annotate: Annotate):
-        result = annotate(videos=["b"], types="mask", frames="upper_bound", propagator=FlowWarp(), rounds=1)
+        result = annotate(
+            videos=["b"], types="mask", frames="upper_bound", propagator=MaskPropagator(FlowPropagator()), rounds=1
+        )
         assert result.rows[1]["jf"] > result.rows[0]["jf"]
 
 
@@ -227,7 +232,7 @@ class TestResuming:
 
     def test_what_was_bought_is_neither_asked_nor_propagated_again(self, annotate: Annotate):
         first = annotate(rounds=4)
-        person, propagator = Fallible(fails_at=-1), CountingCopy()
+        person, propagator = Fallible(fails_at=-1), CountingCopy(NearestPropagator())
         again = annotate(rounds=4, person=person, propagator=propagator)
         assert (person.asked, propagator.calls) == (0, 0)
         assert log(again) == log(first)
@@ -325,7 +330,7 @@ class TestRefusals:
         choices = create_frame_choice("random"), create_type_choice("mask")
         videos = list_objects(dataset, "train").videos
         with pytest.raises(ConfigError, match="no truth in all frames of a__1"):
-            annotate_eva_vos(videos, ClickPerson(DiscPrompter()), NearestCopy(), *choices, tmp_path / "run")
+            annotate_eva_vos(videos, ClickPerson(DiscPrompter()), NEAREST, *choices, tmp_path / "run")
 
 
 class TestFiles:

@@ -11,7 +11,7 @@ from PIL import Image
 from thriftseg.annotation.people.images import OUTLINE_COLOR
 from thriftseg.annotation.people.label_files import FilesAnnotator
 from thriftseg.annotation.people.requests import Request
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets.images import read_frame, write_label_png
 from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels

@@ -7,7 +7,7 @@ import pytest
 
 from thriftseg.annotation.hvsa.manual_labels import ManualLabels, paste
 from thriftseg.annotation.people.requests import Answer, Request
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import LabelStoreError
 from thriftseg.stores.label_store import LabelStore, rows_equal

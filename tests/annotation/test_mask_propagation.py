@@ -9,22 +9,17 @@ import pytest
 import torch
 
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
-from thriftseg.annotation.eva_vos.mask_stack import decode_masks, encode_masks
-from thriftseg.annotation.eva_vos.objects import ObjectVideo, list_objects
-from thriftseg.annotation.eva_vos.propagation import (
-    FlowWarp,
-    NearestCopy,
-    SAM2Propagation,
-    STMPropagation,
-    create_mask_propagator,
-    gaps_between,
-)
+from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks, encode_masks, list_objects
+from thriftseg.annotation.eva_vos.propagation import MaskPropagator, create_mask_propagator, gaps_between
 from thriftseg.annotation.people.mask_clicker import mask_iou
 from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.flow import DIS, FlowStore
+from thriftseg.flow import DIS
+from thriftseg.labels.propagation.propagators.flow import FlowPropagator
 from thriftseg.labels.propagation.propagators.stm import STMPropagator
 from thriftseg.stores.object_map import ObjectMap, TrackedObject
+
+NEAREST = create_mask_propagator("nearest")
 
 FRAMES = 9
 
@@ -62,31 +57,31 @@ def test_gaps_cover_every_frame_once():
 
 
 def test_nearest_copy(video: ObjectVideo):
-    masks = NearestCopy().propagate(video, drawn(video, 1, 5))
+    masks = NEAREST.propagate(video, drawn(video, 1, 5))
     expected = [1, 1, 1, 1, 5, 5, 5, 5, 5]  # frame 3 is equally near to both
     assert np.array_equal(masks, np.stack([video.truth(place) for place in expected]))
 
 
 def test_flow_follows_the_square(video: ObjectVideo):
     anchors = drawn(video, 0)
-    flow, copied = (method.propagate(video, anchors) for method in (FlowWarp(), NearestCopy()))
+    flow, copied = (method.propagate(video, anchors) for method in (MaskPropagator(FlowPropagator()), NEAREST))
     last = video.truth(FRAMES - 1)
     assert mask_iou(copied[-1], last) == pytest.approx(4 / 20)  # moved by 8 of 12 pixels
     assert mask_iou(flow[-1], last) > 0.8
 
 
 def test_flow_goes_back_in_time_as_well(video: ObjectVideo):
-    masks = FlowWarp().propagate(video, drawn(video, FRAMES - 1))
+    masks = MaskPropagator(FlowPropagator()).propagate(video, drawn(video, FRAMES - 1))
     assert mask_iou(masks[0], video.truth(0)) > 0.8
 
 
 def test_flow_takes_the_nearer_annotated_frame(video: ObjectVideo):
     nothing = np.zeros((HEIGHT, WIDTH), bool)
-    masks = FlowWarp().propagate(video, {0: video.truth(0), 6: nothing})
+    masks = MaskPropagator(FlowPropagator()).propagate(video, {0: video.truth(0), 6: nothing})
     assert masks.any(axis=(1, 2)).tolist() == [True] * 4 + [False] * 5
 
 
-@pytest.mark.parametrize("method", [NearestCopy(), FlowWarp()])
+@pytest.mark.parametrize("method", [NEAREST, MaskPropagator(FlowPropagator())])
 def test_annotated_frames_keep_their_mask(video: ObjectVideo, method):
     rng = np.random.default_rng(1)
     anchors = {place: rng.random((HEIGHT, WIDTH)) < 0.5 for place in (3, 0, 8)}
@@ -97,12 +92,12 @@ def test_annotated_frames_keep_their_mask(video: ObjectVideo, method):
 
 def test_only_the_gap_that_changed_is_filled_again(video: ObjectVideo):
     estimator = CountingDIS()
-    method = FlowWarp(FlowStore(None, estimator))
+    method = MaskPropagator(FlowPropagator(estimator))
     method.propagate(video, drawn(video, 0, 4))
     assert estimator.calls == 2 + 1 + 4  # 1, 2 from 0; 3 from 4; 5 to 8 from 4
     first = method.propagate(video, drawn(video, 0, 4, 6))
     assert estimator.calls == 7 + 1 + 2  # 5 from 4; 7, 8 from 6
-    assert np.array_equal(first, FlowWarp().propagate(video, drawn(video, 0, 4, 6)))
+    assert np.array_equal(first, MaskPropagator(FlowPropagator()).propagate(video, drawn(video, 0, 4, 6)))
     method.propagate(video, {**drawn(video, 0, 6), 4: ~video.truth(4)})
     assert estimator.calls == 10 + 2 + 1 + 1  # both gaps beside frame 4, as its mask is another one
 
@@ -126,7 +121,7 @@ class TestSTM:
 
     def test_fuses_both_directions_linearly(self, video: ObjectVideo, propagator: STMPropagator):
         anchors = drawn(video, 2, 6)
-        masks = STMPropagation(propagator).propagate(video, anchors)
+        masks = MaskPropagator(propagator).propagate(video, anchors)
         forward, backward = probabilities(propagator, video, 2, range(3, 9)), {}
         backward = probabilities(propagator, video, 6, range(5, -1, -1))
         for place, share in ((3, 0.75), (4, 0.5), (5, 0.25)):
@@ -140,19 +135,19 @@ class TestSTM:
         assert mask_iou(masks[8], behind[8] > 0.5) > 0.98
 
     def test_annotated_frames_keep_their_mask(self, video: ObjectVideo, propagator: STMPropagator):
-        masks = STMPropagation(propagator).propagate(video, drawn(video, 2, 6))
+        masks = MaskPropagator(propagator).propagate(video, drawn(video, 2, 6))
         assert np.array_equal(masks[[2, 6]], np.stack([video.truth(2), video.truth(6)]))
 
     def test_nothing_comes_from_a_frame_without_the_object(self, video: ObjectVideo, propagator: STMPropagator):
-        masks = STMPropagation(propagator).propagate(video, {0: np.zeros((HEIGHT, WIDTH), bool)})
+        masks = MaskPropagator(propagator).propagate(video, {0: np.zeros((HEIGHT, WIDTH), bool)})
         assert not masks.any()
 
 
 def probabilities(propagator: STMPropagator, video: ObjectVideo, anchor: int, places: range) -> dict[int, np.ndarray]:
     objects = ObjectMap(video.truth(anchor).astype(np.uint16), (TrackedObject(1, 0),))
     frames = [video.frame(place) for place in (anchor, *places)]
-    logits = propagator.track(objects, frames)
-    return {place: each.softmax(0)[1].numpy() for place, each in zip(places, logits, strict=True)}
+    steps = propagator.probabilities(objects, frames)
+    return {place: step.probability_of(1) for place, step in zip(places, steps, strict=True)}
 
 
 @pytest.mark.slow
@@ -161,10 +156,10 @@ def test_sam2(video: ObjectVideo, tmp_path: Path):
     from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator
 
     propagator = SAM2Propagator(write_checkpoint(tmp_path), image_size=128, device="cpu")
-    masks = SAM2Propagation(propagator).propagate(video, drawn(video, 0, 4))
+    masks = MaskPropagator(propagator).propagate(video, drawn(video, 0, 4))
     objects = ObjectMap(video.truth(4).astype(np.uint16), (TrackedObject(1, 0),))
     frames = [video.frame(place) for place in range(4, FRAMES)]
-    alone = [tracker.logits()[0].numpy() > 0 for tracker in propagator.track(objects, frames)]
+    alone = [tracker.logits()[0].numpy() > 0 for tracker in propagator.probabilities(objects, frames)]
     assert [mask_iou(*pair) > 0.98 for pair in zip(masks[5:], alone, strict=True)] == [True] * 4
     assert np.array_equal(masks[[0, 4]], np.stack([video.truth(0), video.truth(4)]))
 
@@ -172,9 +167,9 @@ def test_sam2(video: ObjectVideo, tmp_path: Path):
 def test_wrong_anchors(video: ObjectVideo):
     for anchors, problem in (({}, "annotated frames"), ({9: video.truth(0)}, "annotated frames")):
         with pytest.raises(ConfigError, match=problem):
-            NearestCopy().propagate(video, anchors)
+            NEAREST.propagate(video, anchors)
     with pytest.raises(ConfigError, match="size of a mask"):
-        FlowWarp().propagate(video, {0: np.zeros((4, 4), bool)})
+        MaskPropagator(FlowPropagator()).propagate(video, {0: np.zeros((4, 4), bool)})
 
 
 def test_methods_by_name():
@@ -183,7 +178,7 @@ def test_methods_by_name():
         create_mask_propagator("magic")
     with pytest.raises(ConfigError, match="needs weights"):
         create_mask_propagator("stm")
-    with pytest.raises(ConfigError, match="no such settings"):
+    with pytest.raises(ConfigError, match=r"wrong settings of the propagation method 'nearest'"):
         create_mask_propagator("nearest", speed=2)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.timing import ratio_of_times
 from thriftseg.annotation.people.polygon_clicker import PolygonAnnotator, paint_outlines
 from thriftseg.annotation.people.requests import Request
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.costs import AnnotationCost, PolygonCost, trace_outlines
 from thriftseg.errors import ConfigError, DatasetError
 

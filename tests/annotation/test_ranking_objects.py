@@ -24,12 +24,14 @@ from thriftseg.annotation import (
     write_annotation_tasks,
 )
 from thriftseg.annotation.eva_vos.frame_choice import QNetFrames
-from thriftseg.annotation.eva_vos.propagation import NearestCopy
+from thriftseg.annotation.eva_vos.propagation import create_mask_propagator
 from thriftseg.annotation.eva_vos.type_choice import TypeDecision
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import QNet
+
+NEAREST = create_mask_propagator("nearest")
 
 FRAMES = 6
 
@@ -76,7 +78,7 @@ class ByObject:
 
 def test_farthest_frames_come_first(videos, frames: QNetFrames, person: MaskFilesPerson) -> None:
     mask: TypeChoice = create_type_choice("mask")
-    ranking = rank_annotations(videos, 99, frames, mask, person, NearestCopy())
+    ranking = rank_annotations(videos, 99, frames, mask, person, NEAREST)
     assert len(ranking) == 2 * (FRAMES - 1) + 3
     assert len({(each.video.name, each.place) for each in ranking}) == len(ranking)
     assert all(each.place > 0 and each.kind == "mask" and each.seconds == 80 for each in ranking)
@@ -92,7 +94,7 @@ def test_farthest_frames_come_first(videos, frames: QNetFrames, person: MaskFile
             assert near[order[count]] == pytest.approx(near.max(), rel=1e-4)
             found = next(each.score for each in ranking if each.video is video and each.place == order[count])
             assert found == pytest.approx(near.max(), rel=1e-4)
-    first = rank_annotations(videos, 4, frames, mask, person, NearestCopy())
+    first = rank_annotations(videos, 4, frames, mask, person, NEAREST)
     assert [(each.video.name, each.place) for each in first] == [(each.video.name, each.place) for each in ranking[:4]]
 
 
@@ -101,11 +103,11 @@ def _features(frames: QNetFrames, video: ObjectVideo) -> np.ndarray:
 
     masks = np.repeat(video.truth(0)[None], len(video), axis=0)
     person = MaskFilesPerson("unused", DiscPrompter())
-    return frames.embed(ObjectProgress(video, {0: masks[0]}, {0: "mask"}, masks, 1, person, NearestCopy()))
+    return frames.embed(ObjectProgress(video, {0: masks[0]}, {0: "mask"}, masks, 1, person, NEAREST))
 
 
 def test_the_agent_says_how_and_in_which_order(videos, frames: QNetFrames, person: MaskFilesPerson) -> None:
-    ranking = rank_annotations(videos, 6, frames, ByObject(), person, NearestCopy())
+    ranking = rank_annotations(videos, 6, frames, ByObject(), person, NEAREST)
     values, done, expected = ByObject.values, {1: 0, 2: 0, 3: 0}, []
     for _ in range(6):  # by hand: (V + 0.04) * 0.6^rounds / seconds
         score = {
@@ -123,28 +125,28 @@ def test_labelled_frames_are_left_out_unless_they_are_wanted(tmp_path: Path, fra
     (made.root / "train" / "Annotations" / "a" / "00001.png").unlink()
     videos = list_objects(made, "train").videos
     person, mask = MaskFilesPerson(tmp_path / "todo", DiscPrompter()), create_type_choice("mask")
-    (only,) = rank_annotations(videos, 9, frames, mask, person, NearestCopy())
+    (only,) = rank_annotations(videos, 9, frames, mask, person, NEAREST)
     assert (only.place, only.round) == (1, 2)
-    both = rank_annotations(videos, 9, frames, mask, person, NearestCopy(), first_only=True)
+    both = rank_annotations(videos, 9, frames, mask, person, NEAREST, first_only=True)
     assert sorted(each.place for each in both) == [1, 2]
-    cold = rank_cold_annotations(made, "train", videos, 9, person, NearestCopy())
+    cold = rank_cold_annotations(made, "train", videos, 9, person, NEAREST)
     assert [each.place for each in cold] == [1]
 
 
 def test_without_networks_looks_and_motion_decide(dataset: MOSE, videos, person: MaskFilesPerson) -> None:
     selection = SampleSelection("uncertainty", 5)
-    ranking = rank_cold_annotations(dataset, "train", videos, 5, person, NearestCopy(), selection=selection)
+    ranking = rank_cold_annotations(dataset, "train", videos, 5, person, NEAREST, selection=selection)
     assert len(ranking) == 5
     assert all(each.kind == "mask" and each.place > 0 and each.round == 1 for each in ranking)
     assert [each.score for each in ranking] == sorted((each.score for each in ranking), reverse=True)
     pairs = [(each.video.object_id, each.place) for each in ranking if each.video.video == "a"]
     assert {place for k, place in pairs if k == 2} <= {place for k, place in pairs if k == 1}
-    stepped = rank_cold_annotations(dataset, "train", videos, 99, person, NearestCopy(), step=3)
+    stepped = rank_cold_annotations(dataset, "train", videos, 99, person, NEAREST, step=3)
     assert {each.place for each in stepped} == {3}
 
 
 def test_tasks_for_a_person(videos, frames: QNetFrames, tmp_path: Path, person: MaskFilesPerson) -> None:
-    ranking = rank_annotations(videos, 4, frames, ByObject(), person, NearestCopy())
+    ranking = rank_annotations(videos, 4, frames, ByObject(), person, NEAREST)
     table = write_annotation_tasks(ranking, tmp_path / "todo", DiscPrompter())
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -162,4 +164,4 @@ def test_tasks_for_a_person(videos, frames: QNetFrames, tmp_path: Path, person: 
     with pytest.raises(ConfigError, match="nothing is left to be annotated"):
         write_annotation_tasks([], tmp_path / "other", DiscPrompter())
     with pytest.raises(ConfigError, match="count of a ranking"):
-        rank_annotations(videos, 0, frames, ByObject(), person, NearestCopy())
+        rank_annotations(videos, 0, frames, ByObject(), person, NEAREST)

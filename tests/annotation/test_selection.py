@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from thriftseg.annotation.ranking.granularity import Tiles
-from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.annotation.ranking.selection import (
+    Sample,
     SampleSelection,
     SampleTable,
     Strategy,

@@ -14,13 +14,13 @@ from jsonargparse import ArgumentParser
 
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import write_squares
-from thriftseg.annotation import MASK_PROPAGATORS
 from thriftseg.annotation.eva_vos.split import LEAST_FRAMES, MOST_FRAMES
 from thriftseg.cli.annotate import objects as annotate_objects
 from thriftseg.cli.annotate import split as annotate_split
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.flow import DIS
+from thriftseg.labels.propagation.propagators.registry import PROPAGATORS
 from thriftseg.labels.refining.prompters.registry import PROMPTERS
 from thriftseg.labels.refining.prompters.sam import SAMEmbedded, SAMPrompter
 from thriftseg.stores.quality_set import QualitySet
@@ -150,7 +150,7 @@ class TestCollect:
 
 
 def test_names_are_those_of_the_package() -> None:
-    assert annotate_objects._PROPAGATORS == MASK_PROPAGATORS
+    assert set(annotate_objects._PROPAGATORS) == PROPAGATORS.homes.keys()
     assert set(annotate_objects._PROMPTERS) == PROMPTERS.homes.keys()
     parser = ArgumentParser()
     annotate_split.declare(parser)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.errors import DatasetError
-from thriftseg.labels.propagation.merging import merge_logits
+from thriftseg.labels.propagation.merging import RunningMerge
 from thriftseg.labels.propagation.propagators.protocol import Propagated
 from thriftseg.stores.object_map import ObjectMap
 from thriftseg.taxonomies import CITYSCAPES
@@ -25,6 +26,16 @@ def shifted(image: np.ndarray, columns: int, fill: int) -> np.ndarray:
     else:
         moved[:, :columns] = image[:, -columns:]
     return moved
+
+
+def merge_logits(logits: Any, object_ids: Sequence[int], max_objects: int | None = None) -> np.ndarray:
+    """The rule of `RunningMerge` on maps (K, H, W) that are all there, some objects at a time."""
+    logits = torch.as_tensor(logits)
+    merge = RunningMerge(logits.shape[1:], logits.device)
+    step = max_objects or max(1, len(logits))
+    for start in range(0, len(logits), step):
+        merge.update(logits[start : start + step], object_ids[start : start + step])
+    return merge.ids()
 
 
 class Scene(VideoDataset):
@@ -80,6 +91,7 @@ class KnownMotion:
     """
 
     name = "known_motion"
+    hard = True
 
     def __init__(self, max_objects: int = 32, read_ahead: bool = False, speed: int = 1) -> None:
         self.max_objects, self.read_ahead, self.speed = max_objects, read_ahead, speed
@@ -88,7 +100,7 @@ class KnownMotion:
     def arguments(self) -> Mapping[str, Any]:
         return {"speed": self.speed}
 
-    def propagate(self, objects: ObjectMap, frames: Iterable[np.ndarray]) -> Iterator[Propagated]:
+    def probabilities(self, objects: ObjectMap, frames: Iterable[np.ndarray]) -> Iterator[Propagated]:
         remaining = iter(list(frames) if self.read_ahead else frames)
         start = int(next(remaining)[0, 0, 0])
         numbers = [item.id for item in objects.objects]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from thriftseg.labels.propagation.merging import RunningMerge, merge_logits
+from tests.labels.known_motion import merge_logits
+from thriftseg.labels.propagation.merging import RunningMerge
 
 
 def random_logits(objects: int, seed: int = 0, height: int = 40, width: int = 60) -> torch.Tensor:

@@ -9,7 +9,15 @@ import torch
 
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.flow import DIS
-from thriftseg.labels import FlowPropagator, NearestPropagator, create_propagator, objects_of
+from thriftseg.labels import (
+    FlowPropagator,
+    NearestPropagator,
+    ObjectMap,
+    Propagated,
+    Propagator,
+    create_propagator,
+    objects_of,
+)
 from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
 from thriftseg.zoo import STM, ObjectTracker, create_model, save_weights
 
@@ -29,7 +37,7 @@ class TestFlowPropagator:
         label = np.zeros((64, 96), np.uint8)
         label[20:40, 30:50] = 5
         objects = objects_of(label)
-        for step, result in enumerate(FlowPropagator().propagate(objects, frames), start=1):
+        for step, result in enumerate(FlowPropagator().probabilities(objects, frames), start=1):
             moved = np.zeros_like(label)
             moved[20:40, 30 + 3 * step : 50 + 3 * step] = 5
             found = objects.to_label(result.ids)
@@ -38,7 +46,7 @@ class TestFlowPropagator:
             assert kept[10:54, 20:80].mean() > 0.9
 
     def test_what_enters_the_image_is_ignored(self):
-        results = FlowPropagator().propagate(objects_of(np.zeros((64, 96), np.uint8)), moving_texture(4, 6))
+        results = FlowPropagator().probabilities(objects_of(np.zeros((64, 96), np.uint8)), moving_texture(4, 6))
         last = list(results)[-1]
         assert (last.ids[:, :12] == 0).mean() > 0.95
         assert last.confidence == pytest.approx((last.ids != 0).mean())
@@ -48,7 +56,7 @@ class TestFlowPropagator:
         label[:, :8], label[20:40, 30:50] = 1, 4
         frames = moving_texture(4, 6)
         frames.reverse()  # everything moves to the left, so object 1 leaves
-        *_, last = FlowPropagator().propagate(objects_of(label), frames)
+        *_, last = FlowPropagator().probabilities(objects_of(label), frames)
         assert last.scores.keys() <= {1, 2}
         assert last.scores[2] > 0.95
         assert not (last.ids == 1).any()
@@ -57,7 +65,7 @@ class TestFlowPropagator:
         frames = moving_texture(1, 1) * 2
         label = np.full((64, 96), 255, np.uint8)
         label[0, 0] = 3
-        (result,) = FlowPropagator().propagate(objects_of(label), frames)
+        (result,) = FlowPropagator().probabilities(objects_of(label), frames)
         assert (result.ids.ravel()[1:] == 0).all()
         assert result.confidence == 1.0
 
@@ -69,7 +77,7 @@ class TestFlowPropagator:
                 read.append(number)
                 yield frame
 
-        steps = FlowPropagator().propagate(objects_of(np.zeros((64, 96), np.uint8)), frames())
+        steps = FlowPropagator().probabilities(objects_of(np.zeros((64, 96), np.uint8)), frames())
         next(steps)
         assert read == [0, 1]
 
@@ -78,8 +86,8 @@ class TestFlowPropagator:
         label = (np.arange(96) // 8 % 2).astype(np.uint8)[None].repeat(64, axis=0)
         truth = np.roll(label, 32, axis=1)
         objects = objects_of(label)
-        *_, chained = FlowPropagator().propagate(objects, frames)
-        (direct,) = FlowPropagator().propagate(objects, [frames[0], frames[-1]])
+        *_, chained = FlowPropagator().probabilities(objects, frames)
+        (direct,) = FlowPropagator().probabilities(objects, [frames[0], frames[-1]])
         right = [(objects.to_label(result.ids) == truth)[:, 40:].mean() for result in (chained, direct)]
         assert right[0] > right[1] + 0.2
 
@@ -89,7 +97,7 @@ class TestFlowPropagator:
         label[::3, ::3] = 7
         objects = objects_of(label, unit="component", min_area=1)
         assert len(objects.objects) == 22 * 32
-        *_, last = FlowPropagator().propagate(objects, frames)
+        *_, last = FlowPropagator().probabilities(objects, frames)
         assert last.ids.dtype == np.uint16
         np.testing.assert_array_equal(last.ids[30, 34:64:3], objects.ids[30, 30:60:3])
 
@@ -110,8 +118,12 @@ class TestNearest:
         label = np.zeros((64, 96), np.uint8)
         label[:, 50:] = 255
         objects = objects_of(label)
-        results = list(NearestPropagator().propagate(objects, moving_texture(3, 2)))
+        results = list(NearestPropagator().probabilities(objects, moving_texture(3, 2)))
         assert [(objects.to_label(result.ids) == label).all() for result in results] == [True, True]
+
+
+def decided(propagator: Propagator, objects: ObjectMap, frames: list[np.ndarray]) -> list[Propagated]:
+    return [step.decide() for step in propagator.probabilities(objects, frames)]
 
 
 def small_stm() -> STM:
@@ -140,7 +152,7 @@ class TestSTM:
         tensors = [torch.from_numpy(frame).permute(2, 0, 1).float() / 255 for frame in frames]
         tracker.step(tensors[0], torch.from_numpy(objects.ids.astype(np.int64)))
         expected = [tracker.step(tensor).numpy() for tensor in tensors[1:]]
-        found = list(create_propagator("stm", weights=weights).propagate(objects, frames))
+        found = decided(create_propagator("stm", weights=weights), objects, frames)
         assert len(found) == 4
         for step, ids in zip(found, expected, strict=True):
             np.testing.assert_array_equal(step.ids, ids)
@@ -151,9 +163,9 @@ class TestSTM:
     def test_every_call_starts_afresh(self):
         frames, objects = moving_texture(4, 2), objects_of(three_objects())
         propagator = create_propagator("stm", weights=small_stm())
-        first = list(propagator.propagate(objects, frames))
-        list(propagator.propagate(objects, frames[::-1]))
-        for one, other in zip(first, propagator.propagate(objects, frames), strict=True):
+        first = decided(propagator, objects, frames)
+        decided(propagator, objects, frames[::-1])
+        for one, other in zip(first, decided(propagator, objects, frames), strict=True):
             np.testing.assert_array_equal(one.ids, other.ids)
             assert one.scores == other.scores
 
@@ -186,7 +198,7 @@ class TestSTM:
         label[0:32:2, 0:32:2] = 4
         objects = objects_of(label, unit="component", min_area=1)
         assert len(objects.objects) == 256
-        (result,) = create_propagator("stm", weights=small_stm()).propagate(objects, moving_texture(2, 1, 32, 48))
+        (result,) = decided(create_propagator("stm", weights=small_stm()), objects, moving_texture(2, 1, 32, 48))
         assert result.ids.max() <= 256
 
     def test_faults(self, tmp_path):

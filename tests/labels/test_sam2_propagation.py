@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.labels.known_motion import merge_logits
 from tests.labels.small_sam2 import hand_built, street, write_checkpoint
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.labels.propagation.merging import merge_logits
+from thriftseg.labels.propagation.propagators.protocol import Propagated
 from thriftseg.labels.propagation.propagators.registry import create_propagator
 from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator, SAM2Tracker, _new_state, _normalise, _resize
 from thriftseg.stores.object_map import ObjectMap, TrackedObject
@@ -62,7 +64,11 @@ def logits_by_hand(predictor, folder: Path, objects: ObjectMap, start: int = 0, 
 
 
 def our_logits(propagator: SAM2Propagator, frames, objects: ObjectMap) -> torch.Tensor:
-    return torch.stack([tracker.logits() for tracker in propagator.track(objects, iter(frames))])
+    return torch.stack([tracker.logits() for tracker in propagator.probabilities(objects, iter(frames))])
+
+
+def decided(propagator: SAM2Propagator, objects: ObjectMap, frames) -> Iterator[Propagated]:
+    return (step.decide() for step in propagator.probabilities(objects, frames))
 
 
 def assert_same_and_telling(ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -122,14 +128,14 @@ def test_merges_in_chunks(smaller, monkeypatch):
     (logits,) = our_logits(smaller, frames, objects)
     for max_objects in (1, 2, 100):
         monkeypatch.setattr(smaller, "_max_objects", max_objects)
-        (step,) = smaller.propagate(objects, frames)
+        (step,) = decided(smaller, objects, frames)
         np.testing.assert_array_equal(step.ids, merge_logits(logits, range(1, 6)))
         assert len(np.unique(step.ids)) > 2
 
 
 def test_scores_and_confidence(smaller):
     frames, objects = street(2, seed=1, most_objects=3)
-    (tracker,), (step,) = smaller.track(objects, frames), smaller.propagate(objects, frames)
+    (tracker,), (step,) = smaller.probabilities(objects, frames), decided(smaller, objects, frames)
     presence = torch.cat([output["object_score_logits"] for output in tracker._outputs]).flatten()
     assert step.scores == pytest.approx({i: 1 / (1 + np.exp(-presence[i - 1].item())) for i in (1, 2, 3)})
     logits = tracker.logits().numpy()
@@ -153,7 +159,7 @@ def test_frames_are_read_lazily_and_encoded_once(smaller, monkeypatch):
             read.append(number)
             yield frames[number % 2]
 
-    trackers = smaller.track(objects, endless())
+    trackers = smaller.probabilities(objects, endless())
     counts = [(len(read), len(encoded)) for _ in islice(trackers, 17)]
     assert [frames_read for frames_read, _ in counts] == [16] * 15 + [17, 18]  # 16 frames ahead, then one by one
     assert [frames_encoded for _, frames_encoded in counts] == list(range(2, 19))
@@ -161,7 +167,7 @@ def test_frames_are_read_lazily_and_encoded_once(smaller, monkeypatch):
 
 def test_memory_holds_the_window_alone(smaller):
     frames, objects = street(2, seed=1, most_objects=1)
-    for tracker in smaller.track(objects, [frames[number % 2] for number in range(20)]):
+    for tracker in smaller.probabilities(objects, [frames[number % 2] for number in range(20)]):
         memory = tracker._state["output_dict_per_obj"][0]["non_cond_frame_outputs"]
     assert len(memory) == 16
     assert sum(output["maskmem_features"] is not None for output in memory.values()) == 6
@@ -170,12 +176,13 @@ def test_memory_holds_the_window_alone(smaller):
 
 MEMORY = """
 import resource, sys
+from tests.labels.known_motion import merge_logits
 from tests.labels.small_sam2 import street
 from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator
 frames, objects = street(4, height=512, width=1024, most_objects=2)
 clip = (frames[number % 4].copy() for number in range(int(sys.argv[2])))
-for step in SAM2Propagator(sys.argv[1], image_size=256, device="cpu").propagate(objects, clip):
-    pass
+for step in SAM2Propagator(sys.argv[1], image_size=256, device="cpu").probabilities(objects, clip):
+    step.decide()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -200,7 +207,7 @@ def test_a_broken_frame_costs_only_what_follows(smaller):
         yield from frames[:3]
         raise OSError("bad frame")
 
-    steps = smaller.propagate(objects, broken())
+    steps = decided(smaller, objects, broken())
     assert [next(steps).ids.shape for _ in range(2)] == [(96, 160)] * 2
     with pytest.raises(OSError, match="bad frame"):
         next(steps)
@@ -209,7 +216,7 @@ def test_a_broken_frame_costs_only_what_follows(smaller):
 def test_no_objects(smaller):
     frames, _ = street(3)
     empty = ObjectMap(np.zeros((96, 160), np.uint16), ())
-    assert [(step.ids.any(), step.confidence) for step in smaller.propagate(empty, frames)] == [(False, 0.0)] * 2
+    assert [(step.ids.any(), step.confidence) for step in decided(smaller, empty, frames)] == [(False, 0.0)] * 2
 
 
 def test_an_object_of_one_pixel_and_one_of_none(smaller):
@@ -217,7 +224,7 @@ def test_an_object_of_one_pixel_and_one_of_none(smaller):
     ids = np.zeros((96, 160), np.uint16)
     ids[40, 50], ids[60:80, 20:60] = 1, 2
     objects = ObjectMap(ids, tuple(TrackedObject(number, number) for number in (1, 2, 3)))
-    (step,) = smaller.propagate(objects, frames)
+    (step,) = decided(smaller, objects, frames)
     assert set(step.scores) == {1, 2, 3}
     assert np.isfinite(list(step.scores.values())).all()
 
@@ -226,7 +233,7 @@ def test_eighty_objects(smaller):
     frames, _ = street(2)
     ids = np.arange(96 * 160, dtype=np.uint16).reshape(96, 160) // 192 + 1
     objects = ObjectMap(ids, tuple(TrackedObject(number, 0) for number in range(1, 81)))
-    (step,) = smaller.propagate(objects, frames)  # 32 at a time
+    (step,) = decided(smaller, objects, frames)  # 32 at a time
     assert list(step.scores) == list(range(1, 81))
     assert step.ids.max() > 64  # some of the last chunk, too
 
@@ -254,7 +261,7 @@ def test_leaves_the_user_and_the_random_numbers_alone(sam2_checkpoint, capfd, ca
     with caplog.at_level(logging.INFO), warnings.catch_warnings():
         warnings.simplefilter("error")
         propagator = SAM2Propagator(sam2_checkpoint, image_size=32, device="cpu")
-        assert len(list(propagator.propagate(objects, frames))) == 1
+        assert len(list(decided(propagator, objects, frames))) == 1
     assert (*capfd.readouterr(), caplog.text) == ("", "", "")
     assert [handler for handler in logging.getLogger().handlers if handler not in handlers] == []
     assert torch.equal(torch.get_rng_state(), state)

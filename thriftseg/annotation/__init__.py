@@ -11,13 +11,12 @@ from thriftseg.lazy import face
 
 if TYPE_CHECKING:
     from thriftseg.annotation.eva_vos.collect import STORED_EMBEDDINGS, CollectedTotal, collect_annotations
-    from thriftseg.annotation.eva_vos.collect_settings import CollectSettings
     from thriftseg.annotation.eva_vos.frame_choice import FRAME_CHOICES, FrameChoice, QNetFrames, create_frame_choice
     from thriftseg.annotation.eva_vos.loop import EVAVOSResult, annotate_eva_vos
     from thriftseg.annotation.eva_vos.objects import ObjectVideo, list_objects
     from thriftseg.annotation.eva_vos.progress import ObjectProgress
-    from thriftseg.annotation.eva_vos.propagation import MASK_PROPAGATORS, MaskPropagator, create_mask_propagator
-    from thriftseg.annotation.eva_vos.settings import EVAVOSSettings
+    from thriftseg.annotation.eva_vos.propagation import MaskPropagator, create_mask_propagator
+    from thriftseg.annotation.eva_vos.settings import CollectSettings, EVAVOSSettings
     from thriftseg.annotation.eva_vos.split import (
         LEAST_FRAMES,
         MOST_FRAMES,
@@ -44,8 +43,7 @@ if TYPE_CHECKING:
     from thriftseg.annotation.ranking.frames import NetworkView, RankedSample, labelled_frames, rank_samples
     from thriftseg.annotation.ranking.granularity import Granularity, create_granularity
     from thriftseg.annotation.ranking.objects import RankedAnnotation, rank_annotations, rank_cold_annotations
-    from thriftseg.annotation.ranking.samples import Sample
-    from thriftseg.annotation.ranking.selection import SampleSelection, SampleTable, frame_samples
+    from thriftseg.annotation.ranking.selection import Sample, SampleSelection, SampleTable, frame_samples
     from thriftseg.annotation.ranking.superpixels import SuperpixelMethod
     from thriftseg.annotation.ranking.uncertainty import Neighbour, pixel_uncertainty
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     )
     from thriftseg.labels.propagation.again_plan import RepropagationPlan, plan_repropagation
     from thriftseg.labels.propagation.generate import PropagationSummary, label_propagate
+    from thriftseg.labels.propagation.merging import ChannelProbabilities
     from thriftseg.labels.propagation.plan import PropagationPlan, plan_propagation
     from thriftseg.labels.propagation.propagators.flow import FlowPropagator
     from thriftseg.labels.propagation.propagators.nearest import NearestPropagator
-    from thriftseg.labels.propagation.propagators.protocol import Propagated, Propagator
+    from thriftseg.labels.propagation.propagators.protocol import ObjectProbabilities, Propagated, Propagator
     from thriftseg.labels.propagation.propagators.registry import create_propagator
     from thriftseg.labels.propagation.propagators.sam2 import SAM2Propagator
     from thriftseg.labels.propagation.propagators.stm import STMPropagator

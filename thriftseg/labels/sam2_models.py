@@ -61,7 +61,10 @@ def build_sam2(weights: str | Path | None, model: str | None = None, image_size:
     """
     if image_size is not None and (image_size < _STRIDE or image_size % _STRIDE):
         raise ConfigError("image_size of SAM 2", expected=f"a multiple of {_STRIDE}", found=image_size)
-    library = _import_sam2()
+    try:
+        library = import_module("sam2.build_sam")
+    except ImportError as error:
+        raise ConfigError("SAM 2 is not installed", found=error, fix=INSTALL) from error
     name, config, path = _locate(library, weights, model)
     state = _read(path)
     with torch.random.fork_rng(devices=()), warnings.catch_warnings():
@@ -69,7 +72,17 @@ def build_sam2(weights: str | Path | None, model: str | None = None, image_size:
         predictor = library.build_sam2_video_predictor(
             config, device="cpu", apply_postprocessing=False, hydra_overrides_extra=size_overrides(image_size)
         )
-    _load(predictor, state, path, name)
+    own = predictor.state_dict()
+    wrong = own.keys() ^ state.keys()
+    wrong |= {key for key in own.keys() & state.keys() if own[key].shape != getattr(state[key], "shape", None)}
+    if wrong:
+        raise CheckpointError(
+            f"no weights of {name}",
+            path=path,
+            found=f"{len(wrong)} entries that are missing, unknown or of another size, such as {min(wrong)}",
+            fix="name the model that the checkpoint belongs to",
+        )
+    predictor.load_state_dict(state)
     identity = {"model": name, "weights": weights_digest(predictor), "image_size": predictor.image_size}
     return SAM2Model(predictor.requires_grad_(False), identity)
 
@@ -96,13 +109,6 @@ def _not_from_sam2(record: logging.LogRecord) -> bool:
     return not record.module.startswith("sam2_")
 
 
-def _import_sam2() -> Any:
-    try:
-        return import_module("sam2.build_sam")
-    except ImportError as error:
-        raise ConfigError("SAM 2 is not installed", found=error, fix=INSTALL) from error
-
-
 def _locate(library: Any, weights: str | Path | None, model: str | None) -> tuple[str, str, Path]:
     """Name and configuration of the model, and the file of its weights."""
     hub: Mapping[str, tuple[str, str]] = library.HF_MODEL_ID_TO_FILENAMES
@@ -113,7 +119,14 @@ def _locate(library: Any, weights: str | Path | None, model: str | None) -> tupl
             expected="a checkpoint file or an id of the Hugging Face hub",
             fix=f"pass one of {', '.join(hub)}, or a file fetched from https://github.com/facebookresearch/sam2",
         )
-    path = _fetch(library, str(weights)) if str(weights) in hub else Path(weights)
+    path = Path(weights)
+    if str(weights) in hub:
+        try:
+            path = Path(library._hf_download(str(weights))[1])
+        except Exception as error:  # networks, proxies and disks fail in their own ways
+            raise CheckpointError(
+                "the weights could not be fetched", path=weights, found=error, fix="pass the path of a checkpoint file"
+            ) from error
     if not path.is_file():
         raise CheckpointError("no such checkpoint", path=path, expected=f"a file, or one of {', '.join(hub)}")
     name = model or path.stem
@@ -121,16 +134,6 @@ def _locate(library: Any, weights: str | Path | None, model: str | None) -> tupl
         fix = None if model else "name the model that the checkpoint belongs to"
         raise ConfigError("no such model of SAM 2", expected=", ".join(configs), found=repr(name), fix=fix)
     return name, configs[name], path
-
-
-def _fetch(library: Any, hub_id: str) -> Path:
-    try:
-        _, path = library._hf_download(hub_id)
-    except Exception as error:  # networks, proxies and disks fail in their own ways
-        raise CheckpointError(
-            "the weights could not be fetched", path=hub_id, found=error, fix="pass the path of a checkpoint file"
-        ) from error
-    return Path(path)
 
 
 def size_overrides(image_size: int | None) -> list[str]:
@@ -156,17 +159,3 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError("holds no weights of SAM 2", path=path, expected="an entry 'model' with tensors by name")
     return state
-
-
-def _load(predictor: Any, state: Mapping[str, Any], path: Path, name: str) -> None:
-    own = predictor.state_dict()
-    wrong = own.keys() ^ state.keys()
-    wrong |= {key for key in own.keys() & state.keys() if own[key].shape != getattr(state[key], "shape", None)}
-    if wrong:
-        raise CheckpointError(
-            f"no weights of {name}",
-            path=path,
-            found=f"{len(wrong)} entries that are missing, unknown or of another size, such as {min(wrong)}",
-            fix="name the model that the checkpoint belongs to",
-        )
-    predictor.load_state_dict(state)

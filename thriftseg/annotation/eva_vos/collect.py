@@ -15,27 +15,30 @@ already stays. Finished ones are passed over.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from thriftseg.annotation.eva_vos.collect_settings import QUALITY_FOLDER, TYPE_FOLDER, CollectSettings
 from thriftseg.annotation.eva_vos.frame_choice import RandomFrames
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.eva_vos.progress import ObjectProgress, open_frames
 from thriftseg.annotation.eva_vos.propagation import MaskPropagator
+from thriftseg.annotation.eva_vos.settings import CollectSettings
 from thriftseg.annotation.people.mask_clicker import ClickPerson, mask_iou, rebuild_mask
 from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotation
-from thriftseg.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float32Array, Float64Array
 from thriftseg.atomic import sweep_partial
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import VOSDataset
 from thriftseg.errors import ConfigError
-from thriftseg.labels import Embedded
 from thriftseg.stores import Annotated, Manifest, QualitySet, RatedMask, RoundFolder, RoundKey, Row, TypeSet
+
+QUALITY_FOLDER, TYPE_FOLDER = "quality_set", "type_set"
+"""Names of the sets in the folder of a recording."""
+
+Rounds = TypeVar("Rounds", bound=RoundFolder)
 
 STORED_EMBEDDINGS = ("sam", "sam2")
 """Prompters whose embedding of the frame is kept for agents that read it."""
@@ -91,13 +94,39 @@ def collect_annotations(
         ConfigError: A truth is missing, the person clicks more often than is recorded, or a set was begun with other
             settings.
     """
-    settings = settings or CollectSettings()
-    _check(videos, person, settings)
-    recorders: list[_Recorder] = []
+    settings, out = settings or CollectSettings(), Path(out)
+    if not videos:
+        raise ConfigError("no objects to annotate")
+    hidden = next((video for video in videos if not video.has_truth), None)
+    if hidden is not None:
+        raise ConfigError(f"no truth in all frames of {hidden.name}", fix="choose a split whose masks are public")
+    if settings.what != "quality" and person.clicks > settings.state_clicks:
+        raise ConfigError(
+            "an annotation has more clicks than are tried in a state",
+            expected=f"{person.clicks} or more",
+            found=settings.state_clicks,
+        )
+    made: dict[str, Any] = {"propagator": {"name": propagator.name, **propagator.arguments}}
+    recorders: list[_Recorder[Any]] = []
     if settings.what != "types":
-        recorders.append(_QualityRecorder(dataset, person, propagator, Path(out), settings))
+        made_masks = {
+            **made,
+            "seconds": person.price("mask").seconds,
+            "quality_rounds": settings.quality_rounds,
+            "random_rounds": settings.random_rounds,
+            "seed": settings.seed,
+        }
+        masks = QualitySet.create(out / QUALITY_FOLDER, dataset.name, dataset.root, arguments=made_masks)
+        recorders.append(_QualityRecorder(masks, person, propagator, settings))
     if settings.what != "quality":
-        recorders.append(_TypeRecorder(dataset, person, propagator, Path(out), settings))
+        made_states = {
+            **made,
+            "person": dict(person.arguments),
+            "type_rounds": settings.type_rounds,
+            "state_clicks": settings.state_clicks,
+        }
+        states = TypeSet.create(out / TYPE_FOLDER, dataset.name, dataset.root, arguments=made_states)
+        recorders.append(_TypeRecorder(states, person, propagator, settings))
     for number, video in enumerate(videos, start=1):
         told = [f"{recorder.unit} {recorder.record(video)}" for recorder in recorders if not recorder.has(video)]
         video.release()
@@ -163,13 +192,19 @@ class _Recorded(NamedTuple):
     cost: AnnotationCost
 
 
-class _Recorder(ABC):
-    """Records objects in one of the sets."""
+class _Recorder(ABC, Generic[Rounds]):
+    """Records objects in one of the sets.
 
-    unit: str
+    Attributes:
+        unit: What a sample is called.
+    """
 
-    def __init__(self, rounds: RoundFolder, person: ClickPerson, propagator: MaskPropagator) -> None:
-        self._rounds, self._person, self._propagator = rounds, person, propagator
+    unit: ClassVar[str]
+
+    def __init__(
+        self, rounds: Rounds, person: ClickPerson, propagator: MaskPropagator, settings: CollectSettings
+    ) -> None:
+        self._set, self._person, self._propagator, self._settings = rounds, person, propagator, settings
         sweep_partial(rounds.root)
         self._log = Manifest(rounds.root, stem="objects")
         self._finished: list[Row] = self._log.read()
@@ -193,30 +228,17 @@ class _Recorder(ABC):
         """What the set holds."""
         cost = sum((AnnotationCost.from_dict(row["cost"]) for row in self._finished), AnnotationCost())
         rounds, samples = (sum(row[name] for row in self._finished) for name in ("rounds", "samples"))
-        return CollectedTotal(self._rounds.root, self._rounds.kind, len(self._finished), rounds, samples, cost)
+        return CollectedTotal(self._set.root, self._set.kind, len(self._finished), rounds, samples, cost)
 
     @abstractmethod
     def _record(self, video: ObjectVideo) -> _Recorded:
         """Write the rounds of an object that are not there yet."""
 
 
-class _QualityRecorder(_Recorder):
+class _QualityRecorder(_Recorder[QualitySet]):
     """After every annotation, the masks of all frames: of the frames with the worst J in turn, then of any frames."""
 
     unit = "masks"
-
-    def __init__(
-        self,
-        dataset: VOSDataset,
-        person: ClickPerson,
-        propagator: MaskPropagator,
-        out: Path,
-        settings: CollectSettings,
-    ) -> None:
-        made = {"propagator": _named(propagator), "seconds": person.price("mask").seconds, **settings.of_quality()}
-        self._set = QualitySet.create(out / QUALITY_FOLDER, dataset.name, dataset.root, arguments=made)
-        self._settings = settings
-        super().__init__(self._set, person, propagator)
 
     def _record(self, video: ObjectVideo) -> _Recorded:
         first = self._settings.quality_rounds
@@ -256,102 +278,49 @@ class _QualityRecorder(_Recorder):
         return int(np.count_nonzero(~np.isnan(quality)))
 
 
-class _TypeRecorder(_Recorder):
+class _TypeRecorder(_Recorder[TypeSet]):
     """The frame with the worst J, clicked and drawn; the round goes on with what gained more J per second."""
 
     unit = "states"
 
-    def __init__(
-        self,
-        dataset: VOSDataset,
-        person: ClickPerson,
-        propagator: MaskPropagator,
-        out: Path,
-        settings: CollectSettings,
-    ) -> None:
-        made = {"propagator": _named(propagator), "person": dict(person.arguments), **settings.of_types()}
-        self._set = TypeSet.create(out / TYPE_FOLDER, dataset.name, dataset.root, arguments=made)
-        self._settings = settings
-        super().__init__(self._set, person, propagator)
-
     def _record(self, video: ObjectVideo) -> _Recorded:
-        chain = _Chain(video, self._person, self._propagator, self._settings.seed)
+        person, prompter = self._person, self._person.prompter
+        price, overhead = person.price("clicks"), person.costs.clicks(0, objects=1)
+        click = person.costs.clicks(1, objects=0)
+        chain = _Chain(video, person, self._propagator, self._settings.seed)
         cost, states = chain.costs[0], 0
         embeddings: dict[int, Float32Array] = {}
         while chain.round < self._settings.type_rounds and (place := chain.worst()) is not None:
-            number = video.numbers[place]
-            embedded: Any = self._person.prompter.embed(video.frame(place))
-            if self._person.prompter.name in STORED_EMBEDDINGS:
+            number, current, truth = video.numbers[place], chain.masks[place], video.truth(place)
+            embedded: Any = prompter.embed(video.frame(place))
+            if prompter.name in STORED_EMBEDDINGS:
                 embeddings[number] = embedded.embedding
-            tried = self._tried(embedded, chain.masks[place], video.truth(place))
+            prompted = rebuild_mask(embedded, current, *person.limits)
+            clicked = [person.click_once(prompted, truth) for _ in range(self._settings.state_clicks)]
+            clicks = [Annotated(mask.view(np.uint8), mask_iou(mask, truth), click) for mask in clicked]
+            drawn = Annotated(truth.view(np.uint8), 1.0, person.price("mask"))
+            mask, quality = current.view(np.uint8), mask_iou(current, truth)
             key = RoundKey(video.video, video.object_id, states)
             if not self._set.has(key):
-                self._set.write_round(key, number, video.clip.frames[number], **tried._asdict())
-            cost = sum((item.cost for item in (*tried.clicks, tried.drawn)), cost + tried.overhead)
+                self._set.write_round(
+                    key,
+                    number,
+                    video.clip.frames[number],
+                    mask=mask,
+                    quality=quality,
+                    clicks=clicks,
+                    drawn=drawn,
+                    overhead=overhead,
+                )
+            cost = sum((item.cost for item in (*clicks, drawn)), cost + overhead)
             states += 1
-            chain.add(place, self._better(tried, video, place, chain))
-        self._keep(embeddings, video)
-        return _Recorded(states, states, cost)
-
-    def _tried(self, embedded: Embedded, current: BoolArray, truth: BoolArray) -> _Tried:
-        """What comes of clicks and of drawing."""
-        person = self._person
-        prompted = rebuild_mask(embedded, current, *person.limits)
-        click = person.costs.clicks(1, objects=0)
-        clicked = [person.click_once(prompted, truth) for _ in range(self._settings.state_clicks)]
-        return _Tried(
-            mask=current.view(np.uint8),
-            quality=mask_iou(current, truth),
-            clicks=[Annotated(mask.view(np.uint8), mask_iou(mask, truth), click) for mask in clicked],
-            drawn=Annotated(truth.view(np.uint8), 1.0, person.price("mask")),
-            overhead=person.costs.clicks(0, objects=1),
-        )
-
-    def _better(self, tried: _Tried, video: ObjectVideo, place: int, chain: _Chain) -> MaskAnnotation:
-        """The annotation that gained more per second; the mask if they are equal."""
-        price, clicked = self._person.price("clicks"), tried.clicks[self._person.clicks - 1]
-        gain = (clicked.quality - tried.quality) / price.seconds
-        if gain > (1 - tried.quality) / tried.drawn.cost.seconds:
-            return MaskAnnotation("clicks", clicked.mask.view(np.bool_), price)
-        return self._person.annotate(video, place, "mask", chain.masks[place], chain.round)
-
-    def _keep(self, embeddings: Mapping[int, Float32Array], video: ObjectVideo) -> None:
-        """Store the embeddings of the frames of an object."""
-        if embeddings:
-            states = [state for state in self._set.states() if state.key[:2] == (video.video, video.object_id)]
-            for state in states:
+            last = clicks[person.clicks - 1]
+            if (last.quality - quality) / price.seconds > (1 - quality) / drawn.cost.seconds:
+                chain.add(place, MaskAnnotation("clicks", clicked[person.clicks - 1], price))
+            else:
+                chain.draw(place)
+        for state in self._set.states() if embeddings else ():
+            if state.key[:2] == (video.video, video.object_id):
                 known = embeddings[state.number]
-                self._set.embedding(state, self._person.prompter.name, partial(_given, known))
-
-
-class _Tried(NamedTuple):
-    """Arguments of `TypeSet.write_round`."""
-
-    mask: UInt8Array
-    quality: float
-    clicks: list[Annotated]
-    drawn: Annotated
-    overhead: AnnotationCost
-
-
-def _given(embedding: Float32Array, frame: UInt8Array) -> Float32Array:
-    """An embedding that is known already, for whatever frame."""
-    return embedding
-
-
-def _named(propagator: MaskPropagator) -> dict[str, Any]:
-    return {"name": propagator.name, **propagator.arguments}
-
-
-def _check(videos: Sequence[ObjectVideo], person: ClickPerson, settings: CollectSettings) -> None:
-    if not videos:
-        raise ConfigError("no objects to annotate")
-    hidden = next((video for video in videos if not video.has_truth), None)
-    if hidden is not None:
-        raise ConfigError(f"no truth in all frames of {hidden.name}", fix="choose a split whose masks are public")
-    if settings.what != "quality" and person.clicks > settings.state_clicks:
-        raise ConfigError(
-            "an annotation has more clicks than are tried in a state",
-            expected=f"{person.clicks} or more",
-            found=settings.state_clicks,
-        )
+                self._set.embedding(state, prompter.name, lambda frame, known=known: known)
+        return _Recorded(states, states, cost)

@@ -1,4 +1,4 @@
-"""What a run of EVA-VOS leaves on disk, so that it can go on wherever it was stopped.
+"""The folder of a run of EVA-VOS, from which the run goes on wherever it was stopped.
 
 <run>/run.json        settings; another run is refused
 <run>/actions.jsonl   a row per annotation, in the order in which they were made
@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from thriftseg.annotation.eva_vos.mask_stack import decode_masks
-from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks
 from thriftseg.arrays import BoolArray, UInt16Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.datasets import PALETTE, encode_label_png, read_label_png, write_label_png
@@ -33,7 +32,7 @@ class EVAVOSFolder:
 
     Args:
         root: The folder; made when absent.
-        settings: What the run is told, JSON values only.
+        settings: Settings of the run, JSON values only.
 
     Raises:
         ConfigError: The folder holds another run.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from thriftseg.zoo import QNet
 
-_VideoKey = tuple[Path, ...]
-
 _AT_ONCE = 16
 """Frames that an encoder of timm sees at once."""
 
@@ -90,7 +88,7 @@ class QNetFrames:
             raise ConfigError("batch size of QNet", expected="1 or more", found=batch_size)
         loaded = load_as(network, zoo.QNet) if isinstance(network, (str, Path)) else network
         self._network, self._device, self._batch_size = loaded.eval().to(device), device, batch_size
-        self._embeddings: dict[_VideoKey, Tensor] = {}
+        self._embeddings: dict[tuple[Path, ...], Tensor] = {}
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -107,26 +105,20 @@ class QNetFrames:
         """Embeddings of all frames with their masks, (N, 1024) float32 for ResNet-18."""
         import torch
 
+        key = progress.video.files
         masks = np.stack([resize_label(mask, MASK_SIZE) for mask in progress.masks.view(np.uint8)])
         with torch.inference_mode():
+            if key not in self._embeddings:
+                images = _passes(progress.video, self._batch_size, MASK_SIZE, self._device)
+                embedded = [self._network.embed(self._network.preprocessing(each)) for each in images]
+                self._embeddings[key] = torch.cat(embedded)
             passes = zip(
-                torch.split(self._embedded(progress.video), self._batch_size),
+                torch.split(self._embeddings[key], self._batch_size),
                 torch.split(torch.from_numpy(masks), self._batch_size),
                 strict=True,
             )
             parts = [self._network.features(frames, given.to(self._device)) for frames, given in passes]
             return np.asarray(torch.cat(parts).float().cpu().numpy(), np.float32)
-
-    def _embedded(self, video: ObjectVideo) -> Tensor:
-        """Embeddings of all frames, on the device."""
-        import torch
-
-        key = _key_of(video)
-        if key not in self._embeddings:
-            passes = _passes(video, self._batch_size, MASK_SIZE, self._device)
-            parts = [self._network.embed(self._network.preprocessing(images)) for images in passes]
-            self._embeddings[key] = torch.cat(parts)
-        return self._embeddings[key]
 
 
 class RandomFrames:
@@ -212,7 +204,7 @@ class FarthestFrames:
         with fetching_weights(model, f"https://huggingface.co/{source.hf_hub_id if source else model}", pretrained):
             self._network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0).eval().to(device)
         self._model, self._pretrained, self._device = model, pretrained, device
-        self._features: dict[_VideoKey, Float32Array] = {}
+        self._features: dict[tuple[Path, ...], Float32Array] = {}
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -224,7 +216,7 @@ class FarthestFrames:
 
     def choose(self, progress: ObjectProgress) -> int:
         """The frame to annotate; see `FrameChoice.choose`."""
-        key = _key_of(progress.video)
+        key = progress.video.files
         if key not in self._features:
             self._features[key] = self.embed(progress.video)
         return farthest(self._features[key], progress.annotated, progress.candidates)
@@ -233,15 +225,12 @@ class FarthestFrames:
         """Pooled features of all frames, (N, D) float32."""
         import torch
 
-        _, height, width = self._network.pretrained_cfg["input_size"]
+        config = self._network.pretrained_cfg
         with torch.inference_mode():
-            passes = _passes(video, _AT_ONCE, (height, width), self._device)
-            parts = [self._network(self._normalised(images)).float().cpu().numpy() for images in passes]
+            mean, std = (torch.tensor(config[name], device=self._device).view(3, 1, 1) for name in ("mean", "std"))
+            passes = _passes(video, _AT_ONCE, config["input_size"][1:], self._device)
+            parts = [self._network((images - mean) / std).float().cpu().numpy() for images in passes]
         return np.concatenate(parts)
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        mean, std = (images.new_tensor(self._network.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
-        return (images - mean) / std
 
 
 FRAME_CHOICES = ("qnet", "random", "oracle", "upper_bound", "l2:<timm model>")
@@ -279,13 +268,8 @@ def create_frame_choice(name: str, **settings: Any) -> FrameChoice:
     return chosen
 
 
-def _key_of(video: ObjectVideo) -> _VideoKey:
-    """What objects of a video share, and other videos of the same name do not."""
-    return tuple(video.clip.frames.values())
-
-
 def _passes(video: ObjectVideo, batch_size: int, size: tuple[int, int], device: str) -> Iterator[Tensor]:
-    """The frames of a video in order, at most so many at once, as (B, 3, height, width) in [0, 1] on a device."""
+    """The frames of a video in order, B at most at once, as (B, 3, height, width) in [0, 1] on a device."""
     import torch
 
     places = range(len(video))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -63,7 +62,7 @@ def annotate_eva_vos(
     """Annotate objects until the budget is spent, or every object is finished.
 
     The first frame of each object is drawn. After that, a frame is chosen, how to annotate it, and the masks of all
-    frames are made anew of all annotated ones. An object is finished after so many rounds, when it has reached the
+    frames are made anew of all annotated ones. An object is finished after its last round, when it has reached the
     target, or when nothing is left to say about any of its frames.
 
     A run that was stopped goes on when it is started again with the same arguments, and ends with the same log.
@@ -83,8 +82,8 @@ def annotate_eva_vos(
             value is asked for without an agent, or the folder holds another run.
         WaitingForLabels: A real person has to annotate something first; call again after that.
     """
-    run = _Run(videos, annotator, propagator, frame_choice, type_choice, out, settings or EVAVOSSettings(), say)
-    return run.go()
+    settings = settings or EVAVOSSettings()
+    return _Run(videos, annotator, propagator, frame_choice, type_choice, Path(out), settings, say).go()
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,24 +125,33 @@ class _Object:
         return {place: row["type"] for place, row in self.latest.items()}
 
 
+@dataclass(eq=False)
 class _Run:
-    def __init__(
-        self,
-        videos: Sequence[ObjectVideo],
-        annotator: MaskAnnotator,
-        propagator: MaskPropagator,
-        frame_choice: FrameChoice,
-        type_choice: TypeChoice,
-        out: str | Path,
-        settings: EVAVOSSettings,
-        say: Callable[[str], None],
-    ) -> None:
-        self.annotator, self.propagator = annotator, propagator
-        self.frame_choice, self.type_choice = frame_choice, type_choice
-        self.settings, self.say = settings, say
-        self._check(videos)
-        self.folder = EVAVOSFolder(out, self._record(videos))
-        self.objects = [_Object(video) for video in videos]
+    """A run; its arguments are those of `annotate_eva_vos`."""
+
+    videos: Sequence[ObjectVideo]
+    annotator: MaskAnnotator
+    propagator: MaskPropagator
+    frame_choice: FrameChoice
+    type_choice: TypeChoice
+    out: Path
+    settings: EVAVOSSettings
+    say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._check()
+        # What makes a run: another one is not to go on in its folder.
+        record = {
+            "objects": [video.name for video in self.videos],
+            "size": [[len(video), *video.size] for video in self.videos],
+            "annotator": dict(self.annotator.arguments),
+            "propagator": {"name": self.propagator.name, **self.propagator.arguments},
+            "frames": dict(self.frame_choice.arguments),
+            "types": dict(self.type_choice.arguments),
+            "settings": asdict(self.settings),
+        }
+        self.folder = EVAVOSFolder(self.out, record)
+        self.objects = [_Object(video) for video in self.videos]
         by_name = {item.video.name: item for item in self.objects}
         for row in self.folder.rows:
             by_name[_name_of(row)].rows.append(row)
@@ -170,8 +178,12 @@ class _Run:
                 self._annotate(item)
             except WaitingForLabels as error:
                 waiting.append(error)
+        if len(waiting) == 1:
+            raise waiting[0]
         if waiting:
-            raise _joined(waiting)
+            places = "\n".join(f"  {error.path}" for error in waiting)
+            problem = f"{len(waiting)} annotations are not finished yet"
+            raise WaitingForLabels(problem, fix=waiting[0].fix, detail=places)
 
     def _by_rank(self) -> None:
         """Annotate the object that promises most, and again."""
@@ -183,7 +195,7 @@ class _Run:
                 if item.proposal is None:
                     item.proposal = self._propose(self._progress(item))
                     item.video.release()
-            self._annotate(max(items, key=_score_of))
+            self._annotate(max(items, key=lambda item: item.proposal.score if item.proposal else -math.inf))
 
     def _annotate(self, item: _Object) -> None:
         progress = self._progress(item)
@@ -194,7 +206,9 @@ class _Run:
         item.rows.append(row)
         item.proposal = None
         item.video.release()
-        self.say(_line(row))
+        quality = "" if row["jf"] is None else f", J&F {100 * row['jf']:.1f}"
+        done = f"{_name_of(row)} round {row['round']}: frame {row['frame']}, {row['type']}"
+        self.say(f"{done}, {row['seconds'] / 3600:.3f} h in all{quality}")
 
     def _propose(self, progress: ObjectProgress) -> _Proposal:
         if not progress.round:
@@ -268,8 +282,8 @@ class _Run:
                     ids[stacks[index][place]] = items[index].video.object_id
                 self.folder.write_masks(items[0].video, place, ids)
 
-    def _check(self, videos: Sequence[ObjectVideo]) -> None:
-        names = [video.name for video in videos]
+    def _check(self) -> None:
+        names = [video.name for video in self.videos]
         if not names or len(set(names)) < len(names):
             raise ConfigError("objects to annotate", expected="at least one, none of them twice", found=names)
         choices = (self.frame_choice, self.type_choice)
@@ -277,34 +291,18 @@ class _Run:
         if looks and not self.annotator.needs_truth:
             raise ConfigError("an oracle serves a simulated person only", fix="choose frames and types without a truth")
         if self.annotator.needs_truth or self.settings.target is not None:
-            self._check_truths(videos)
+            for video in self.videos:
+                if not video.has_truth:
+                    raise ConfigError(
+                        f"no truth in all frames of {video.name}",
+                        fix="choose a split whose masks are public, or a real person without a target",
+                    )
         if self.settings.ranking == "value" and not self.type_choice.has_values:
             raise ConfigError("ranking by value needs an agent", fix="set the type of annotation to agent")
-        first, hours = len(videos) * self.annotator.price("mask").seconds, self.settings.hours
+        first, hours = len(self.videos) * self.annotator.price("mask").seconds, self.settings.hours
         if hours is not None and hours * 3600 < first - _ROUNDING:
             expected = f"{first / 3600:.3f} h or more"
             raise ConfigError("the budget does not cover the first masks", expected=expected, found=hours)
-
-    @staticmethod
-    def _check_truths(videos: Sequence[ObjectVideo]) -> None:
-        for video in videos:
-            if not video.has_truth:
-                raise ConfigError(
-                    f"no truth in all frames of {video.name}",
-                    fix="choose a split whose masks are public, or a real person without a target",
-                )
-
-    def _record(self, videos: Sequence[ObjectVideo]) -> dict[str, Any]:
-        """What makes a run: another one is not to go on in its folder."""
-        return {
-            "objects": [video.name for video in videos],
-            "size": [[len(video), *video.size] for video in videos],
-            "annotator": dict(self.annotator.arguments),
-            "propagator": {"name": self.propagator.name, **self.propagator.arguments},
-            "frames": dict(self.frame_choice.arguments),
-            "types": dict(self.type_choice.arguments),
-            "settings": self.settings.to_dict(),
-        }
 
 
 def curve_of(rows: Sequence[Row]) -> AnnotationCurve | None:
@@ -323,24 +321,5 @@ def _name_of(row: Row) -> str:
     return f"{row['video']}__{row['object']}"
 
 
-def _score_of(item: _Object) -> float:
-    return -math.inf if item.proposal is None else item.proposal.score
-
-
 def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 6)
-
-
-def _joined(waiting: Sequence[WaitingForLabels]) -> WaitingForLabels:
-    if len(waiting) == 1:
-        return waiting[0]
-    places = "\n".join(f"  {error.path}" for error in waiting)
-    return WaitingForLabels(f"{len(waiting)} annotations are not finished yet", fix=waiting[0].fix, detail=places)
-
-
-def _line(row: Row) -> str:
-    quality = "" if row["jf"] is None else f", J&F {100 * row['jf']:.1f}"
-    return (
-        f"{_name_of(row)} round {row['round']}: frame {row['frame']}, {row['type']}, "
-        f"{row['seconds'] / 3600:.3f} h in all{quality}"
-    )

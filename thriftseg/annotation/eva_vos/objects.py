@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +77,11 @@ class ObjectVideo:
     def name(self) -> str:
         """`video__id`."""
         return f"{self.video}__{self.object_id}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of the frames, which objects of a video share and other videos of the same name do not."""
+        return tuple(self.clip.frames.values())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -157,15 +164,34 @@ def list_objects(dataset: VOSDataset, split: str, videos: Iterable[str] | None =
     for clip in (clips[name] for name in wanted):
         first = ids_in(dataset.read_mask(clip, next(iter(clip.frames))))
         found += [ObjectVideo(dataset, clip, object_id) for object_id in first]
-        skipped += _later(dataset, clip, first)
+        skipped += [
+            f"{clip.video}: object {item.id} is skipped, it appears in frame {item.first} only"
+            for item in dataset.objects(clip)
+            if item.id not in first
+        ]
     if not found:
         raise DatasetError(f"no first frame of split {split!r} shows an object", path=dataset.root)
     return ObjectList(tuple(found), tuple(skipped))
 
 
-def _later(dataset: VOSDataset, clip: VOSClip, first: Sequence[int]) -> list[str]:
-    return [
-        f"{clip.video}: object {item.id} is skipped, it appears in frame {item.first} only"
-        for item in dataset.objects(clip)
-        if item.id not in first
-    ]
+def encode_masks(masks: BoolArray) -> bytes:
+    """Pack masks, (N, H, W), into the content of an `.npz` file; equal masks give equal bytes.
+
+    Example:
+        >>> masks = np.zeros((50, 48, 80), bool)
+        >>> masks[:, 8:20, 30:50] = True
+        >>> content = encode_masks(masks)
+        >>> len(content) < masks.size / 100, bool((decode_masks(content) == masks).all())
+        (True, True)
+    """
+    stream = io.BytesIO()
+    np.savez_compressed(stream, bits=np.packbits(masks), shape=np.array(masks.shape))
+    return stream.getvalue()
+
+
+def decode_masks(content: bytes) -> BoolArray:
+    """The inverse of `encode_masks`."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        shape: tuple[int, ...] = tuple(arrays["shape"].tolist())
+        bits = np.unpackbits(arrays["bits"], count=int(np.prod(shape)))
+    return bits.view(np.bool_).reshape(shape)

@@ -10,8 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from thriftseg.annotation.eva_vos.mask_stack import encode_masks
-from thriftseg.annotation.eva_vos.objects import FrameScores, ObjectVideo
+from thriftseg.annotation.eva_vos.objects import FrameScores, ObjectVideo, encode_masks
 from thriftseg.annotation.eva_vos.propagation import Anchors, MaskPropagator
 from thriftseg.annotation.people.masks import EXACT, AnnotationKind, MaskAnnotation, MaskAnnotator
 from thriftseg.arrays import BoolArray

@@ -1,6 +1,6 @@
 """From the masks of some frames to those of all frames, for one object in one video.
 
-Annotated frames keep their mask. Every gap between two annotated frames, before the first and behind the last is filled
+Annotated frames keep their mask. Every gap between two annotated frames, before the first and after the last is filled
 on its own, from the frames at its ends, and remembered: a new annotation changes only the gap it falls into. A frame at
 the end that does not show the object has nothing to carry on.
 
@@ -13,24 +13,21 @@ weights that fall linearly with the distance. With hard masks this comes down to
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, pairwise, repeat
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from thriftseg.annotation.eva_vos.mask_stack import decode_masks, encode_masks
-from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks, encode_masks
 from thriftseg.arrays import BoolArray, Float16Array, Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
-from thriftseg.flow import DIS, FlowStore, compose, warp_labels
-from thriftseg.labels import Propagator, create_propagator
+from thriftseg.flow import FlowStore
+from thriftseg.labels import FlowPropagator, Propagator, create_propagator
 from thriftseg.stores import ObjectMap, TrackedObject
-
-if TYPE_CHECKING:
-    from thriftseg.labels import SAM2Propagator, STMPropagator
 
 Anchors = Mapping[int, BoolArray]
 """Mask, (H, W), of each annotated frame by its place."""
@@ -38,44 +35,24 @@ Anchors = Mapping[int, BoolArray]
 _REMEMBERED_GAPS = 2048  # some ten kilobytes each
 
 
-class MaskPropagator(Protocol):
-    """Carries the masks of annotated frames to all frames."""
-
-    @property
-    def name(self) -> str:
-        """Name of the method."""
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """Settings that masks depend on, JSON values only."""
-
-    def propagate(self, video: ObjectVideo, anchors: Anchors) -> BoolArray:
-        """Masks of all frames.
-
-        Args:
-            video: The object.
-            anchors: Masks of annotated frames, one at least.
-
-        Returns:
-            (N, H, W); annotated frames have the mask that they were given.
-
-        Raises:
-            ConfigError: There is no annotated frame, or a mask is of another size.
-        """
-
-
 class Gap(NamedTuple):
     """Frames between annotated ones.
 
     Attributes:
         left: The annotated frame before them, if any.
-        right: The annotated frame behind them, if any.
+        right: The annotated frame after them, if any.
         places: The frames.
     """
 
     left: int | None
     right: int | None
     places: range
+
+    def share_of_left(self, place: int) -> float:
+        """Weight of what reaches a frame from the left end, 0..1; the rest comes from the right end."""
+        if self.left is None or self.right is None:
+            return float(self.right is None)
+        return (self.right - place) / (self.right - self.left)
 
 
 def gaps_between(places: Sequence[int], count: int) -> list[Gap]:
@@ -97,38 +74,68 @@ def gaps_between(places: Sequence[int], count: int) -> list[Gap]:
     return found
 
 
-class NearestCopy:
-    """Copies the mask of the nearest annotated frame, of two equally near ones the earlier: the baseline to beat."""
+class MaskPropagator:
+    """Carries the masks of annotated frames to all frames, with a propagator of labels.
 
-    name: ClassVar[str] = "nearest"
-    arguments: ClassVar[Mapping[str, Any]] = {}
+    Unlike propagated labels, masks keep the pixels whose flow fails the forward-backward check: a hole in a mask would
+    be an error for sure. Flow is rounded as `FlowStore` does it, whether it is kept or not.
+
+    Args:
+        propagator: Carries the mask of an annotated frame to those before or after it.
+        flow_cache: Folder that keeps the flow of a `FlowPropagator`.
+
+    Raises:
+        ConfigError: There is no flow to keep.
+    """
+
+    def __init__(self, propagator: Propagator, flow_cache: str | Path | None = None) -> None:
+        self._propagator = propagator
+        self._store = FlowStore(flow_cache, propagator.estimator) if isinstance(propagator, FlowPropagator) else None
+        if flow_cache and self._store is None:
+            raise ConfigError("flow_cache is about flow", found=propagator.name, fix="leave it out")
+        self._known: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+
+    @property
+    def name(self) -> str:
+        """Name of the method."""
+        return self._propagator.name
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Settings that masks depend on, JSON values only."""
+        return self._propagator.arguments if self._store is None else {"estimator": repr(self._store.estimator)}
 
     def propagate(self, video: ObjectVideo, anchors: Anchors) -> BoolArray:
-        """Masks of all frames; see `MaskPropagator.propagate`."""
-        places = _checked(video, anchors)
-        nearest = [min(places, key=lambda place: (abs(place - each), place)) for each in range(len(video))]
-        return np.stack([anchors[place] for place in nearest])
+        """Masks of all frames.
 
+        Args:
+            video: The object.
+            anchors: Masks of annotated frames, one at least.
 
-class _GapFiller(ABC):
-    """Fills gap by gap, and remembers what it has filled."""
+        Returns:
+            (N, H, W); annotated frames have the mask that they were given.
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, bytes] = OrderedDict()
-
-    def propagate(self, video: ObjectVideo, anchors: Anchors) -> BoolArray:
-        """Masks of all frames; see `MaskPropagator.propagate`."""
-        places = _checked(video, anchors)
+        Raises:
+            ConfigError: There is no annotated frame, or a mask is of another size.
+        """
+        places = sorted(anchors)
+        if not places or places[0] < 0 or places[-1] >= len(video):
+            expected = f"some of 0..{len(video) - 1}"
+            raise ConfigError(f"annotated frames of {video.name}", expected=expected, found=places)
+        wrong = [mask.shape for mask in anchors.values() if mask.shape != video.size]
+        if wrong:
+            raise ConfigError(f"size of a mask of {video.name}", expected=video.size, found=wrong[0])
         masks = np.empty((len(video), *video.size), np.bool_)
         masks[places] = [anchors[place] for place in places]
         for gap in gaps_between(places, len(video)):
-            masks[gap.places.start : gap.places.stop] = self._filled(video, gap, anchors)
+            masks[gap.places.start : gap.places.stop] = self._remembered(video, gap, anchors)
         return masks
 
-    def _filled(self, video: ObjectVideo, gap: Gap, anchors: Anchors) -> BoolArray:
+    def _remembered(self, video: ObjectVideo, gap: Gap, anchors: Anchors) -> BoolArray:
+        """Masks of the frames of a gap, which is filled once for the same masks at its ends."""
         ends = (b"" if place is None else np.packbits(anchors[place]).tobytes() for place in gap[:2])
         digests = [hashlib.sha256(end).hexdigest() for end in ends]
-        key = f"{video.video} {gap.left} {gap.right} {' '.join(digests)}"
+        key = (video.files, gap.left, gap.right, *digests)
         if key in self._known:
             self._known.move_to_end(key)
             return decode_masks(self._known[key])
@@ -138,179 +145,78 @@ class _GapFiller(ABC):
             self._known.popitem(last=False)
         return filled
 
-    @abstractmethod
     def _fill(self, video: ObjectVideo, gap: Gap, anchors: Anchors) -> BoolArray:
         """Masks of the frames of a gap, (n, H, W)."""
-
-
-class FlowWarp(_GapFiller):
-    """Warps the mask of the nearer annotated frame by chained optical flow; of two equally near ones, the earlier.
-
-    Other than the labels of `FlowPropagator`, masks keep the pixels that fail the forward-backward check: a gap in the
-    mask would be an error for sure.
-
-    Args:
-        store: Estimates flow, and keeps it if it has a folder; DIS of the medium preset without one by default.
-    """
-
-    name: ClassVar[str] = "flow"
-
-    def __init__(self, store: FlowStore | None = None) -> None:
-        super().__init__()
-        self._store = FlowStore(None, DIS()) if store is None else store
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """Settings that masks depend on."""
-        return {"estimator": repr(self._store.estimator)}
-
-    def _fill(self, video: ObjectVideo, gap: Gap, anchors: Anchors) -> BoolArray:
-        middle = _first_of_right(gap)
-        forward, backward = range(gap.places.start, middle), range(gap.places.stop - 1, middle - 1, -1)
-        masks = np.zeros((len(gap.places), *video.size), np.bool_)
-        for anchor, places in ((gap.left, forward), (gap.right, backward)):
-            if anchor is not None and anchors[anchor].any():
-                for place, mask in zip(places, self._warped(video, anchor, places, anchors[anchor]), strict=True):
-                    masks[place - gap.places.start] = mask
-        return masks
-
-    def _warped(self, video: ObjectVideo, anchor: int, places: range, mask: BoolArray) -> Iterator[UInt8Array]:
-        """The mask of an annotated frame, seen from frames that lead away from it one by one."""
-        ids = mask.view(np.uint8)
-        numbers, previous = video.numbers, video.frame(anchor)
-        to_anchor: Float32Array | None = None
-        for before, place in pairwise([anchor, *places]):
-            frame = video.frame(place)
-            back = self._store.flow(video.video, numbers[place], numbers[before], frame, previous)
-            to_anchor = back if to_anchor is None else compose(back, to_anchor)
-            yield warp_labels(ids, to_anchor, fill=0)
-            previous = frame
-
-
-class _ProbabilityFiller(_GapFiller):
-    """Follows the object by a network that gives probabilities, from both ends of a gap."""
-
-    def __init__(self, network: Propagator) -> None:
-        super().__init__()
-        self._arguments = network.arguments
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """Settings that masks depend on."""
-        return self._arguments
-
-    def _fill(self, video: ObjectVideo, gap: Gap, anchors: Anchors) -> BoolArray:
-        forward = list(self._followed(video, gap.left, gap.places, anchors))
-        backward = self._followed(video, gap.right, gap.places[::-1], anchors)
-        masks = np.empty((len(gap.places), *video.size), np.bool_)
-        for index, later in zip(range(len(masks) - 1, -1, -1), backward, strict=True):
-            share = _share_of_left(gap, gap.places[index])
-            masks[index] = share * forward.pop().astype(np.float32) + (1 - share) * later > 0.5
+        shares = {place: gap.share_of_left(place) for place in gap.places}
+        if self._propagator.hard:
+            shares = {place: float(share >= 0.5) for place, share in shares.items()}
+        from_left = [place for place in gap.places if shares[place] > 0]
+        from_right = [place for place in gap.places[::-1] if shares[place] < 1]
+        forward = np.zeros((len(gap.places), *video.size), np.float16)
+        for place, probability in zip(from_left, self._followed(video, gap.left, from_left, anchors), strict=True):
+            forward[place - gap.places.start] = probability
+        masks = forward > 0.5
+        for place, backward in zip(from_right, self._followed(video, gap.right, from_right, anchors), strict=True):
+            index, share = place - gap.places.start, shares[place]
+            masks[index] = share * forward[index].astype(np.float32) + (1 - share) * backward > 0.5
         return masks
 
     def _followed(
-        self, video: ObjectVideo, anchor: int | None, places: range, anchors: Anchors
+        self, video: ObjectVideo, anchor: int | None, places: Sequence[int], anchors: Anchors
     ) -> Iterator[Float16Array]:
-        if anchor is None or not anchors[anchor].any():
-            return repeat(np.zeros(video.size, np.float16), len(places))
+        """Probability of the object, (H, W), in frames that lead away from an annotated one."""
+        if anchor is None or not places:
+            return
+        if not anchors[anchor].any():
+            yield from (np.zeros(video.size, np.float16) for _ in places)
+            return
+        frames, propagator = _Walk(video, [anchor, *places]), self._propagator
+        if isinstance(propagator, FlowPropagator) and self._store is not None:
+            propagator = replace(propagator, estimator=_StoredFlow(self._store, frames), check=False)
         objects = ObjectMap(anchors[anchor].astype(np.uint16), (TrackedObject(1, train_id=0),))
-        frames = (video.frame(place) for place in chain([anchor], places))
-        return (probabilities.astype(np.float16) for probabilities in self._probabilities(objects, frames))
-
-    @abstractmethod
-    def _probabilities(self, objects: ObjectMap, frames: Iterator[UInt8Array]) -> Iterator[Float32Array]:
-        """Probability of the only object, (H, W), in every frame but the first."""
+        for step in propagator.probabilities(objects, frames):
+            yield step.probability_of(1).astype(np.float16)
 
 
-class STMPropagation(_ProbabilityFiller):
-    """Follows the object by a network for video object segmentation, such as STM.
-
-    Args:
-        propagator: The network and its settings.
-    """
-
-    name: ClassVar[str] = "stm"
-
-    def __init__(self, propagator: STMPropagator) -> None:
-        super().__init__(propagator)
-        self._propagator = propagator
-
-    def _probabilities(self, objects: ObjectMap, frames: Iterator[UInt8Array]) -> Iterator[Float32Array]:
-        for logits in self._propagator.track(objects, frames):
-            yield logits.softmax(dim=0)[1].float().cpu().numpy()
-
-
-class SAM2Propagation(_ProbabilityFiller):
-    """Follows the object by SAM 2.
-
-    Args:
-        propagator: The model and its settings.
-    """
-
-    name: ClassVar[str] = "sam2"
-
-    def __init__(self, propagator: SAM2Propagator) -> None:
-        super().__init__(propagator)
-        self._propagator = propagator
-
-    def _probabilities(self, objects: ObjectMap, frames: Iterator[UInt8Array]) -> Iterator[Float32Array]:
-        for tracker in self._propagator.track(objects, frames):
-            yield tracker.logits()[0].sigmoid().float().cpu().numpy()
-
-
-MASK_PROPAGATORS = ("nearest", "flow", "stm", "sam2")
-"""Names that `create_mask_propagator` takes."""
-
-
-def create_mask_propagator(method: str, flow_cache: str | None = None, **settings: Any) -> MaskPropagator:
-    """Build a propagator by name.
+def create_mask_propagator(method: str, flow_cache: str | Path | None = None, **settings: Any) -> MaskPropagator:
+    """Build a propagator of masks by name.
 
     Args:
         method: "nearest", "flow", "stm" or "sam2".
         flow_cache: Folder that keeps flow, for "flow".
-        settings: Arguments of `STMPropagator` or `SAM2Propagator`.
+        settings: Arguments of the propagator's class.
 
     Raises:
-        ConfigError: There is no such method, or it does not take one of the arguments.
+        ConfigError: There is no such method, it does not take one of the arguments, or has no flow to keep.
 
     Example:
         >>> create_mask_propagator("nearest").name
         'nearest'
     """
-    if method not in MASK_PROPAGATORS:
-        raise ConfigError("no such propagation of masks", expected=", ".join(MASK_PROPAGATORS), found=repr(method))
-    if method in ("nearest", "flow"):
-        if settings:
-            raise ConfigError(f"{method} has no such settings", found=", ".join(settings))
-        return NearestCopy() if method == "nearest" else FlowWarp(FlowStore(flow_cache, DIS()))
-    network: Any = create_propagator(method, **settings)
-    return STMPropagation(network) if method == "stm" else SAM2Propagation(network)
+    return MaskPropagator(create_propagator(method, **settings), flow_cache)
 
 
-def _checked(video: ObjectVideo, anchors: Anchors) -> list[int]:
-    """Places of the annotated frames, increasing.
+@dataclass(frozen=True)
+class _Walk:
+    """Frames of a video one after the other, each read when its turn comes."""
 
-    Raises:
-        ConfigError: There is none, it is no frame, or its mask is of another size.
-    """
-    places = sorted(anchors)
-    if not places or places[0] < 0 or places[-1] >= len(video):
-        raise ConfigError(f"annotated frames of {video.name}", expected=f"some of 0..{len(video) - 1}", found=places)
-    wrong = [mask.shape for mask in anchors.values() if mask.shape != video.size]
-    if wrong:
-        raise ConfigError(f"size of a mask of {video.name}", expected=video.size, found=wrong[0])
-    return places
+    video: ObjectVideo
+    places: Sequence[int]
 
+    def __len__(self) -> int:
+        return len(self.places)
 
-def _first_of_right(gap: Gap) -> int:
-    """The first frame of a gap that is nearer to its right end."""
-    if gap.left is None or gap.right is None:
-        return gap.places.start if gap.left is None else gap.places.stop
-    return (gap.left + gap.right) // 2 + 1
+    def __iter__(self) -> Iterator[UInt8Array]:
+        return map(self.video.frame, self.places)
 
 
-def _share_of_left(gap: Gap, place: int) -> float:
-    """Weight of what comes from the left end."""
-    if gap.left is None or gap.right is None:
-        return float(gap.right is None)
-    return (gap.right - place) / (gap.right - gap.left)
+class _StoredFlow:
+    """Flow from each frame of a walk to the one before, once each in the order of the walk, by way of a store."""
+
+    def __init__(self, store: FlowStore, walk: _Walk) -> None:
+        self._store, self._video = store, walk.video
+        self._steps = pairwise(walk.places)
+
+    def estimate(self, a: UInt8Array, b: UInt8Array) -> Float32Array:
+        before, place = (self._video.numbers[each] for each in next(self._steps))
+        return self._store.flow(self._video.video, place, before, a, b)

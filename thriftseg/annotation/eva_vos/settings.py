@@ -1,14 +1,17 @@
-"""What a run of EVA-VOS is told."""
+"""Settings of runs and recordings of EVA-VOS."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from thriftseg.errors import ConfigError
 
 Ranking = Literal["none", "value", "oracle"]
 """Which object is annotated next: each in turn, that of the highest value per second, or of the highest gain."""
+
+CollectedSet = Literal["quality", "types", "both"]
+"""What to record: the quality set, the type set, or both."""
 
 _LEAST_VALUE, _DECAY = 0.04, 0.6
 
@@ -46,9 +49,38 @@ class EVAVOSSettings:
         if self.target is not None and not 0 < self.target <= 1:
             raise ConfigError("target", expected="above 0, at most 1", found=self.target)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """How many rounds are recorded.
+
+    Attributes:
+        what: Which sets.
+        quality_rounds: Rounds of an object in the quality set, the first mask included: in each of the others, the
+            frame with the worst J is drawn.
+        random_rounds: Further rounds in which any frame is drawn; they start from the first mask again.
+        type_rounds: Rounds of an object in the type set, the first mask included. Each of the others is a state.
+        state_clicks: Clicks that are tried in a state, one after the other.
+        seed: Of the frames that are drawn at random.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    what: CollectedSet = "both"
+    quality_rounds: int = 8
+    random_rounds: int = 4
+    type_rounds: int = 10
+    state_clicks: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.what not in get_args(CollectedSet):
+            raise ConfigError("no such set", expected=", ".join(get_args(CollectedSet)), found=repr(self.what))
+        least = {"quality_rounds": 1, "random_rounds": 0, "type_rounds": 2, "state_clicks": 1, "seed": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ConfigError(f"{name} of a recording", expected=f"{bound} or more", found=getattr(self, name))
 
 
 def value_score(value: float, round: int, seconds: float) -> float:

@@ -18,8 +18,6 @@ from thriftseg.errors import ConfigError
 from thriftseg.stores import MASK_SIZE
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from thriftseg.lightning_modules import ActionChoice
     from thriftseg.zoo import AnnotationPolicy
 
@@ -165,23 +163,20 @@ class AgentType:
 
         from thriftseg.lightning_modules import choose_actions
 
-        mask = resize_label(progress.masks[place].view(np.uint8), MASK_SIZE)
+        frame = progress.video.frame(place)
+        mask = torch.from_numpy(resize_label(progress.masks[place].view(np.uint8), MASK_SIZE))[None].to(self._device)
         spent = torch.zeros(1, device=self._device) if self._network.cost_branch is not None else None
         with torch.inference_mode():
-            given = torch.from_numpy(mask)[None].to(self._device)
-            output = self._network(self._embed(progress.video.frame(place)), given, spent)
+            if self._embed_frame is None:
+                image = torch.from_numpy(frame).to(self._device).permute(2, 0, 1)[None].float().div(255)
+                embedding = self._network.embed(self._network.preprocessing(image))
+            else:
+                given = torch.from_numpy(np.asarray(self._embed_frame(frame), np.float32))
+                embedding = given[None].to(self._device)
+            output = self._network(embedding, mask, spent)
         generator = torch.Generator().manual_seed(int(progress.random("type").integers(2**62)))
         (action,) = choose_actions(output.policy_logits, self._choice, [generator]).tolist()
         return TypeDecision(_KINDS[action], float(output.value))
-
-    def _embed(self, frame: UInt8Array) -> Tensor:
-        """(1, 256, h, w) on the device."""
-        import torch
-
-        if self._embed_frame is not None:
-            return torch.from_numpy(np.asarray(self._embed_frame(frame), np.float32))[None].to(self._device)
-        image = torch.from_numpy(frame).to(self._device).permute(2, 0, 1)[None].float().div(255)
-        return self._network.embed(self._network.preprocessing(image))
 
 
 TYPE_CHOICES = ("agent", "clicks", "mask", "random", "oracle")

@@ -1,4 +1,4 @@
-"""What may be spent on labels, round by round."""
+"""The budget for labels, round by round."""
 
 from __future__ import annotations
 

@@ -79,70 +79,43 @@ def search_budget(
     Args:
         run: Runs the loop from its start with a budget in percent, in a folder; see `annotate_hvsa`.
         out: Folder of all runs.
-        target_miou: What is to be reached, above 0 and at most 1.
+        target_miou: The mIoU to reach, above 0 and at most 1.
         highest: Largest budget to try, in percent.
-        tolerance: Stop where the two budgets are so many percent apart.
+        tolerance: Percent between the two budgets at which the search stops.
         paste_manual: Whether the manual labels count as part of the result.
         say: Called with a line after each run.
 
     Raises:
         ConfigError: A setting is out of range, or there is no truth to score by.
     """
-    _check(target_miou, highest, tolerance)
-    search = _Search(run, Path(out), target_miou, "pasted" if paste_manual else "scores", say)
-    if search.reaches(highest) and not search.starts_there:
-        low, high = 0.0, highest
-        while high - low > tolerance:
-            middle = round((low + high) / 2, _DECIMALS)
-            low, high = (low, middle) if search.reaches(middle) else (middle, high)
-    return search.finish()
-
-
-class _Search:
-    def __init__(
-        self,
-        run: Callable[[float, Path], HVSAResult],
-        out: Path,
-        target: float,
-        scores: str,
-        say: Callable[[str], None],
-    ) -> None:
-        self._run, self._out, self._target, self._scores, self._say = run, out, target, scores, say
-        self._probes: dict[float, BudgetProbe] = {}
-
-    @property
-    def starts_there(self) -> bool:
-        """Whether the network as given reaches the target."""
-        return self._probes[0.0].miou >= self._target
-
-    def reaches(self, percent: float) -> bool:
-        result = self._run(percent, self._out / f"budget_{percent:g}")
-        before, after = (self._miou(result, row) for row in (0, -1))
-        self._probes[percent] = BudgetProbe(percent, after, result.cost, result.folder)
-        self._probes[0.0] = BudgetProbe(0.0, before, AnnotationCost(), result.folder)
-        self._say(f"budget {percent:g} %: mIoU {100 * after:.1f}")
-        return after >= self._target
-
-    def finish(self) -> FoundBudget:
-        probes = tuple(self._probes[percent] for percent in sorted(self._probes))
-        rows = [
-            {"percent": each.percent, "miou": each.miou, "cost": each.cost.to_dict(), "run": each.folder.name}
-            for each in probes
-        ]
-        write_bytes(self._out / SUMMARY, (json.dumps({"target_miou": self._target, "probes": rows}) + "\n").encode())
-        return FoundBudget(self._target, probes, next((each for each in probes if each.miou >= self._target), None))
-
-    def _miou(self, result: HVSAResult, row: int) -> float:
-        miou: float | None = result.rounds[row][self._scores]["miou"]
-        if miou is None:
-            raise ConfigError("a search for a budget needs a truth", path=result.folder)
-        return miou
-
-
-def _check(target_miou: float, highest: float, tolerance: float) -> None:
     if not 0 < target_miou <= 1:
         raise ConfigError("target_miou", expected="above 0, at most 1", found=target_miou)
     if not 0 < highest <= 100:
         raise ConfigError("highest budget", expected="above 0, at most 100 percent", found=highest)
     if not _LEAST_TOLERANCE <= tolerance:
         raise ConfigError("tolerance of a budget", expected=f"at least {_LEAST_TOLERANCE} percent", found=tolerance)
+    out, scores = Path(out), "pasted" if paste_manual else "scores"
+    probes: dict[float, BudgetProbe] = {}
+
+    def reaches(percent: float) -> bool:
+        result = run(percent, out / f"budget_{percent:g}")
+        before, after = (result.rounds[row][scores]["miou"] for row in (0, -1))
+        if before is None or after is None:
+            raise ConfigError("a search for a budget needs a truth", path=result.folder)
+        probes[percent] = BudgetProbe(percent, after, result.cost, result.folder)
+        probes[0.0] = BudgetProbe(0.0, before, AnnotationCost(), result.folder)
+        say(f"budget {percent:g} %: mIoU {100 * after:.1f}")
+        return bool(after >= target_miou)
+
+    if reaches(highest) and probes[0.0].miou < target_miou:
+        low, high = 0.0, highest
+        while high - low > tolerance:
+            middle = round((low + high) / 2, _DECIMALS)
+            low, high = (low, middle) if reaches(middle) else (middle, high)
+    found = tuple(probes[percent] for percent in sorted(probes))
+    rows = [
+        {"percent": each.percent, "miou": each.miou, "cost": each.cost.to_dict(), "run": each.folder.name}
+        for each in found
+    ]
+    write_bytes(out / SUMMARY, (json.dumps({"target_miou": target_miou, "probes": rows}) + "\n").encode())
+    return FoundBudget(target_miou, found, next((each for each in found if each.miou >= target_miou), None))

@@ -1,4 +1,4 @@
-"""What a run of HVSA leaves on disk, so that it can go on wherever it was stopped.
+"""The folder of a run of HVSA, from which the run goes on wherever it was stopped.
 
 <run>/run.json              settings; another run is refused
 <run>/round_<k>/selection.json     what round k asks for, and the budget before it
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.errors import DatasetError
 from thriftseg.folders import claim_folder
@@ -46,7 +46,12 @@ class HVSAFolder:
 
     Args:
         root: The folder; made when absent.
-        settings: What the run is told, JSON values only.
+        settings: Settings of the run, JSON values only.
+
+    Attributes:
+        store: Root of the label store.
+        flow: Cache of optical flow.
+        superpixels: Cache of super-pixels.
 
     Raises:
         ConfigError: The folder holds another run.
@@ -56,21 +61,7 @@ class HVSAFolder:
         self.root = Path(root)
         sweep_partial(self.root)
         claim_folder(self.root, settings)
-
-    @property
-    def store(self) -> Path:
-        """Root of the label store."""
-        return self.root / "labels"
-
-    @property
-    def flow(self) -> Path:
-        """Cache of optical flow."""
-        return self.root / "flow"
-
-    @property
-    def superpixels(self) -> Path:
-        """Cache of super-pixels."""
-        return self.root / "superpixels"
+        self.store, self.flow, self.superpixels = (self.root / name for name in ("labels", "flow", "superpixels"))
 
     def round(self, number: int) -> Path:
         """Folder of a round."""

@@ -10,8 +10,9 @@ are settings.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ from thriftseg.annotation.hvsa.survey import Survey, score_labels, survey_video
 from thriftseg.annotation.people.polygon_clicker import PolygonAnnotator
 from thriftseg.annotation.people.requests import Annotator, Answer, Request
 from thriftseg.annotation.ranking.granularity import Granularity, create_granularity
-from thriftseg.annotation.ranking.samples import Sample
-from thriftseg.annotation.ranking.selection import SampleTable
+from thriftseg.annotation.ranking.selection import Sample, SampleTable
 from thriftseg.arrays import Float64Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import VideoPairDataModule
@@ -37,6 +37,7 @@ from thriftseg.lightning_modules import CHECKPOINT, TestTimeTuning, tune
 from thriftseg.stores import LabelStore
 from thriftseg.types import LabelKind
 
+_TOLD = ("miou", "boundary_iou", "tc")
 _AMOUNT_PER_PIXEL = {"clicks": 1 / 150, "seconds": 1 / 90}  # first guesses where nothing is known of a video
 
 
@@ -89,44 +90,58 @@ def annotate_hvsa(
             that the data do not have.
         WaitingForLabels: A real person has to label something first; call again after that.
     """
-    run = _Run(module, data, annotator, out, settings or HVSASettings(), dict(notes or {}), say, trainer)
-    return run.go()
+    settings = settings or HVSASettings()
+    return _Run(module, data, annotator, Path(out), settings, dict(notes or {}), say, trainer).go()
 
 
+@dataclass(eq=False)
 class _Run:
-    def __init__(
-        self,
-        module: TestTimeTuning,
-        data: VideoPairDataModule,
-        annotator: Annotator,
-        out: str | Path,
-        settings: HVSASettings,
-        notes: dict[str, Any],
-        say: Callable[[str], None],
-        trainer: dict[str, Any],
-    ) -> None:
-        self.module, self.data, self.annotator, self.settings = module, data, annotator, settings
-        self.say, self.trainer = say, trainer
-        self.folder = HVSAFolder(out, {**notes, **_record(module, data, annotator, settings)})
-        self.clip, self.video = data.clip, data.clip.video
-        self.manual = self._labels(PERSON, type(annotator).__name__)
+    """A run; its arguments are those of `annotate_hvsa`."""
+
+    module: TestTimeTuning
+    data: VideoPairDataModule
+    annotator: Annotator
+    out: Path
+    settings: HVSASettings
+    notes: dict[str, Any]
+    say: Callable[[str], None]
+    trainer: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        settings, dataset = self.settings, self.data.dataset
+        self.folder = HVSAFolder(self.out, {**self.notes, **self._record()})
+        self.clip, self.video = self.data.clip, self.data.clip.video
+        self.manual = ManualLabels(
+            LabelStore(self.folder.store, PERSON, self.data.taxonomy),
+            dataset.name,
+            self.video,
+            generator=type(self.annotator).__name__,
+            arguments={"granularity": settings.granularity},
+        )
         self.granularity: Granularity = create_granularity(
             settings.granularity, settings.superpixel_weights, self.folder.superpixels
         )
-        self.all_pixels = math.prod(data.dataset.clip_size(self.clip)) * len(self.clip.frames)
-        self.full = self._full_cost()
-        self._check_needs()
+        self.all_pixels = math.prod(dataset.clip_size(self.clip)) * len(self.clip.frames)
+        self.full: AnnotationCost | None = None  # of drawing every frame, where every frame has a truth
+        if set(self.clip.labels) == set(self.clip.frames):
+            read = partial(dataset.read_label, self.clip)
+            if isinstance(self.annotator, PolygonAnnotator):
+                drawer = self.annotator
+            else:
+                drawer = PolygonAnnotator(lambda _, number: read(number))
+            self.full = drawer.full_cost(map(read, self.data.numbers))
+        if settings.target_miou is not None and not self.clip.labels:
+            problem = "a target of mIoU needs a truth"
+            raise ConfigError(problem, found=f"none for {self.video!r}", fix="drop target_miou")
         self.budget = Budget(parse_amount(settings.budget, self._full_amount()), settings.rounds, settings.unit)
         self.latest: tuple[int, Survey] | None = None
 
     def go(self) -> HVSAResult:
-        rows = [self._finish_round(0)]
+        rows, target = [self._finish_round(0)], self.settings.target_miou
         for number in range(1, self.settings.rounds + 1):
-            if self._is_good_enough(rows[-1]):
+            if target is not None and (self._scores_of(rows[-1])["miou"] or 0.0) >= target:
                 break
-            selection = self._select(number)
-            bought = self._buy(number, selection)
-            if bought:
+            if self._buy(number, self._select(number)):
                 self._tune(number)
             rows.append(self._finish_round(number))
         self._keep_labels(len(rows) - 1)
@@ -139,43 +154,38 @@ class _Run:
             return known
         if self.budget.round < number:
             self.budget.next_round()
-        selection = self._choose(number) if self.budget.total else RoundSelection(self.budget.to_dict(), [], [])
+        samples: list[Sample] = []
+        pixels: list[int] = []
+        table = self._survey(number - 1).table if self.budget.total else None
+        if table is not None and len(table.candidates):
+            costs = self._expected_costs(table)
+            count = self.budget.needed(float(costs[table.candidates].mean()))
+            ranking = self.settings.selection.rank(table, count, np.random.default_rng([self.data.seed, number]))
+            wanted = self.budget.plan(ranking, costs[ranking]) if self._asks_at_once else ranking.tolist()
+            samples, pixels = [table.sample(row) for row in wanted], [int(table.pixels[row]) for row in wanted]
+        selection = RoundSelection(self.budget.to_dict(), samples, pixels)
         self.folder.keep_selection(number, selection)
         return selection
-
-    def _choose(self, number: int) -> RoundSelection:
-        table = self._survey(number - 1).table
-        if table is None or not len(table.candidates):
-            return RoundSelection(self.budget.to_dict(), [], [])
-        costs = self._expected_costs(table)
-        count = self.budget.needed(float(costs[table.candidates].mean()))
-        ranking = self.settings.selection.rank(table, count, np.random.default_rng([self.data.seed, number]))
-        wanted = self.budget.plan(ranking, costs[ranking]) if self._asks_at_once else ranking.tolist()
-        return RoundSelection(
-            self.budget.to_dict(), [table.sample(row) for row in wanted], [int(table.pixels[row]) for row in wanted]
-        )
 
     def _buy(self, number: int, selection: RoundSelection) -> int:
         """Have the samples labelled, and count them; asking again for what is labelled costs nothing."""
         self.budget = Budget.from_dict(selection.budget)
         requests = self._requests(selection.samples)
+        answers: list[Answer] = []
         if self._asks_at_once:
             answers = self.annotator.ask(requests, number)
             for answer, pixels in zip(answers, selection.pixels, strict=True):
                 self.budget.charge(self._amount(answer, pixels))
         else:
-            answers = list(self._until_spent(requests, selection.pixels, number))
+            for request, pixels in zip(requests, selection.pixels, strict=True):
+                if not self.budget.left:
+                    break
+                [answer] = self.annotator.ask([request], number)
+                self.budget.charge(self._amount(answer, pixels))
+                answers.append(answer)
         known = self.manual.samples
         self.manual.add([answer for answer in answers if answer.sample not in known])
         return len(answers)
-
-    def _until_spent(self, requests: Sequence[Request], pixels: Sequence[int], number: int) -> Iterator[Answer]:
-        for request, count in zip(requests, pixels, strict=True):
-            if not self.budget.left:
-                return
-            [answer] = self.annotator.ask([request], number)
-            self.budget.charge(self._amount(answer, count))
-            yield answer
 
     def _tune(self, number: int) -> None:
         """Tune the network, or take the weights of a round that is over."""
@@ -196,7 +206,11 @@ class _Run:
         pasted = score_labels(self.data, labels, self.manual) if self.manual.numbers else alone
         row = {"round": number, **self._spent(), "scores": _rounded(alone), "pasted": _rounded(pasted)}
         self.folder.keep_scores(number, row)
-        self.say(_line(row, self._scores_of(row)))
+        told = [f"round {number}: {row['samples']} samples, {row['cost'].get('seconds', 0) / 3600:.2f} h"]
+        told += [f"{100 * share:.1f} % of {name}" for name, share in row["share"].items()]
+        scores = self._scores_of(row)
+        told += [f"{name} {100 * value:.1f}" for name in _TOLD if (value := scores.get(name)) is not None]
+        self.say(", ".join(told))
         return row
 
     def _keep_labels(self, number: int) -> None:
@@ -275,31 +289,16 @@ class _Run:
             return None
         return self.full.seconds if self.settings.unit == "seconds" else float(_clicks(self.full))
 
-    def _full_cost(self) -> AnnotationCost | None:
-        """What it costs to draw every frame, where every frame has a truth."""
-        if set(self.clip.labels) != set(self.clip.frames):
-            return None
-        truths = (self.data.dataset.read_label(self.clip, number) for number in self.data.numbers)
-        annotator = self.annotator if isinstance(self.annotator, PolygonAnnotator) else PolygonAnnotator(_no_truth)
-        return annotator.full_cost(truths)
-
-    def _check_needs(self) -> None:
-        if self.settings.target_miou is not None and not self.clip.labels:
-            raise ConfigError(
-                "a target of mIoU needs a truth", found=f"none for {self.video!r}", fix="drop target_miou"
-            )
-
-    def _is_good_enough(self, row: Mapping[str, Any]) -> bool:
-        target = self.settings.target_miou
-        return target is not None and (self._scores_of(row)["miou"] or 0.0) >= target
-
     def _scores_of(self, row: Mapping[str, Any]) -> Mapping[str, float | None]:
         scores: Mapping[str, float | None] = row["pasted" if self.settings.paste_manual else "scores"]
         return scores
 
     def _spent(self) -> dict[str, Any]:
         cost = self.manual.cost
-        pixels = int(self.budget.spent) if self.budget.unit == "pixels" else self._asked_pixels()
+        if self.budget.unit == "pixels":
+            pixels = int(self.budget.spent)
+        else:
+            pixels = sum(request.pixels for request in self._requests(sorted(self.manual.samples)))
         shares = {"pixels": pixels / self.all_pixels}
         if self.full is not None:
             shares |= {"clicks": _clicks(cost) / max(_clicks(self.full), 1)}
@@ -310,54 +309,33 @@ class _Run:
             "share": {name: round(value, 6) for name, value in shares.items()},
         }
 
-    def _asked_pixels(self) -> int:
-        return sum(request.pixels for request in self._requests(sorted(self.manual.samples)))
-
-    def _labels(self, source: str, generator: str) -> ManualLabels:
-        store = LabelStore(self.folder.store, source, self.data.taxonomy)
-        arguments = {"granularity": self.settings.granularity}
-        return ManualLabels(store, self.data.dataset.name, self.video, generator=generator, arguments=arguments)
-
-
-def _record(
-    module: TestTimeTuning, data: VideoPairDataModule, annotator: Annotator, settings: HVSASettings
-) -> dict[str, Any]:
-    """What makes a run: another one is not to go on in its folder."""
-    learning = {
-        "network": dict(module.network.record),
-        "loss": to_record(module.loss),
-        "consistency": to_record(module.consistency),
-        "consistency_weight": module.consistency_weight,
-        "optimizer": str(module.hparams.get("optimizer")),
-        "lr_scheduler": str(module.hparams.get("lr_scheduler")),
-        "freeze_batch_norm": module.freeze_batch_norm,
-    }
-    video = {"dataset": data.dataset.name, "split": data.split, "video": data.clip.video, "size": list(data.size)}
-    batches = {"batch_size": data.batch_size, "seed": data.seed}
-    return {**video, **batches, **settings.to_dict(), "annotator": type(annotator).__name__, "tuning": learning}
+    def _record(self) -> dict[str, Any]:
+        """What makes a run: another one is not to go on in its folder."""
+        module, data = self.module, self.data
+        return {
+            "dataset": data.dataset.name,
+            "split": data.split,
+            "video": data.clip.video,
+            "size": list(data.size),
+            "batch_size": data.batch_size,
+            "seed": data.seed,
+            **asdict(self.settings),
+            "annotator": type(self.annotator).__name__,
+            "tuning": {
+                "network": dict(module.network.record),
+                "loss": to_record(module.loss),
+                "consistency": to_record(module.consistency),
+                "consistency_weight": module.consistency_weight,
+                "optimizer": str(module.hparams.get("optimizer")),
+                "lr_scheduler": str(module.hparams.get("lr_scheduler")),
+                "freeze_batch_norm": module.freeze_batch_norm,
+            },
+        }
 
 
 def _clicks(cost: AnnotationCost) -> int:
     return cost.clicks + cost.class_clicks
 
 
-def _no_truth(video: str, number: int) -> Any:
-    raise ConfigError(f"frame {number} of {video!r} has no truth")
-
-
 def _rounded(scores: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else round(value, 6) for name, value in scores.items()}
-
-
-def _line(row: Mapping[str, Any], scores: Mapping[str, float | None]) -> str:
-    parts = [f"round {row['round']}: {row['samples']} samples, {row['cost'].get('seconds', 0) / 3600:.2f} h"]
-    parts += [f"{100 * share:.1f} % of {name}" for name, share in row["share"].items()]
-    parts += [f"{name} {100 * value:.1f}" for name, value in _shown(scores)]
-    return ", ".join(parts)
-
-
-def _shown(scores: Mapping[str, float | None]) -> Iterator[tuple[str, float]]:
-    for name in ("miou", "boundary_iou", "tc"):
-        value = scores.get(name)
-        if value is not None:
-            yield name, value

@@ -1,4 +1,4 @@
-"""What people have labelled of a video so far, kept in a label store."""
+"""The labels that people have made of a video so far, kept in a label store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from thriftseg.annotation.people.requests import Answer
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import LabelStoreError
@@ -84,33 +84,28 @@ class ManualLabels:
         Raises:
             LabelStoreError: An answer is about another video or does not fit the label map of its frame.
         """
-        for number, group in groupby(sorted(answers, key=_number_of), key=_number_of):
-            self._add_to_frame(number, list(group))
-
-    def _add_to_frame(self, number: int, answers: list[Answer]) -> None:
-        known = self._known(number)
-        label = self.read(number) if known is not None else np.full(answers[0].request.size, IGNORE_INDEX, np.uint8)
-        for answer in answers:
-            self._check(answer, label)
-            answer.paint(label)
-        actions = [self._action(answer) for answer in answers]
-        for action in actions:
-            self._store.record_action(action)
-        parents = [*(known.parents if known is not None else ()), *(action.id for action in actions)]
-        self._store.write(
-            self.video,
-            number,
-            label,
-            kind=LabelKind.MANUAL,
-            generator=self._generator,
-            arguments=self._arguments,
-            parents=list(dict.fromkeys(parents)),
-        )
-
-    def _action(self, answer: Answer) -> ActionRow:
-        number, region = answer.sample
-        name = action_id(self._store.source, self._dataset, self.video, number, region)
-        return ActionRow(name, self._store.source, self.video, number, answer.cost, answer.cost_model)
+        source = self._store.source
+        in_order = sorted(answers, key=lambda answer: answer.sample.number)
+        for number, group in groupby(in_order, key=lambda answer: answer.sample.number):
+            bought, is_labelled = list(group), self._store.has(self.video, number)
+            label = self.read(number) if is_labelled else np.full(bought[0].request.size, IGNORE_INDEX, np.uint8)
+            for answer in bought:
+                self._check(answer, label)
+                answer.paint(label)
+            parents = list(self._store.labels[self.video, number].parents) if is_labelled else []
+            for answer in bought:
+                name = action_id(source, self._dataset, self.video, *answer.sample)
+                self._store.record_action(ActionRow(name, source, self.video, number, answer.cost, answer.cost_model))
+                parents.append(name)
+            self._store.write(
+                self.video,
+                number,
+                label,
+                kind=LabelKind.MANUAL,
+                generator=self._generator,
+                arguments=self._arguments,
+                parents=list(dict.fromkeys(parents)),
+            )
 
     def _check(self, answer: Answer, label: UInt8Array) -> None:
         request = answer.request
@@ -121,10 +116,6 @@ class ManualLabels:
                 expected=f"{self.video!r}, {label.shape[1]}x{label.shape[0]}",
                 found=f"{request.video!r}, {request.size[1]}x{request.size[0]}",
             )
-
-    def _known(self, number: int) -> LabelRow | None:
-        """The row of a frame whose file is there."""
-        return self._store.labels[self.video, number] if self._store.has(self.video, number) else None
 
     def _rows(self) -> list[LabelRow]:
         own = (row for row in self._store.labels.values() if row.video == self.video)
@@ -143,7 +134,3 @@ def paste(prediction: UInt8Array, label: UInt8Array) -> UInt8Array:
         [[1, 2, 1]]
     """
     return np.where(label == IGNORE_INDEX, prediction, label)
-
-
-def _number_of(answer: Answer) -> int:
-    return answer.sample.number

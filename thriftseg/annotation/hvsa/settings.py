@@ -1,9 +1,8 @@
-"""What a run of HVSA is told."""
+"""Settings of a run of HVSA."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from thriftseg.annotation.hvsa.budget import BudgetUnit
 from thriftseg.annotation.ranking.granularity import create_granularity
@@ -59,7 +58,3 @@ class HVSASettings:
     def selection(self) -> SampleSelection:
         """In which order samples are chosen."""
         return SampleSelection(self.strategy, self.pool_factor)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from thriftseg.annotation.people.images import ImageTask, image_path
+from thriftseg.annotation.people.images import ImageTask
 from thriftseg.arrays import AnyArray, UInt8Array
 from thriftseg.datasets import read_label_png, write_label_png
 from thriftseg.errors import ConfigError, DatasetError
@@ -81,22 +81,18 @@ class LabelPNGs:
         except DatasetError as error:
             raise _mended(error, "save it as an indexed PNG of class ids, or delete it to start anew") from error
         _check_size(path, ids.shape, task)
-        used = np.unique(ids)
-        unknown = [value for value in used.tolist() if value != IGNORE_INDEX and not 0 <= value < len(self._colors)]
+        used, classes = np.unique(ids), len(self._taxonomy.palette)
+        unknown = [value for value in used.tolist() if value != IGNORE_INDEX and not 0 <= value < classes]
         if unknown:
             raise DatasetError(
                 f"label ids outside the class table {self._taxonomy.name!r}",
                 path=path,
-                expected=f"0..{len(self._colors) - 1}, or {IGNORE_INDEX} for no label",
+                expected=f"0..{classes - 1}, or {IGNORE_INDEX} for no label",
                 found=", ".join(map(str, unknown[:10])),
                 fix="paint with the ids that instructions.md lists",
             )
         self._check_palette(path, used)
         return ids.astype(np.uint8)
-
-    @property
-    def _colors(self) -> list[tuple[int, int, int]]:
-        return self._taxonomy.palette
 
     def _check_palette(self, path: Path, used: AnyArray) -> None:
         """Some tools sort the palette when they save, after which the ids mean other classes."""
@@ -207,7 +203,7 @@ def _clips_of(folder: Path, tasks: Sequence[ImageTask]) -> Mapping[str, Clip]:
     """The images as clips, with the positions of the tasks for frame numbers, since formats name images by clips."""
     videos: dict[str, dict[int, Path]] = {}
     for position, task in enumerate(tasks):
-        videos.setdefault(task.request.video, {})[position] = image_path(folder, task)
+        videos.setdefault(task.request.video, {})[position] = task.image_path(folder)
     return {video: Clip(video, frames) for video, frames in videos.items()}
 
 

@@ -1,9 +1,10 @@
-"""A request as a person sees it: an image cut around the region, and what is taken from the label of that image."""
+"""A request as a person sees it: an image cut around the region, and the part of its label that counts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,6 +53,24 @@ class ImageTask:
         left, top, right, bottom = self.crop
         return bottom - top, right - left
 
+    def image_path(self, folder: Path) -> Path:
+        """Where the image lies in the folder of its round."""
+        return folder / "images" / f"{self.name}.png"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The request as it stands in the task file, JSON values only."""
+        request = self.request
+        return {
+            "name": self.name,
+            "video": request.video,
+            "frame": request.sample.number,
+            "granularity": request.granularity,
+            "region": request.sample.region,
+            "pixels": request.pixels,
+            "box": list(request.box),
+            "crop": list(self.crop),
+        }
+
     def picture(self, frame: UInt8Array) -> UInt8Array:
         """The image that is shown: the crop with a line around the region.
 
@@ -87,8 +106,3 @@ class ImageTask:
         left, top, right, bottom = self.request.box
         x, y = self.crop[:2]
         return np.s_[top - y : bottom - y, left - x : right - x]
-
-
-def image_path(folder: Path, task: ImageTask) -> Path:
-    """Where the image of a task lies in the folder of its round."""
-    return folder / "images" / f"{task.name}.png"

@@ -21,9 +21,9 @@ from itertools import groupby
 from pathlib import Path
 
 from thriftseg.annotation.people.answer_files import answer_files
-from thriftseg.annotation.people.images import ImageTask, image_path
+from thriftseg.annotation.people.images import ImageTask
 from thriftseg.annotation.people.requests import Answer, Request
-from thriftseg.annotation.people.task_file import TASK_FILE, Note, open_task_file
+from thriftseg.annotation.people.task_file import TASK_FILE, open_task_file
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.costs import PolygonCost, count_polygon_vertices
@@ -36,6 +36,21 @@ INSTRUCTIONS = "instructions.md"
 
 _MARGIN = 32  # enough to see what a small region is part of
 _SHOWN = 3
+_TEXT = f"""# {{title}}: {{count}} regions to label
+
+Every image below `images` shows one region with a line around it, or a whole frame without one. Label all of its
+pixels; leave out what you cannot tell. What you label outside of the line does not count.
+
+{{how_to}}
+
+Then run the same command again; it says what is still missing. A region counts as labelled once any of its pixels is.
+Where a region stays empty, set `done` to true in `{TASK_FILE}`. If you stop the time, write the seconds of each
+region there.
+
+| id | class | colour |
+| --- | --- | --- |
+{{rows}}
+"""
 
 
 class FilesAnnotator:
@@ -92,19 +107,36 @@ class FilesAnnotator:
             task.name for task in tasks if not notes[task.name].done and not (patches[task.name] != IGNORE_INDEX).any()
         ]
         if missing:
-            raise _waiting(folder, missing, len(tasks))
-        return [self._answer(task.request, patches[task.name], notes[task.name]) for task in tasks]
+            shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+            raise WaitingForLabels(
+                f"{len(missing)} of {len(tasks)} regions are not labelled yet: {shown}",
+                path=folder,
+                fix=f"label them as {INSTRUCTIONS} there says, then run the same command again",
+            )
+        answers = []
+        for task in tasks:
+            patch, noted = patches[task.name], notes[task.name].seconds
+            cost = self._model.drawn(*count_polygon_vertices(patch, self._model.tolerance))
+            seconds = self._seconds if noted is None else noted
+            if seconds is None:
+                answers.append(Answer(task.request, patch, cost, self._model.name))
+            else:
+                answers.append(Answer(task.request, patch, replace(cost, seconds=seconds)))
+        return answers
 
     def _prepare(self, folder: Path, tasks: Sequence[ImageTask]) -> None:
         sweep_partial(folder)
-        absent = [task for task in tasks if not image_path(folder, task).exists()]
-        for frame, group in groupby(sorted(absent, key=_frame_of), key=_frame_of):
+        absent = [task for task in tasks if not task.image_path(folder).exists()]
+        absent.sort(key=lambda task: task.request.frame)
+        for frame, group in groupby(absent, key=lambda task: task.request.frame):
             image = self._read_frame(*frame)
             for task in group:
-                write_bytes(image_path(folder, task), encode_frame(task.picture(image), ".png"))
+                write_bytes(task.image_path(folder), encode_frame(task.picture(image), ".png"))
         self._files.prepare(folder, tasks)
         if not (folder / INSTRUCTIONS).exists():
-            text = _instructions(folder.name, len(tasks), self._files.how_to, self._taxonomy)
+            classes = self._taxonomy.classes
+            rows = "\n".join(f"| {row.train_id} | {row.name} | {hex_color(row.color)} |" for row in classes)
+            text = _TEXT.format(title=folder.name, count=len(tasks), how_to=self._files.how_to, rows=rows)
             write_bytes(folder / INSTRUCTIONS, text.encode())
 
     def _read(self, folder: Path, tasks: Sequence[ImageTask]) -> dict[str, UInt8Array]:
@@ -125,42 +157,3 @@ class FilesAnnotator:
                 stacklevel=3,
             )
         return patches
-
-    def _answer(self, request: Request, patch: UInt8Array, note: Note) -> Answer:
-        cost = self._model.drawn(*count_polygon_vertices(patch, self._model.tolerance))
-        seconds = self._seconds if note.seconds is None else note.seconds
-        if seconds is None:
-            return Answer(request, patch, cost, self._model.name)
-        return Answer(request, patch, replace(cost, seconds=seconds))
-
-
-def _waiting(folder: Path, missing: Sequence[str], total: int) -> WaitingForLabels:
-    shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-    return WaitingForLabels(
-        f"{len(missing)} of {total} regions are not labelled yet: {shown}",
-        path=folder,
-        fix=f"label them as {INSTRUCTIONS} there says, then run the same command again",
-    )
-
-
-def _instructions(title: str, count: int, how_to: str, taxonomy: Taxonomy) -> str:
-    rows = "\n".join(f"| {row.train_id} | {row.name} | {hex_color(row.color)} |" for row in taxonomy.classes)
-    return f"""# {title}: {count} regions to label
-
-Every image below `images` shows one region with a line around it, or a whole frame without one. Label all of its
-pixels; leave out what you cannot tell. What you label outside of the line does not count.
-
-{how_to}
-
-Then run the same command again; it says what is still missing. A region counts as labelled once any of its pixels is.
-Where a region stays empty, set `done` to true in `{TASK_FILE}`. If you stop the time, write the seconds of each
-region there.
-
-| id | class | colour |
-| --- | --- | --- |
-{rows}
-"""
-
-
-def _frame_of(task: ImageTask) -> tuple[str, int]:
-    return task.request.video, task.request.sample.number

@@ -282,9 +282,16 @@ class ClickPerson:
         if kind == "mask":
             return MaskAnnotation("mask", truth, self.price("mask"))
         if kind == "clicks":
-            return self._click(video.frame(place), truth, current)
+            prompted = self.start(video.frame(place), current)
+            free, mask = len(prompted.clicks), current
+            for _ in range(self.clicks):
+                mask = self.click_once(prompted, truth)
+            return MaskAnnotation("clicks", mask, self.price("clicks"), prompted.clicks[free:], free)
         if kind == "box":
-            return MaskAnnotation("box", self._from_box(video.frame(place), truth), self.price("box"))
+            left, top, width, height = bounding_box(truth)
+            prompt = Prompt(box=(left, top, left + width, top + height))
+            (answer,) = self.prompter.embed(video.frame(place)).predict([prompt], self.limits.candidates)
+            return MaskAnnotation("box", answer.masks[self._choice(truth)(answer)], self.price("box"))
         raise ConfigError("a person does not call an object absent that is there", found=f"{video.name} frame {place}")
 
     def start(self, frame: UInt8Array, current: BoolArray) -> PromptedMask:
@@ -309,20 +316,6 @@ class ClickPerson:
         mask = prompted.mask
         click = median_click(truth) if mask is None else corrective_click(mask, truth, self.snap_negative)
         return prompted.add(click, self._choice(truth))
-
-    def _click(self, frame: UInt8Array, truth: BoolArray, current: BoolArray) -> MaskAnnotation:
-        prompted = self.start(frame, current)
-        free, mask = len(prompted.clicks), current
-        for _ in range(self.clicks):
-            mask = self.click_once(prompted, truth)
-        return MaskAnnotation("clicks", mask, self.price("clicks"), prompted.clicks[free:], free)
-
-    def _from_box(self, frame: UInt8Array, truth: BoolArray) -> BoolArray:
-        left, top, width, height = bounding_box(truth)
-        prompt = Prompt(box=(left, top, left + width, top + height))
-        (answer,) = self.prompter.embed(frame).predict([prompt], self.limits.candidates)
-        mask: BoolArray = answer.masks[self._choice(truth)(answer)]
-        return mask
 
     def _choice(self, truth: BoolArray) -> Choose:
         return by_score if self.sam_choice == "score" else by_iou(truth)

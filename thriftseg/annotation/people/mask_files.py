@@ -13,7 +13,6 @@ The folder is all there is: nothing that exists is written again, and answers ar
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.people.mask_clicker import by_score, limits_of, price_of, rebuild_mask
 from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotation, MaskClick
+from thriftseg.annotation.people.task_file import TASK_FILE, Note, other_run
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
@@ -34,7 +34,6 @@ from thriftseg.labels import NumCandidates, Prompter
 from thriftseg.parsing import load_json, located
 
 INSTRUCTIONS = "instructions.md"
-TASK_FILE = "task.json"
 
 _SCHEMA = 1
 _OBJECT_COLOR = (0, 220, 60)
@@ -114,51 +113,50 @@ class MaskFilesPerson:
             return MaskAnnotation("mask", video.truth(place), self.price("mask"))
         number = video.numbers[place]
         folder = self.prepare(video, place, kind, current, round)
-        notes = _read_task(folder / TASK_FILE, _asked(video, number, kind))
-        if not notes["done"]:
+        path, asked = folder / TASK_FILE, _asked(video, number, kind)
+        content = load_json(path)
+        with located(path, "the file"):
+            found = {key: content[key] for key in asked}
+            clicked, absent = content["clicks"], content["absent"]
+            note = Note.of({key: content[key] for key in ("seconds", "done")})
+            if not isinstance(absent, bool):
+                raise ValueError(f"absent {absent!r}, expected true or false")
+        if found != asked:
+            raise other_run(path, "another annotation", asked, found)
+        if not note.done:
             raise WaitingForLabels(
                 f"object {video.object_id} of {video.video} is not annotated yet in frame {number}",
                 path=folder,
                 fix=f"annotate it as {self._folder / INSTRUCTIONS} says, then run the same command again",
             )
-        answer = self._read(folder, notes, kind, video, place, current)
-        return answer if notes["seconds"] is None else replace(answer, cost=_timed(answer.cost, notes["seconds"]))
+        if absent:
+            answer = MaskAnnotation("absent", np.zeros(video.size, np.bool_), self.price("absent"))
+        elif kind == "mask":
+            answer = MaskAnnotation("mask", _read_mask(folder / "mask.png", video.size), self.price("mask"))
+        else:
+            answer = self._clicked(_clicks_of(path, clicked, video.size), video.frame(place), current)
+        return answer if note.seconds is None else replace(answer, cost=replace(answer.cost, seconds=note.seconds))
 
     def prepare(self, video: ObjectVideo, place: int, kind: AnnotationKind, current: BoolArray, round: int) -> Path:
         """Ask for an annotation, unless it has been asked for; arguments as for `annotate`. Returns its folder."""
         number = video.numbers[place]
         folder = self._folder / video.video / f"{video.object_id:03d}" / f"{round:02d}_{number:06d}"
         if not (folder / TASK_FILE).exists():  # written last
-            self._write(folder, _asked(video, number, kind), video.frame(place), current)
+            frame = video.frame(place)
+            instructions = self._folder / INSTRUCTIONS
+            if not instructions.exists():
+                write_bytes(instructions, _TEXT.format(clicks=self._clicks).encode())
+            overlay = blend(frame, np.where(current, np.uint8(0), np.uint8(255)), [_OBJECT_COLOR])
+            write_bytes(folder / "frame.png", encode_frame(frame, ".png"))
+            write_bytes(folder / "current.png", encode_frame(overlay, ".png"))
+            if kind == "mask":
+                write_label_png(folder / "mask.png", current.view(np.uint8), PALETTE)
+            task = {**_asked(video, number, kind), "clicks": [], "absent": False, "seconds": None, "done": False}
+            write_bytes(folder / TASK_FILE, (json.dumps(task, indent=1) + "\n").encode())
         return folder
 
-    def _write(self, folder: Path, task: Mapping[str, Any], frame: UInt8Array, current: BoolArray) -> None:
-        instructions = self._folder / INSTRUCTIONS
-        if not instructions.exists():
-            write_bytes(instructions, _TEXT.format(clicks=self._clicks).encode())
-        overlay = blend(frame, np.where(current, np.uint8(0), np.uint8(255)), [_OBJECT_COLOR])
-        write_bytes(folder / "frame.png", encode_frame(frame, ".png"))
-        write_bytes(folder / "current.png", encode_frame(overlay, ".png"))
-        if task["type"] == "mask":
-            write_label_png(folder / "mask.png", current.view(np.uint8), PALETTE)
-        notes = {"clicks": [], "absent": False, "seconds": None, "done": False}
-        write_bytes(folder / TASK_FILE, (json.dumps({**task, **notes}, indent=1) + "\n").encode())
-
-    def _read(
-        self,
-        folder: Path,
-        notes: Mapping[str, Any],
-        kind: AnnotationKind,
-        video: ObjectVideo,
-        place: int,
-        current: BoolArray,
-    ) -> MaskAnnotation:
-        if notes["absent"]:
-            return MaskAnnotation("absent", np.zeros(video.size, np.bool_), self.price("absent"))
-        if kind == "mask":
-            return MaskAnnotation("mask", _read_mask(folder / "mask.png", video.size), self.price("mask"))
-        clicks = _clicks_of(folder / TASK_FILE, notes["clicks"], video.size)
-        prompted = rebuild_mask(self._prompter.embed(video.frame(place)), current, *self._limits)
+    def _clicked(self, clicks: tuple[MaskClick, ...], frame: UInt8Array, current: BoolArray) -> MaskAnnotation:
+        prompted = rebuild_mask(self._prompter.embed(frame), current, *self._limits)
         free, mask = len(prompted.clicks), current
         for click in clicks:
             mask = prompted.add(click, by_score)
@@ -168,32 +166,6 @@ class MaskFilesPerson:
 def _asked(video: ObjectVideo, number: int, kind: AnnotationKind) -> dict[str, Any]:
     """What a task says about itself."""
     return {"schema": _SCHEMA, "video": video.video, "object": video.object_id, "frame": number, "type": kind}
-
-
-def _read_task(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """What the person has noted.
-
-    Raises:
-        DatasetError: The file is malformed, or asks for something else.
-    """
-    content = load_json(path)
-    with located(path, "the file"):
-        found = {key: content[key] for key in expected}
-        notes = {key: content[key] for key in ("clicks", "absent", "seconds", "done")}
-        seconds = notes["seconds"]
-        if not (isinstance(notes["absent"], bool) and isinstance(notes["done"], bool)):
-            raise ValueError("absent and done, expected true or false")
-        if seconds is not None and (isinstance(seconds, bool) or not 0 <= float(seconds) < math.inf):
-            raise ValueError(f"seconds {seconds!r}, expected 0 or more, or null")
-    if found != expected:
-        raise DatasetError(
-            "this folder asks for another annotation than the run does",
-            path=path,
-            expected=dict(expected),
-            found=found,
-            fix="run with the settings that it was made with, or move the folder away to ask anew",
-        )
-    return notes
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> BoolArray:
@@ -218,7 +190,3 @@ def _clicks_of(path: Path, rows: Any, size: tuple[int, int]) -> tuple[MaskClick,
         if outside or not clicks:
             raise ValueError(f"{outside or 'no clicks'}, expected clicks inside of {size[1]}x{size[0]} pixels")
     return clicks
-
-
-def _timed(cost: AnnotationCost, seconds: float) -> AnnotationCost:
-    return replace(cost, seconds=float(seconds))

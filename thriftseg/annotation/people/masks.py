@@ -1,4 +1,4 @@
-"""What somebody does to the mask of an object in a frame."""
+"""Annotations of the mask of an object in a frame, and the protocol of those who make them."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class MaskAnnotation:
 
 
 class MaskAnnotator(Protocol):
-    """Somebody who annotates objects: a simulated person or a real one.
+    """A person who annotates objects, simulated or real.
 
     Attributes:
-        needs_truth: Whether this is a simulation, which knows the truth and may be asked as often as one likes.
+        needs_truth: Whether this is a simulation, which knows the truth and may be asked any number of times.
     """
 
     needs_truth: ClassVar[bool]

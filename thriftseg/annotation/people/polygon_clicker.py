@@ -49,7 +49,7 @@ class PolygonAnnotator:
     Example:
         >>> truth = np.full((20, 20), 255, np.uint8)
         >>> truth[5:15, 5:15] = 3
-        >>> from thriftseg.annotation.ranking.samples import Sample
+        >>> from thriftseg.annotation.ranking.selection import Sample
         >>> request = Request.of("drive", Sample(0, 0), np.ones((20, 20), bool), "frame")
         >>> [answer] = PolygonAnnotator(lambda video, number: truth).ask([request], round=1)
         >>> answer.cost.clicks, answer.cost.class_clicks, answer.cost.seconds
@@ -77,8 +77,8 @@ class PolygonAnnotator:
             DatasetError: The truth of a frame is of another size than the request says.
         """
         answers: dict[int, Answer] = {}
-        in_order = sorted(range(len(requests)), key=lambda position: _frame_of(requests[position]))
-        for frame, positions in groupby(in_order, key=lambda position: _frame_of(requests[position])):
+        in_order = sorted(range(len(requests)), key=lambda position: requests[position].frame)
+        for frame, positions in groupby(in_order, key=lambda position: requests[position].frame):
             truth = self._truth(*frame)
             answers |= {position: self._label(requests[position], truth) for position in positions}
         return [answers[position] for position in range(len(requests))]
@@ -100,15 +100,12 @@ class PolygonAnnotator:
             )
         shown = np.where(request.mask, request.cut(truth), np.uint8(IGNORE_INDEX))
         if request.granularity == SUPERPIXELS and self._superpixel_label == "dominant":
-            return self._click(request, shown)
+            # One click gives all known pixels their most frequent class, the lowest of equally frequent ones.
+            areas = np.bincount(shown.ravel(), minlength=256)[:IGNORE_INDEX]
+            patch = np.where(shown == IGNORE_INDEX, shown, np.uint8(areas.argmax()))
+            return Answer(request, patch, self._model.clicks(int(areas.any())))
         outlines = trace_outlines(shown, self._model.tolerance)
         return Answer(request, paint_outlines(outlines, shown), self._drawn(outlines), self._model.name)
-
-    def _click(self, request: Request, shown: UInt8Array) -> Answer:
-        """One click that gives all known pixels their most frequent class, the lowest of equally frequent ones."""
-        areas = np.bincount(shown.ravel(), minlength=256)[:IGNORE_INDEX]
-        cost = self._model.clicks(int(areas.any()))
-        return Answer(request, np.where(shown == IGNORE_INDEX, shown, np.uint8(areas.argmax())), cost)
 
     def _drawn(self, outlines: Sequence[Outline]) -> AnnotationCost:
         cost = self._model.drawn(sum(len(outline.vertices) for outline in outlines), len(outlines))
@@ -132,8 +129,12 @@ def paint_outlines(outlines: Iterable[Outline], label: UInt8Array) -> UInt8Array
     for outline in sorted(outlines, key=_painting_order):
         if len(outline.vertices) >= 3:
             cv2.fillPoly(painted, [outline.vertices], outline.train_id)
-        else:
-            _paint_component(painted, outline, label)
+            continue
+        left, top, width, height = cv2.boundingRect(outline.contour)
+        inside = np.zeros((height, width), np.uint8)
+        cv2.fillPoly(inside, [outline.contour - (left, top)], 1)
+        box = np.s_[top : top + height, left : left + width]
+        painted[box][(inside == 1) & (label[box] == outline.train_id)] = outline.train_id
     painted[label == IGNORE_INDEX] = IGNORE_INDEX
     return painted
 
@@ -142,15 +143,3 @@ def _painting_order(outline: Outline) -> tuple[float, int, int, int]:
     # Not the number of pixels: a thin ring has fewer than what it surrounds. OpenCV's order is its own business.
     column, row = outline.contour[0].tolist()
     return -cv2.contourArea(outline.contour), outline.train_id, row, column
-
-
-def _paint_component(painted: UInt8Array, outline: Outline, label: UInt8Array) -> None:
-    left, top, width, height = cv2.boundingRect(outline.contour)
-    inside = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(inside, [outline.contour - (left, top)], 1)
-    box = np.s_[top : top + height, left : left + width]
-    painted[box][(inside == 1) & (label[box] == outline.train_id)] = outline.train_id
-
-
-def _frame_of(request: Request) -> tuple[str, int]:
-    return request.video, request.sample.number

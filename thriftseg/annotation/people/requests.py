@@ -1,4 +1,4 @@
-"""What is asked of a person, and what the person answers."""
+"""Requests to label regions, the answers to them, and the protocol of those who answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from thriftseg.annotation.ranking.samples import Sample
+from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.arrays import AnyArray, BoolArray, UInt8Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError
@@ -69,6 +69,11 @@ class Request:
         return cls(video, own, granularity, region.shape, (left, top, left + width, top + height), mask)
 
     @property
+    def frame(self) -> tuple[str, int]:
+        """Video and native number of the frame."""
+        return self.video, self.sample.number
+
+    @property
     def region(self) -> BoolArray:
         """Pixels to label, (H, W)."""
         region = np.zeros(self.size, np.bool_)
@@ -121,7 +126,7 @@ class Answer:
 
 
 class Annotator(Protocol):
-    """Somebody who labels regions: a simulated person or a real one."""
+    """A person who labels regions, simulated or real."""
 
     def ask(self, requests: Sequence[Request], round: int) -> list[Answer]:
         """Have regions labelled.

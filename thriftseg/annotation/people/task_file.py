@@ -27,11 +27,25 @@ class Note:
 
     Attributes:
         seconds: Working time, where it was measured.
-        done: Whether the label is finished although it may be empty.
+        done: Whether the answer is finished although it may be empty.
     """
 
     seconds: float | None
     done: bool
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Note:
+        """Read a note; the file says `located`.
+
+        Raises:
+            ValueError: A value is of another kind.
+        """
+        seconds, done = row.get("seconds"), row.get("done", False)
+        if seconds is not None and (isinstance(seconds, bool) or not 0 <= float(seconds) < math.inf):
+            raise ValueError(f"seconds {seconds!r}, expected 0 or more, or null")
+        if not isinstance(done, bool):
+            raise ValueError(f"done {done!r}, expected true or false")
+        return cls(None if seconds is None else float(seconds), done)
 
 
 def open_task_file(folder: Path, exchange: str, tasks: Sequence[ImageTask], taxonomy: Taxonomy) -> dict[str, Note]:
@@ -50,83 +64,40 @@ def open_task_file(folder: Path, exchange: str, tasks: Sequence[ImageTask], taxo
         DatasetError: The file is malformed, or of other tasks than these.
     """
     path = folder / TASK_FILE
-    expected = _content(exchange, tasks, taxonomy)
-    if not path.exists():
-        write_bytes(path, (json.dumps(expected, indent=1, ensure_ascii=False) + "\n").encode())
-    content = load_json(path)
-    with located(path, "the file"):
-        rows = {str(row["name"]): row for row in content["tasks"]}
-        _require_same(
-            path, {**content, "tasks": rows}, {**expected, "tasks": {r["name"]: r for r in expected["tasks"]}}
-        )
-    notes = {}
-    for name, row in rows.items():
-        with located(path, f"task {name!r}"):
-            notes[name] = _note(row)
-    return notes
-
-
-def _content(exchange: str, tasks: Sequence[ImageTask], taxonomy: Taxonomy) -> dict[str, Any]:
-    classes = [{"id": row.train_id, "name": row.name, "color": hex_color(row.color)} for row in taxonomy.classes]
-    return {
+    wanted = {task.name: task.to_dict() for task in tasks}
+    header = {
         "schema": _SCHEMA,
         "exchange": exchange,
         "taxonomy": f"{taxonomy.name} version {taxonomy.version}",
-        "classes": classes,
-        "tasks": [_row(task) for task in tasks],
     }
+    if not path.exists():
+        classes = [{"id": row.train_id, "name": row.name, "color": hex_color(row.color)} for row in taxonomy.classes]
+        content = {**header, "classes": classes, "tasks": [{**row, **_NOTES} for row in wanted.values()]}
+        write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    content = load_json(path)
+    with located(path, "the file"):
+        rows = {str(row["name"]): row for row in content["tasks"]}
+        for key, value in header.items():
+            if content[key] != value:
+                raise other_run(path, "other labels", f"{key} {value}", f"{key} {content[key]}")
+        asked = {name: {key: row[key] for key in row if key not in _NOTES} for name, row in rows.items()}
+        differing = sorted(name for name in asked.keys() | wanted.keys() if asked.get(name) != wanted.get(name))
+        if differing:
+            found = f"{len(asked)} tasks, of which {len(differing)} differ, first {differing[0]}"
+            raise other_run(path, "other labels", f"{len(wanted)} tasks", found)
+    notes = {}
+    for name, row in rows.items():
+        with located(path, f"task {name!r}"):
+            notes[name] = Note.of(row)
+    return notes
 
 
-def _row(task: ImageTask) -> dict[str, Any]:
-    request = task.request
-    return {
-        "name": task.name,
-        "video": request.video,
-        "frame": request.sample.number,
-        "granularity": request.granularity,
-        "region": request.sample.region,
-        "pixels": request.pixels,
-        "box": list(request.box),
-        "crop": list(task.crop),
-        **_NOTES,
-    }
-
-
-def _require_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse a file of another run.
-
-    Raises:
-        DatasetError: It asks for something else.
-    """
-    for key in ("schema", "exchange", "taxonomy"):
-        if found[key] != expected[key]:
-            raise _other_run(path, f"{key} {expected[key]}", f"{key} {found[key]}")
-    asked, wanted = _without_notes(found["tasks"]), _without_notes(expected["tasks"])
-    differing = sorted(name for name in asked.keys() | wanted.keys() if asked.get(name) != wanted.get(name))
-    if differing:
-        raise _other_run(
-            path, f"{len(wanted)} tasks", f"{len(asked)} tasks, of which {len(differing)} differ, first {differing[0]}"
-        )
-
-
-def _without_notes(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {key: row[key] for key in row if key not in _NOTES} for name, row in rows.items()}
-
-
-def _other_run(path: Path, expected: str, found: str) -> DatasetError:
+def other_run(path: Path, asked: str, expected: object, found: object) -> DatasetError:
+    """The error about a task file that asks a person for something else than the run does."""
     return DatasetError(
-        "this folder asks for other labels than the run does",
+        f"this folder asks for {asked} than the run does",
         path=path,
         expected=expected,
         found=found,
         fix="run with the settings that it was made with, or move the folder away to ask anew",
     )
-
-
-def _note(row: Mapping[str, Any]) -> Note:
-    seconds, done = row.get("seconds"), row.get("done", False)
-    if seconds is not None and (isinstance(seconds, bool) or not 0 <= float(seconds) < math.inf):
-        raise ValueError(f"seconds {seconds!r}, expected 0 or more, or null")
-    if not isinstance(done, bool):
-        raise ValueError(f"done {done!r}, expected true or false")
-    return Note(None if seconds is None else float(seconds), done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -67,14 +67,26 @@ def write_ranking(
         clips[each.clip.video] = each.clip
         regions.setdefault((each.clip.video, each.sample.number), []).append(each.sample.region)
     for (video, number), wanted in regions.items():
-        content = _picture(dataset, clips[video], number, wanted, granularity or WholeFrame())
-        write_bytes(table.parent / "images" / image_name(clips[video], number), content)
+        clip, path = clips[video], clips[video].frames[number]
+        if granularity is None or isinstance(granularity, WholeFrame):
+            content = path.read_bytes()
+        else:
+            image = dataset.read_frame(clip, number)
+            inside = np.isin(granularity.regions(image), wanted).astype(np.uint8)
+            image[cv2.dilate(inside, np.ones((3, 3), np.uint8)) != inside] = OUTLINE_COLOR
+            content = encode_frame(image, path.suffix.lower())
+        write_bytes(table.parent / "images" / image_name(clip, number), content)
     empty = (
         ExportedFrame(clips[video], number, np.zeros(dataset.clip_size(clips[video]), np.uint16), ())
         for video, number in regions
     )
     FORMATS[tool].write(table.parent, empty, dataset.taxonomy)
-    write_bytes(table, _csv(ranking).encode())
+    header = ["video", "frame", "region", "pixels", "score", "file"]
+    rows = [
+        [each.clip.video, *each.sample, each.pixels, f"{each.score:.6f}", each.clip.frames[each.sample.number]]
+        for each in ranking
+    ]
+    _write_table(table, header, rows)
     return table
 
 
@@ -102,39 +114,20 @@ def write_annotation_tasks(ranking: Sequence[RankedAnnotation], folder: str | Pa
     if table.exists():
         raise ConfigError("holds a ranking already", path=table, fix="choose another folder")
     person = MaskFilesPerson(folder, prompter)
-    rows = [(each, person.prepare(each.video, each.place, each.kind, each.mask, each.round)) for each in ranking]
-    write_bytes(table, _annotation_csv(rows, table.parent).encode())
+    header = ["video", "object", "frame", "type", "seconds", "score", "file", "task"]
+    rows: list[list[object]] = []
+    for each in ranking:
+        video, number = each.video, each.video.numbers[each.place]
+        task = person.prepare(video, each.place, each.kind, each.mask, each.round)
+        place = [video.video, video.object_id, number, each.kind, each.seconds, f"{each.score:.6f}"]
+        rows.append([*place, video.clip.frames[number], task.relative_to(table.parent)])
+    _write_table(table, header, rows)
     return table
 
 
-def _picture(dataset: VideoDataset, clip: Clip, number: int, wanted: Sequence[int], granularity: Granularity) -> bytes:
-    """Content of the image file of a frame."""
-    path = clip.frames[number]
-    if isinstance(granularity, WholeFrame):
-        return path.read_bytes()
-    image = dataset.read_frame(clip, number)
-    inside = np.isin(granularity.regions(image), wanted).astype(np.uint8)
-    image[cv2.dilate(inside, np.ones((3, 3), np.uint8)) != inside] = OUTLINE_COLOR
-    return encode_frame(image, path.suffix.lower())
-
-
-def _csv(ranking: Sequence[RankedSample]) -> str:
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "video", "frame", "region", "pixels", "score", "file"])
-    for rank, each in enumerate(ranking, start=1):
-        number, region = each.sample
-        place = [each.clip.video, number, region, each.pixels, f"{each.score:.6f}", each.clip.frames[number]]
-        writer.writerow([rank, *place])
-    return text.getvalue()
-
-
-def _annotation_csv(rows: Sequence[tuple[RankedAnnotation, Path]], folder: Path) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "video", "object", "frame", "type", "seconds", "score", "file", "task"])
-    for rank, (each, task) in enumerate(rows, start=1):
-        video, number = each.video, each.video.numbers[each.place]
-        place = [video.video, video.object_id, number, each.kind, each.seconds, f"{each.score:.6f}"]
-        writer.writerow([rank, *place, video.clip.frames[number], task.relative_to(folder)])
-    return text.getvalue()
+    writer.writerow(["rank", *header])
+    writer.writerows([rank, *row] for rank, row in enumerate(rows, start=1))
+    write_bytes(path, text.getvalue().encode())

@@ -14,8 +14,7 @@ import torch
 
 from thriftseg.annotation.ranking.cold_start import cold_start_sample
 from thriftseg.annotation.ranking.granularity import Granularity, WholeFrame
-from thriftseg.annotation.ranking.samples import Sample
-from thriftseg.annotation.ranking.selection import SampleSelection, SampleTable, frame_samples
+from thriftseg.annotation.ranking.selection import Sample, SampleSelection, SampleTable, frame_samples
 from thriftseg.annotation.ranking.uncertainty import pixel_uncertainty
 from thriftseg.datasets import ClipReader, VideoDataset
 from thriftseg.errors import ConfigError, LabelStoreError

@@ -1,4 +1,4 @@
-"""How much of a frame a person labels at a time: all of it, rectangles, or super-pixels."""
+"""Regions of a frame that a person labels at a time: all of it, squares, or super-pixels."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def create_granularity(name: str, weights: str | Path | None = None, cache: str 
     """A granularity by name.
 
     Args:
-        name: "frame"; "rec" and a number for squares of so many pixels, as in "rec40"; "sp" for super-pixels.
+        name: "frame"; "rec<N>" for squares of N x N pixels, such as "rec40"; "sp" for super-pixels.
         weights: Weight file of SpixelFCN, which then makes the super-pixels in place of SLIC.
         cache: Folder that keeps the super-pixels.
 

@@ -7,14 +7,13 @@ in the ranking; with an agent, it also says how. Without them, frames that move 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from thriftseg.annotation.eva_vos.frame_choice import QNetFrames, farthest
-from thriftseg.annotation.eva_vos.mask_stack import decode_masks, encode_masks
-from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks, encode_masks
 from thriftseg.annotation.eva_vos.progress import ObjectProgress
 from thriftseg.annotation.eva_vos.propagation import MaskPropagator
 from thriftseg.annotation.eva_vos.settings import value_score
@@ -93,89 +92,53 @@ def rank_annotations(
     """
     if count < 1:
         raise ConfigError("count of a ranking", expected="at least 1", found=count)
+    queues = [_annotations_of(video, frames, types, annotator, propagator, first_only, seed) for video in videos]
     with progress_bar(progress) as bar:
-        tracked = bar.track(videos, description="looking at objects")
-        queues = [_Queue(video, frames, types, annotator, propagator, first_only, seed) for video in tracked]
+        tracked = enumerate(bar.track(queues, description="looking at objects"))
+        heads = {index: head for index, queue in tracked if (head := next(queue, None)) is not None}
     ranking: list[RankedAnnotation] = []
-    while len(ranking) < count:
-        waiting = [queue for queue in queues if queue.head is not None]
-        if not waiting:
-            break
-        ranking.append(max(waiting, key=lambda queue: queue.score).take())
+    while heads and len(ranking) < count:
+        best = max(sorted(heads), key=lambda index: heads[index].score)
+        ranking.append(heads.pop(best))
+        following = next(queues[best], None)
+        if following is not None:
+            heads[best] = following
     return ranking
 
 
-class _Queue:
-    """The annotations of an object in their order, made one by one.
-
-    Attributes:
-        head: The next one; `None` where no frame is left.
-    """
-
-    def __init__(
-        self,
-        video: ObjectVideo,
-        frames: QNetFrames,
-        types: TypeChoice,
-        annotator: MaskAnnotator,
-        propagator: MaskPropagator,
-        first_only: bool,
-        seed: int,
-    ) -> None:
-        self._video, self._types, self._annotator, self._propagator = video, types, annotator, propagator
-        self._seed = seed
-        self._kinds = known_frames(video, first_only)
-        self._anchors = {place: video.truth(place) for place in self._kinds}
-        self.head: RankedAnnotation | None = None
-        if len(self._kinds) < len(video):
-            masks = propagator.propagate(video, self._anchors)
-            self._masks = encode_masks(masks)
-            self._features: Float32Array = frames.embed(self._progress(masks))
-            self.head = self._made()
-
-    @property
-    def score(self) -> float:
-        """That of the head."""
-        return -np.inf if self.head is None else self.head.score
-
-    def take(self) -> RankedAnnotation:
-        """Remove the head."""
-        taken = self.head
-        if taken is None:
-            raise ValueError("no annotation is left")
-        self._kinds[taken.place] = taken.kind
-        self.head = self._made()
-        return taken
-
-    def _made(self) -> RankedAnnotation | None:
-        left = [place for place in range(len(self._video)) if place not in self._kinds]
-        if not left:
-            return None
-        masks = decode_masks(self._masks)
-        progress = self._progress(masks)
-        place = farthest(self._features, progress.annotated, left)
-        kind, value = self._types.choose(progress, place)
-        seconds = self._annotator.price(kind).seconds
-        scored = self._types.has_values
-        score = value_score(value, progress.round, seconds) if scored else self._distance(place)
-        return RankedAnnotation(self._video, place, kind, progress.round, seconds, score, masks[place].copy())
-
-    def _distance(self, place: int) -> float:
-        """From the nearest annotated frame."""
-        others = self._features[sorted(self._kinds)].astype(np.float64)
-        return float(np.linalg.norm(others - self._features[place].astype(np.float64), axis=1).min())
-
-    def _progress(self, masks: BoolArray) -> ObjectProgress:
-        return ObjectProgress(
-            self._video,
-            self._anchors,
-            self._kinds,
-            masks,
-            len(self._kinds),
-            self._annotator,
-            self._propagator,
-            self._seed,
-        )
+def _annotations_of(
+    video: ObjectVideo,
+    frames: QNetFrames,
+    types: TypeChoice,
+    annotator: MaskAnnotator,
+    propagator: MaskPropagator,
+    first_only: bool,
+    seed: int,
+) -> Iterator[RankedAnnotation]:
+    """The annotations of an object in their order; each counts as made when the next is asked for."""
+    kinds = known_frames(video, first_only)
+    if len(kinds) == len(video):
+        return
+    anchors = {place: video.truth(place) for place in kinds}
+    packed = encode_masks(propagator.propagate(video, anchors))
+    features: Float32Array | None = None
+    while left := [place for place in range(len(video)) if place not in kinds]:
+        masks = decode_masks(packed)
+        progress = ObjectProgress(video, anchors, kinds, masks, len(kinds), annotator, propagator, seed)
+        if features is None:
+            features = frames.embed(progress)
+        place = farthest(features, progress.annotated, left)
+        kind, value = types.choose(progress, place)
+        seconds = annotator.price(kind).seconds
+        if types.has_values:
+            score = value_score(value, progress.round, seconds)
+        else:
+            annotated = features[progress.annotated].astype(np.float64)
+            score = float(np.linalg.norm(annotated - features[place].astype(np.float64), axis=1).min())
+        found = RankedAnnotation(video, place, kind, progress.round, seconds, score, masks[place].copy())
+        del masks, progress  # all objects of a data set wait at the same time
+        yield found
+        kinds[place] = kind
 
 
 def rank_cold_annotations(
@@ -203,7 +166,7 @@ def rank_cold_annotations(
         propagator: Carries the known masks to other frames.
         selection: How frames are chosen.
         first_only: Take the mask of the first frame alone as known.
-        step: Look at every so-manieth frame of a video, and at all known ones.
+        step: Look at every n-th frame of a video, and at all known ones.
         seed: Of what is random in the selection.
         progress: Whether to show a progress bar.
 
@@ -223,15 +186,7 @@ def rank_cold_annotations(
     for sample in samples:
         for video in by_video.get(sample.clip.video, []):
             place = video.numbers.index(sample.sample.number)
-            mask = _mask_so_far(video, known[video.name], propagator, place)
-            ranking.append(RankedAnnotation(video, place, "mask", len(known[video.name]), price, sample.score, mask))
+            anchors = {each: video.truth(each) for each in known[video.name]}
+            mask = propagator.propagate(video, anchors)[place].copy()
+            ranking.append(RankedAnnotation(video, place, "mask", len(anchors), price, sample.score, mask))
     return ranking[:count]
-
-
-def _mask_so_far(
-    video: ObjectVideo, known: Mapping[int, AnnotationKind], propagator: MaskPropagator, place: int
-) -> BoolArray:
-    anchors = {each: video.truth(each) for each in known}
-    masks = propagator.propagate(video, anchors)
-    mask: BoolArray = masks[place].copy()
-    return mask

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from thriftseg.annotation.ranking.samples import Sample
 from thriftseg.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from thriftseg.errors import ConfigError
 
@@ -21,6 +20,18 @@ Strategy = Literal["random", "uncertainty", "diversity", "both", "kmeans"]
 
 _BLOCK = 4096  # points whose distances to all centres are held at once
 _MOST_STEPS = 20  # of k-means
+
+
+class Sample(NamedTuple):
+    """A region of a frame; of all samples of a frame, each pixel belongs to one.
+
+    Attributes:
+        number: Native frame number.
+        region: Number of the region in its frame, from 0 in raster order of the first pixels.
+    """
+
+    number: int
+    region: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +218,7 @@ class SampleSelection:
 
     Attributes:
         strategy: One of the five.
-        pool_factor: "both" and "kmeans" look at the most uncertain candidates only: at so many times more than are
+        pool_factor: "both" and "kmeans" look at the most uncertain candidates only: at this many times more than are
             wanted, and at those that are as uncertain as the last of them.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from zipfile import BadZipFile
 
 import numpy as np
@@ -129,24 +129,16 @@ class SuperpixelStore:
         Raises:
             DatasetError: A stored map is damaged.
         """
-        path = self.folder / f"{self._key(image)}.npz"
-        if path.is_file():
-            return _read(path)
-        ids = self.method.segment(image)
-        with whole_file(path) as stream:
-            np.savez_compressed(stream, superpixels=ids)
-        return ids
-
-    def _key(self, image: UInt8Array) -> str:
         digest = hashlib.sha256(f"{self.method!r} {image.shape}".encode())
         digest.update(np.ascontiguousarray(image).data)
-        return digest.hexdigest()
-
-
-def _read(path: Path) -> Int32Array:
-    try:
-        with np.load(path) as content:
-            ids: Any = content["superpixels"]
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise DatasetError("damaged super-pixels", path=path, found=str(error), fix="delete the file") from error
-    return np.asarray(ids, np.int32)
+        path = self.folder / f"{digest.hexdigest()}.npz"
+        if not path.is_file():
+            ids = self.method.segment(image)
+            with whole_file(path) as stream:
+                np.savez_compressed(stream, superpixels=ids)
+            return ids
+        try:
+            with np.load(path) as content:
+                return np.asarray(content["superpixels"], np.int32)
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+            raise DatasetError("damaged super-pixels", path=path, found=str(error), fix="delete the file") from error

@@ -163,7 +163,7 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
         if not frames.readable:
             return iter(())
         if objects.objects:
-            return self._propagator.propagate(objects, frames)
+            return (step.decide() for step in self._propagator.probabilities(objects, frames))
         return (Propagated(objects.ids, 0.0) for _ in islice(frames, 1, None))  # there is nothing to follow
 
     def _store_step(

@@ -1,4 +1,4 @@
-"""From one map of logits per object to one map of object ids."""
+"""From the probabilities or logits of objects to one map of object ids."""
 
 from __future__ import annotations
 
@@ -9,45 +9,55 @@ import torch
 from torch import Tensor
 
 from thriftseg.arrays import Float32Array, UInt16Array
+from thriftseg.labels.propagation.propagators.protocol import Propagated
 
 
-def merge_logits(
-    logits: Tensor | Float32Array, object_ids: Sequence[int], max_objects: int | None = None
-) -> UInt16Array:
-    """Give every pixel to the object with the largest logit above 0, to the smaller id among equals.
+class ChannelProbabilities:
+    """Objects and background that share the probability of each pixel; see `ObjectProbabilities`.
+
+    A pixel belongs to its most probable channel, to the first of equal ones. The score of an object is its mean
+    probability over the pixels that it claims, the confidence that of the best channel over all pixels, background
+    included.
 
     Args:
-        logits: One map per object, (K, H, W).
-        object_ids: Ids of the objects, K of them, at least 1 each, in any order.
-        max_objects: Objects that are merged at once; the result does not depend on it.
-
-    Returns:
-        Object ids, (H, W) uint16; 0 where no logit is above 0.
-
-    Raises:
-        ValueError: The number of ids is not that of the maps.
+        probabilities: (1 + K, H, W): channel 0 is the background, channel k the object with id k.
 
     Example:
-        >>> logits = np.array([[[3, 2, -1, 0]], [[4, 2, -2, 0]]], np.float32)
-        >>> merge_logits(logits, [1, 2]).tolist()
-        [[2, 1, 0, 0]]
+        >>> found = ChannelProbabilities(torch.tensor([[[0.5, 0.25]], [[0.25, 0.75]], [[0.25, 0.0]]])).decide()
+        >>> found.ids.tolist(), found.confidence, found.scores
+        ([[0, 1]], 0.625, {1: 0.75})
     """
-    logits = torch.as_tensor(logits)
-    merge = RunningMerge(logits.shape[1:], logits.device)
-    step = max_objects or max(1, len(logits))
-    for start in range(0, len(logits), step):
-        merge.update(logits[start : start + step], object_ids[start : start + step])
-    return merge.ids()
+
+    def __init__(self, probabilities: Tensor) -> None:
+        self._probabilities = probabilities
+
+    def probability_of(self, object_id: int) -> Float32Array:
+        """Probability that a pixel shows an object, (H, W)."""
+        return np.asarray(self._probabilities[object_id].float().cpu().numpy(), np.float32)
+
+    def decide(self) -> Propagated:
+        """The most probable channel of every pixel."""
+        best, ids = self._probabilities.max(dim=0)
+        areas = torch.bincount(ids.flatten())
+        sums = torch.bincount(ids.flatten(), weights=best.flatten().double())
+        present = (areas[1:].nonzero().flatten() + 1).tolist()
+        scores = {number: float(sums[number] / areas[number]) for number in present}
+        return Propagated(ids.cpu().numpy().astype(np.uint16), float(best.mean()), scores)
 
 
 class RunningMerge:
-    """The rule of `merge_logits` over logits that come in chunks of objects; no chunking changes the result.
+    """Gives every pixel to the object with the largest logit above 0, to the smaller id among equals.
 
-    It holds two maps, whatever the number of objects, on the device of the logits.
+    Logits may come in chunks of objects, in any order; no chunking changes the result. Two maps are held, whatever the
+    number of objects, on the device of the logits.
 
     Args:
         size: Height and width.
         device: Where the logits lie.
+
+    Attributes:
+        best_logits: Logit of the object that a pixel belongs to, (H, W) float32; 0 where there is none.
+        owners: Object that a pixel belongs to, (H, W) int32; 0 where there is none.
 
     Example:
         >>> merge = RunningMerge((1, 2))
@@ -58,8 +68,8 @@ class RunningMerge:
     """
 
     def __init__(self, size: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self._best = torch.zeros(tuple(size), dtype=torch.float32, device=device)
-        self._ids = torch.zeros(tuple(size), dtype=torch.int32, device=device)
+        self.best_logits = torch.zeros(tuple(size), dtype=torch.float32, device=device)
+        self.owners = torch.zeros(tuple(size), dtype=torch.int32, device=device)
         self._largest_id = 0
 
     @torch.no_grad()
@@ -68,29 +78,35 @@ class RunningMerge:
 
         Args:
             logits: One map per object, (K, H, W).
-            object_ids: Their ids, K of them, which no earlier chunk had.
+            object_ids: Their ids, K of them from 1, which no earlier chunk had.
 
         Raises:
             ValueError: The number of ids is not that of the maps.
         """
         for plane, object_id in zip(logits, object_ids, strict=True):
-            wins = plane > self._best
+            wins = plane > self.best_logits
             if object_id < self._largest_id:
-                wins |= (plane == self._best) & (self._ids > object_id)
-            self._best = torch.where(wins, plane, self._best)
-            self._ids.masked_fill_(wins, object_id)
+                wins |= (plane == self.best_logits) & (self.owners > object_id)
+            self.best_logits = torch.where(wins, plane, self.best_logits)
+            self.owners.masked_fill_(wins, object_id)
             self._largest_id = max(self._largest_id, object_id)
-
-    @property
-    def best_logits(self) -> Tensor:
-        """Logit of the object that a pixel belongs to, (H, W) float32; 0 where there is none."""
-        return self._best
-
-    @property
-    def owners(self) -> Tensor:
-        """Object that a pixel belongs to, (H, W) int32 on the device; 0 where there is none."""
-        return self._ids
 
     def ids(self) -> UInt16Array:
         """Object ids, (H, W) uint16; 0 where no logit is above 0."""
-        return self._ids.cpu().numpy().astype(np.uint16)
+        return self.owners.cpu().numpy().astype(np.uint16)
+
+    def expected_precision(self, scores: Tensor, object_ids: Sequence[int]) -> float:
+        """Expected share of the claimed pixels that belong to their object; 0 where nothing is claimed.
+
+        It is the mean over these pixels of the probability of the mask there times that of its object.
+
+        Args:
+            scores: Probability that each object is visible, (K,).
+            object_ids: Their ids.
+        """
+        claimed = self.owners > 0
+        if not claimed.any():
+            return 0.0
+        by_id = scores.new_zeros(max(object_ids) + 1)
+        by_id[torch.tensor(object_ids, device=scores.device)] = scores
+        return float((self.best_logits[claimed].sigmoid() * by_id[self.owners[claimed]]).double().mean())

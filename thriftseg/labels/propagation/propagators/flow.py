@@ -10,6 +10,8 @@ leads out of the image, no object claims the pixel.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,57 +22,64 @@ from thriftseg.labels.propagation.propagators.protocol import MovesToDevice, Pro
 from thriftseg.stores import NO_OBJECT, ObjectMap
 
 
+@dataclass(frozen=True, eq=False)
 class FlowPropagator:
     """Propagation by chained optical flow.
 
     The confidence is the share of pixels that pass the check; the score of an object is this share among the pixels
-    that the flow alone would give it.
+    that the flow alone would give it. Without the check, all pixels count as passing.
 
     Args:
-        estimator: Flow of two frames; DIS of the medium preset when absent.
+        estimator: Flow of two frames.
         alpha: Tolerance of the forward-backward check relative to the squared lengths.
         beta: Absolute tolerance in squared pixels.
+        check: Whether pixels that fail the forward-backward check are left out. Flow is estimated in both directions
+            for it.
 
     Example:
         >>> from thriftseg.stores.object_map import objects_of
         >>> frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
         >>> objects = objects_of(np.zeros((48, 64), np.uint8))
-        >>> [float(step.confidence) for step in FlowPropagator().propagate(objects, [frame, frame])]
+        >>> [float(step.confidence) for step in FlowPropagator().probabilities(objects, [frame, frame])]
         [1.0]
     """
 
-    name: ClassVar[str] = "flow"
+    estimator: FlowEstimator = field(default_factory=DIS)
+    alpha: float = 0.01
+    beta: float = 0.5
+    check: bool = True
 
-    def __init__(self, estimator: FlowEstimator | None = None, alpha: float = 0.01, beta: float = 0.5) -> None:
-        self.estimator = DIS() if estimator is None else estimator
-        self.alpha, self.beta = alpha, beta
+    name: ClassVar[str] = "flow"
+    hard: ClassVar[bool] = True
 
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the labels depend on."""
-        return {"estimator": repr(self.estimator), "chained": True, "alpha": self.alpha, "beta": self.beta}
+        made = {"estimator": repr(self.estimator), "chained": True, "alpha": self.alpha, "beta": self.beta}
+        return made if self.check else {**made, "check": False}
 
     def to(self, device: str) -> None:
         """Estimate flow on a device from now on, where the estimator has the choice."""
         if isinstance(self.estimator, MovesToDevice):
             self.estimator.to(device)
 
-    def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
-        """Yield the objects of every frame but the first; see `Propagator.propagate`."""
-        remaining = iter(frames)
-        previous = next(remaining)
+    def probabilities(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
+        """Yield the objects in every frame but the first; see `Propagator.probabilities`."""
         to_first: Float32Array | None = None
         from_first: Float32Array | None = None
-        for frame in remaining:
-            back, forth = self.estimator.estimate(frame, previous), self.estimator.estimate(previous, frame)
+        for previous, frame in pairwise(frames):
+            back = self.estimator.estimate(frame, previous)
             to_first = back if to_first is None else compose(back, to_first)
+            ids = warp_labels(objects.ids, to_first, fill=NO_OBJECT)
+            if not self.check:
+                yield Propagated(ids, 1.0)
+                continue
+            forth = self.estimator.estimate(previous, frame)
             from_first = forth if from_first is None else compose(from_first, forth)
             reliable = consistency_mask_np(to_first, from_first, self.alpha, self.beta)
-            warped = warp_labels(objects.ids, to_first, fill=NO_OBJECT)
-            scores = _reliable_shares(warped, reliable)
-            warped[~reliable] = NO_OBJECT
-            previous = frame
-            yield Propagated(warped, float(reliable.mean()), scores)
+            scores = _reliable_shares(ids, reliable)
+            ids[~reliable] = NO_OBJECT
+            yield Propagated(ids, float(reliable.mean()), scores)
 
 
 def _reliable_shares(ids: UInt16Array, reliable: BoolArray) -> dict[int, float]:

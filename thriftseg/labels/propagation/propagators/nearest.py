@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from itertools import islice
 from typing import Any, ClassVar
 
 from thriftseg.arrays import UInt8Array
@@ -18,16 +19,19 @@ class NearestPropagator:
         >>> from thriftseg.stores.object_map import objects_of
         >>> objects = objects_of(np.array([[7, 255]], np.uint8))
         >>> frame = np.zeros((1, 2, 3), np.uint8)
-        >>> [step.ids.tolist() for step in NearestPropagator().propagate(objects, [frame, frame, frame])]
+        >>> [step.ids.tolist() for step in NearestPropagator().probabilities(objects, [frame, frame, frame])]
         [[[1, 0]], [[1, 0]]]
     """
 
     name: ClassVar[str] = "nearest"
     arguments: ClassVar[Mapping[str, Any]] = {}
+    hard: ClassVar[bool] = True
 
-    def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
-        """Yield the objects of every frame but the first; see `Propagator.propagate`."""
-        remaining = iter(frames)
-        next(remaining)
-        for _ in remaining:
+    def probabilities(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
+        """Yield the objects in every frame but the first; see `Propagator.probabilities`.
+
+        Frames whose number is known are not read.
+        """
+        passed: Iterable[Any] = range(len(frames)) if isinstance(frames, Sized) else frames
+        for _ in islice(passed, 1, None):
             yield Propagated(objects.ids, 1.0)

@@ -1,28 +1,70 @@
-"""What a method offers that carries objects from an annotated frame to its neighbours."""
+"""The contract of methods that carry objects from an annotated frame to its neighbours.
+
+A propagator streams: it reads one frame after the other and tells of each but the first how probable every object is
+there. Label propagation takes one object per pixel from that (`ObjectProbabilities.decide`). The EVA-VOS loop asks once
+from each end of a gap between two annotated frames and joins the probabilities
+(`ObjectProbabilities.probability_of`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from thriftseg.arrays import UInt8Array, UInt16Array
+import numpy as np
+
+from thriftseg.arrays import Float32Array, UInt8Array, UInt16Array
 from thriftseg.stores import ObjectMap
+
+
+class ObjectProbabilities(Protocol):
+    """Where the objects are in one frame. It holds until the next frame is asked for.
+
+    Methods that yield hard masks use `Propagated`, networks whose channels compete for a pixel
+    `thriftseg.labels.propagation.merging.ChannelProbabilities`.
+    """
+
+    def probability_of(self, object_id: int) -> Float32Array:
+        """Probability that a pixel shows an object.
+
+        Args:
+            object_id: One of the ids that were given.
+
+        Returns:
+            (H, W), 0..1.
+        """
+
+    def decide(self) -> Propagated:
+        """One object or none per pixel, with memory that does not grow with the number of objects where possible."""
 
 
 @dataclass(frozen=True)
 class Propagated:
-    """The objects found in one frame.
+    """The objects found in one frame, at most one per pixel: probabilities of 0 and 1.
 
     Attributes:
         ids: Object ids, (H, W) uint16; 0 where no object claims the pixel.
         confidence: 0..1 as the method defines it.
         scores: Confidence by object id, 0..1; empty where the method has none.
+
+    Example:
+        >>> found = Propagated(np.array([[2, 0, 1]], np.uint16), 1.0)
+        >>> found.probability_of(2).tolist(), found.decide() is found
+        ([[1.0, 0.0, 0.0]], True)
     """
 
     ids: UInt16Array
     confidence: float
     scores: Mapping[int, float] = field(default_factory=dict)
+
+    def probability_of(self, object_id: int) -> Float32Array:
+        """1 where the object is and 0 elsewhere; see `ObjectProbabilities.probability_of`."""
+        return np.asarray(self.ids == object_id, np.float32)
+
+    def decide(self) -> Propagated:
+        """The objects as they are."""
+        return self
 
 
 class Propagator(Protocol):
@@ -30,7 +72,13 @@ class Propagator(Protocol):
 
     One that computes on an accelerator offers `MovesToDevice.to` as well. Propagators are sent to worker processes by
     pickle, so weights are best loaded at first use.
+
+    Attributes:
+        hard: Whether all probabilities are 0 or 1. Between two annotated frames, there is nothing to join then: a frame
+            takes what comes from the nearer one.
     """
+
+    hard: ClassVar[bool]
 
     @property
     def name(self) -> str:
@@ -40,8 +88,8 @@ class Propagator(Protocol):
     def arguments(self) -> Mapping[str, Any]:
         """Settings that the labels depend on, JSON values only."""
 
-    def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
-        """Yield what becomes of the objects in every frame but the first.
+    def probabilities(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[ObjectProbabilities]:
+        """Yield where the objects are in every frame but the first.
 
         Every call starts afresh, so the two directions of time do not see each other.
 

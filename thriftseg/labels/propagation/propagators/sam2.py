@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from thriftseg.arrays import BoolArray, UInt8Array
+from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
 from thriftseg.inference import choose_device
 from thriftseg.labels.propagation.merging import RunningMerge
@@ -58,6 +58,7 @@ class SAM2Propagator:
     """
 
     name: ClassVar[str] = "sam2"
+    hard: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -98,41 +99,23 @@ class SAM2Propagator:
         self._device = choose_device(device)
         self._settings["device"] = device
 
-    def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
-        """Yield the objects of every frame but the first; see `Propagator.propagate`."""
+    def probabilities(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[SAM2Tracker | Propagated]:
+        """Yield where the objects are in every frame but the first; see `Propagator.probabilities`.
+
+        It is the same tracker each time, which goes on when the next frame is asked for.
+        """
         if not objects.objects:
             yield from (Propagated(np.zeros_like(objects.ids), 0.0) for _ in islice(frames, 1, None))
             return
-        for tracker in self.track(objects, frames):
-            yield self._merge(tracker, [item.id for item in objects.objects])
-
-    def track(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[SAM2Tracker]:
-        """Yield the tracker on every frame but the first, for those who want the logits themselves.
-
-        Args:
-            objects: Objects of the first frame, at least one.
-            frames: Frames, (H, W, 3) uint8 RGB.
-        """
         predictor = self._model.predictor.to(self._device)
         reading = (_resize(frame, predictor.image_size) for frame in frames)
         count, resized = _count_ahead(reading, predictor.max_obj_ptrs_in_encoder)
-        masks = (objects.ids == item.id for item in objects.objects)
         with precision_context(self._device, self._mixed):
-            tracker = SAM2Tracker(predictor, next(resized), masks, objects.ids.shape, count, self._offload)
+            tracker = SAM2Tracker(predictor, next(resized), objects, count, self._offload, self._max_objects)
         for frame in resized:
             with precision_context(self._device, self._mixed):
                 tracker.step(frame)
             yield tracker
-
-    def _merge(self, tracker: SAM2Tracker, ids: Sequence[int]) -> Propagated:
-        merge = RunningMerge(tracker.size, self._device)
-        for start in range(0, len(ids), self._max_objects):
-            stop = start + self._max_objects
-            merge.update(tracker.logits(start, stop), ids[start:stop])
-        scores = tracker.scores()
-        return Propagated(
-            merge.ids(), _expected_precision(merge, scores, ids), dict(zip(ids, scores.tolist(), strict=True))
-        )
 
 
 class SAM2Tracker:
@@ -147,11 +130,11 @@ class SAM2Tracker:
     Args:
         predictor: `SAM2VideoPredictor` on the device to compute on.
         frame: First frame, (S, S, 3) uint8 RGB of the input size of the model.
-        masks: Mask of each object in the first frame, (H, W) bool.
-        size: Height and width of the true frames.
+        objects: Objects of the first frame, at the size of the true frames.
         num_frames: Frames of the clip, as far as the model can tell: larger numbers than its number of object pointers
             (16) do not change anything.
         offload_to_cpu: Whether to keep memory on the CPU.
+        max_objects: Objects whose logits are held at the size of the frame at once.
     """
 
     @torch.inference_mode()
@@ -159,23 +142,23 @@ class SAM2Tracker:
         self,
         predictor: Any,
         frame: UInt8Array,
-        masks: Iterable[BoolArray],
-        size: tuple[int, ...],
+        objects: ObjectMap,
         num_frames: int,
-        offload_to_cpu: bool = False,
+        offload_to_cpu: bool,
+        max_objects: int,
     ) -> None:
-        self._predictor = predictor
+        self._predictor, self._max_objects = predictor, max_objects
         self._index, self._num_frames = _PROMPTED, num_frames
-        self.size = size
+        self._ids, self._size = [item.id for item in objects.objects], objects.ids.shape
         # While it is prompted, the predictor returns the masks of all objects so far, each time. At the size of its own
         # output this costs next to nothing.
         self._state = _new_state(predictor, (predictor.image_size // 4,) * 2, num_frames, offload_to_cpu)
         self._show(frame)
-        for object_id, mask in enumerate(masks, start=1):
-            predictor.add_new_mask(self._state, _PROMPTED, object_id, mask)
+        for object_id in self._ids:
+            predictor.add_new_mask(self._state, _PROMPTED, object_id, objects.ids == object_id)
         predictor.propagate_in_video_preflight(self._state)
         self._state["mask_inputs_per_obj"].clear()
-        self._state["video_height"], self._state["video_width"] = size
+        self._state["video_height"], self._state["video_width"] = self._size
         self._outputs: list[Mapping[str, Any]] = []
 
     @torch.inference_mode()
@@ -211,6 +194,21 @@ class SAM2Tracker:
         """Probability that each object is visible in the current frame, (K,) float32 on the device of the model."""
         return torch.cat([output["object_score_logits"][:, 0] for output in self._outputs]).float().sigmoid()
 
+    def probability_of(self, object_id: int) -> Float32Array:
+        """Probability that a pixel shows an object, (H, W); see `ObjectProbabilities.probability_of`."""
+        place = self._ids.index(object_id)
+        return np.asarray(self.logits(place, place + 1)[0].sigmoid().float().cpu().numpy(), np.float32)
+
+    def decide(self) -> Propagated:
+        """The object with the largest logit above 0 in every pixel; see `RunningMerge`."""
+        merge = RunningMerge(self._size, self._state["device"])
+        for start in range(0, len(self._ids), self._max_objects):
+            stop = start + self._max_objects
+            merge.update(self.logits(start, stop), self._ids[start:stop])
+        scores = self.scores()
+        confidence = merge.expected_precision(scores, self._ids)
+        return Propagated(merge.ids(), confidence, dict(zip(self._ids, scores.tolist(), strict=True)))
+
     def _show(self, frame: UInt8Array) -> None:
         """Let the predictor see this frame, and this frame only."""
         self._state["images"] = {self._index: _normalise(frame).to(self._state["device"])}
@@ -231,7 +229,9 @@ class SAM2Tracker:
         )
         memory = outputs["non_cond_frame_outputs"]
         memory[self._index] = {**output, "pred_masks": None}  # no later frame reads the masks
-        features_from = self._index - _memory_window(self._predictor)
+        # How far back the predictor looks for the masks of past frames, and for pointers to objects.
+        stride = int(self._predictor.memory_temporal_stride_for_eval)
+        features_from = self._index - 1 - (int(self._predictor.num_maskmem) - 2) * stride
         pointers_from = self._index - self._predictor.max_obj_ptrs_in_encoder
         if features_from in memory:
             memory[features_from] = {**memory[features_from], "maskmem_features": None}
@@ -258,12 +258,6 @@ def _new_state(predictor: Any, size: tuple[int, int], num_frames: int, offload_t
         "obj_ids": [],
         **{f"{name}_per_obj": {} for name in per_object},
     }
-
-
-def _memory_window(predictor: Any) -> int:
-    """How many frames back the predictor looks for the masks of past frames."""
-    masks, stride = int(predictor.num_maskmem), int(predictor.memory_temporal_stride_for_eval)
-    return 1 + (masks - 2) * stride
 
 
 def _resize(frame: UInt8Array, side: int) -> UInt8Array:
@@ -295,13 +289,3 @@ def _count_ahead(frames: Iterator[UInt8Array], most: int) -> tuple[int, Iterator
         yield from frames
 
     return len(ahead), again()
-
-
-def _expected_precision(merge: RunningMerge, scores: Tensor, ids: Sequence[int]) -> float:
-    """Mean probability of claimed pixels: that of the mask there times the score of its object."""
-    by_id = scores.new_zeros(max(ids) + 1)
-    by_id[torch.tensor(ids, device=scores.device)] = scores
-    claimed = merge.owners > 0
-    if not claimed.any():
-        return 0.0
-    return float((merge.best_logits[claimed].sigmoid() * by_id[merge.owners[claimed]]).double().mean())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.labels.propagation.propagators.protocol import Propagated
+from thriftseg.labels.propagation.merging import ChannelProbabilities
 from thriftseg.stores import ObjectMap
 from thriftseg.zoo import VOSNetwork, load
 
@@ -23,8 +23,7 @@ from thriftseg.zoo import VOSNetwork, load
 class STMPropagator:
     """Propagation by space-time memory: the annotated frame is memorised, every frame reads the memory [0].
 
-    Pixels of the background are claimed by no object. The score of an object is the mean probability over the pixels
-    it claims, the confidence that of the best channel over all pixels, background included.
+    Confidence and scores are those of `ChannelProbabilities`.
 
     [0] Oh, Lee, Xu, Kim, Video Object Segmentation using Space-Time Memory Networks, ICCV 2019,
     https://arxiv.org/abs/1904.00607. [1] https://github.com/seoungwugoh/STM
@@ -42,6 +41,7 @@ class STMPropagator:
     """
 
     name: ClassVar[str] = "stm"
+    hard: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -76,28 +76,15 @@ class STMPropagator:
         cached = () if isinstance(self._weights, VOSNetwork) else ("_network",)
         return {name: value for name, value in self.__dict__.items() if name not in cached}
 
-    def propagate(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Propagated]:
-        """Yield the objects of every frame but the first; see `Propagator.propagate`."""
-        for logits in self.track(objects, frames):
-            yield _decide(logits)
-
     @torch.inference_mode()
-    def track(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[Tensor]:
-        """Yield the logits of every frame but the first, for those who want them themselves.
-
-        Args:
-            objects: Objects of the first frame, at least one.
-            frames: Frames, (H, W, 3) uint8 RGB.
-
-        Yields:
-            (1 + N, H, W) on the device of the network, background first.
-        """
+    def probabilities(self, objects: ObjectMap, frames: Iterable[UInt8Array]) -> Iterator[ChannelProbabilities]:
+        """Yield where the objects are in every frame but the first; see `Propagator.probabilities`."""
         network, state = self._network, self._network.start()
         masks: Tensor | None = self._masks(objects)
         for frame in frames:
             logits, state = network.step(network.preprocessing(self._tensor(frame)), state, masks)
             if masks is None:
-                yield logits[0]
+                yield ChannelProbabilities(logits[0].softmax(dim=0))
             masks = None
 
     @cached_property
@@ -135,13 +122,3 @@ class STMPropagator:
     def _tensor(self, frame: UInt8Array) -> Tensor:
         """(1, 3, H, W) in [0, 1]."""
         return torch.from_numpy(frame).to(self._device).permute(2, 0, 1).unsqueeze(0).float().div(255)
-
-
-def _decide(logits: Tensor) -> Propagated:
-    """The best channel of each pixel from logits (1 + N, H, W), background first."""
-    best, ids = logits.softmax(dim=0).max(dim=0)
-    areas = torch.bincount(ids.flatten())
-    sums = torch.bincount(ids.flatten(), weights=best.flatten().double())
-    present = (areas[1:].nonzero().flatten() + 1).tolist()
-    scores = {number: float(sums[number] / areas[number]) for number in present}
-    return Propagated(ids.cpu().numpy().astype(np.uint16), float(best.mean()), scores)
