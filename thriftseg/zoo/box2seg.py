@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights, tolerate_single_value, weights_url
+from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights, weights_url
+from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
 from thriftseg.zoo.network import IMAGENET, Network, Preprocessing
 from thriftseg.zoo.registry import register_network
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights, tolerate_single_value, weights_url
+from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights, weights_url
+from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 

@@ -420,25 +420,6 @@ def crop_to_stride(features: Tensor, padded: Tensor, frames: Tensor) -> Tensor:
     return features[..., : -(-frames.shape[-2] // stride_y), : -(-frames.shape[-1] // stride_x)]
 
 
-class PooledBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation for pooled maps, which may hold a single value per channel.
-
-    `torch.nn.BatchNorm2d` refuses a batch of one 1x1 map in training, as its variance is undefined. This one then
-    normalises with the running statistics and leaves them unchanged. State and results are otherwise the same.
-
-    Example:
-        >>> PooledBatchNorm2d(4).train()(torch.ones(1, 4, 1, 1)).shape
-        torch.Size([1, 4, 1, 1])
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, H, W)."""
-        if self.training and input.shape[0] * input.shape[2] * input.shape[3] == 1:
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        normalised: Tensor = super().forward(input)
-        return normalised
-
-
 def import_path(cls: type) -> str:
     """The shortest dotted path under which a class can be imported.
 

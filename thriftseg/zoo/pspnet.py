@@ -9,13 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import (
-    classifier_head,
-    conv_bn_relu,
-    create_encoder,
-    init_decoder,
-    tolerate_single_value,
-)
+from thriftseg.zoo.blocks.backbones import classifier_head, conv_bn_relu, create_encoder, init_decoder
+from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from torch import nn
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo.network import PooledBatchNorm2d
 
 OutputStride = Literal[8, 16]
 
@@ -77,23 +76,6 @@ def fetching_weights(backbone: str, url: str, pretrained: bool) -> Iterator[None
             f"ImageNet weights of {backbone} cannot be fetched ({type(error).__name__})",
             fix=f"go online once so that {url} is cached, or set pretrained to false",
         ) from error
-
-
-def tolerate_single_value(module: nn.Module) -> None:
-    """Replace, in place, the batch norm behind every global pooling of a `torch.nn.Sequential`.
-
-    See `PooledBatchNorm2d`: a training batch of one image would otherwise raise.
-    """
-    for sequence in module.modules():
-        if not isinstance(sequence, nn.Sequential) or not any(_pools_globally(child) for child in sequence):
-            continue
-        for index, child in enumerate(sequence):
-            if isinstance(child, nn.BatchNorm2d):
-                sequence[index] = PooledBatchNorm2d(child.num_features, child.eps, child.momentum)
-
-
-def _pools_globally(module: nn.Module) -> bool:
-    return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
 
 
 def init_decoder(module: nn.Module) -> None:

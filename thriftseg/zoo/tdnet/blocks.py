@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.blocks.backbones import fetching_weights, init_decoder
-from thriftseg.zoo.network import PooledBatchNorm2d
+from thriftseg.zoo.blocks.batch_norm import PooledBatchNorm2d
 
 KEY_CHANNELS = 64
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.blocks.backbones import init_classifier, init_decoder
-from thriftseg.zoo.network import PooledBatchNorm2d
+from thriftseg.zoo.blocks.batch_norm import PooledBatchNorm2d
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.tdnet.blocks import Path, create_resnet
 from thriftseg.zoo.tdnet.network import TDNet, WarmUp, rename

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import conv_bn_relu, init_classifier, init_decoder, tolerate_single_value
+from thriftseg.zoo.blocks.backbones import conv_bn_relu, init_classifier, init_decoder
+from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
 from thriftseg.zoo.pspnet import PyramidPooling
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.tdnet.blocks import Path, create_resnet
