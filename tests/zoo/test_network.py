@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import IMAGENET, DeepLabV3Plus, Preprocessing, SemanticNetwork
-from thriftseg.zoo.network import PooledBatchNorm2d, StreamState
+from thriftseg.zoo.blocks.batch_norm import PooledBatchNorm2d
+from thriftseg.zoo.network import StreamState
 
 
 class FadingMemory(SemanticNetwork):

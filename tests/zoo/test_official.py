@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.taxonomies import CITYSCAPES
-from thriftseg.zoo import Network, SlidingWindow, create_model
-from thriftseg.zoo.weights.official import KeyMismatchError, build_for, load_official, read_official, weights_in
+from thriftseg.zoo import Network, SlidingWindow, create_model, import_checkpoint, load
+from thriftseg.zoo.weights.official import KeyMismatchError, load_official, read_official, recognise_as, weights_in
 from thriftseg.zoo.weights.releases import recognise
 
 MODELS = Path(__file__).parents[1] / "golden" / "models"
@@ -284,7 +284,7 @@ class TestAuthors:
         golden, weights = read_golden(name), entries(name)
         recognised = recognise(weights)
         assert recognised is not None
-        network = build_for(recognised.arch, weights)
+        network = create_model(recognised.arch, **recognised.arguments)
         report = load_official(network, weights)
         assert report.counters == ()
         kinds = dict(zip(weights, golden["kinds"], strict=True))
@@ -302,13 +302,16 @@ class TestAuthors:
             for name, value in first.items():
                 stage, position, rest = name.removeprefix(prefix).split(".", 2)
                 weights[f"{prefix}{stage}.{int(position) + 2}.{rest}"] = value
-        network = build_for("tmanet_r50", weights)
+        network = create_model("tmanet_r50", **recognise_as("tmanet_r50", weights).arguments)
         load_official(network, weights)
         assert (network.num_classes, network.past_frames, network.align_corners) == (12, 4, False)
 
-    def test_arguments_given_win(self):
-        network = build_for("tmanet_r50", entries("tmanet_r50"), align_corners=False)
-        assert network.align_corners is False
+    def test_arguments_given_win(self, tmp_path: Path):
+        theirs, ours = tmp_path / "agent.pth", tmp_path / "agent.safetensors"
+        torch.save(entries("actor_critic_resnet18_a3"), theirs)
+        report = import_checkpoint("annotation_policy_resnet18", theirs, ours, {"image_encoder": "sam2"})
+        assert report.arguments == {"num_actions": 3, "image_encoder": "sam2", "use_cost": False}
+        assert load(ours).network.given_embedding == "sam2"
 
     @pytest.mark.parametrize(
         ("name", "bound", "frames"),
@@ -349,9 +352,9 @@ class TestAuthors:
         assert len(str(caught.value).splitlines()) == 1
         assert str(caught.value).endswith("fix: they look like those of create_model('qnet_resnet18', num_bins=20)")
 
-    def test_build_for_another_network(self):
+    def test_weights_of_another_network(self):
         with pytest.raises(CheckpointError) as caught:
-            build_for("stm_r50", entries("qnet_resnet18"), "qnet.pth")
+            recognise_as("stm_r50", entries("qnet_resnet18"), "qnet.pth")
         assert str(caught.value) == (
             "qnet.pth: not the weights of the authors of stm_r50; found those of qnet_resnet18; "
             "fix: import them as qnet_resnet18"
@@ -359,7 +362,7 @@ class TestAuthors:
 
     def test_unknown_entries(self):
         with pytest.raises(CheckpointError) as caught:
-            build_for("stm_r50", {"a": torch.ones(1), "b": torch.ones(1)})
+            recognise_as("stm_r50", {"a": torch.ones(1), "b": torch.ones(1)})
         assert str(caught.value) == (
             "not the weights of the authors of stm_r50; found such entries as a, b; "
             "fix: pass a file of the network's authors"
@@ -369,5 +372,5 @@ class TestAuthors:
         """A training run of the authors stores heads that no result depends on."""
         weights = entries("td4_psp18")
         weights["auxlayer1.conv5.0.weight"] = torch.zeros(64, 256, 3, 3)
-        report = load_official(build_for("td4_psp18", weights), weights)
+        report = load_official(create_model("td4_psp18", **recognise_as("td4_psp18", weights).arguments), weights)
         assert "auxlayer1.conv5.0.weight" in report.unused

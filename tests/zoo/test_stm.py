@@ -18,9 +18,10 @@ from tests.golden.fill import fill, make_inputs
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import IDENTITY, STM, ObjectRows, create_model, list_models
-from thriftseg.zoo.vos import MemoryReader, SplitPadding
 from thriftseg.zoo.vos import network as vos_module
 from thriftseg.zoo.vos import stm as module
+from thriftseg.zoo.vos.padding import SplitPadding
+from thriftseg.zoo.vos.reader import MemoryReader
 from thriftseg.zoo.vos.stm import ResidualBlock
 from thriftseg.zoo.weights.official import load_official
 

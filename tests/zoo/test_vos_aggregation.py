@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from thriftseg.zoo.vos import aggregate, probabilities
+from thriftseg.zoo.vos.aggregation import aggregate, probabilities
 
 ABSENT = math.log(1e-7 / (1 - 1e-7))
 

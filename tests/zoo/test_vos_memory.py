@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.vos import Memory, MemoryPolicy, ObjectRows
+from thriftseg.zoo import Memory, MemoryPolicy, ObjectRows
 
 ONE = ObjectRows(((0, 0),), 1)
 

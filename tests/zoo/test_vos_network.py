@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo import STM, ObjectIds, ObjectTracker, VOSState
-from thriftseg.zoo.vos import ObjectRows
+from thriftseg.zoo import STM, ObjectIds, ObjectRows, ObjectTracker, VOSState
 
 ABSENT = -16.118
 SIZE = (29, 45)  # inside 32 x 48

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.vos import ObjectIds, ObjectRows
+from thriftseg.zoo import ObjectIds, ObjectRows
 
 LABELS = torch.tensor([[0, 3, 3, 12], [7, 7, 255, 12]])
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from thriftseg.zoo.vos import SplitPadding
+from thriftseg.zoo import SplitPadding
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.vos import MemoryReader, reader
+from thriftseg.zoo.vos import reader
+from thriftseg.zoo.vos.reader import MemoryReader
 
 
 @pytest.mark.parametrize("similarity", ["dot", "l2"])

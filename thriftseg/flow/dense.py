@@ -97,20 +97,6 @@ def warp_labels(label: LabelMap, flow: Float32Array, fill: int = 255) -> LabelMa
     return np.asarray(warped, label.dtype)
 
 
-def _passes_check(
-    backward: Float32Array, forward: Float32Array, first_row: int, alpha: float, beta: float
-) -> BoolArray:
-    """The check on a stripe of the backward flow, (2, H', W), against all of the forward flow, (2, H, W)."""
-    _, height, width = forward.shape
-    columns, rows = _end_points(backward, first_row)
-    returned = _sample_bilinear(forward, columns, rows)
-    gap = np.square(backward + returned).sum(axis=0)
-    lengths = np.square(backward).sum(axis=0) + np.square(returned).sum(axis=0)
-    column, row = _nearest(columns), _nearest(rows)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return np.asarray(inside & (gap <= np.float32(alpha) * lengths + np.float32(beta)), np.bool_)
-
-
 def consistency_mask_np(
     flow_backward: Float32Array, flow_forward: Float32Array, alpha: float = 0.01, beta: float = 0.5
 ) -> BoolArray:
@@ -131,10 +117,18 @@ def consistency_mask_np(
     flow_backward = _check_flow(flow_backward, flow_backward.shape[1:], "flow_backward")
     flow_forward = _check_flow(flow_forward, flow_backward.shape[1:], "flow_forward")
     forward = np.ascontiguousarray(flow_forward)
-    mask = np.empty(flow_backward.shape[1:], np.bool_)
-    for first_row in range(0, len(mask), _STRIPE):
+    height, width = forward.shape[1:]
+    mask = np.empty((height, width), np.bool_)
+    for first_row in range(0, height, _STRIPE):
         stripe = slice(first_row, first_row + _STRIPE)
-        mask[stripe] = _passes_check(flow_backward[:, stripe], forward, first_row, alpha, beta)
+        backward = flow_backward[:, stripe]
+        columns, rows = _end_points(backward, first_row)
+        returned = _sample_bilinear(forward, columns, rows)
+        gap = np.square(backward + returned).sum(axis=0)
+        lengths = np.square(backward).sum(axis=0) + np.square(returned).sum(axis=0)
+        column, row = _nearest(columns), _nearest(rows)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        mask[stripe] = inside & (gap <= np.float32(alpha) * lengths + np.float32(beta))
     return mask
 
 

@@ -1,4 +1,4 @@
-"""What estimates flow: the protocol, and estimators by name."""
+"""Estimators of flow: their protocol, and how to get one by name."""
 
 from __future__ import annotations
 

@@ -112,7 +112,11 @@ class RAFT:
             ValueError: The shapes disagree or are not (H, W, 3).
         """
         check_frames(a, b)
-        pair = torch.from_numpy(np.stack([a, b])).to(self._device()).permute(0, 3, 1, 2).float().div_(255)
+        device = self.device
+        if device == "auto":
+            in_worker = torch.utils.data.get_worker_info() is not None
+            device = "cuda" if torch.cuda.is_available() and not in_worker else "cpu"
+        pair = torch.from_numpy(np.stack([a, b])).to(device).permute(0, 3, 1, 2).float().div_(255)
         flow = self.forward(pair[:1], pair[1:])
         return np.asarray(flow[0].cpu().numpy(), np.float32)
 
@@ -135,23 +139,12 @@ class RAFT:
                 f"frames must both have the same shape (N, 3, H, W), found {tuple(a.shape)} and {tuple(b.shape)}"
             )
         height, width = a.shape[-2:]
-        padded = [F.pad(frames.float() * 2 - 1, _padding(height, width), mode="replicate") for frames in (a, b)]
+        below, right = (max(_SMALLEST, -(-side // _MULTIPLE) * _MULTIPLE) - side for side in (height, width))
+        padded = [F.pad(frames.float() * 2 - 1, (0, right, 0, below), mode="replicate") for frames in (a, b)]
         half = torch.autocast(a.device.type, torch.float16, enabled=self.half and a.device.type == "cuda")
         with self._turn, half:
             flows: list[Tensor] = self._network.to(a.device)(*padded, num_flow_updates=self.iterations)
         return flows[-1][..., :height, :width].float()
-
-    def _device(self) -> torch.device:
-        if self.device != "auto":
-            return torch.device(self.device)
-        in_worker = torch.utils.data.get_worker_info() is not None
-        return torch.device("cuda" if torch.cuda.is_available() and not in_worker else "cpu")
-
-
-def _padding(height: int, width: int) -> tuple[int, int, int, int]:
-    """Pixels to add on the left, right, top and bottom."""
-    missing = [max(_SMALLEST, -(-size // _MULTIPLE) * _MULTIPLE) - size for size in (height, width)]
-    return 0, missing[1], 0, missing[0]
 
 
 def _read_weights(weights: str | Path | None) -> tuple[str, Mapping[str, Tensor]]:
@@ -166,23 +159,22 @@ def _read_weights(weights: str | Path | None) -> tuple[str, Mapping[str, Tensor]
             "https://github.com/princeton-vl/RAFT",
         )
     for name in (str(weights), f"{Raft_Large_Weights.__name__}.{weights}"):
-        if name in fetched:
-            return f"weights={name!r}", _download(fetched[name])
+        if name not in fetched:
+            continue
+        try:
+            return f"weights={name!r}", fetched[name].get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                "the weights could not be fetched",
+                path=fetched[name].url,
+                found=str(error),
+                fix="pass the path of a state file",
+            ) from error
     path = Path(weights)
     if not path.is_file():
         raise CheckpointError("no such weights", path=path, expected=f"a state file, or one of {names}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"weights={path.name!r}, sha256={digest[:12]!r}", _read_state(path)
-
-
-def _download(weights: torchvision.models.WeightsEnum) -> Mapping[str, Tensor]:
-    try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(
-            "the weights could not be fetched", path=weights.url, found=str(error), fix="pass the path of a state file"
-        ) from error
-    return state
 
 
 def _read_state(path: Path) -> Mapping[str, Tensor]:
@@ -194,17 +186,17 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("holds no weights", path=path, expected="tensors by name", found=type(state).__name__)
-    return {_own_name(name): value for name, value in state.items() if not _DUPLICATE.search(name)}
-
-
-def _own_name(name: str) -> str:
-    """Name in torchvision's network of an entry of the authors'; torchvision's own names stay as they are."""
-    for pattern, replacement in _FROM_THE_AUTHORS:
-        name = re.sub(pattern, replacement, name)
-    return name
+    named = {}
+    for name, value in state.items():
+        if not _DUPLICATE.search(name):
+            for pattern, replacement in _FROM_THE_AUTHORS:  # names of torchvision itself match none of them
+                name = re.sub(pattern, replacement, name)
+            named[name] = value
+    return named
 
 
 def _build(state: Mapping[str, Tensor], path: str) -> nn.Module:
+    """The network that a state belongs to, large or small, in evaluation mode."""
     is_large = any(name.startswith("mask_predictor.") for name in state)
     with torch.device("meta"):  # initialising would draw from the random numbers of the caller
         network: nn.Module = raft_large(weights=None) if is_large else raft_small(weights=None)

@@ -29,7 +29,7 @@ _STEPS, _ZERO = 64, 32768  # steps per pixel, code of no motion
 _LARGEST = _ZERO - 1  # in steps
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = len(_PNG_START) + 25  # the header chunk comes first and always has the same length
-_NOTE = b"tEXt", b"thriftseg\0"  # what a stored file was estimated from
+_NOTE = b"tEXtthriftseg\0"  # kind and keyword of the chunk that says what a stored file was estimated from
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # to write and to read
 _FLO_START = np.float32(202021.25).tobytes()
 _FLO_UNKNOWN = 1e9
@@ -104,7 +104,9 @@ class FlowStore:
     def __init__(self, root: str | Path | None, estimator: FlowEstimator | None = None) -> None:
         self.root = Path(root) if root is not None else None
         self.estimator = estimator
-        self._identity = _identity_of(estimator) if estimator is not None else None
+        self._identity: dict[str, str] | None = None
+        if estimator is not None:
+            self._identity = {"estimator": repr(estimator), "software": str(getattr(estimator, "software", ""))}
         if self.root is not None and (self.root / MANIFEST).is_file():
             self._claim()
 
@@ -150,13 +152,13 @@ class FlowStore:
             ConfigError: The folder has come to hold flow of another estimator.
         """
         if self.root is None:
-            return _with_gaps(_encode(self._estimate(frame_a, frame_b)))
+            return _with_gaps(self._estimate(frame_a, frame_b))
         path, note = self.path_of(video, a, b, frame_a.shape[:2]), _note_of(self._identity, frame_a, frame_b)
         if path.is_file():
             codes, found = _read_png(path)
             if self.estimator is None or found in (note, None):
                 return _with_gaps(codes)
-        codes = _encode(self._estimate(frame_a, frame_b, path))
+        codes = self._estimate(frame_a, frame_b, path)
         self._claim()
         write_bytes(path, _to_png(codes, note))
         return _with_gaps(codes)
@@ -180,10 +182,11 @@ class FlowStore:
         forward = self.flow(video, previous, current, previous_frame, current_frame)
         return np.stack([backward, forward])
 
-    def _estimate(self, frame_a: UInt8Array, frame_b: UInt8Array, path: Path | None = None) -> Float32Array:
+    def _estimate(self, frame_a: UInt8Array, frame_b: UInt8Array, path: Path | None = None) -> UInt16Array:
+        """Codes of the flow between two frames."""
         if self.estimator is None:
             raise DatasetError("this flow is not stored", path=path, fix="name an estimator")
-        return self.estimator.estimate(frame_a, frame_b)
+        return _encode(self.estimator.estimate(frame_a, frame_b))
 
     def _claim(self) -> None:
         """Note the estimator in the folder, unless another one is noted there."""
@@ -199,11 +202,8 @@ class FlowStore:
             )
 
 
-def _identity_of(estimator: FlowEstimator) -> dict[str, str]:
-    return {"estimator": repr(estimator), "software": str(getattr(estimator, "software", ""))}
-
-
 def _note_of(identity: Mapping[str, str] | None, frame_a: UInt8Array, frame_b: UInt8Array) -> bytes:
+    """Tells flow apart that other frames, or another estimator, would give."""
     digest = zlib.crc32(json.dumps(identity).encode())
     for frame in (frame_a, frame_b):
         digest = zlib.crc32(np.ascontiguousarray(frame).data, digest)
@@ -254,20 +254,18 @@ def _with_gaps(codes: UInt16Array) -> Float32Array:
 
 def _to_png(codes: UInt16Array, note: bytes | None = None) -> bytes:
     content = cv2.imencode(".png", codes, _QUICK)[1].tobytes()
-    return content if note is None else content[:_HEADER_END] + _chunk(note) + content[_HEADER_END:]
-
-
-def _chunk(note: bytes) -> bytes:
-    kind, keyword = _NOTE
-    body = kind + keyword + note
-    return (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    if note is None:
+        return content
+    body = _NOTE + note
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    return content[:_HEADER_END] + chunk + content[_HEADER_END:]
 
 
 def _read_png(path: Path) -> tuple[UInt16Array, bytes | None]:
     """Codes (H, W, 3) and the note, if there is one."""
     content = path.read_bytes()
     try:
-        notes = [text for text in map(_note_in, _chunks(content)) if text is not None]
+        notes = [bytes(chunk[len(_NOTE) :]) for chunk in _chunks(content) if chunk[: len(_NOTE)] == _NOTE]
     except ValueError as error:
         raise DatasetError(
             "damaged flow file", path=path, found=str(error), fix="delete it, and estimate it again"
@@ -292,11 +290,6 @@ def _chunks(content: bytes) -> Iterator[memoryview]:
             raise ValueError(f"wrong check sum at byte {start}")
         kind, start = bytes(body[:4]), end + 4
         yield body
-
-
-def _note_in(chunk: memoryview) -> bytes | None:
-    prefix = b"".join(_NOTE)
-    return bytes(chunk[len(prefix) :]) if chunk[: len(prefix)] == prefix else None
 
 
 def _read_flo(path: Path) -> tuple[Float32Array, BoolArray]:

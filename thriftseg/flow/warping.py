@@ -25,14 +25,6 @@ def _nearest_pixel(columns: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tenso
     return column, row, inside
 
 
-def _gather_nearest(x: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    height, width = x.shape[-2:]
-    column = column.nan_to_num(0.0).clamp(0, width - 1).long()
-    row = row.nan_to_num(0.0).clamp(0, height - 1).long()
-    index = (row * width + column).flatten(1)[:, None].expand(-1, x.shape[1], -1)
-    return x.flatten(2).gather(2, index).view_as(x)
-
-
 def _sample_bilinear(x: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
     """Sample (N, C, H, W) at real positions (N, H, W), clamped to the image; NaN counts as 0."""
     height, width = x.shape[-2:]
@@ -82,7 +74,11 @@ def warp(
     if mode == "bilinear":
         warped = _sample_bilinear(x, columns, rows)
     elif mode == "nearest":
-        warped = _gather_nearest(x, column, row)
+        height, width = x.shape[-2:]
+        column = column.nan_to_num(0.0).clamp(0, width - 1).long()
+        row = row.nan_to_num(0.0).clamp(0, height - 1).long()
+        index = (row * width + column).flatten(1)[:, None].expand(-1, x.shape[1], -1)
+        warped = x.flatten(2).gather(2, index).view_as(x)
     else:
         raise ValueError(f"mode must be 'bilinear' or 'nearest', found {mode!r}")
     if fill is not None:

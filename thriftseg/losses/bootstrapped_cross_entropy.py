@@ -6,29 +6,12 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.losses.cross_entropy import cross_entropy_map
-from thriftseg.losses.terms import LabelMapLoss, Reduction
+from thriftseg.losses.partial_cross_entropy import PartialCrossEntropy
+from thriftseg.losses.terms import Reduction
 from thriftseg.types import IGNORE_INDEX
 
 
-def hardest_pixels(losses: Tensor, labelled: Tensor, share: float) -> Tensor:
-    """Select the hardest pixels of each image; see `BootstrappedCrossEntropy`.
-
-    Args:
-        losses: (B, H, W).
-        labelled: (B, H, W) bool.
-        share: Share of the labelled pixels of an image that is kept, rounded up.
-
-    Returns:
-        (B, H, W) bool, a subset of `labelled`.
-    """
-    candidates = torch.where(labelled, losses, -torch.inf).flatten(1)
-    ranks = candidates.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    kept = (share * labelled.flatten(1).sum(1).double()).ceil()
-    return (ranks < kept[:, None]).view_as(labelled)
-
-
-class BootstrappedCrossEntropy(LabelMapLoss):
+class BootstrappedCrossEntropy(PartialCrossEntropy):
     r"""Cross entropy of the hardest pixels of each image [0], as Box2Seg is trained [1, 2].
 
     With \( n_b \) labelled pixels in image b, the \( \lceil 0.25\, n_b \rceil \) of them with the largest loss are
@@ -57,23 +40,20 @@ class BootstrappedCrossEntropy(LabelMapLoss):
         0.6931
     """
 
+    settings = ("share", *PartialCrossEntropy.settings)
+
     def __init__(self, share: float = 0.25, reduction: Reduction = "image", ignore_index: int = IGNORE_INDEX) -> None:
         super().__init__(reduction, ignore_index)
         if not 0 < share <= 1:
             raise ConfigError("share of the hardest pixels", expected="above 0, at most 1", found=share)
         self.share = share
 
-    def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `LabelMapLoss.pixel_losses`."""
-        return cross_entropy_map(logits, target, ignore_index=self.ignore_index)
-
     def select(self, losses: Tensor, labelled: Tensor) -> Tensor:
         """The hardest pixels of each image; see `LabelMapLoss.select`."""
-        return hardest_pixels(losses, labelled, self.share)
-
-    def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
-        return f"share={self.share}, {super().extra_repr()}"
+        candidates = torch.where(labelled, losses, -torch.inf).flatten(1)
+        ranks = candidates.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        kept = (self.share * labelled.flatten(1).sum(1).double()).ceil()
+        return (ranks < kept[:, None]).view_as(labelled)
 
 
 def bootstrapped_cross_entropy(

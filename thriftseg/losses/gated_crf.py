@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.losses.terms import LossTerms, at_least_float32
+from thriftseg.losses.terms import Loss, LossTerms, at_least_float32
 
 Outside = Literal["exclude", "zero_padded"]
 
@@ -70,7 +70,12 @@ class _RefusesSecondDerivative(torch.autograd.Function):
 
 
 class _Energy(torch.autograd.Function):
-    """Energy of all pairs of neighbours; forward computes the gradient along the way."""
+    """Energy of all pairs of neighbours; forward computes the gradient along the way.
+
+    With K p for the sums over neighbours, the Potts energy of a pixel, sum_j K_ij (1 - <p_i, p_j>), is K 1 - <p, K p>:
+    one pass that gathers ones and probabilities tells the energy and, as K is symmetric, its gradient -K p. With costs
+    C of pairs of classes both come from C K p. Half the sum, since every pair is met from both ends.
+    """
 
     @staticmethod
     def forward(ctx: Any, probabilities: Tensor, pairs: _Pairs, compatibility: Tensor | None) -> Tensor:
@@ -94,12 +99,15 @@ class _Energy(torch.autograd.Function):
 
 
 class _Pairs:
-    """Pairs of neighbours and their affinities.
+    """Pairs of neighbours and their affinities, one shift of the window after the other.
 
-    Maps are laid out flat, each row followed by `radius` zeros: a shift of the window is then one offset, neighbours
-    beyond the left or right side of the image fall on these zeros, and every pass runs over contiguous memory. One
-    half of the window suffices, since the affinity is symmetric; the shifts of one of its rows are consecutive offsets
-    and are worked out together.
+    A shift pairs every pixel with the one that lies, say, two rows below and three columns to the left. The affinities
+    of its pairs are worked out for the whole image at once, added up at both pixels of each pair, and dropped, so that
+    memory does not grow with the window. As the affinity is symmetric, one half of the shifts meets every pair once.
+
+    Maps are laid out flat, each row followed by `radius` zeros: a shift is then one offset, neighbours beyond the left
+    or right side of the image fall on these zeros, and every pass runs over contiguous memory. The shifts that lead to
+    one row are consecutive offsets and are worked out together.
     """
 
     def __init__(
@@ -287,7 +295,12 @@ def gated_crf_terms(
     image = _to_prediction(image, probabilities, "image")
     source, destination = _gate(source, probabilities, "source"), _gate(destination, probabilities, "destination")
     if compatibility is not None:
-        compatibility = _check_compatibility(compatibility.to(probabilities), probabilities.shape[1])
+        compatibility = compatibility.to(probabilities)
+        num_classes = probabilities.shape[1]
+        if compatibility.shape != (num_classes, num_classes) or not torch.equal(compatibility, compatibility.T):
+            raise ValueError(
+                f"compatibility must be a symmetric ({num_classes}, {num_classes}) matrix, found {compatibility}"
+            )
     total = _Energy.apply(probabilities, _Pairs(image, kernels, radius, source, destination), compatibility)
     if outside == "zero_padded" and source is None and compatibility is None:
         border = _border_affinity(image, kernels, radius)
@@ -319,7 +332,7 @@ def gated_crf_loss(
     return gated_crf_terms(probabilities, image, kernels, radius, source, destination, compatibility, outside).mean()
 
 
-class GatedCRF(nn.Module):
+class GatedCRF(Loss):
     r"""Gated CRF loss of logits.
 
     $$\frac{1}{\sum_i d_i} \sum_i \sum_{j \in \Omega_r(i)} d_i s_j K_{ij} \, (1 - \langle p_i, p_j \rangle)$$
@@ -354,6 +367,7 @@ class GatedCRF(nn.Module):
         0.0
     """
 
+    settings = ("kernels", "radius", "outside")
     compatibility: Tensor | None
 
     def __init__(
@@ -387,14 +401,6 @@ class GatedCRF(nn.Module):
         settings = (self.kernels, self.radius, valid, valid, self.compatibility, self.outside)
         return gated_crf_terms(probabilities, image, *settings)
 
-    def forward(self, logits: Tensor, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The loss as a scalar; arguments as for `terms`."""
-        return self.terms(logits, image, valid).mean()
-
-    def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
-        return f"kernels={self.kernels}, radius={self.radius}, outside={self.outside!r}"
-
 
 def _check_settings(kernels: Sequence[GaussianKernel], radius: int, outside: str) -> None:
     if not kernels:
@@ -403,9 +409,3 @@ def _check_settings(kernels: Sequence[GaussianKernel], radius: int, outside: str
         raise ConfigError("radius of Gated CRF is out of range", expected="at least 1", found=radius)
     if outside not in get_args(Outside):
         raise ConfigError("unknown border rule of Gated CRF", expected=" or ".join(get_args(Outside)), found=outside)
-
-
-def _check_compatibility(matrix: Tensor, num_classes: int) -> Tensor:
-    if matrix.shape != (num_classes, num_classes) or not torch.equal(matrix, matrix.T):
-        raise ValueError(f"compatibility must be a symmetric ({num_classes}, {num_classes}) matrix, found {matrix}")
-    return matrix

@@ -5,98 +5,24 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from thriftseg.errors import ConfigError
 from thriftseg.flow import warp
-from thriftseg.losses.terms import LossTerms, at_least_float32, check_same_maps, mean_over_pixels
+from thriftseg.losses.terms import Loss, LossTerms, at_least_float32, check_same_maps, mean_over_pixels
 
 ConsistencyWeight = Literal["exp_neg", "channel_l1", "printed", "none"]
 
 
 def _consistency_weight(warped: Tensor, teacher: Tensor, rule: ConsistencyWeight) -> Tensor:
+    """How far a neighbour is trusted, (B, C, H, W) or (B, 1, H, W)."""
     difference = (warped - teacher).abs()
     if rule == "channel_l1":
         return torch.exp(-difference.sum(dim=1, keepdim=True))
     return torch.exp(difference if rule == "printed" else -difference)
 
 
-def memory_flow_distillation_terms(
-    logits: Tensor,
-    neighbour_logits: Tensor,
-    flow: Tensor,
-    teacher_logits: Tensor | None = None,
-    weight: ConsistencyWeight = "exp_neg",
-    detach_source: bool = True,
-    valid: Tensor | None = None,
-) -> LossTerms:
-    """Numerator and denominator of memory flow distillation; see `MemoryFlowDistillation`.
-
-    Args:
-        logits: Student on the target frame k, (B, C, H, W); half precision is computed in float32.
-        neighbour_logits: Student on the neighbour frame f, of the same shape; gets a gradient only if not
-            `detach_source`.
-        flow: Flow k -> f, (B, 2, H, W) in pixels of the logits; gets no gradient.
-        teacher_logits: Teacher on the target frame, (B, C, H, W); gets no gradient. Not needed with weight "none".
-        weight: Rule of the consistency weight.
-        detach_source: Let no gradient into the neighbour.
-        valid: (B, H, W) bool, False on padding (the same in both frames) and where the flow is unknown.
-
-    Returns:
-        Sum over the pixels that are valid and whose flow ends on a valid pixel, and their number.
-
-    Raises:
-        ConfigError: There is no such weight.
-        ValueError: The shapes do not fit together, or the teacher is missing.
-    """
-    _check_weight(weight)
-    check_same_maps(logits, neighbour_logits=neighbour_logits)
-    prediction = at_least_float32(logits).softmax(dim=1)
-    neighbour = at_least_float32(neighbour_logits.detach() if detach_source else neighbour_logits).softmax(dim=1)
-    flow = flow.detach()
-    warped, inside = warp(neighbour, flow)
-    if valid is not None:
-        reached, _ = warp(valid[:, None], flow, "nearest")
-        inside = inside & valid & reached[:, 0]
-    squares = (warped - prediction).square()
-    if weight != "none":
-        if teacher_logits is None:
-            raise ValueError(f"weight {weight!r} of memory flow distillation needs teacher_logits")
-        check_same_maps(logits, teacher_logits=teacher_logits)
-        teacher = at_least_float32(teacher_logits.detach()).softmax(dim=1)
-        squares = squares * _consistency_weight(warped.detach(), teacher, weight)
-    return mean_over_pixels(squares.sum(dim=1), inside)
-
-
-def memory_flow_distillation(
-    logits: Tensor,
-    neighbour_logits: Tensor,
-    flow: Tensor,
-    teacher_logits: Tensor | None = None,
-    weight: ConsistencyWeight = "exp_neg",
-    detach_source: bool = True,
-    valid: Tensor | None = None,
-) -> Tensor:
-    """Memory flow distillation of one neighbour, a scalar.
-
-    See `MemoryFlowDistillation`, and `memory_flow_distillation_terms` for the arguments.
-
-    Example:
-        >>> neighbour = torch.tensor([[40.0, -40.0, 40.0]]).view(1, 1, 1, 3)
-        >>> neighbour = torch.cat([neighbour, -neighbour], dim=1)
-        >>> one_right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)
-        >>> target = neighbour.roll(-1, dims=3)
-        >>> memory_flow_distillation(target, neighbour, one_right, weight="none").item()
-        0.0
-        >>> memory_flow_distillation(neighbour, neighbour, one_right, weight="none").item()
-        2.0
-    """
-    return memory_flow_distillation_terms(
-        logits, neighbour_logits, flow, teacher_logits, weight, detach_source, valid
-    ).mean()
-
-
-class MemoryFlowDistillation(nn.Module):
+class MemoryFlowDistillation(Loss):
     r"""Squared difference of the prediction of a frame and that of a neighbour, moved along the flow.
 
     $$\frac{1}{\sum_i V(i)} \sum_i V(i) \sum_c W(c, i) \, \big(y_{f \to k}(c, i) - y_k(c, i)\big)^2$$
@@ -124,9 +50,13 @@ class MemoryFlowDistillation(nn.Module):
         ConfigError: There is no such weight.
     """
 
+    settings = ("weight", "detach_source")
+
     def __init__(self, weight: ConsistencyWeight = "exp_neg", detach_source: bool = True) -> None:
         super().__init__()
-        _check_weight(weight)
+        if weight not in get_args(ConsistencyWeight):
+            known = ", ".join(get_args(ConsistencyWeight))
+            raise ConfigError("unknown weight of memory flow distillation", expected=known, found=weight)
         self.weight: ConsistencyWeight = weight
         self.detach_source = detach_source
 
@@ -138,28 +68,62 @@ class MemoryFlowDistillation(nn.Module):
         teacher_logits: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> LossTerms:
-        """Sum over the pixels with a counterpart and their number; see `memory_flow_distillation_terms`."""
-        return memory_flow_distillation_terms(
-            logits, neighbour_logits, flow, teacher_logits, self.weight, self.detach_source, valid
-        )
+        """Numerator and denominator of the loss.
 
-    def forward(
-        self,
-        logits: Tensor,
-        neighbour_logits: Tensor,
-        flow: Tensor,
-        teacher_logits: Tensor | None = None,
-        valid: Tensor | None = None,
-    ) -> Tensor:
-        """The loss as a scalar; arguments as for `memory_flow_distillation_terms`."""
-        return self.terms(logits, neighbour_logits, flow, teacher_logits, valid).mean()
+        Args:
+            logits: Student on the target frame k, (B, C, H, W); half precision is computed in float32.
+            neighbour_logits: Student on the neighbour frame f, of the same shape; gets a gradient only if not
+                `detach_source`.
+            flow: Flow k -> f, (B, 2, H, W) in pixels of the logits; gets no gradient.
+            teacher_logits: Teacher on the target frame, (B, C, H, W); gets no gradient. Not needed with weight "none".
+            valid: (B, H, W) bool, False on padding (the same in both frames) and where the flow is unknown.
 
-    def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
-        return f"weight={self.weight!r}, detach_source={self.detach_source}"
+        Returns:
+            Sum over the pixels that are valid and whose flow ends on a valid pixel, and their number.
+
+        Raises:
+            ValueError: The shapes do not fit together, or the teacher is missing.
+        """
+        check_same_maps(logits, neighbour_logits=neighbour_logits)
+        prediction = at_least_float32(logits).softmax(dim=1)
+        source = neighbour_logits.detach() if self.detach_source else neighbour_logits
+        flow = flow.detach()
+        warped, inside = warp(at_least_float32(source).softmax(dim=1), flow)
+        if valid is not None:
+            reached, _ = warp(valid[:, None], flow, "nearest")
+            inside = inside & valid & reached[:, 0]
+        squares = (warped - prediction).square()
+        if self.weight != "none":
+            if teacher_logits is None:
+                raise ValueError(f"weight {self.weight!r} of memory flow distillation needs teacher_logits")
+            check_same_maps(logits, teacher_logits=teacher_logits)
+            teacher = at_least_float32(teacher_logits.detach()).softmax(dim=1)
+            squares = squares * _consistency_weight(warped.detach(), teacher, self.weight)
+        return mean_over_pixels(squares.sum(dim=1), inside)
 
 
-def _check_weight(weight: str) -> None:
-    if weight not in get_args(ConsistencyWeight):
-        known = ", ".join(get_args(ConsistencyWeight))
-        raise ConfigError("unknown weight of memory flow distillation", expected=known, found=weight)
+def memory_flow_distillation(
+    logits: Tensor,
+    neighbour_logits: Tensor,
+    flow: Tensor,
+    teacher_logits: Tensor | None = None,
+    weight: ConsistencyWeight = "exp_neg",
+    detach_source: bool = True,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """Memory flow distillation of one neighbour, a scalar.
+
+    See `MemoryFlowDistillation`, and its method `terms` for the tensors.
+
+    Example:
+        >>> neighbour = torch.tensor([[40.0, -40.0, 40.0]]).view(1, 1, 1, 3)
+        >>> neighbour = torch.cat([neighbour, -neighbour], dim=1)
+        >>> one_right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)
+        >>> target = neighbour.roll(-1, dims=3)
+        >>> memory_flow_distillation(target, neighbour, one_right, weight="none").item()
+        0.0
+        >>> memory_flow_distillation(neighbour, neighbour, one_right, weight="none").item()
+        2.0
+    """
+    loss = MemoryFlowDistillation(weight, detach_source)
+    return loss.forward(logits, neighbour_logits, flow, teacher_logits, valid)

@@ -8,34 +8,12 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.losses.cross_entropy import cross_entropy_map
-from thriftseg.losses.terms import LabelMapLoss, Reduction
+from thriftseg.losses.partial_cross_entropy import PartialCrossEntropy
+from thriftseg.losses.terms import Reduction
 from thriftseg.types import IGNORE_INDEX
 
 
-def hard_pixels(losses: Tensor, labelled: Tensor, threshold: float, min_kept: float) -> Tensor:
-    """Select hard pixels, or the hardest ones where too few are hard; see `OHEMCrossEntropy`.
-
-    Args:
-        losses: (B, H, W) cross entropy.
-        labelled: (B, H, W) bool.
-        threshold: Probability of the labelled class below which a pixel is hard.
-        min_kept: Least share of the labelled pixels that is kept.
-
-    Returns:
-        (B, H, W) bool, a subset of `labelled`.
-    """
-    hard = labelled & (losses > -math.log(threshold))
-    fewest = math.ceil(min_kept * int(labelled.sum()))
-    if int(hard.sum()) >= fewest:
-        return hard
-    candidates = torch.where(labelled, losses, -math.inf).flatten()
-    hardest = torch.zeros_like(candidates, dtype=torch.bool)
-    hardest[candidates.topk(fewest).indices] = True
-    return hardest.view_as(labelled)
-
-
-class OHEMCrossEntropy(LabelMapLoss):
+class OHEMCrossEntropy(PartialCrossEntropy):
     r"""Cross entropy with online hard example mining [0], selecting as the public code of TDNet [1].
 
     A labelled pixel is kept if the probability of its class is below the threshold, $\ell > -\log(0.7)$. Where fewer
@@ -65,6 +43,8 @@ class OHEMCrossEntropy(LabelMapLoss):
         0.6931
     """
 
+    settings = ("threshold", "min_kept", *PartialCrossEntropy.settings)
+
     def __init__(
         self,
         threshold: float = 0.7,
@@ -82,17 +62,16 @@ class OHEMCrossEntropy(LabelMapLoss):
         self.threshold = threshold
         self.min_kept = min_kept
 
-    def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `LabelMapLoss.pixel_losses`."""
-        return cross_entropy_map(logits, target, ignore_index=self.ignore_index)
-
     def select(self, losses: Tensor, labelled: Tensor) -> Tensor:
         """Hard pixels, or the hardest ones where too few are hard; see `LabelMapLoss.select`."""
-        return hard_pixels(losses, labelled, self.threshold, self.min_kept)
-
-    def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
-        return f"threshold={self.threshold}, min_kept={self.min_kept}, {super().extra_repr()}"
+        hard = labelled & (losses > -math.log(self.threshold))
+        fewest = math.ceil(self.min_kept * int(labelled.sum()))
+        if int(hard.sum()) >= fewest:
+            return hard
+        candidates = torch.where(labelled, losses, -math.inf).flatten()
+        hardest = torch.zeros_like(candidates, dtype=torch.bool)
+        hardest[candidates.topk(fewest).indices] = True
+        return hardest.view_as(labelled)
 
 
 def ohem_cross_entropy(

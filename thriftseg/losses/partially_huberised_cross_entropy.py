@@ -13,26 +13,6 @@ from thriftseg.losses.terms import LabelMapLoss, Reduction
 from thriftseg.types import IGNORE_INDEX
 
 
-def partially_huberised_map(
-    logits: Tensor, target: Tensor, tau: float = 3.0, ignore_index: int = IGNORE_INDEX
-) -> Tensor:
-    """Partially Huberised cross entropy of each pixel; see `PartiallyHuberisedCrossEntropy`.
-
-    Args:
-        logits: (B, C, H, W); half precision is computed in float32.
-        target: (B, H, W) int64 class indices or `ignore_index`.
-        tau: Inverse of the probability at which the branches meet.
-        ignore_index: Label of the pixels to leave out.
-
-    Returns:
-        (B, H, W), 0 where the label is ignored.
-    """
-    log_p = -cross_entropy_map(logits, target, ignore_index=ignore_index)  # 0 where ignored, which is the log branch
-    p = log_p.exp()
-    linear = p <= 1 / tau
-    return torch.where(linear, math.log(tau) + 1 - tau * p, -log_p)
-
-
 class PartiallyHuberisedCrossEntropy(LabelMapLoss):
     r"""Partially Huberised cross entropy [0], for labels of which some are wrong.
 
@@ -60,6 +40,8 @@ class PartiallyHuberisedCrossEntropy(LabelMapLoss):
         2.0986
     """
 
+    settings = ("tau", *LabelMapLoss.settings)
+
     def __init__(self, tau: float = 3.0, reduction: Reduction = "pixel", ignore_index: int = IGNORE_INDEX) -> None:
         super().__init__(reduction, ignore_index)
         if not tau > 1:
@@ -67,12 +49,10 @@ class PartiallyHuberisedCrossEntropy(LabelMapLoss):
         self.tau = tau
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `LabelMapLoss.pixel_losses`."""
-        return partially_huberised_map(logits, target, self.tau, self.ignore_index)
-
-    def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
-        return f"tau={self.tau}, {super().extra_repr()}"
+        """See `LabelMapLoss.pixel_losses`; ignored pixels have probability 1, which is on the branch of the log."""
+        log_p = -cross_entropy_map(logits, target, ignore_index=self.ignore_index)
+        p = log_p.exp()
+        return torch.where(p <= 1 / self.tau, math.log(self.tau) + 1 - self.tau * p, -log_p)
 
 
 def partially_huberised_cross_entropy(

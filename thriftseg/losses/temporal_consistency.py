@@ -6,11 +6,11 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from thriftseg.errors import ConfigError
 from thriftseg.flow import warp
-from thriftseg.losses.terms import LossTerms, at_least_float32, check_same_maps, reduce_pixels
+from thriftseg.losses.terms import Loss, LossTerms, at_least_float32, check_same_maps, reduce_pixels
 
 Distance = Literal["l2", "l1", "kl_sym", "ce_hard"]
 
@@ -28,67 +28,7 @@ def _pixel_distance(log_probabilities: Tensor, previous: Tensor, distance: Dista
     return (difference * (log_probabilities - log_previous)).sum(dim=1) / 2
 
 
-def temporal_consistency_terms(
-    logits: Tensor,
-    previous_logits: Tensor,
-    flow: Tensor,
-    mask: Tensor | None = None,
-    distance: Distance = "l2",
-    detach_previous: bool = False,
-) -> LossTerms:
-    """Numerator and denominator of the temporal consistency loss; see `TemporalConsistencyLoss`.
-
-    Args:
-        logits: Frames t, (B, C, H, W), one pair of frames per row; half precision is computed in float32.
-        previous_logits: Frames t-1, of the same shape.
-        flow: Flow t -> t-1, (B, 2, H, W) in pixels of the logits; gets no gradient.
-        mask: (B, H, W) bool, True where the flow can be trusted, as from `thriftseg.flow.consistency_mask`; all
-            pixels by default. Pixels whose flow leaves the image never count.
-        distance: "l2", "l1", "kl_sym" or "ce_hard".
-        detach_previous: Let no gradient into frames t-1.
-
-    Returns:
-        Sum over the pairs of the mean over their pixels, 0 for a pair without any, and the number of pairs.
-
-    Raises:
-        ConfigError: There is no such distance.
-        ValueError: The shapes do not fit together.
-    """
-    _check_distance(distance)
-    check_same_maps(logits, previous_logits=previous_logits)
-    previous_logits = previous_logits.detach() if detach_previous else previous_logits
-    warped, inside = warp(at_least_float32(previous_logits).softmax(dim=1), flow.detach())
-    compared = inside if mask is None else inside & mask
-    log_probabilities = F.log_softmax(at_least_float32(logits), dim=1)
-    losses = _pixel_distance(log_probabilities, warped, distance)
-    pairs = reduce_pixels(losses, compared, None, "image")
-    return LossTerms(pairs.sum, pairs.count.new_tensor(len(logits)))
-
-
-def temporal_consistency_loss(
-    logits: Tensor,
-    previous_logits: Tensor,
-    flow: Tensor,
-    mask: Tensor | None = None,
-    distance: Distance = "l2",
-    detach_previous: bool = False,
-) -> Tensor:
-    """Temporal consistency loss, a scalar.
-
-    See `TemporalConsistencyLoss`, and `temporal_consistency_terms` for the arguments.
-
-    Example:
-        >>> certain, unsure = torch.tensor([40.0, -40.0]).view(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
-        >>> still = torch.zeros(1, 2, 1, 1)
-        >>> [temporal_consistency_loss(unsure, certain, still, distance=d).item() for d in ("l2", "l1")]
-        [0.5, 1.0]
-        >>> round(temporal_consistency_loss(unsure, certain, still, distance="ce_hard").item(), 4)
-        0.6931
-    """
-    return temporal_consistency_terms(logits, previous_logits, flow, mask, distance, detach_previous).mean()
-
-
-class TemporalConsistencyLoss(nn.Module):
+class TemporalConsistencyLoss(Loss):
     r"""Distance of the prediction of a frame from that of the frame before, moved along the flow.
 
     $$\frac{\sum_p M(p) \, d\big(P_t(p), \, P_{t-1}(p + f_{t \to t-1}(p))\big)}{\max(1, \sum_p M(p))}$$
@@ -112,27 +52,61 @@ class TemporalConsistencyLoss(nn.Module):
         ConfigError: There is no such distance.
     """
 
+    settings = ("distance", "detach_previous")
+
     def __init__(self, distance: Distance = "l2", detach_previous: bool = False) -> None:
         super().__init__()
-        _check_distance(distance)
+        if distance not in get_args(Distance):
+            raise ConfigError(
+                "unknown distance of temporal consistency", expected=", ".join(get_args(Distance)), found=distance
+            )
         self.distance: Distance = distance
         self.detach_previous = detach_previous
 
     def terms(self, logits: Tensor, previous_logits: Tensor, flow: Tensor, mask: Tensor | None = None) -> LossTerms:
-        """Sum over the pairs and their number; arguments as for `temporal_consistency_terms`."""
-        return temporal_consistency_terms(logits, previous_logits, flow, mask, self.distance, self.detach_previous)
+        """Numerator and denominator of the loss.
 
-    def forward(self, logits: Tensor, previous_logits: Tensor, flow: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss as a scalar; arguments as for `temporal_consistency_terms`."""
-        return self.terms(logits, previous_logits, flow, mask).mean()
+        Args:
+            logits: Frames t, (B, C, H, W), one pair of frames per row; half precision is computed in float32.
+            previous_logits: Frames t-1, of the same shape.
+            flow: Flow t -> t-1, (B, 2, H, W) in pixels of the logits; gets no gradient.
+            mask: (B, H, W) bool, True where the flow can be trusted, as from `thriftseg.flow.consistency_mask`; all
+                pixels by default. Pixels whose flow leaves the image never count.
 
-    def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
-        return f"distance={self.distance!r}, detach_previous={self.detach_previous}"
+        Returns:
+            Sum over the pairs of the mean over their pixels, 0 for a pair without any, and the number of pairs.
+
+        Raises:
+            ValueError: The shapes do not fit together.
+        """
+        check_same_maps(logits, previous_logits=previous_logits)
+        previous_logits = previous_logits.detach() if self.detach_previous else previous_logits
+        warped, inside = warp(at_least_float32(previous_logits).softmax(dim=1), flow.detach())
+        compared = inside if mask is None else inside & mask
+        log_probabilities = F.log_softmax(at_least_float32(logits), dim=1)
+        losses = _pixel_distance(log_probabilities, warped, self.distance)
+        pairs = reduce_pixels(losses, compared, None, "image")
+        return LossTerms(pairs.sum, pairs.count.new_tensor(len(logits)))
 
 
-def _check_distance(distance: str) -> None:
-    if distance not in get_args(Distance):
-        raise ConfigError(
-            "unknown distance of temporal consistency", expected=", ".join(get_args(Distance)), found=distance
-        )
+def temporal_consistency_loss(
+    logits: Tensor,
+    previous_logits: Tensor,
+    flow: Tensor,
+    mask: Tensor | None = None,
+    distance: Distance = "l2",
+    detach_previous: bool = False,
+) -> Tensor:
+    """Temporal consistency loss, a scalar.
+
+    See `TemporalConsistencyLoss`, and its method `terms` for the tensors.
+
+    Example:
+        >>> certain, unsure = torch.tensor([40.0, -40.0]).view(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
+        >>> still = torch.zeros(1, 2, 1, 1)
+        >>> [temporal_consistency_loss(unsure, certain, still, distance=d).item() for d in ("l2", "l1")]
+        [0.5, 1.0]
+        >>> round(temporal_consistency_loss(unsure, certain, still, distance="ce_hard").item(), 4)
+        0.6931
+    """
+    return TemporalConsistencyLoss(distance, detach_previous).forward(logits, previous_logits, flow, mask)

@@ -1,10 +1,10 @@
-"""What the losses share: numerator and denominator, reductions, checks."""
+"""Base classes of the losses: numerator and denominator, reductions, checks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,29 @@ class LossTerms:
         return self.sum / self.count.clamp(min=1)
 
 
-class LabelMapLoss(nn.Module, ABC):
+class Loss(nn.Module, ABC):
+    """A loss that is known as a fraction.
+
+    Attributes:
+        settings: Names of the attributes that are shown when the module is printed.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def terms(self, *args: Any, **kwargs: Any) -> LossTerms:
+        """Numerator and denominator of the loss."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss as a scalar; arguments as for `terms`."""
+        return self.terms(*args, **kwargs).mean()
+
+    def extra_repr(self) -> str:
+        """Settings shown when the module is printed."""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.settings)
+
+
+class LabelMapLoss(Loss):
     r"""A loss that compares logits with a label map pixel by pixel.
 
     With the loss $\ell_{bp}$ of a labelled pixel $p \in L_b$ of image $b$ and the weight $w_b$ of the image:
@@ -52,6 +74,8 @@ class LabelMapLoss(nn.Module, ABC):
     Raises:
         ConfigError: The reduction is another one.
     """
+
+    settings: ClassVar[tuple[str, ...]] = ("reduction", "ignore_index")
 
     def __init__(self, reduction: Reduction = "pixel", ignore_index: int = IGNORE_INDEX) -> None:
         super().__init__()
@@ -98,18 +122,15 @@ class LabelMapLoss(nn.Module, ABC):
         Raises:
             ValueError: The shapes do not fit together.
         """
-        check_shapes(logits, target, weight)
+        if logits.ndim != 4 or target.shape != (logits.shape[0], *logits.shape[2:]):
+            raise ValueError(
+                f"logits (B, C, H, W) and target (B, H, W) do not fit: {tuple(logits.shape)} and {tuple(target.shape)}"
+            )
+        if weight is not None and weight.shape != target.shape[:1]:
+            raise ValueError(f"weight must have shape ({target.shape[0]},), got {tuple(weight.shape)}")
         losses = self.pixel_losses(logits, target)
         kept = self.select(losses.detach(), target != self.ignore_index)
         return reduce_pixels(losses, kept, weight, self.reduction)
-
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The loss as a scalar; arguments as for `terms`."""
-        return self.terms(logits, target, weight).mean()
-
-    def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
-        return f"reduction={self.reduction!r}, ignore_index={self.ignore_index}"
 
 
 def reduce_pixels(losses: Tensor, kept: Tensor, weight: Tensor | None, reduction: Reduction) -> LossTerms:
@@ -157,16 +178,6 @@ def mean_over_pixels(losses: Tensor, valid: Tensor | None) -> LossTerms:
 def at_least_float32(logits: Tensor) -> Tensor:
     """Raise half precision to float32 and leave float32 and float64 as they are."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
-def check_shapes(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    """Raise a `ValueError` unless logits (B, C, H, W), target (B, H, W) and weight (B,) fit together."""
-    if logits.ndim != 4 or target.shape != (logits.shape[0], *logits.shape[2:]):
-        raise ValueError(
-            f"logits (B, C, H, W) and target (B, H, W) do not fit: {tuple(logits.shape)} and {tuple(target.shape)}"
-        )
-    if weight is not None and weight.shape != target.shape[:1]:
-        raise ValueError(f"weight must have shape ({target.shape[0]},), got {tuple(weight.shape)}")
 
 
 def check_same_maps(logits: Tensor, **others: Tensor) -> None:

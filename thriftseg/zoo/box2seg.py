@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights, tolerate_single_value, weights_url
-from thriftseg.zoo.network import IMAGENET, Network, Preprocessing
+from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights
+from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
+from thriftseg.zoo.network import IMAGENET, Network, Preprocessing, pad_to_multiple
 from thriftseg.zoo.registry import register_network
 
 TIMM_PREFIX = "tu-"
@@ -66,11 +67,27 @@ class Box2Seg(Network):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        model = _create_deeplab(backbone, pretrained, output_stride, decoder_channels, dropout)
+        from segmentation_models_pytorch import DeepLabV3Plus as Model
+
+        weights, url, self.preprocessing = _encoder_source(backbone, output_stride, pretrained)
+        try:
+            with fetching_weights(backbone, url, pretrained):
+                model = Model(
+                    encoder_name=backbone,
+                    encoder_weights=weights if pretrained else None,
+                    encoder_output_stride=output_stride,
+                    decoder_channels=decoder_channels,
+                    decoder_aspp_dropout=dropout,
+                    classes=1,
+                    upsampling=1,
+                )
+        except ValueError as error:
+            raise ConfigError(
+                f"{backbone} is no encoder for DeepLabV3+", expected="stages that halve the size", found=error
+            ) from error
         tolerate_single_value(model.decoder)
         add_input_channel(model.encoder, zero=pretrained)
         self.size_multiple = output_stride
-        self.preprocessing = _preprocessing_of(backbone)
         self.encoder, self.decoder, self.classifier = model.encoder, model.decoder, model.segmentation_head
 
     def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
@@ -86,8 +103,15 @@ class Box2Seg(Network):
         Raises:
             ConfigError: The shapes are other ones or do not fit each other.
         """
+        planes = boxes.unsqueeze(1) if boxes.ndim == 3 else boxes
+        if frames.ndim != 4 or frames.shape[1] != 3 or planes.shape != (frames.shape[0], 1, *frames.shape[2:]):
+            raise ConfigError(
+                "Box2Seg cannot take these frames and boxes",
+                expected="(B, 3, H, W) and (B, H, W) or (B, 1, H, W)",
+                found=f"{tuple(frames.shape)} and {tuple(boxes.shape)}",
+            )
         height, width = frames.shape[-2:]
-        inputs = self._pad(_with_boxes(frames, boxes))
+        inputs = pad_to_multiple(torch.cat([frames, planes.to(frames.dtype)], dim=1), self.size_multiple)
         logits = self.classifier(self.decoder(self.encoder(inputs)))
         enlarged = F.interpolate(logits, size=inputs.shape[-2:], mode="bilinear", align_corners=True)
         return enlarged[..., :height, :width]
@@ -96,11 +120,6 @@ class Box2Seg(Network):
         """The same as logits of background, which are zero, and object, for losses on label maps; (B, 2, H, W)."""
         foreground = self(frames, boxes)
         return torch.cat([torch.zeros_like(foreground), foreground], dim=1)
-
-    def _pad(self, inputs: Tensor) -> Tensor:
-        height, width = inputs.shape[-2:]
-        bottom, right = -height % self.size_multiple, -width % self.size_multiple
-        return F.pad(inputs, (0, right, 0, bottom), mode="replicate") if bottom or right else inputs
 
 
 def add_input_channel(encoder: nn.Module, zero: bool) -> None:
@@ -120,63 +139,20 @@ def add_input_channel(encoder: nn.Module, zero: bool) -> None:
     first.weight = nn.Parameter(torch.cat([old, new], dim=1))
 
 
-def _with_boxes(frames: Tensor, boxes: Tensor) -> Tensor:
-    planes = boxes.unsqueeze(1) if boxes.ndim == 3 else boxes
-    if frames.ndim != 4 or frames.shape[1] != 3 or planes.shape != (frames.shape[0], 1, *frames.shape[2:]):
-        raise ConfigError(
-            "Box2Seg cannot take these frames and boxes",
-            expected="(B, 3, H, W) and (B, H, W) or (B, 1, H, W)",
-            found=f"{tuple(frames.shape)} and {tuple(boxes.shape)}",
-        )
-    return torch.cat([frames, planes.to(frames.dtype)], dim=1)
-
-
-def _create_deeplab(backbone: str, pretrained: bool, output_stride: int, channels: int, dropout: float) -> Any:
-    from segmentation_models_pytorch import DeepLabV3Plus as Model
-
-    _check(backbone, output_stride, pretrained)
-    weights = True if backbone.startswith(TIMM_PREFIX) else "imagenet"
-    try:
-        with fetching_weights(backbone, _weights_url(backbone), pretrained):
-            return Model(
-                encoder_name=backbone,
-                encoder_weights=weights if pretrained else None,
-                encoder_output_stride=output_stride,
-                decoder_channels=channels,
-                decoder_aspp_dropout=dropout,
-                classes=1,
-                upsampling=1,
-            )
-    except ValueError as error:
-        raise ConfigError(
-            f"{backbone} is no encoder for DeepLabV3+", expected="stages that halve the size", found=error
-        ) from error
-
-
-def _check(backbone: str, output_stride: int, pretrained: bool) -> None:
+def _encoder_source(
+    backbone: str, output_stride: int, pretrained: bool
+) -> tuple[Literal["imagenet", True], str, Preprocessing]:
+    """What loads the ImageNet weights of an encoder, the address they come from, and their preprocessing."""
     import timm
 
     if not backbone.startswith(TIMM_PREFIX):
-        check_backbone(backbone, output_stride, pretrained)
-    elif not timm.is_model(backbone.removeprefix(TIMM_PREFIX)):
+        return "imagenet", check_backbone(backbone, output_stride, pretrained), IMAGENET
+    name = backbone.removeprefix(TIMM_PREFIX)
+    if not timm.is_model(name):
         raise ConfigError(f"unknown backbone {backbone!r}", expected="tu-<name of a model of timm>")
-    elif output_stride not in (8, 16):
+    if output_stride not in (8, 16):
         raise ConfigError("wrong output stride", expected="8 or 16", found=output_stride)
-
-
-def _weights_url(backbone: str) -> str:
-    if not backbone.startswith(TIMM_PREFIX):
-        return weights_url(backbone)
-    source = _timm_settings(backbone)
-    return f"https://huggingface.co/{source.hf_hub_id if source else backbone}"
-
-
-def _preprocessing_of(backbone: str) -> Preprocessing:
-    source = _timm_settings(backbone) if backbone.startswith(TIMM_PREFIX) else None
-    return Preprocessing(mean=source.mean, std=source.std) if source else IMAGENET
-
-
-def _timm_settings(backbone: str) -> Any:
-    import timm
-
-    return timm.get_pretrained_cfg(backbone.removeprefix(TIMM_PREFIX))
+    source: Any = timm.get_pretrained_cfg(name)
+    if source is None:
+        return True, f"https://huggingface.co/{backbone}", IMAGENET
+    return True, f"https://huggingface.co/{source.hf_hub_id}", Preprocessing(mean=source.mean, std=source.std)

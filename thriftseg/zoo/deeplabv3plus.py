@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights, tolerate_single_value, weights_url
+from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights
+from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 
@@ -59,8 +60,8 @@ class DeepLabV3Plus(SemanticNetwork):
         super().__init__(num_classes)
         from segmentation_models_pytorch import DeepLabV3Plus as Model
 
-        check_backbone(backbone, output_stride, pretrained)
-        with fetching_weights(backbone, weights_url(backbone), pretrained):
+        url = check_backbone(backbone, output_stride, pretrained)
+        with fetching_weights(backbone, url, pretrained):
             model = Model(
                 encoder_name=backbone,
                 encoder_weights="imagenet" if pretrained else None,
@@ -73,10 +74,6 @@ class DeepLabV3Plus(SemanticNetwork):
         tolerate_single_value(model.decoder)
         self.size_multiple = output_stride
         self.encoder, self.decoder, self.classifier = model.encoder, model.decoder, model.segmentation_head
-
-    def compute_logits(self, frames: Tensor) -> Tensor:
-        """Logits at stride 4; see `SemanticNetwork.compute_logits`."""
-        return self.classify(self.compute_features(frames))
 
     def compute_features(self, frames: Tensor) -> Tensor:
         """Map of the decoder, (B, `decoder_channels`, H / 4, W / 4); see `SemanticNetwork.compute_features`."""

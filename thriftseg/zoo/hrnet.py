@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import conv_bn_relu, fetching_weights, init_classifier, init_decoder
+from thriftseg.zoo.blocks.backbones import conv_bn_relu, create_timm_model, init_classifier, init_decoder
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 
@@ -50,16 +48,20 @@ class HRNet(SemanticNetwork):
 
     def __init__(self, num_classes: int, width: int = 18, small: bool = False, pretrained: bool = False) -> None:
         super().__init__(num_classes)
-        self.encoder = _create_branches(_variant(width, small), pretrained)
+        if width not in WIDTHS or (small and width != 18):
+            raise ConfigError(
+                "no such HRNet",
+                expected=f"width {', '.join(map(str, WIDTHS))}; small only with width 18",
+                found=f"width {width}{', small' if small else ''}",
+            )
+        variant = f"hrnet_w{width}_small" if small else f"hrnet_w{width}"
+        # The last stage itself, not the modules that widen its branches for classification (`feature_location`).
+        self.encoder = create_timm_model(variant, pretrained, feature_location="", out_indices=(1, 2, 3, 4))
         self.feature_channels: int = sum(self.encoder.feature_info.channels())
         self.fuse = conv_bn_relu(self.feature_channels, self.feature_channels)
         self.classifier = nn.Conv2d(self.feature_channels, num_classes, kernel_size=1)
         init_decoder(self.fuse)
         init_classifier(self.classifier)
-
-    def compute_logits(self, frames: Tensor) -> Tensor:
-        """Logits at stride 4; see `SemanticNetwork.compute_logits`."""
-        return self.classify(self.compute_features(frames))
 
     def compute_features(self, frames: Tensor) -> Tensor:
         """The joined branches, (B, `feature_channels`, H / 4, W / 4); see `SemanticNetwork.compute_features`."""
@@ -72,25 +74,3 @@ class HRNet(SemanticNetwork):
         """See `SemanticNetwork.classify`."""
         logits: Tensor = self.classifier(self.fuse(features))
         return logits
-
-
-def _variant(width: int, small: bool) -> str:
-    if width not in WIDTHS or (small and width != 18):
-        raise ConfigError(
-            "no such HRNet",
-            expected=f"width {', '.join(map(str, WIDTHS))}; small only with width 18",
-            found=f"width {width}{', small' if small else ''}",
-        )
-    return f"hrnet_w{width}_small" if small else f"hrnet_w{width}"
-
-
-def _create_branches(variant: str, pretrained: bool) -> Any:
-    """The network up to its last stage, without the modules that widen the branches for classification."""
-    import timm
-
-    source = timm.get_pretrained_cfg(variant)
-    url = f"https://huggingface.co/{source.hf_hub_id if source else variant}"
-    with fetching_weights(variant, url, pretrained):
-        return timm.create_model(
-            variant, pretrained=pretrained, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
-        )

@@ -72,7 +72,8 @@ class MMSegNetwork(SemanticNetwork):
         self.model = model
         self.align_corners = bool(model.align_corners)
         self.preprocessing = preprocessing_of(settings)
-        self.size_multiple = size_multiple or _size_divisor(settings) or _downsampling(model.backbone)
+        divisor: int | None = (settings.get("test_cfg") or {}).get("size_divisor")
+        self.size_multiple = size_multiple or divisor or _downsampling(model.backbone)
         record = {"config": _storable(section), "checkpoint": None, "size_multiple": self.size_multiple}
         self.__dict__["_init_args"] = record
         if checkpoint is None:
@@ -86,7 +87,7 @@ class MMSegNetwork(SemanticNetwork):
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SemanticNetwork.forward_with_auxiliary`; the heads are "auxiliary_0", "auxiliary_1", ..."""
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         features = self._features(clip)
         logits = self._enlarge(self._decode(features, clip), clip, frames)
         heads = _listed(self.model.auxiliary_head) if self.model.with_auxiliary_head else []
@@ -115,7 +116,8 @@ class MMSegNetwork(SemanticNetwork):
 
     def _decode(self, features: Any, frames: Tensor) -> Tensor:
         *earlier, last = _listed(self.model.decode_head)
-        if not earlier and _predicts_plainly(last):
+        plain = importlib.import_module("mmseg.models.decode_heads.decode_head").BaseDecodeHead
+        if not earlier and isinstance(last, plain) and type(last).predict is plain.predict:
             logits: Tensor = last(features)
             return logits
         outputs: list[Any] = []
@@ -126,7 +128,11 @@ class MMSegNetwork(SemanticNetwork):
         return predicted
 
     def _load(self, checkpoint: str) -> None:
-        with torch.serialization.safe_globals(_training_records()):
+        """Read a checkpoint, whose log of the training may hold arrays, and objects that mean nothing here."""
+        rebuild_array: Any = np.zeros(0).__reduce__()[0]
+        arrays = [(rebuild_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+        logged = [(_Ignored, name) for name in ("builtins.getattr", "mmengine.logging.history_buffer.HistoryBuffer")]
+        with torch.serialization.safe_globals([np.ndarray, *arrays, *logged]):
             load_official(self, checkpoint)
 
 
@@ -185,7 +191,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping) and value.keys() == {TUPLE}:
         return tuple(_plain(value[TUPLE]))
     if isinstance(value, Mapping):
-        kept = {str(key): _plain(item) for key, item in value.items() if not _links_weights(str(key), item)}
+        from_file = isinstance(value.get("init_cfg"), Mapping) and value["init_cfg"].get("type") == "Pretrained"
+        links = {"pretrained", "init_cfg"} if from_file else {"pretrained"}
+        kept = {str(key): _plain(item) for key, item in value.items() if str(key) not in links}
         return {**kept, "type": "BN"} if kept.get("type") == "SyncBN" else kept
     if isinstance(value, list | tuple):
         return type(value)(_plain(item) for item in value)
@@ -206,11 +214,6 @@ def _storable(value: Any) -> Any:
         items = [_storable(item) for item in value]
         return {TUPLE: items} if isinstance(value, tuple) else items
     return value
-
-
-def _links_weights(key: str, value: Any) -> bool:
-    from_file = isinstance(value, Mapping) and value.get("type") == "Pretrained"
-    return key == "pretrained" or (key == "init_cfg" and from_file)
 
 
 def _refuse_unregistered(section: Config) -> None:
@@ -239,6 +242,7 @@ def _types(value: Any) -> Iterator[str]:
 
 
 def _build(package: Any, section: Config) -> Any:
+    """The network that a config describes, if it gives every pixel a class."""
     registry, mmengine = importlib.import_module("mmseg.registry"), importlib.import_module("mmengine.registry")
     with mmengine.DefaultScope.overwrite_default_scope("mmseg"):
         try:
@@ -272,16 +276,6 @@ def _listed(head: nn.Module) -> list[Any]:
     return list(head) if isinstance(head, nn.ModuleList) else [head]
 
 
-def _predicts_plainly(head: nn.Module) -> bool:
-    base = importlib.import_module("mmseg.models.decode_heads.decode_head").BaseDecodeHead
-    return isinstance(head, base) and type(head).predict is base.predict
-
-
-def _size_divisor(settings: Mapping[str, Any]) -> int | None:
-    divisor: int | None = (settings.get("test_cfg") or {}).get("size_divisor")
-    return divisor
-
-
 def _downsampling(backbone: Any) -> int:
     """A U-Net of mmsegmentation refuses sides that its downsampling does not divide."""
     if not (hasattr(backbone, "downsamples") and hasattr(backbone, "strides")):
@@ -295,11 +289,3 @@ class _Ignored:
 
     def __init__(self, *_: Any) -> None:
         pass
-
-
-def _training_records() -> list[Any]:
-    """Names that the log of a training may have in a checkpoint, and what they mean here."""
-    rebuild_array: Any = np.zeros(0).__reduce__()[0]
-    arrays = [(rebuild_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    logged = [(_Ignored, name) for name in ("builtins.getattr", "mmengine.logging.history_buffer.HistoryBuffer")]
-    return [np.ndarray, *arrays, *logged]

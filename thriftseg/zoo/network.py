@@ -1,11 +1,10 @@
-"""What every network offers: recorded constructor arguments, any input size, streaming."""
+"""The contract of all networks: recorded constructor arguments, any input size, streaming."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self, TypedDict
@@ -114,21 +113,18 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
         if "_init_args" not in self.__dict__:
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
-            self.__dict__["_init_args"] = _plain_arguments(bound)
+            named = dict(list(bound.arguments.items())[1:])  # without self
+            for name, parameter in signature.parameters.items():
+                if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                    named.update(named.pop(name))
+            self.__dict__["_init_args"] = {name: _plain(value, name) for name, value in named.items()}
         init(self, *args, **kwargs)
 
     return wrapper
 
 
-def _plain_arguments(bound: inspect.BoundArguments) -> dict[str, Any]:
-    named = dict(list(bound.arguments.items())[1:])
-    for name, parameter in bound.signature.parameters.items():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            named.update(named.pop(name))
-    return {name: _plain(value, name) for name, value in named.items()}
-
-
 def _plain(value: Any, name: str) -> Any:
+    """The value of an argument in types that JSON knows."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -189,12 +185,12 @@ class Network(nn.Module):
         raise ConfigError(f"{type(self).__name__} has no checkpoint of its authors", found=key)
 
 
-class SemanticNetwork(Network, ABC):
+class SemanticNetwork(Network):
     """Gives every pixel of a frame a class, possibly with the help of past frames.
 
-    A subclass implements `compute_logits` for frames whose sides are multiples of `size_multiple`; this class pads
-    any other size at the right and the bottom by repeating the border, enlarges the logits once, and crops them.
-    A subclass that implements `compute_features` and `classify` as well has `features`.
+    A subclass implements `compute_features` and `classify`, or, where it tells no features, `compute_logits`, for
+    frames whose sides are multiples of `size_multiple`; this class pads any other size at the right and the bottom by
+    repeating the border, enlarges the logits once, and crops them.
 
     Args:
         num_classes: Number of classes, 1 to 255 (255 is the ignored train id).
@@ -223,7 +219,6 @@ class SemanticNetwork(Network, ABC):
             raise ConfigError("wrong number of classes", expected="num_classes from 1 to 255", found=num_classes)
         self.num_classes = num_classes
 
-    @abstractmethod
     def compute_logits(self, frames: Tensor) -> Tensor:
         """Logits at the resolution of the network's last layer.
 
@@ -234,6 +229,7 @@ class SemanticNetwork(Network, ABC):
         Returns:
             (B, num_classes, H / s, W / s), where s is the output stride of the decoder.
         """
+        return self.classify(self.compute_features(frames))
 
     def compute_features(self, frames: Tensor) -> Tensor:
         """What the head of the network reads.
@@ -278,7 +274,7 @@ class SemanticNetwork(Network, ABC):
         Raises:
             ConfigError: The network does not tell its features.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         return self._at_stride(self.compute_features(clip), clip, frames)
 
     def logits_and_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -293,7 +289,7 @@ class SemanticNetwork(Network, ABC):
         Raises:
             ConfigError: The network does not tell its features.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         features = self.compute_features(clip)
         return self._enlarge(self.classify(features), clip, frames), self._at_stride(features, clip, frames)
 
@@ -310,7 +306,7 @@ class SemanticNetwork(Network, ABC):
         Raises:
             ConfigError: The shape is another one.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         return self._enlarge(self.compute_logits(clip), clip, frames)
 
     def low_resolution_logits(self, frames: Tensor) -> Tensor:
@@ -322,7 +318,7 @@ class SemanticNetwork(Network, ABC):
         Returns:
             (B, num_classes, ceil(H / s), ceil(W / s)), where s is the output stride of the decoder.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         return self._at_stride(self.compute_logits(clip), clip, frames)
 
     def strided_logits(self, frames: Tensor) -> StridedLogits:
@@ -334,7 +330,7 @@ class SemanticNetwork(Network, ABC):
         Returns:
             What gives the logits of `forward` at stride 1, and others at other strides.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         return self._strided(self.compute_logits(clip), clip, frames)
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -374,7 +370,8 @@ class SemanticNetwork(Network, ABC):
         logits: Tensor = self(torch.stack(window, dim=1), **phase)
         return logits, FrameWindow(tuple(window[1:]), state.index + 1)
 
-    def _as_clip(self, frames: Tensor) -> Tensor:
+    def _clip(self, frames: Tensor) -> Tensor:
+        """Frames as a padded clip (B, T, 3, H', W')."""
         length = self.past_frames + 1
         clip = frames.unsqueeze(1) if frames.ndim == 4 else frames
         if clip.ndim != 5 or clip.shape[1] != length or clip.shape[2] != 3:
@@ -385,16 +382,10 @@ class SemanticNetwork(Network, ABC):
                 found=tuple(frames.shape),
                 fix=f"set past_frames to {self.past_frames} where the clips are made, and use RGB frames",
             )
-        return clip
+        return self._pad(clip)
 
     def _pad(self, clip: Tensor) -> Tensor:
-        height, width = clip.shape[-2:]
-        bottom, right = ((self.size_remainder - side) % self.size_multiple for side in (height, width))
-        if not bottom and not right:
-            return clip
-        padded = F.pad(clip.flatten(0, 1), (0, right, 0, bottom), mode="replicate")
-        unfolded: Tensor = padded.unflatten(0, clip.shape[:2])
-        return unfolded
+        return pad_to_multiple(clip, self.size_multiple, self.size_remainder)
 
     def _enlarge(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
         return self._strided(logits, clip, frames).at(1)
@@ -403,43 +394,30 @@ class SemanticNetwork(Network, ABC):
         padded, size = ((x.shape[-2], x.shape[-1]) for x in (clip, frames))
         return StridedLogits(logits, padded, size, self.align_corners)
 
-    def _at_stride(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
-        return crop_to_stride(logits, clip, frames)
+    def _at_stride(self, features: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
+        """Cut from a low-resolution map what lies wholly in the padding: (B, C, ceil(H / s), ceil(W / s))."""
+        stride_y, stride_x = clip.shape[-2] // features.shape[-2], clip.shape[-1] // features.shape[-1]
+        return features[..., : -(-frames.shape[-2] // stride_y), : -(-frames.shape[-1] // stride_x)]
 
 
-def crop_to_stride(features: Tensor, padded: Tensor, frames: Tensor) -> Tensor:
-    """Cut from a low-resolution map what lies wholly in the padding.
+def pad_to_multiple(frames: Tensor, multiple: int, remainder: int = 0) -> Tensor:
+    """Repeat the border at the right and at the bottom until both sides are multiples of a number.
 
     Args:
-        features: (B, C, h, w), computed from `padded`.
-        padded: (..., H', W') with H' = s h and W' = s w.
-        frames: (..., H, W) before padding.
-
-    Returns:
-        (B, C, ceil(H / s), ceil(W / s)).
-    """
-    stride_y = padded.shape[-2] // features.shape[-2]
-    stride_x = padded.shape[-1] // features.shape[-1]
-    return features[..., : -(-frames.shape[-2] // stride_y), : -(-frames.shape[-1] // stride_x)]
-
-
-class PooledBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation for pooled maps, which may hold a single value per channel.
-
-    `torch.nn.BatchNorm2d` refuses a batch of one 1x1 map in training, as its variance is undefined. This one then
-    normalises with the running statistics and leaves them unchanged. State and results are otherwise the same.
+        frames: (B, ..., C, H, W).
+        multiple: Of what the sides become multiples.
+        remainder: What remains of the sides after division by it.
 
     Example:
-        >>> PooledBatchNorm2d(4).train()(torch.ones(1, 4, 1, 1)).shape
-        torch.Size([1, 4, 1, 1])
+        >>> pad_to_multiple(torch.zeros(1, 2, 3, 45, 60), 16).shape
+        torch.Size([1, 2, 3, 48, 64])
     """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, H, W)."""
-        if self.training and input.shape[0] * input.shape[2] * input.shape[3] == 1:
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        normalised: Tensor = super().forward(input)
-        return normalised
+    bottom, right = ((remainder - side) % multiple for side in frames.shape[-2:])
+    if not bottom and not right:
+        return frames
+    padded = F.pad(frames.flatten(0, -4), (0, right, 0, bottom), mode="replicate")
+    unfolded: Tensor = padded.unflatten(0, frames.shape[:-3])
+    return unfolded
 
 
 def import_path(cls: type) -> str:

@@ -9,13 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import (
-    classifier_head,
-    conv_bn_relu,
-    create_encoder,
-    init_decoder,
-    tolerate_single_value,
-)
+from thriftseg.zoo.blocks.backbones import classifier_head, conv_bn_relu, create_encoder, init_decoder
+from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 
@@ -119,7 +114,7 @@ class PSPNet(SemanticNetwork):
         auxiliary: bool = False,
     ) -> None:
         super().__init__(num_classes)
-        self.encoder = create_encoder(backbone, output_stride, pretrained)
+        self.encoder = create_encoder(backbone, pretrained, output_stride)
         self.size_multiple = output_stride
         *_, middle, last = self.encoder.out_channels
         channels = decoder_channels or last // 4
@@ -128,10 +123,6 @@ class PSPNet(SemanticNetwork):
         self.auxiliary_head = classifier_head(middle, max(middle // 4, 1), num_classes, dropout) if auxiliary else None
         init_decoder(self.pyramid)
         tolerate_single_value(self.pyramid)
-
-    def compute_logits(self, frames: Tensor) -> Tensor:
-        """Logits at the encoder's output stride; see `SemanticNetwork.compute_logits`."""
-        return self.classify(self.compute_features(frames))
 
     def compute_features(self, frames: Tensor) -> Tensor:
         """The fused map, (B, `decoder_channels`, H / s, W / s); see `SemanticNetwork.compute_features`."""
@@ -144,7 +135,7 @@ class PSPNet(SemanticNetwork):
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SemanticNetwork.forward_with_auxiliary`; the third stage's logits are "auxiliary"."""
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         features = self.encoder(clip[:, -1])
         logits = self._enlarge(self.classify(self._fuse(features)), clip, frames)
         if self.auxiliary_head is None:
@@ -170,10 +161,11 @@ class PSPNet(SemanticNetwork):
         Raises:
             ConfigError: There are fewer channels than groups.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         maps = self.group_maps(clip[:, -1], groups)
         fused = [torch.stack(maps).sum(dim=0), *(gain * part for part in maps)]
-        logits, *others = [self._at_stride(self._classify(each), clip, frames) for each in fused]
+        after_convolution = nn.Sequential(*self.head[0][1:], *self.head[1:])  # type: ignore[index]
+        logits, *others = [self._at_stride(after_convolution(each), clip, frames) for each in fused]
         return logits, others
 
     def group_maps(self, frame: Tensor, groups: int) -> list[Tensor]:
@@ -200,8 +192,3 @@ class PSPNet(SemanticNetwork):
         """What the classifier reads of the encoder's maps."""
         fused: Tensor = self.head[:-1](self.pyramid(maps[-1]))
         return fused
-
-    def _classify(self, fused: Tensor) -> Tensor:
-        """Logits from the output of the head's first convolution."""
-        logits: Tensor = self.head[1:](self.head[0][1:](fused))  # type: ignore[index]
-        return logits

@@ -78,12 +78,18 @@ def create_model(name: str, num_classes: int | None = None, **arguments: Any) ->
         'thriftseg.zoo.DeepLabV3Plus'
     """
     if name not in _entries:
-        raise ConfigError(f"unknown network {name!r}", fix=_suggestion(name))
+        close = difflib.get_close_matches(name, _entries, n=3, cutoff=0.5)
+        fix = f"did you mean {', '.join(close)}?" if close else f"choose from {', '.join(list_models())}"
+        raise ConfigError(f"unknown network {name!r}", fix=fix)
     entry = _entries[name]
-    _refuse_unknown(name, entry, arguments)
+    taken = _parameters(entry.network_class)
+    options = [key for key in taken if key not in {"num_classes", *entry.arguments}]
+    for key in arguments:
+        if key not in options:
+            raise ConfigError(f"network {name!r} has no option {key!r}", expected=", ".join(options))
     if num_classes is not None:
         arguments["num_classes"] = num_classes
-    takes_classes = "num_classes" in _parameters(entry.network_class)
+    takes_classes = "num_classes" in taken
     if takes_classes != (num_classes is not None):
         raise ConfigError(f"network {name!r} {'needs a' if takes_classes else 'takes no'} number of classes")
     return entry.network_class(**entry.arguments, **arguments)
@@ -152,17 +158,5 @@ def _resolve(record: Mapping[str, Any]) -> type[Network]:
     return found
 
 
-def _refuse_unknown(name: str, entry: _Entry, arguments: Mapping[str, Any]) -> None:
-    allowed = [key for key in _parameters(entry.network_class) if key not in {"num_classes", *entry.arguments}]
-    for key in arguments:
-        if key not in allowed:
-            raise ConfigError(f"network {name!r} has no option {key!r}", expected=", ".join(allowed))
-
-
 def _parameters(network_class: type[Network]) -> list[str]:
     return list(inspect.signature(network_class).parameters)
-
-
-def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, _entries, n=3, cutoff=0.5)
-    return f"did you mean {', '.join(close)}?" if close else f"choose from {', '.join(list_models())}"

@@ -8,12 +8,11 @@ from typing import ClassVar, Self
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.network import Network, Preprocessing
+from thriftseg.zoo.network import Network, Preprocessing, pad_to_multiple
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.weights.official import load_official
 
@@ -62,7 +61,11 @@ class SpixelFCN(Network):
         self.deconv1, self.conv1_1 = _deconv(64, 32), _conv(64, 32)
         self.deconv0, self.conv0_1 = _deconv(32, 16), _conv(32, 16)
         self.pred_mask0 = nn.Conv2d(16, 9, kernel_size=3, padding=1)
-        self.apply(_initialise)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, _SLOPE)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
@@ -98,8 +101,16 @@ class SpixelFCN(Network):
         if frames.ndim != 4 or frames.shape[1] != 3:
             raise ConfigError("SpixelFCN cannot take these frames", expected="(B, 3, H, W)", found=tuple(frames.shape))
         height, width = frames.shape[-2:]
-        features = self._decode(*self._encode(_pad(frames)))
-        association: Tensor = self.pred_mask0(features).softmax(dim=1)
+        stride1 = self.conv0b(self.conv0a(pad_to_multiple(frames, CELL)))
+        stride2 = self.conv1b(self.conv1a(stride1))
+        stride4 = self.conv2b(self.conv2a(stride2))
+        stride8 = self.conv3b(self.conv3a(stride4))
+        decoded = self.conv4b(self.conv4a(stride8))
+        decoded = self.conv3_1(torch.cat([stride8, self.deconv3(decoded)], dim=1))
+        decoded = self.conv2_1(torch.cat([stride4, self.deconv2(decoded)], dim=1))
+        decoded = self.conv1_1(torch.cat([stride2, self.deconv1(decoded)], dim=1))
+        decoded = self.conv0_1(torch.cat([stride1, self.deconv0(decoded)], dim=1))
+        association: Tensor = self.pred_mask0(decoded).softmax(dim=1)
         return association[..., :height, :width]
 
     def superpixels(self, image: UInt8Array) -> Int32Array:
@@ -123,7 +134,8 @@ class SpixelFCN(Network):
                 "SpixelFCN cannot take this image", expected="(H, W, 3) uint8", found=f"{image.shape} {image.dtype}"
             )
         height, width = image.shape[:2]
-        fitted = np.asarray(cv2.resize(image, _whole_cells(width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+        whole_cells = [-(-side // CELL) * CELL for side in (width, height)]
+        fitted = np.asarray(cv2.resize(image, whole_cells, interpolation=cv2.INTER_CUBIC), np.uint8)
         cells = cv2.resize(self._cells(fitted), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         num_cells = fitted.shape[0] * fitted.shape[1] // CELL**2
         return connected_regions(np.asarray(cells, np.int32), int(SMALLEST_SHARE * height * width / num_cells))
@@ -131,21 +143,6 @@ class SpixelFCN(Network):
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`; [1] stores predictors at lower resolutions that it never runs."""
         return None if key.startswith(_UNUSED) else key
-
-    def _encode(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Features at strides 1, 2, 4, 8 and 16."""
-        stride1 = self.conv0b(self.conv0a(frames))
-        stride2 = self.conv1b(self.conv1a(stride1))
-        stride4 = self.conv2b(self.conv2a(stride2))
-        stride8 = self.conv3b(self.conv3a(stride4))
-        return stride1, stride2, stride4, stride8, self.conv4b(self.conv4a(stride8))
-
-    def _decode(self, stride1: Tensor, stride2: Tensor, stride4: Tensor, stride8: Tensor, stride16: Tensor) -> Tensor:
-        at8 = self.conv3_1(torch.cat([stride8, self.deconv3(stride16)], dim=1))
-        at4 = self.conv2_1(torch.cat([stride4, self.deconv2(at8)], dim=1))
-        at2 = self.conv1_1(torch.cat([stride2, self.deconv1(at4)], dim=1))
-        at1: Tensor = self.conv0_1(torch.cat([stride1, self.deconv0(at2)], dim=1))
-        return at1
 
     def _cells(self, image: UInt8Array) -> Int32Array:
         """Cell of every pixel of an image whose sides are multiples of 16."""
@@ -259,16 +256,6 @@ def _borders(regions: Int32Array, count: int) -> tuple[Int64Array, Int64Array, I
     return code // count, code % count, length.astype(np.int64)
 
 
-def _whole_cells(*sides: int) -> list[int]:
-    return [-(-side // CELL) * CELL for side in sides]
-
-
-def _pad(frames: Tensor) -> Tensor:
-    height, width = frames.shape[-2:]
-    bottom, right = -height % CELL, -width % CELL
-    return F.pad(frames, (0, right, 0, bottom), mode="replicate") if bottom or right else frames
-
-
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False),
@@ -281,10 +268,3 @@ def _deconv(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1), nn.LeakyReLU(_SLOPE)
     )
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.kaiming_normal_(module.weight, _SLOPE)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

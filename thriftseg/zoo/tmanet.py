@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import classifier_head, conv_bn_relu, fetching_weights, init_decoder
+from thriftseg.zoo.blocks.backbones import classifier_head, conv_bn_relu, create_timm_model, init_decoder
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork, StreamState
 from thriftseg.zoo.registry import register_network
 
@@ -195,10 +195,6 @@ class TMANet(SemanticNetwork):
         self.head = classifier_head(self.memory.out_channels, head_channels, num_classes, dropout)
         self.auxiliary_head = classifier_head(middle, middle // 4, num_classes, dropout) if auxiliary else None
 
-    def compute_logits(self, frames: Tensor) -> Tensor:
-        """Logits at stride 8; see `SemanticNetwork.compute_logits`, except that [1]'s sizes are 8 k + 1."""
-        return self.classify(self.compute_features(frames))
-
     def compute_features(self, frames: Tensor) -> Tensor:
         """The map after the attention, (B, `head_channels`, h, w); see `SemanticNetwork.compute_features`."""
         return self._fuse(self._encode(frames)[1].unbind(1))
@@ -210,7 +206,7 @@ class TMANet(SemanticNetwork):
 
     def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SemanticNetwork.forward_with_auxiliary`; the third stage's logits are "auxiliary"."""
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         middle, last = self._encode(clip)
         logits = self._enlarge(self.classify(self._fuse(last.unbind(1))), clip, frames)
         if self.auxiliary_head is None:
@@ -232,7 +228,16 @@ class TMANet(SemanticNetwork):
         if frame.ndim != 4 or frame.shape[1] != 3:
             raise ConfigError("wrong shape of a frame", expected="(B, 3, H, W)", found=tuple(frame.shape))
         clip = self._pad(frame.unsqueeze(1))
-        window = self._window(state, self._encode(clip)[1][:, 0])
+        current = self._encode(clip)[1][:, 0]
+        if state.features and state.features[-1].shape != current.shape:
+            raise ConfigError(
+                "the frames before this one were of another size",
+                expected=f"feature maps of {tuple(state.features[-1].shape)}",
+                found=tuple(current.shape),
+                fix="call start() before each video",
+            )
+        seen = (*state.features, current)
+        window = seen[:1] * (self.past_frames + 1 - len(seen)) + seen
         return self._enlarge(self.classify(self._fuse(window)), clip, frame), FeatureMemory(window[1:])
 
     def official_key(self, key: str) -> str | None:
@@ -243,8 +248,8 @@ class TMANet(SemanticNetwork):
             key = re.sub(pattern, replacement, key)
         return key
 
-    def _at_stride(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
-        return logits  # less than a cell is padded
+    def _at_stride(self, features: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
+        return features  # less than a cell is padded
 
     def _encode(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of the third and the fourth stage, (B, T, C, h, w); in evaluation frame by frame, as a stream does."""
@@ -259,42 +264,21 @@ class TMANet(SemanticNetwork):
         fused: Tensor = self.head[:-1](self.memory(window))
         return fused
 
-    def _window(self, state: FeatureMemory, current: Tensor) -> tuple[Tensor, ...]:
-        if state.features and state.features[-1].shape != current.shape:
-            raise ConfigError(
-                "the frames before this one were of another size",
-                expected=f"feature maps of {tuple(state.features[-1].shape)}",
-                found=tuple(current.shape),
-                fix="call start() before each video",
-            )
-        seen = (*state.features, current)
-        return seen[:1] * (self.past_frames + 1 - len(seen)) + seen
-
 
 def _create_encoder(depth: int, pretrained: bool) -> Any:
     """ResNet V1c that returns the maps of its third and its fourth stage."""
-    import timm
-
     if depth not in DEPTHS:
         raise ConfigError("no ResNet of this depth", expected=", ".join(map(str, DEPTHS)), found=depth)
-    if depth in SHALLOW and pretrained:
+    options: dict[str, Any] = {"out_indices": (3, 4), "output_stride": 8}
+    if depth not in SHALLOW:
+        return create_timm_model(f"resnet{depth}c", pretrained, **options)
+    if pretrained:
         raise ConfigError(f"there are no ImageNet weights of ResNet-{depth} V1c", fix="set pretrained to false")
-    options: dict[str, Any] = {"features_only": True, "out_indices": (3, 4), "output_stride": 8}
-    if depth in SHALLOW:
-        encoder = timm.create_model(f"resnet{depth}", stem_width=32, stem_type="deep", **options)
-        _dilate_first_convolutions_only(encoder)
-        return encoder
-    name = f"resnet{depth}c"
-    source = timm.get_pretrained_cfg(name)
-    url = f"https://huggingface.co/{source.hf_hub_id if source else name}"
-    with fetching_weights(name, url, pretrained):
-        return timm.create_model(name, pretrained=pretrained, **options)
-
-
-def _dilate_first_convolutions_only(encoder: nn.Module) -> None:
+    encoder = create_timm_model(f"resnet{depth}", pretrained, stem_width=32, stem_type="deep", **options)
     for name, module in encoder.named_modules():
-        if name.endswith(".conv2") and isinstance(module, nn.Conv2d):
+        if name.endswith(".conv2") and isinstance(module, nn.Conv2d):  # only first convolutions are dilated
             module.dilation = module.padding = (1, 1)
+    return encoder
 
 
 def _projection(in_channels: int, channels: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Image encoders of segmentation_models_pytorch, and one error for weights that cannot be fetched."""
+"""Image encoders of other libraries, one error for weights that cannot be fetched, and layers behind encoders."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Literal
 from torch import nn
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo.network import PooledBatchNorm2d
 
 OutputStride = Literal[8, 16]
+OWN_STRIDE = 32
 
 
-def create_encoder(backbone: str, output_stride: OutputStride, pretrained: bool) -> Any:
-    """Build an encoder whose late stages are dilated instead of strided.
+def create_encoder(backbone: str, pretrained: bool, output_stride: OutputStride | None = None) -> Any:
+    """Build an encoder of segmentation_models_pytorch.
 
     Without pre-trained weights the encoder keeps the initialisation of its library (He normal for ResNets).
 
     Args:
-        backbone: Name of an encoder of segmentation_models_pytorch, such as "resnet18" or "mobilenet_v2".
-        output_stride: Stride of the last feature map.
+        backbone: Name of the encoder, such as "resnet18" or "mobilenet_v2".
         pretrained: Fetch ImageNet weights through the library.
+        output_stride: Stride of the last feature map, for which late stages are dilated; its own, 32, by default.
 
     Returns:
         A module that maps (B, 3, H, W) to a list of feature maps at strides 1, 2, 4, 8, ...; their numbers of
@@ -34,29 +34,56 @@ def create_encoder(backbone: str, output_stride: OutputStride, pretrained: bool)
     """
     from segmentation_models_pytorch.encoders import get_encoder
 
-    check_backbone(backbone, output_stride, pretrained)
-    with fetching_weights(backbone, weights_url(backbone), pretrained):
-        return get_encoder(backbone, weights="imagenet" if pretrained else None, output_stride=output_stride)
+    url = check_backbone(backbone, output_stride or 16, pretrained)
+    with fetching_weights(backbone, url, pretrained):
+        return get_encoder(
+            backbone, weights="imagenet" if pretrained else None, output_stride=output_stride or OWN_STRIDE
+        )
 
 
-def check_backbone(backbone: str, output_stride: int, pretrained: bool) -> None:
-    """Raise a `ConfigError` unless the encoder, its weights if wanted, and the output stride (8 or 16) exist."""
+def create_timm_model(name: str, pretrained: bool, **options: Any) -> Any:
+    """Build the stages of a network of timm, without its classifier.
+
+    Args:
+        name: What timm calls it.
+        pretrained: Fetch weights through timm; otherwise its own initialisation.
+        options: Passed on to `timm.create_model`.
+
+    Raises:
+        CheckpointError: The weights cannot be fetched.
+    """
+    import timm
+
+    source = timm.get_pretrained_cfg(name)
+    architecture = name.partition(".")[0]
+    with fetching_weights(architecture, f"https://huggingface.co/{source.hf_hub_id if source else name}", pretrained):
+        return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
+
+
+def check_backbone(backbone: str, output_stride: int, pretrained: bool) -> str:
+    """Check an encoder of segmentation_models_pytorch, and tell where its weights come from.
+
+    Args:
+        backbone: Name of the encoder.
+        output_stride: Stride of its last feature map.
+        pretrained: Whether it shall have ImageNet weights.
+
+    Returns:
+        Address of the ImageNet weights.
+
+    Raises:
+        ConfigError: No such encoder, no ImageNet weights of it, or the output stride is neither 8 nor 16.
+    """
     from segmentation_models_pytorch.encoders import encoders
 
     if backbone not in encoders:
         raise ConfigError(f"unknown backbone {backbone!r}", expected="resnet18, resnet34, resnet101, mobilenet_v2, ...")
-    if pretrained and "imagenet" not in encoders[backbone]["pretrained_settings"]:
+    settings = encoders[backbone]["pretrained_settings"]
+    if pretrained and "imagenet" not in settings:
         raise ConfigError(f"there are no ImageNet weights of {backbone}", fix="set pretrained to false")
     if output_stride not in (8, 16):
         raise ConfigError("wrong output stride", expected="8 or 16", found=output_stride)
-
-
-def weights_url(backbone: str) -> str:
-    """Where segmentation_models_pytorch fetches the ImageNet weights of an encoder."""
-    from segmentation_models_pytorch.encoders import encoders
-
-    settings = encoders[backbone]["pretrained_settings"].get("imagenet", {})
-    return f"https://huggingface.co/{settings.get('repo_id', '')}"
+    return f"https://huggingface.co/{settings.get('imagenet', {}).get('repo_id', '')}"
 
 
 @contextmanager
@@ -77,23 +104,6 @@ def fetching_weights(backbone: str, url: str, pretrained: bool) -> Iterator[None
             f"ImageNet weights of {backbone} cannot be fetched ({type(error).__name__})",
             fix=f"go online once so that {url} is cached, or set pretrained to false",
         ) from error
-
-
-def tolerate_single_value(module: nn.Module) -> None:
-    """Replace, in place, the batch norm behind every global pooling of a `torch.nn.Sequential`.
-
-    See `PooledBatchNorm2d`: a training batch of one image would otherwise raise.
-    """
-    for sequence in module.modules():
-        if not isinstance(sequence, nn.Sequential) or not any(_pools_globally(child) for child in sequence):
-            continue
-        for index, child in enumerate(sequence):
-            if isinstance(child, nn.BatchNorm2d):
-                sequence[index] = PooledBatchNorm2d(child.num_features, child.eps, child.momentum)
-
-
-def _pools_globally(module: nn.Module) -> bool:
-    return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
 
 
 def init_decoder(module: nn.Module) -> None:

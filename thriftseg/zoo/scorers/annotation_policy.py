@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import fetching_weights, init_classifier
+from thriftseg.zoo.blocks.backbones import create_encoder, create_timm_model, init_classifier
 from thriftseg.zoo.network import Preprocessing
 from thriftseg.zoo.registry import register_network
-from thriftseg.zoo.scorers.base import Scorer, create_branch, run_branch
+from thriftseg.zoo.scorers.base import Scorer, run_branch
 
 EMBEDDING_CHANNELS = 256
 """Channels of the image embedding, as SAM gives it."""
@@ -90,7 +90,7 @@ class AnnotationPolicy(Scorer):
         self.image_encoder = None if image_encoder in GIVEN_EMBEDDINGS else ImageEncoder(image_encoder, pretrained)
         if self.image_encoder is not None:
             self.preprocessing = self.image_encoder.preprocessing
-        self.mask_branch = create_branch(backbone, pretrained)
+        self.mask_branch = create_encoder(backbone, pretrained)
         width = self.mask_branch.out_channels[-1]
         self.embedding_branch = nn.Linear(EMBEDDING_CHANNELS, width)
         self.cost_branch = nn.Linear(1, width) if use_cost else None
@@ -125,7 +125,8 @@ class AnnotationPolicy(Scorer):
             masks: As for `forward`.
             costs: As for `forward`.
         """
-        embeddings = images if self._is_embedding(images) else self.embed(images)
+        is_embedding = images.ndim == 4 and images.shape[1] == EMBEDDING_CHANNELS
+        embeddings = images if is_embedding else self.embed(images)
         parts = [
             self.embedding_branch(embeddings.mean(dim=(2, 3))),
             run_branch(self.mask_branch, self._as_mask_images(masks)),
@@ -171,13 +172,9 @@ class AnnotationPolicy(Scorer):
         """See `Network.official_key`; [1] wraps two linear layers in a sequence."""
         return key.replace("embed_branch.2.", "embedding_branch.").replace("cost_branch.0.", "cost_branch.")
 
-    @staticmethod
-    def _is_embedding(images: Tensor) -> bool:
-        return images.ndim == 4 and images.shape[1] == EMBEDDING_CHANNELS
-
 
 class ImageEncoder(nn.Module):
-    """An encoder of timm, cut at stride 16 and projected to 256 channels.
+    """An encoder of timm up to its deepest map of at most stride 16, projected to 256 channels.
 
     Args:
         name: "timm:<name of timm>"; convolutional and transformer networks work.
@@ -192,7 +189,20 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, name: str, pretrained: bool) -> None:
         super().__init__()
-        self.encoder = _create_timm_encoder(name, pretrained, self.STRIDE)
+        import timm
+
+        prefix, _, model = name.partition(":")
+        if prefix != "timm" or not timm.is_model(model):
+            raise ConfigError(
+                "unknown image encoder", expected="timm:<name of a model of timm>, sam or sam2", found=name
+            )
+        try:
+            whole: Any = timm.create_model(model, features_only=True, feature_cls="getter")
+        except (AttributeError, RuntimeError) as error:
+            raise ConfigError(f"{model} of timm cannot be cut at a feature map", fix="take another model") from error
+        reductions = whole.feature_info.reduction()
+        level = max((index for index, reduction in enumerate(reductions) if reduction <= self.STRIDE), default=0)
+        self.encoder = create_timm_model(model, pretrained, feature_cls="getter", out_indices=(level,))
         settings = self.encoder.pretrained_cfg
         self.preprocessing = Preprocessing(mean=tuple(settings["mean"]), std=tuple(settings["std"]))
         self.input_size = tuple(settings["input_size"][1:]) if settings.get("fixed_input_size") else None
@@ -207,23 +217,3 @@ class ImageEncoder(nn.Module):
             frames = F.interpolate(frames, size=self.input_size, mode="bilinear", antialias=True)
         embeddings: Tensor = self.project(self.encoder(frames)[-1])
         return embeddings
-
-
-def _create_timm_encoder(name: str, pretrained: bool, stride: int) -> Any:
-    """The model up to its deepest map of at most this stride; what comes later is not built."""
-    import timm
-
-    prefix, _, model = name.partition(":")
-    if prefix != "timm" or not timm.is_model(model):
-        raise ConfigError("unknown image encoder", expected="timm:<name of a model of timm>, sam or sam2", found=name)
-    try:
-        whole: Any = timm.create_model(model, features_only=True, feature_cls="getter")
-    except (AttributeError, RuntimeError) as error:
-        raise ConfigError(f"{model} of timm cannot be cut at a feature map", fix="take another model") from error
-    reductions = whole.feature_info.reduction()
-    level = max((index for index, reduction in enumerate(reductions) if reduction <= stride), default=0)
-    source = timm.get_pretrained_cfg(model)
-    with fetching_weights(model, f"https://huggingface.co/{source.hf_hub_id if source else model}", pretrained):
-        return timm.create_model(
-            model, pretrained=pretrained, features_only=True, feature_cls="getter", out_indices=(level,)
-        )

@@ -1,4 +1,4 @@
-"""What the networks that judge the mask of an object share."""
+"""Base of the networks that judge the mask of an object."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import check_backbone, fetching_weights, weights_url
 from thriftseg.zoo.network import IMAGENET, Network
 
 WINDOW = 7
@@ -63,7 +62,9 @@ class Scorer(Network, ABC):
             (torch.Size([2, 3, 224, 224]), torch.Size([2, 224, 224]), torch.bool)
         """
         resized = F.interpolate(images, size=self.working_size, mode="bilinear", antialias=True)
-        return resized, _resized_to_nearest(masks, self.working_size)
+        planes = masks.unsqueeze(1) if masks.ndim == 3 else masks
+        nearest = F.interpolate(planes.float(), size=self.working_size, mode="nearest-exact").to(masks.dtype)
+        return resized, nearest.squeeze(1) if masks.ndim == 3 else nearest
 
     def _as_mask_images(self, masks: Tensor) -> Tensor:
         """(B, H, W) or (B, 1, H, W) -> (B, 3, H, W) float, 0 or 1."""
@@ -78,13 +79,6 @@ class Scorer(Network, ABC):
         dtype = masks.dtype if masks.is_floating_point() else torch.get_default_dtype()
         return planes.to(dtype).expand(-1, 3, -1, -1)
 
-    def _check_frames(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ConfigError(
-                f"{type(self).__name__} cannot take these frames", expected="(B, 3, H, W)", found=tuple(images.shape)
-            )
-        self._check_size(images)
-
     def _check_size(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
         if not all(WINDOW <= -(-side // STRIDE) < 2 * WINDOW for side in (height, width)):
@@ -96,29 +90,11 @@ class Scorer(Network, ABC):
             )
 
 
-def create_branch(backbone: str, pretrained: bool) -> Any:
-    """Build an encoder of segmentation_models_pytorch at its own output stride, 32.
-
-    Args:
-        backbone: Name of the encoder, such as "resnet18".
-        pretrained: Fetch ImageNet weights through the library; otherwise its random initialisation.
-
-    Raises:
-        ConfigError: No such encoder.
-        CheckpointError: The weights cannot be fetched.
-    """
-    from segmentation_models_pytorch.encoders import get_encoder
-
-    check_backbone(backbone, output_stride=16, pretrained=pretrained)
-    with fetching_weights(backbone, weights_url(backbone), pretrained):
-        return get_encoder(backbone, weights="imagenet" if pretrained else None)
-
-
 def run_branch(branch: Any, images: Tensor) -> Tensor:
     """Last map of an encoder, averaged over its top left 7 x 7 window.
 
     Args:
-        branch: From `create_branch`.
+        branch: From `create_encoder`.
         images: (B, 3, H, W), sides of 193 to 416 pixels.
 
     Returns:
@@ -126,9 +102,3 @@ def run_branch(branch: Any, images: Tensor) -> Tensor:
     """
     channels_last = images.contiguous(memory_format=torch.channels_last)  # much faster on CPUs
     return F.avg_pool2d(branch(channels_last)[-1], WINDOW).flatten(1)
-
-
-def _resized_to_nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    planes = masks.unsqueeze(1) if masks.ndim == 3 else masks
-    resized = F.interpolate(planes.float(), size=size, mode="nearest-exact").to(masks.dtype)
-    return resized.squeeze(1) if masks.ndim == 3 else resized

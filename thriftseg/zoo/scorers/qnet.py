@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import init_classifier
+from thriftseg.zoo.blocks.backbones import create_encoder, init_classifier
 from thriftseg.zoo.registry import register_network
-from thriftseg.zoo.scorers.base import Scorer, create_branch, run_branch
+from thriftseg.zoo.scorers.base import Scorer, run_branch
 
 
 @register_network("qnet_resnet18", backbone="resnet18")
@@ -46,8 +46,8 @@ class QNet(Scorer):
         super().__init__()
         if num_bins < 2:
             raise ConfigError("wrong number of quality bins", expected="2 or more", found=num_bins)
-        self.rgb_branch = create_branch(backbone, pretrained)
-        self.mask_branch = create_branch(backbone, pretrained)
+        self.rgb_branch = create_encoder(backbone, pretrained)
+        self.mask_branch = create_encoder(backbone, pretrained)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * self.rgb_branch.out_channels[-1], num_bins)
         init_classifier(self.classifier)
@@ -76,7 +76,8 @@ class QNet(Scorer):
             masks: As for `forward`.
         """
         mask_images = self._as_mask_images(masks)
-        embeddings = images if self._is_embedding(images) else self.embed(images)
+        is_embedding = images.ndim == 2 and images.shape[1] == self.rgb_branch.out_channels[-1]
+        embeddings = images if is_embedding else self.embed(images)
         return torch.cat([embeddings, run_branch(self.mask_branch, mask_images)], dim=1)
 
     def embed(self, frames: Tensor) -> Tensor:
@@ -91,12 +92,11 @@ class QNet(Scorer):
         Raises:
             ConfigError: The branch cannot take the shape.
         """
-        self._check_frames(frames)
+        if frames.ndim != 4 or frames.shape[1] != 3:
+            raise ConfigError("QNet cannot take these frames", expected="(B, 3, H, W)", found=tuple(frames.shape))
+        self._check_size(frames)
         return run_branch(self.rgb_branch, frames)
 
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`; [1] names the classifier differently."""
         return key.replace("out_layer.", "classifier.")
-
-    def _is_embedding(self, images: Tensor) -> bool:
-        return images.ndim == 2 and images.shape[1] == self.rgb_branch.out_channels[-1]

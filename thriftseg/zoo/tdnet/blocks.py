@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import fetching_weights, init_decoder
-from thriftseg.zoo.network import PooledBatchNorm2d
+from thriftseg.zoo.blocks.backbones import create_timm_model, init_decoder
+from thriftseg.zoo.blocks.batch_norm import PooledBatchNorm2d
 
 KEY_CHANNELS = 64
 
@@ -197,13 +197,9 @@ def create_resnet(backbone: str, pretrained: bool, **options: Any) -> Any:
         ConfigError: Unknown backbone.
         CheckpointError: The ImageNet weights cannot be fetched.
     """
-    import timm
-
     if backbone not in BACKBONES:
         raise ConfigError(f"unknown backbone {backbone!r}", expected=", ".join(BACKBONES))
-    variant = BACKBONES[backbone]
-    with fetching_weights(backbone, f"https://huggingface.co/timm/{variant}", pretrained):
-        return timm.create_model(variant, pretrained=pretrained, features_only=True, **options)
+    return create_timm_model(BACKBONES[backbone], pretrained, **options)
 
 
 def as_tokens(features: Tensor) -> Tensor:

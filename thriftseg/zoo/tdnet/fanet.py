@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.blocks.backbones import init_classifier, init_decoder
-from thriftseg.zoo.network import PooledBatchNorm2d
+from thriftseg.zoo.blocks.batch_norm import PooledBatchNorm2d
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.tdnet.blocks import Path, create_resnet
 from thriftseg.zoo.tdnet.network import TDNet, WarmUp, rename
@@ -199,19 +199,18 @@ class TDNetFANet(TDNet):
         auxiliary: bool = False,
     ) -> None:
         super().__init__(num_classes, 2, kv_stride, kv_stride, layer_norm_size, warm_up)
-        self.paths.extend(self._make_path(backbone, pretrained, auxiliary) for _ in range(self.num_phases))
-
-    def _make_path(self, backbone: str, pretrained: bool, auxiliary: bool) -> Path:
         channels, smooth = FANetSubnetwork.channels, FANetSubnetwork.intermediate_channels
-        return Path(
-            FANetSubnetwork(backbone, pretrained),
-            channels,
-            channels,
-            self.past_frames,
-            self.layer_norm_size,
-            _fanet_head(channels, channels, self.num_classes),
-            _fanet_head(smooth, smooth // 2, self.num_classes) if auxiliary else None,
-        )
+        for _ in range(self.num_phases):
+            path = Path(
+                FANetSubnetwork(backbone, pretrained),
+                channels,
+                channels,
+                self.past_frames,
+                self.layer_norm_size,
+                _fanet_head(channels, channels, num_classes),
+                _fanet_head(smooth, smooth // 2, num_classes) if auxiliary else None,
+            )
+            self.paths.append(path)
 
     def _official_place(self, block: str, entry: str) -> str | None:
         if block == "pretrained":

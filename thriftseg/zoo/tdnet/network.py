@@ -69,8 +69,10 @@ class DistillationOutputs(NamedTuple):
 
 
 class _Outputs(NamedTuple):
+    """Of one frame, before the head of its path: own values, those with what was recalled, and the middle map."""
+
     own: Tensor
-    recalled: Tensor | None
+    values: Tensor
     intermediate: Tensor
     path: Path
 
@@ -125,17 +127,22 @@ class TDNet(SemanticNetwork):
         self.past_frames = num_paths - 1
         self.kv_stride = kv_stride
         self.training_kv_stride = training_kv_stride
-        self.layer_norm_size = _as_size(layer_norm_size)
+        if layer_norm_size is not None and (len(layer_norm_size) != 2 or min(layer_norm_size) < 1):
+            raise ConfigError(
+                "wrong layer_norm_size", expected="height and width of a map", found=tuple(layer_norm_size)
+            )
+        self.layer_norm_size = None if layer_norm_size is None else (layer_norm_size[0], layer_norm_size[1])
         self.warm_up = warm_up
 
     def compute_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """Logits at stride 8; see `SemanticNetwork.compute_logits` and `forward`."""
-        return self._classify(self._run(frames, first_index))
+        outputs = self._run(frames, first_index)
+        return outputs.path.classify(outputs.values)
 
     def compute_features(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """What the classifier of the current path reads; see `SemanticNetwork.compute_features` and `forward`."""
         outputs = self._run(frames, first_index)
-        return outputs.path.fuse(self._values(outputs))
+        return outputs.path.fuse(outputs.values)
 
     def classify(self, features: Tensor, first_index: int = 0) -> Tensor:
         """See `SemanticNetwork.classify` and `forward`."""
@@ -144,11 +151,11 @@ class TDNet(SemanticNetwork):
 
     def features(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """See `SemanticNetwork.features` and `forward`."""
-        return self.compute_features(self._pad(self._as_clip(frames)), first_index)
+        return self.compute_features(self._clip(frames), first_index)
 
     def logits_and_features(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, Tensor]:
         """See `SemanticNetwork.logits_and_features` and `forward`."""
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         features = self.compute_features(clip, first_index)
         return self._enlarge(self.classify(features, first_index), clip, frames), features
 
@@ -166,7 +173,7 @@ class TDNet(SemanticNetwork):
         Raises:
             ConfigError: The shape is another one.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         return self._enlarge(self.compute_logits(clip, first_index), clip, frames)
 
     def low_resolution_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
@@ -180,7 +187,7 @@ class TDNet(SemanticNetwork):
             (B, num_classes, h, w) with h = ceil(H / 8), or ceil((H - 1) / 8) + 1 where sides are padded to 8k + 1; w
             likewise.
         """
-        return self.compute_logits(self._pad(self._as_clip(frames)), first_index)
+        return self.compute_logits(self._clip(frames), first_index)
 
     def forward_with_auxiliary(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Segment, and return the logits of the current path's auxiliary head as "auxiliary", if there is one.
@@ -192,9 +199,10 @@ class TDNet(SemanticNetwork):
         Returns:
             The logits of `forward`, and further logits of the same shape by name.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         outputs = self._run(clip, first_index)
-        return self._enlarge(self._classify(outputs), clip, frames), self._auxiliary(outputs, clip, frames)
+        logits = outputs.path.classify(outputs.values)
+        return self._enlarge(logits, clip, frames), self._auxiliary(outputs, clip, frames)
 
     def forward_with_distillation(self, frames: Tensor, first_index: int = 0) -> DistillationOutputs:
         """Segment with and without the past frames, for distillation from a single-frame teacher.
@@ -206,9 +214,9 @@ class TDNet(SemanticNetwork):
         Returns:
             Both logits at both resolutions, auxiliary logits, and the path.
         """
-        clip = self._pad(self._as_clip(frames))
+        clip = self._clip(frames)
         outputs = self._run(clip, first_index)
-        full, sub_path = self._classify(outputs), self._classify(outputs._replace(recalled=None))
+        full, sub_path = outputs.path.classify(outputs.values), outputs.path.classify(outputs.own)
         return DistillationOutputs(
             self._enlarge(full, clip, frames),
             self._enlarge(sub_path, clip, frames),
@@ -236,15 +244,24 @@ class TDNet(SemanticNetwork):
         """
         if not isinstance(state, TDNetState):
             raise ConfigError("state of another network", expected="TDNetState", found=type(state).__name__)
-        clip = self._pad(self._as_frame(frame))
+        if frame.ndim != 4 or frame.shape[1] != 3:
+            raise ConfigError("no frame of a video", expected="(B, 3, H, W)", found=tuple(frame.shape))
+        clip = self._pad(frame.unsqueeze(1))
         current = clip[:, 0]
-        maps = self._path(state.index).subnetwork(current)
-        own = self._memorise(maps, state.index)
-        _refuse_other_frames(state.memory, own)
-        memory = state.memory or self._imagined_past(current, state.index)
-        logits = self._classify(self._attend(maps, state.index, memory))
+        maps, own = self._see(current, state.index)
+        memory = state.memory
+        if memory and memory[-1][0].shape != own[0].shape:
+            raise ConfigError(
+                "the frames before this one were of another size, batch or mode",
+                expected=f"queries of {tuple(memory[-1][0].shape)}",
+                found=tuple(own[0].shape),
+                fix="call start() before each video",
+            )
+        if not memory and self.warm_up == "repeat":  # as if the first frame had stood still before the video began
+            memory = tuple(self._see(current, state.index - age)[1] for age in range(self.past_frames, 0, -1))
+        outputs = self._attend(maps, state.index, memory)
         following = TDNetState((state.index + 1) % self.num_phases, (*memory, own)[-self.past_frames :])
-        return self._enlarge(logits, clip, frame), following
+        return self._enlarge(outputs.path.classify(outputs.values), clip, frame), following
 
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`."""
@@ -252,15 +269,13 @@ class TDNet(SemanticNetwork):
         if match is None:
             return key
         path, entry = int(match["path"]), match["entry"]
-        if match["block"] == "atn":
-            place: str | None = self._official_propagation(path, match["source"], entry)
+        if match["block"] == "atn":  # numbered by the path that a past frame took; here from the oldest frame on
+            oldest = path + 1
+            order = (int(match["source"] or oldest) - oldest) % self.num_phases
+            place: str | None = f"propagations.{order}.{rename(entry, _OFFICIAL_LAYERS)}"
         else:
             place = self._official_place(match["block"], entry)
         return place and f"paths.{path - 1}.{place}"
-
-    def _official_propagation(self, path: int, source: str | None, entry: str) -> str:
-        oldest = path + 1
-        return f"propagations.{(int(source or oldest) - oldest) % self.num_phases}.{rename(entry, _OFFICIAL_LAYERS)}"
 
     def _official_place(self, block: str, entry: str) -> str | None:
         """Name inside a path of an entry of one of the authors' blocks; `None` if it is never used."""
@@ -275,88 +290,42 @@ class TDNet(SemanticNetwork):
 
     def _run(self, clip: Tensor, first_index: int) -> _Outputs:
         *past, current = clip.unbind(1)
-        memory = [self._see(frame, first_index + i) for i, frame in enumerate(past)]
+        memory = [self._see(frame, first_index + i)[1] for i, frame in enumerate(past)]
         index = first_index + len(past)
         return self._attend(self._path(index).subnetwork(current), index, memory)
 
-    def _see(self, frame: Tensor, index: int) -> FrameMemory:
-        return self._memorise(self._path(index).subnetwork(frame), index)
-
-    def _memorise(self, maps: tuple[Tensor, Tensor], index: int) -> FrameMemory:
-        stride = self.training_kv_stride if self.training else self.kv_stride
-        return self._path(index).encoding.memorise(maps[0], stride)
-
-    def _imagined_past(self, frame: Tensor, index: int) -> tuple[FrameMemory, ...]:
-        """What is remembered at the first frame of a video."""
-        if self.warm_up == "no_attention":
-            return ()
-        return tuple(self._see(frame, index - age) for age in range(self.past_frames, 0, -1))
+    def _see(self, frame: Tensor, index: int) -> tuple[tuple[Tensor, Tensor], FrameMemory]:
+        """Maps of a frame's path, and what later frames need of them."""
+        path = self._path(index)
+        maps = path.subnetwork(frame)
+        return maps, path.encoding.memorise(maps[0], self.training_kv_stride if self.training else self.kv_stride)
 
     def _attend(self, maps: tuple[Tensor, Tensor], index: int, memory: Sequence[FrameMemory]) -> _Outputs:
         features, intermediate = maps
         path = self._path(index)
         queries, own = path.encoding(features)
-        enough = len(memory) == self.past_frames
-        recalled = as_map(path.recall(queries, memory), features.shape[-2:]) if enough else None
-        return _Outputs(own, recalled, intermediate, path)
-
-    def _classify(self, outputs: _Outputs) -> Tensor:
-        return outputs.path.classify(self._values(outputs))
-
-    def _values(self, outputs: _Outputs) -> Tensor:
-        return outputs.own if outputs.recalled is None else outputs.own + outputs.recalled
+        values = own
+        if len(memory) == self.past_frames:
+            values = own + as_map(path.recall(queries, memory), features.shape[-2:])
+        return _Outputs(own, values, intermediate, path)
 
     def _auxiliary(self, outputs: _Outputs, clip: Tensor, frames: Tensor) -> dict[str, Tensor]:
         head = outputs.path.auxiliary_head
         return {} if head is None else {"auxiliary": self._enlarge(head(outputs.intermediate), clip, frames)}
 
-    def _as_frame(self, frame: Tensor) -> Tensor:
-        if frame.ndim != 4 or frame.shape[1] != 3:
-            raise ConfigError("no frame of a video", expected="(B, 3, H, W)", found=tuple(frame.shape))
-        return frame.unsqueeze(1)
-
     def _pad(self, clip: Tensor) -> Tensor:
-        if self.layer_norm_size is not None:
-            self._refuse_other_size(clip, self.layer_norm_size)
+        if self.layer_norm_size is None:
+            return super()._pad(clip)
+        height, width = clip.shape[-2:]
+        if (-(-height // STRIDE), -(-width // STRIDE)) == self.layer_norm_size:
             return clip
-        return super()._pad(clip)
-
-    def _at_stride(self, logits: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
-        return logits  # less than a cell is padded
-
-    def _refuse_other_size(self, clip: Tensor, bound: tuple[int, int]) -> None:
-        size = clip.shape[-2:]
-        if tuple(_grid(size)) == bound:
-            return
-        height, width = (STRIDE * (side - self.size_remainder) + self.size_remainder for side in bound)
+        rows, columns = (STRIDE * (side - self.size_remainder) + self.size_remainder for side in self.layer_norm_size)
         raise ConfigError(
             f"the layer norms of this {type(self).__name__} are bound to one size of frame",
-            expected=f"{height}x{width}",
-            found=f"{size[0]}x{size[1]}",
+            expected=f"{rows}x{columns}",
+            found=f"{height}x{width}",
             fix="resize the frames, or train a network with layer_norm_size=None",
         )
-
-
-def _refuse_other_frames(memory: Sequence[FrameMemory], own: FrameMemory) -> None:
-    if memory and memory[-1][0].shape != own[0].shape:
-        raise ConfigError(
-            "the frames before this one were of another size, batch or mode",
-            expected=f"queries of {tuple(memory[-1][0].shape)}",
-            found=tuple(own[0].shape),
-            fix="call start() before each video",
-        )
-
-
-def _grid(size: Sequence[int]) -> list[int]:
-    return [-(-side // STRIDE) for side in size]
-
-
-def _as_size(size: Sequence[int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    if len(size) != 2 or min(size) < 1:
-        raise ConfigError("wrong layer_norm_size", expected="height and width of a map", found=tuple(size))
-    return size[0], size[1]
 
 
 def rename(entry: str, layers: Mapping[str, str]) -> str:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.blocks.backbones import conv_bn_relu, init_classifier, init_decoder, tolerate_single_value
+from thriftseg.zoo.blocks.backbones import conv_bn_relu, init_classifier, init_decoder
+from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
 from thriftseg.zoo.pspnet import PyramidPooling
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.tdnet.blocks import Path, create_resnet
@@ -20,6 +21,11 @@ _OFFICIAL_PYRAMID = {f"conv{i + 1}.{layer}": f"{i}.{layer + 1}" for i in range(4
 
 class GroupedPyramidPooling(PyramidPooling):
     """Pyramid pooling that sees all channels and passes on one group of them, and of each pooled branch.
+
+    A full pyramid has twice the channels of the map, and the head would have to read them all in every frame. Here
+    a path reads one half, the next path the other; the attention between frames brings both halves together, so that
+    a frame costs less than with a PSPNet but its result rests on all channels. Halving before the enlargement gives
+    the same numbers as after it, on maps that are smaller.
 
     Args:
         in_channels: Channels of the map.
@@ -142,21 +148,20 @@ class TDNetPSP(TDNet):
         if num_paths not in (2, 4):
             raise ConfigError("wrong number of paths", expected="2 or 4", found=num_paths)
         super().__init__(num_classes, num_paths, kv_stride, training_kv_stride, layer_norm_size, warm_up)
-        self.paths.extend(self._make_path(backbone, index % 2, pretrained, auxiliary) for index in range(num_paths))
-
-    def _make_path(self, backbone: str, group: int, pretrained: bool, auxiliary: bool) -> Path:
-        subnetwork = PSPSubnetwork(backbone, group, pretrained)
-        channels, middle = subnetwork.channels, subnetwork.intermediate_channels
-        value_channels = channels if self.num_phases == 4 else channels // 4
-        return Path(
-            subnetwork,
-            channels,
-            value_channels,
-            self.past_frames,
-            self.layer_norm_size,
-            _psp_head(value_channels, value_channels // self.num_phases, self.num_classes),
-            _psp_head(middle, middle // 4, self.num_classes) if auxiliary else None,
-        )
+        for index in range(num_paths):
+            subnetwork = PSPSubnetwork(backbone, index % 2, pretrained)
+            channels, middle = subnetwork.channels, subnetwork.intermediate_channels
+            value_channels = channels if num_paths == 4 else channels // 4
+            path = Path(
+                subnetwork,
+                channels,
+                value_channels,
+                self.past_frames,
+                self.layer_norm_size,
+                _psp_head(value_channels, value_channels // num_paths, num_classes),
+                _psp_head(middle, middle // 4, num_classes) if auxiliary else None,
+            )
+            self.paths.append(path)
 
     def _official_place(self, block: str, entry: str) -> str | None:
         if block == "pretrained":

@@ -1,4 +1,4 @@
-"""What a network remembers of a video: a bounded number of frames, chosen by a plain rule."""
+"""Memory of a video: a bounded number of frames, chosen by a plain rule."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ class MemoryFrame(StreamState):
         known = [False] * rows
         for old, new in enumerate(positions):
             known[new] = self.known[old]
-        features = tuple(_placed(tensor, positions, rows) for tensor in self.features)
+        features = tuple(
+            tensor.new_zeros(rows, *tensor.shape[1:]).index_copy(
+                0, torch.tensor(positions, device=tensor.device), tensor
+            )
+            for tensor in self.features
+        )
         return replace(self, features=features, known=tuple(known))
-
-
-def _placed(tensor: Tensor, positions: list[int], rows: int) -> Tensor:
-    index = torch.tensor(positions, device=tensor.device)
-    return tensor.new_zeros(rows, *tensor.shape[1:]).index_copy(0, index, tensor)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Memory(StreamState):
         keeps = self.policy.keeps
         kept = [frame for place, frame in enumerate(self.frames) if place == 0 or keeps(frame.index, frame.annotated)]
         while len(kept) >= self.policy.max_frames:
-            del kept[_least_needed(kept)]
+            del kept[min(range(1, len(kept)), key=lambda place: (kept[place].annotated, kept[place].index))]
         return replace(self, frames=(*kept, newest))
 
     def with_rows(self, rows: ObjectRows) -> Memory:
@@ -159,8 +159,3 @@ class Memory(StreamState):
         if all(all(frame.known) for frame in self.frames):
             return None
         return ~torch.tensor([frame.known for frame in self.frames], device=device).transpose(0, 1)
-
-
-def _least_needed(frames: list[MemoryFrame]) -> int:
-    """Place of the frame to forget, among all but the first."""
-    return min(range(1, len(frames)), key=lambda place: (frames[place].annotated, frames[place].index))

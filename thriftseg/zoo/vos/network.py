@@ -1,4 +1,4 @@
-"""What every network for video object segmentation offers: memorise, segment, and streaming made of both."""
+"""The contract of networks for video object segmentation: memorise, segment, and streaming made of both."""
 
 from __future__ import annotations
 
@@ -113,7 +113,16 @@ class VOSNetwork(Network, ABC):
             raise ConfigError("wrong shape of a clip", expected="(B, T, 3, H, W)", found=tuple(frames.shape))
         policy = MemoryPolicy(every=1, max_frames=max(2, frames.shape[1])) if remember_all else self.memory_policy
         state = VOSState(Memory(policy))
-        given = None if num_objects is None else _first_channels(num_objects, masks)
+        given = None
+        if num_objects is not None:
+            channels = masks.shape[1]
+            if num_objects.shape != masks.shape[:1] or bool((num_objects > channels).any()):
+                raise ConfigError(
+                    "wrong numbers of objects",
+                    expected=f"{masks.shape[0]} numbers up to {channels}",
+                    found=num_objects.tolist(),
+                )
+            given = torch.arange(channels, device=num_objects.device) < num_objects.unsqueeze(1)
         clip = []
         for index, frame in enumerate(frames.unbind(dim=1)):
             first = index == 0
@@ -168,40 +177,19 @@ class VOSNetwork(Network, ABC):
         given = torch.ones(masks.shape[:2], dtype=torch.bool) if given is None else given
         _check_masks(frame, masks, given)
         memory = memory.with_rows(memory.rows.union(ObjectRows.given(given)))
-        masks, given = _widen(masks.to(logits), given.to(logits.device), memory.rows.channels)
-        logits = aggregate(_overwrite(logits[:, 1:].sigmoid(), masks, given))
+        objects = logits[:, 1:].sigmoid()
+        objects = F.pad(objects, (0, 0, 0, 0, 0, memory.rows.channels - objects.shape[1]))
+        missing = memory.rows.channels - masks.shape[1]
+        given = F.pad(given.to(logits.device), (0, missing))[..., None, None]
+        masks = F.pad(masks.to(logits), (0, 0, 0, 0, 0, missing)).masked_fill(~given, 0.0)
+        free = 1 - masks.sum(dim=1, keepdim=True).clamp(max=1)  # what given masks leave to the other objects
+        logits = aggregate(torch.where(given, masks, objects * free))
         return logits, torch.where(given, masks, probabilities(logits)), memory
 
     def _remember(self, frame: Tensor, objects: Tensor, memory: Memory, index: int, annotated: bool) -> VOSState:
         if len(memory.rows) and memory.policy.needs(index, annotated):
             memory = memory.added(self.memorise(frame, objects, memory.rows), index, annotated)
         return VOSState(memory, index + 1)
-
-
-def _first_channels(num_objects: Tensor, masks: Tensor) -> Tensor:
-    """(B, N) bool: the first channels of each clip."""
-    channels = masks.shape[1]
-    if num_objects.shape != masks.shape[:1] or bool((num_objects > channels).any()):
-        raise ConfigError(
-            "wrong numbers of objects",
-            expected=f"{masks.shape[0]} numbers up to {channels}",
-            found=num_objects.tolist(),
-        )
-    return torch.arange(channels, device=num_objects.device) < num_objects.unsqueeze(1)
-
-
-def _widen(masks: Tensor, given: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Masks (B, channels, H, W), zero unless given, and where they are given (B, channels, 1, 1)."""
-    missing = channels - masks.shape[1]
-    given = F.pad(given, (0, missing))[..., None, None]
-    return F.pad(masks, (0, 0, 0, 0, 0, missing)).masked_fill(~given, 0.0), given
-
-
-def _overwrite(objects: Tensor, masks: Tensor, given: Tensor) -> Tensor:
-    """Put given masks in place of probabilities; other objects keep what the masks leave free."""
-    objects = F.pad(objects, (0, 0, 0, 0, 0, masks.shape[1] - objects.shape[1]))
-    free = 1 - masks.sum(dim=1, keepdim=True).clamp(max=1)
-    return torch.where(given, masks, objects * free)
 
 
 def _check_frame(frame: Tensor, memory: Memory) -> None:

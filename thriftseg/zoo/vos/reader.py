@@ -19,6 +19,10 @@ Similarity = Literal["dot", "l2"]
 class MemoryReader(nn.Module):
     r"""Reads the memory at every position of a frame: attention over all positions of all remembered frames.
 
+    A remembered position has a key, which says what it looked like, and a value, which says whether it belonged to the
+    object. A position of the new frame asks with a key of its own and gets the mean of the values, weighted by how much
+    the keys resemble it: objects are found again wherever they moved, since places do not count.
+
     The softmax over memory positions is that of $k^\top q / \sqrt{C_k}$ ("dot", as in [0]) or of
     $-\lVert k - q \rVert^2 / \sqrt{C_k}$ ("l2", as in [1]). With "dot", a long key is near to every query: networks
     that learn from scratch may end up reading one position from everywhere.
@@ -62,20 +66,22 @@ class MemoryReader(nn.Module):
         addresses = [key.flatten(2).to(wide) for key in keys]
         contents = [value.flatten(2) for value in values]
         lengths = [address.shape[2] for address in addresses]
-        hidden = None if unknown is None else _hidden(unknown, lengths)
+        hidden = None
+        if unknown is not None:  # (M, frames) to (M, 1, positions of all frames)
+            hidden = unknown.repeat_interleave(torch.tensor(lengths, device=unknown.device), dim=1).unsqueeze(1)
         scale = query.shape[1] ** -0.5
-        lengthening = 2 if self.similarity == "l2" else 1
+        shifts = None
+        lengthening = 1
+        if self.similarity == "l2":
+            # -|k - q|^2 = 2 k q - |k|^2 - |q|^2: products with twice the query, less a number per key (M, 1, p). What
+            # depends on the query alone does not change a softmax over keys.
+            lengthening = 2
+            shifts = [address.square().sum(dim=1, keepdim=True) * -scale for address in addresses]
         scaled = (query.flatten(2).to(wide) * (lengthening * scale)).transpose(1, 2).expand(len(keys[0]), -1, -1)
-        shifts = [_shift(address, scale) for address in addresses] if self.similarity == "l2" else None
         chunk = max(1, SCORE_BYTES // (4 * len(keys[0]) * sum(lengths)))
         with torch.autocast(query.device.type, enabled=False):
             read = [_read(positions, addresses, shifts, contents, hidden) for positions in scaled.split(chunk, dim=1)]
         return torch.cat(read, dim=2).view(*values[0].shape[:2], *query.shape[-2:])
-
-
-def _shift(address: Tensor, scale: float) -> Tensor:
-    """The part of -|k - q|^2 that depends on k alone, (M, 1, p); what depends on q alone does not change a softmax."""
-    return address.square().sum(dim=1, keepdim=True) * -scale
 
 
 def _read(
@@ -95,9 +101,3 @@ def _read(
     parts = [content @ weight.transpose(1, 2) for content, weight in zip(contents, weights, strict=True)]
     read: Tensor = sum(parts[1:], start=parts[0])
     return read
-
-
-def _hidden(unknown: Tensor, lengths: list[int]) -> Tensor:
-    """(M, frames) -> (M, 1, positions of all frames)."""
-    counts = torch.tensor(lengths, device=unknown.device)
-    return unknown.repeat_interleave(counts, dim=1).unsqueeze(1)

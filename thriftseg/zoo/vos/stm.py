@@ -44,7 +44,12 @@ class _Encoder(nn.Module):
 
     def __init__(self, backbone: str, pretrained: bool, stride: int) -> None:
         super().__init__()
-        resnet = _create_resnet(backbone, pretrained)
+        from torchvision.models import get_model
+
+        if backbone not in BACKBONES:
+            raise ConfigError(f"unknown backbone {backbone!r}", expected=", ".join(BACKBONES))
+        with fetching_weights(backbone, "https://download.pytorch.org/models", pretrained):
+            resnet: Any = get_model(backbone, weights="IMAGENET1K_V1" if pretrained else None)
         self.conv1, self.bn1 = resnet.conv1, resnet.bn1
         self.layer1, self.layer2 = resnet.layer1, resnet.layer2
         self.layer3 = resnet.layer3 if stride == 16 else None
@@ -113,13 +118,9 @@ class MemoryEncoder(_Encoder):
         mask = rows.gather(masks)
         together = rows.scatter(mask, len(frame)).sum(dim=1)
         others = (rows.spread(together) - mask).clamp(0, 1)
-        stem = rows.spread(self.stem(frame)) + self._stem_of_masks(torch.stack([mask, others], dim=1))
-        return self.pyramid(stem)[-1]
-
-    def _stem_of_masks(self, masks: Tensor) -> Tensor:
-        """Sum of the two mask convolutions, as one."""
-        weight = torch.cat([self.conv1_mask.weight, self.conv1_others.weight], dim=1)
-        return F.conv2d(masks, weight, stride=2, padding=3)
+        weight = torch.cat([self.conv1_mask.weight, self.conv1_others.weight], dim=1)  # sum of two convolutions as one
+        of_masks = F.conv2d(torch.stack([mask, others], dim=1), weight, stride=2, padding=3)
+        return self.pyramid(rows.spread(self.stem(frame)) + of_masks)[-1]
 
 
 class KeyValue(nn.Module):
@@ -226,7 +227,11 @@ class Decoder(nn.Module):
         self.refine8 = Refinement(skip_channels[1], channels) if len(skip_channels) == 2 else None
         self.refine4 = Refinement(skip_channels[0], channels)
         self.classifier = nn.Conv2d(channels, 2, kernel_size=3, padding=1)
-        _init_decoder(self)
+        _init_linear(self)
+        for module in self.modules():  # He normal inside residual blocks, whose ends are damped
+            if isinstance(module, ResidualBlock):
+                nn.init.kaiming_normal_(module.conv1.weight, nonlinearity="relu")
+                nn.init.normal_(module.conv2.weight, std=0.1 * (2 / module.conv2.weight[0].numel()) ** 0.5)
         init_classifier(self.classifier)
 
     def forward(self, read: Tensor, value: Tensor, frame: Pyramid, rows: ObjectRows) -> Tensor:
@@ -249,7 +254,7 @@ class Decoder(nn.Module):
         return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
 
     def _compress(self, read: Tensor, value: Tensor, rows: ObjectRows) -> Tensor:
-        """`self.compress` of [read, value], the part of the frame computed once for all objects."""
+        """`self.compress` of [read, value] as the sum of two convolutions, that of the frame once for all objects."""
         of_memory, of_frame = self.compress.weight.chunk(2, dim=1)
         shared = F.conv2d(value, of_frame, self.compress.bias, padding=1)
         return F.conv2d(read, of_memory, padding=1) + rows.spread(shared)
@@ -349,7 +354,10 @@ class STM(VOSNetwork):
         self.query_head = KeyValue(top, key_channels, value_channels)
         self.reader = MemoryReader(similarity)
         self.decoder = Decoder(value_channels, skips, decoder_channels)
-        self._start_alike()
+        # The path of the query starts with the weights of the memory's, wherever both have them.
+        self.query_encoder.load_state_dict(self.memory_encoder.state_dict(), strict=False)
+        if isinstance(self.memory_head, KeyValue):
+            self.query_head.key.load_state_dict(self.memory_head.key.state_dict())
 
     def memorise(self, frame: Tensor, masks: Tensor, rows: ObjectRows) -> tuple[Tensor, ...]:
         """Key (M, key_channels, h, w) and value (M, value_channels, h, w); see `VOSNetwork.memorise`."""
@@ -381,12 +389,6 @@ class STM(VOSNetwork):
             key = key.replace(theirs, ours)
         return key
 
-    def _start_alike(self) -> None:
-        """Give the path of the query the weights of the memory's, wherever both have them."""
-        self.query_encoder.load_state_dict(self.memory_encoder.state_dict(), strict=False)
-        if isinstance(self.memory_head, KeyValue):
-            self.query_head.key.load_state_dict(self.memory_head.key.state_dict())
-
     def _padding(self, frame: Tensor) -> SplitPadding:
         return SplitPadding.to_multiple(frame.shape[-2], frame.shape[-1], self.size_multiple)
 
@@ -415,15 +417,6 @@ _OFFICIAL_NAMES = (
 )
 
 
-def _create_resnet(backbone: str, pretrained: bool) -> Any:
-    from torchvision.models import get_model
-
-    if backbone not in BACKBONES:
-        raise ConfigError(f"unknown backbone {backbone!r}", expected=", ".join(BACKBONES))
-    with fetching_weights(backbone, "https://download.pytorch.org/models", pretrained):
-        return get_model(backbone, weights="IMAGENET1K_V1" if pretrained else None)
-
-
 def _out_channels(layer: nn.Sequential) -> int:
     """Channels that a stage of a ResNet returns."""
     *_, last = (module for module in layer[-1].children() if isinstance(module, nn.BatchNorm2d))
@@ -436,12 +429,3 @@ def _init_linear(module: nn.Module) -> None:
         if isinstance(child, nn.Conv2d):
             nn.init.kaiming_normal_(child.weight, nonlinearity="linear")
             nn.init.zeros_(child.bias)  # type: ignore[arg-type]
-
-
-def _init_decoder(decoder: nn.Module) -> None:
-    """Variance-preserving convolutions, He normal inside residual blocks, whose ends are damped."""
-    _init_linear(decoder)
-    for block in decoder.modules():
-        if isinstance(block, ResidualBlock):
-            nn.init.kaiming_normal_(block.conv1.weight, nonlinearity="relu")
-            nn.init.normal_(block.conv2.weight, std=0.1 * (2 / block.conv2.weight[0].numel()) ** 0.5)

@@ -59,17 +59,16 @@ class ObjectTracker:
         Raises:
             ConfigError: The shapes do not agree, or an id is 0 or 255.
         """
-        masks, given = (None, None) if labels is None else self._annotation(frame, labels, ids)
+        masks, given = None, None
+        if labels is not None:
+            if labels.shape != frame.shape[-2:]:
+                raise ConfigError(
+                    "the label map does not fit the frame", expected=tuple(frame.shape[-2:]), found=tuple(labels.shape)
+                )
+            named = ObjectIds.present_in(labels).ids if ids is None else tuple(ids)
+            self.objects = self.objects.extended(named)
+            masks = self.objects.masks(labels).to(frame.device).unsqueeze(0)
+            given = self.objects.flags(named).unsqueeze(0)
         normalised = self.network.preprocessing(frame).unsqueeze(0)
         logits, self.state = self.network.step(normalised, self.state, masks, given)
         return self.objects.labels(logits[0])
-
-    def _annotation(self, frame: Tensor, labels: Tensor, ids: Iterable[int] | None) -> tuple[Tensor, Tensor]:
-        if labels.shape != frame.shape[-2:]:
-            raise ConfigError(
-                "the label map does not fit the frame", expected=tuple(frame.shape[-2:]), found=tuple(labels.shape)
-            )
-        named = ObjectIds.present_in(labels).ids if ids is None else tuple(ids)
-        self.objects = self.objects.extended(named)
-        masks = self.objects.masks(labels).to(frame.device)
-        return masks.unsqueeze(0), self.objects.flags(named).unsqueeze(0)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -137,7 +136,15 @@ def read_index(folder: str | Path) -> dict[str, CatalogEntry]:
             raise CheckpointError(
                 "unknown version of the index", path=path, expected=INDEX_VERSION, found=version, fix="update thriftseg"
             )
-        return {str(name): _entry(values) for name, values in entries.items()}
+        known = {field.name for field in fields(CatalogEntry)}
+        index = {
+            str(name): CatalogEntry(**{key: value for key, value in values.items() if key in known})
+            for name, values in entries.items()
+        }
+        for entry in index.values():
+            if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
+                raise ValueError(f"{entry.file} lies outside the folder")
+        return index
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             "damaged index", path=path, found=error, fix="publish again into an empty folder"
@@ -149,14 +156,6 @@ def write_index(folder: str | Path, entries: Mapping[str, CatalogEntry]) -> None
     listed = {name: asdict(entry) for name, entry in sorted(entries.items())}
     content = {"version": INDEX_VERSION, "checkpoints": listed}
     write_bytes(Path(folder) / INDEX, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _entry(values: Mapping[str, Any]) -> CatalogEntry:
-    known = {f.name for f in fields(CatalogEntry)}
-    entry = CatalogEntry(**{key: value for key, value in values.items() if key in known})
-    if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
-        raise ValueError(f"{entry.file} lies outside the folder")
-    return entry
 
 
 def _folders() -> Iterator[Path]:
@@ -173,14 +172,11 @@ def _find(name: str) -> tuple[Path, CatalogEntry]:
         if name in entries:
             return folder, entries[name]
         known += entries
-    raise CheckpointError(f"no published checkpoint is called {name!r}", fix=_suggestion(name, known))
-
-
-def _suggestion(name: str, known: list[str]) -> str:
     close = list(dict.fromkeys(difflib.get_close_matches(name, known, n=3, cutoff=0.5)))
+    fix = "`thriftseg zoo list` shows the names; a path or hf:<organisation>/<name> works, too"
     if close:
-        return f"did you mean {', '.join(close)}?"
-    return "`thriftseg zoo list` shows the names; a path or hf:<organisation>/<name> works, too"
+        fix = f"did you mean {', '.join(close)}?"
+    raise CheckpointError(f"no published checkpoint is called {name!r}", fix=fix)
 
 
 def _download(repository: str) -> Path:

@@ -94,7 +94,9 @@ def export_onnx(
             not positive.
         CheckpointError: The exported file disagrees with torch.
     """
-    _require_packages()
+    missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"export needs {', '.join(missing)}", fix="pip install 'thriftseg[export]'")
     network = _single_frame(network)
     height, width = size
     if height < 1 or width < 1:
@@ -120,12 +122,6 @@ def export_onnx(
     finally:
         temporary.unlink(missing_ok=True)
         network.train(training)
-
-
-def _require_packages() -> None:
-    missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"export needs {', '.join(missing)}", fix="pip install 'thriftseg[export]'")
 
 
 def _single_frame(network: Network) -> SemanticNetwork:

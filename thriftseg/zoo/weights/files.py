@@ -96,7 +96,7 @@ def describe_weights(
     eval_size: tuple[int, int] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the JSON file beside a weight file says.
+    """The content of the JSON file beside a weight file.
 
     Args:
         network: The network.
@@ -108,6 +108,10 @@ def describe_weights(
         notes: Further entries in plain values, such as metrics and licences.
     """
     preprocessing = network.preprocessing
+    classes = None
+    if taxonomy is not None:
+        rows = [{"name": row.name, "color": list(row.color)} for row in taxonomy.classes]
+        classes = {"name": taxonomy.name, "version": taxonomy.version, "classes": rows}
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -127,7 +131,7 @@ def describe_weights(
         },
         "inference": inference_record(inference or WholeImage()),
         "eval_size": list(eval_size) if eval_size else None,
-        "taxonomy": _taxonomy_record(taxonomy),
+        "taxonomy": classes,
     }
 
 
@@ -285,7 +289,15 @@ def weights_digest(network: nn.Module) -> str:
 def _locate(path: Path) -> tuple[Path, dict[str, Any]]:
     """The weight file that a path means, and its card."""
     if path.is_dir():
-        path = _card_in(path)
+        cards = [card for card in sorted(path.glob(f"*{CARD_SUFFIX}")) if card.with_suffix(WEIGHTS_SUFFIX).is_file()]
+        if len(cards) != 1:
+            raise CheckpointError(
+                "not a folder of one published checkpoint",
+                path=path,
+                expected="one .safetensors file with its .json",
+                found=", ".join(card.name for card in cards) or "none",
+            )
+        path = cards[0]
     if path.suffix == CARD_SUFFIX:
         card = read_card(path)
         return path.with_name(_file_name(card, path)), card
@@ -294,18 +306,6 @@ def _locate(path: Path) -> tuple[Path, dict[str, Any]]:
     if path.suffix in _PICKLE_SUFFIXES:
         raise _pickled(path)
     return path, read_card(path.with_suffix(CARD_SUFFIX))
-
-
-def _card_in(folder: Path) -> Path:
-    cards = [path for path in sorted(folder.glob(f"*{CARD_SUFFIX}")) if path.with_suffix(WEIGHTS_SUFFIX).is_file()]
-    if len(cards) != 1:
-        raise CheckpointError(
-            "not a folder of one published checkpoint",
-            path=folder,
-            expected="one .safetensors file with its .json",
-            found=", ".join(card.name for card in cards) or "none",
-        )
-    return cards[0]
 
 
 def _file_name(card: Mapping[str, Any], path: Path) -> str:
@@ -324,7 +324,9 @@ def _read_tensors(path: Path, card: Mapping[str, Any], expected_sha256: str | No
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError("the weight file is missing", path=path, fix="fetch it next to its JSON file") from error
-    if content.startswith(_PICKLE_STARTS) and not _has_header(content):
+    # A safetensors file begins with the length of its JSON header in eight bytes, which may look like a pickle.
+    has_header = content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content)
+    if content.startswith(_PICKLE_STARTS) and not has_header:
         raise _pickled(path)
     stated = card["weights"]
     if len(content) != stated.get("bytes"):
@@ -345,11 +347,6 @@ def _read_tensors(path: Path, card: Mapping[str, Any], expected_sha256: str | No
         return load(content)
     except SafetensorError as error:
         raise CheckpointError("not a safetensors file", path=path, found=error) from error
-
-
-def _has_header(content: bytes) -> bool:
-    """Whether a file begins as safetensors does: the length of a JSON header in eight bytes, and the header."""
-    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content)
 
 
 def _pickled(path: Path) -> CheckpointError:
@@ -383,13 +380,6 @@ def _preprocessing(record: Mapping[str, Any]) -> Preprocessing:
         raise ValueError(f"channel order {record['channel_order']!r}")
     (m0, m1, m2), (s0, s1, s2) = map(float, record["mean"]), map(float, record["std"])
     return Preprocessing((m0, m1, m2), (s0, s1, s2), record["channel_order"])
-
-
-def _taxonomy_record(taxonomy: Taxonomy | None) -> dict[str, Any] | None:
-    if taxonomy is None:
-        return None
-    classes = [{"name": row.name, "color": list(row.color)} for row in taxonomy.classes]
-    return {"name": taxonomy.name, "version": taxonomy.version, "classes": classes}
 
 
 def _taxonomy(record: Mapping[str, Any] | None) -> Taxonomy | None:

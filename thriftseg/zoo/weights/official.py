@@ -19,7 +19,7 @@ from thriftseg.errors import CheckpointError
 from thriftseg.zoo.network import Network
 from thriftseg.zoo.registry import create_model
 from thriftseg.zoo.weights.files import save_weights
-from thriftseg.zoo.weights.releases import Recognised, Release, recognise
+from thriftseg.zoo.weights.releases import Recognised, recognise
 
 CONTAINERS = ("state_dict", "model_state", "network")
 """Entries that hold the weights where a file holds more: of an mmcv runner, of TDNet's training, of an agent."""
@@ -112,25 +112,6 @@ def load_official(network: Network, source: str | Path | Mapping[str, Any]) -> O
     return _load(network, read_official(source), Path(source))
 
 
-def build_for(arch: str, weights: Mapping[str, Tensor], path: str | Path | None = None, **arguments: Any) -> Network:
-    """Build the network that takes weights of its authors.
-
-    Numbers of classes, frames and channels, and the size that a layer norm is bound to, are read from the shapes.
-
-    Args:
-        arch: Name of the network, one of `list_models()`.
-        weights: By the authors' names, as `read_official` returns them.
-        path: File named in errors.
-        arguments: Constructor arguments in place of those read from the weights.
-
-    Raises:
-        CheckpointError: The weights are of another network, or of one whose authors' names are not known here.
-        ConfigError: The network does not take one of the arguments.
-    """
-    network: Network = create_model(arch, **{**_recognise_as(arch, weights, path).arguments, **arguments})
-    return network
-
-
 @dataclass(frozen=True)
 class ImportReport:
     """What `import_checkpoint` did.
@@ -171,29 +152,39 @@ def import_checkpoint(
     """
     path, out = Path(path), Path(out)
     weights = read_official(path)
-    recognised = _recognise_as(arch, weights, path)
+    recognised = recognise_as(arch, weights, path)
     told = {**recognised.arguments, **(arguments or {})}
     network: Network = create_model(arch, **told)
     report = _load(network, weights, path)
     release = recognised.release
-    save_weights(network, out, notes=_notes(arch, path, release), **recognised.protocol)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    notes = {
+        "architecture": arch,
+        "source": {"repository": release.repository, "file": path.name, "sha256": digest},
+        "licences": {"weights": release.licence},
+    }
+    save_weights(network, out, notes=notes, **recognised.protocol)
     return ImportReport(out, arch, told, release.licence, report)
 
 
-def _recognise_as(arch: str, weights: Mapping[str, Tensor], path: str | Path | None) -> Recognised:
+def recognise_as(arch: str, weights: Mapping[str, Tensor], path: str | Path | None = None) -> Recognised:
+    """Tell from their shapes how the network that takes weights of its authors is built and run.
+
+    Args:
+        arch: Name of the network, one of `list_models()`.
+        weights: By the authors' names, as `read_official` returns them.
+        path: File named in errors.
+
+    Raises:
+        CheckpointError: The weights are of another network, or of one whose authors' names are not known here.
+    """
     recognised = recognise(weights)
     if recognised is not None and recognised.arch == arch:
         return recognised
     found = f"those of {recognised.arch}" if recognised else f"such entries as {', '.join([*weights][:_EXAMPLES])}"
     fix = f"import them as {recognised.arch}" if recognised else "pass a file of the network's authors"
     raise CheckpointError(f"not the weights of the authors of {arch}", path=path, found=found, fix=fix)
-
-
-def _notes(arch: str, path: Path, release: Release) -> dict[str, Any]:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    source = {"repository": release.repository, "file": path.name, "sha256": digest}
-    return {"architecture": arch, "source": source, "licences": {"weights": release.licence}}
 
 
 def _load(network: Network, entries: Mapping[str, Tensor], path: Path | None) -> OfficialReport:
@@ -216,10 +207,18 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: The file is missing, damaged, holds pickled objects, or no weights.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     path = Path(path)
     if not path.is_file():
         raise CheckpointError("no such checkpoint", path=path)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    if path.suffix != ".safetensors":
+        return weights_in(_read_pickle(path), path)
+    try:
+        content = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path) from error
     return weights_in(content, path)
 
 
@@ -258,16 +257,6 @@ def _no_weights(path: Path | None, found: str) -> CheckpointError:
     return CheckpointError("holds no weights", path=path, expected=expected, found=found)
 
 
-def _read_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path) from error
-
-
 def _read_pickle(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(_NUMPY_NUMBERS), warnings.catch_warnings():
@@ -300,7 +289,9 @@ def _place(network: Network, entries: Mapping[str, Tensor]) -> _Placement:
         target = network.official_key(name)
         if target is None:
             placement.unused.append(name)
-        elif target not in own or (target in taken and not _same(value, placement.weights.get(target))):
+            continue
+        placed = placement.weights.get(target)
+        if target not in own or (target in taken and (placed is None or not torch.equal(placed, value))):
             placement.left_over.append(name)
         elif value.shape != own[target].shape:
             taken.add(target)
@@ -316,10 +307,6 @@ def _place(network: Network, entries: Mapping[str, Tensor]) -> _Placement:
     return placement
 
 
-def _same(value: Tensor, other: Tensor | None) -> bool:
-    return other is not None and torch.equal(value, other)
-
-
 def _mismatch(
     network: Network, entries: Mapping[str, Tensor], placement: _Placement, path: Path | None
 ) -> KeyMismatchError:
@@ -328,8 +315,12 @@ def _mismatch(
         "missing": placement.missing,
         "of another shape": placement.differing,
     }
-    in_full = sum(map(len, groups.values())) <= _NAMES_IN_FULL
-    listing = [f"{how}: {_listed(names, in_full)}" for how, names in groups.items() if names]
+    if sum(map(len, groups.values())) <= _NAMES_IN_FULL:
+        listing = [f"{how}: {', '.join(names)}" for how, names in groups.items() if names]
+    else:
+        listing = [
+            f"{how}: {len(names)} (such as {', '.join(names[:_EXAMPLES])})" for how, names in groups.items() if names
+        ]
     recognised = recognise(entries)
     error = KeyMismatchError(
         f"entries do not fit this {type(network).__name__}",
@@ -339,9 +330,3 @@ def _mismatch(
     )
     error.left_over, error.missing, error.differing = (tuple(names) for names in groups.values())
     return error
-
-
-def _listed(names: list[str], in_full: bool) -> str:
-    if in_full:
-        return ", ".join(names)
-    return f"{len(names)} (such as {', '.join(names[:_EXAMPLES])})"

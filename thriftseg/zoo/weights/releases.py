@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.zoo.windows import SlidingWindow
 
 Shapes = Mapping[str, tuple[int, ...]]
+Reading = tuple[str, dict[str, Any], dict[str, Any]]
+"""Name of a network, its constructor arguments as far as shapes tell, and how the authors run it: see `Recognised`."""
 
 
 @dataclass(frozen=True)
@@ -20,24 +23,20 @@ class Release:
 
     Attributes:
         marker: Entry that no other release has.
-        arch: Our name of the network, given the shapes of all entries.
-        arguments: Its constructor arguments, as far as the shapes tell.
-        protocol: How the authors run it: arguments of `save_weights`.
+        read: Tells the network from the shapes of all entries.
         repository: Where the authors publish.
         licence: Licence that the authors put on their repository.
     """
 
     marker: str
-    arch: Callable[[Shapes], str]
-    arguments: Callable[[Shapes], dict[str, Any]]
-    protocol: Callable[[Shapes], dict[str, Any]]
+    read: Callable[[Shapes], Reading]
     repository: str
     licence: str
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """What the entries of a checkpoint say about the network they belong to.
+    """The network that the entries of a checkpoint belong to.
 
     Attributes:
         arch: Name for `create_model`.
@@ -73,55 +72,42 @@ def recognise(weights: Mapping[str, Tensor]) -> Recognised | None:
     for release in RELEASES:
         if release.marker in shapes:
             try:
-                return Recognised(release.arch(shapes), release.arguments(shapes), release.protocol(shapes), release)
+                return Recognised(*release.read(shapes), release)
             except (KeyError, IndexError):  # an entry that tells an argument is absent or of another rank
                 return None
     return None
 
 
-def _tmanet_arch(shapes: Shapes) -> str:
-    if "backbone.layer1.0.conv3.weight" not in shapes:
-        return "tmanet_r18"
-    return "tmanet_r101" if "backbone.layer3.22.conv1.weight" in shapes else "tmanet_r50"
-
-
-def _tmanet_arguments(shapes: Shapes) -> dict[str, Any]:
+def _tmanet(shapes: Shapes) -> Reading:
+    arch = "tmanet_r18"
+    if "backbone.layer1.0.conv3.weight" in shapes:
+        arch = "tmanet_r101" if "backbone.layer3.22.conv1.weight" in shapes else "tmanet_r50"
     num_classes = shapes["decode_head.conv_seg.weight"][0]
     key_channels = shapes["decode_head.query_key_conv.0.conv.weight"][0]
-    return {
+    of_a_frame = "decode_head.memory_key_conv.0.{}.conv.weight"
+    arguments = {
         "num_classes": num_classes,
-        "memory_frames": _count("decode_head.memory_key_conv.0.{}.conv.weight", shapes),
+        "memory_frames": next(frame for frame in itertools.count() if of_a_frame.format(frame) not in shapes),
         "key_channels": key_channels,
         "value_channels": shapes["decode_head.query_value_conv.0.conv.weight"][0],
         # The shapes do not tell: the authors align corners in their Cityscapes setting only.
         "align_corners": (num_classes, key_channels) == (19, 64),
     }
-
-
-def _tmanet_protocol(shapes: Shapes) -> dict[str, Any]:
-    num_classes = shapes["decode_head.conv_seg.weight"][0]
     windows = {19: SlidingWindow((769, 769), (513, 513)), 12: SlidingWindow((640, 640), (512, 512))}
-    return {"inference": windows.get(num_classes), **_taxonomy(num_classes)}
+    return arch, arguments, {"inference": windows.get(num_classes), **_taxonomy(num_classes)}
 
 
-def _tdnet(arch: str, classifier: str, remainder: int) -> Release:
+def _tdnet(arch: str, marker: str, classifier: str, remainder: int) -> Release:
     """A TDNet whose layer norms bind it to frames of sides 8 k + `remainder`."""
 
-    def arguments(shapes: Shapes) -> dict[str, Any]:
+    def read(shapes: Shapes) -> Reading:
         height, width = shapes["layer_norm1.ln.weight"]
-        return {
-            "num_classes": shapes[classifier][0],
-            "layer_norm_size": (height, width),
-            "warm_up": "no_attention",
-        }
+        num_classes = shapes[classifier][0]
+        arguments = {"num_classes": num_classes, "layer_norm_size": (height, width), "warm_up": "no_attention"}
+        eval_size = (8 * (height - remainder) + remainder, 8 * (width - remainder) + remainder)
+        return arch, arguments, {"eval_size": eval_size, **_taxonomy(num_classes)}
 
-    def protocol(shapes: Shapes) -> dict[str, Any]:
-        height, width = (8 * (side - remainder) + remainder for side in shapes["layer_norm1.ln.weight"])
-        return {"eval_size": (height, width), **_taxonomy(shapes[classifier][0])}
-
-    return Release(
-        _TDNET_MARKERS[arch], lambda _: arch, arguments, protocol, "https://github.com/feinanshan/TDNet", "MIT"
-    )
+    return Release(marker, read, "https://github.com/feinanshan/TDNet", "MIT")
 
 
 def _taxonomy(num_classes: int) -> dict[str, Any]:
@@ -129,80 +115,43 @@ def _taxonomy(num_classes: int) -> dict[str, Any]:
     return {"taxonomy": CITYSCAPES} if num_classes == CITYSCAPES.num_classes else {}
 
 
-def _stm_arguments(shapes: Shapes) -> dict[str, Any]:
-    return {
+def _stm(shapes: Shapes) -> Reading:
+    arguments = {
         "key_channels": shapes["KV_Q_r4.Key.weight"][0],
         "value_channels": shapes["KV_Q_r4.Value.weight"][0],
         "decoder_channels": shapes["Decoder.convFM.weight"][0],
     }
+    return "stm_r50", arguments, {}
 
 
-def _count(pattern: str, shapes: Shapes) -> int:
-    return next(index for index in range(len(shapes) + 1) if pattern.format(index) not in shapes)
-
-
-def _policy_arguments(shapes: Shapes) -> dict[str, Any]:
-    return {
+def _annotation_policy(shapes: Shapes) -> Reading:
+    arguments = {
         "num_actions": shapes["policy.weight"][0],
         "image_encoder": "sam",
         "use_cost": any(name.startswith("cost_branch.") for name in shapes),
     }
+    return "annotation_policy_resnet18", arguments, {}
 
 
-def _qnet_arguments(shapes: Shapes) -> dict[str, Any]:
-    return {"num_bins": shapes["out_layer.weight"][0]}
-
-
-def _no_arguments(_: Shapes) -> dict[str, Any]:
-    return {}
-
-
-def _no_protocol(_: Shapes) -> dict[str, Any]:
-    return {}
-
-
-_TDNET_MARKERS = {
-    "td2_fanet18": "ffm_32_1.w_qs.conv.weight",
-    "td4_psp18": "pretrained4.conv1.weight",
-    "td2_psp50": "pretrained2.conv1.0.weight",
-}
 _EVA_VOS = ("https://github.com/thanosDelatolas/eva-vos", "MIT")
 
 RELEASES = (
     Release(
         "decode_head.memory_key_conv.0.0.conv.weight",
-        _tmanet_arch,
-        _tmanet_arguments,
-        _tmanet_protocol,
+        _tmanet,
         "https://github.com/wanghao9610/TMANet",
         "Apache-2.0",
     ),
-    _tdnet("td2_fanet18", "head1.conv_out.weight", remainder=0),
-    _tdnet("td4_psp18", "head1.conv5.4.weight", remainder=1),
-    _tdnet("td2_psp50", "head1.conv5.4.weight", remainder=1),
+    _tdnet("td2_fanet18", "ffm_32_1.w_qs.conv.weight", "head1.conv_out.weight", remainder=0),
+    _tdnet("td4_psp18", "pretrained4.conv1.weight", "head1.conv5.4.weight", remainder=1),
+    _tdnet("td2_psp50", "pretrained2.conv1.0.weight", "head1.conv5.4.weight", remainder=1),
+    Release("KV_M_r4.Key.weight", _stm, "https://github.com/seoungwugoh/STM", "CC BY-NC-SA"),
+    Release("pred_mask0.weight", lambda _: ("spixelfcn", {}, {}), "https://github.com/fuy34/superpixel_fcn", "MIT"),
+    Release("embed_branch.2.weight", _annotation_policy, *_EVA_VOS),
     Release(
-        "KV_M_r4.Key.weight",
-        lambda _: "stm_r50",
-        _stm_arguments,
-        _no_protocol,
-        "https://github.com/seoungwugoh/STM",
-        "CC BY-NC-SA",
-    ),
-    Release(
-        "pred_mask0.weight",
-        lambda _: "spixelfcn",
-        _no_arguments,
-        _no_protocol,
-        "https://github.com/fuy34/superpixel_fcn",
-        "MIT",
-    ),
-    Release(
-        "embed_branch.2.weight",
-        lambda _: "annotation_policy_resnet18",
-        _policy_arguments,
-        _no_protocol,
+        "rgb_branch.conv1.weight",
+        lambda shapes: ("qnet_resnet18", {"num_bins": shapes["out_layer.weight"][0]}, {}),
         *_EVA_VOS,
     ),
-    Release("rgb_branch.conv1.weight", lambda _: "qnet_resnet18", _qnet_arguments, _no_protocol, *_EVA_VOS),
 )
 """Every network here whose authors have a format of their own for its weights."""
