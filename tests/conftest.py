@@ -27,6 +27,10 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # some libraries count what is left at the end
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_compute_thread() -> None:
     """Threads cost small tensors more than they give, and a busy machine stalls them."""
