@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
@@ -14,10 +16,34 @@ from tests.distributed import gloo_pool  # noqa: F401 - a fixture
 REFERENCE_VARIABLE = "THRIFTSEG_REFERENCE"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Libraries are a million objects that live to the end, which the garbage collector need not walk again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # some libraries count what is left at the end
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_compute_thread() -> None:
     """Threads cost small tensors more than they give, and a busy machine stalls them."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cut() -> Iterator[None]:
+    """What tests write need not reach the disk; a killed process loses nothing that it has handed to the kernel."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +101,6 @@ def scenenet_root(synthesize_layout: Callable[[str], Path]) -> Path:
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoint of a small network with random weights for the classes of CamVid."""
-    import torch
     from lightning.pytorch import Trainer
 
     from thriftseg.lightning_modules import SemanticSegmentation

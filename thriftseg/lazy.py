@@ -37,14 +37,14 @@ def face(
     old = {name: path.rpartition(".") for name, path in (moved or {}).items()}
 
     def find(name: str) -> object:
+        if homes.get(name) == package:
+            return import_module(f"{package}.{name}")
         if name in homes:
             module, attribute = homes[name], name
         elif name in old:
             module, _, attribute = old[name]
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        if module == package:
-            return import_module(f"{package}.{attribute}")
         value = getattr(import_module(module), attribute)
         setattr(sys.modules[package], name, value)
         return value

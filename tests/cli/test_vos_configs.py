@@ -24,7 +24,7 @@ from thriftseg.datasets.registry import create_vos
 from thriftseg.inference.checkpoints import load_vos_network
 from thriftseg.labels.boxes.generate import default_source
 from thriftseg.labels.boxes.settings import BoxSettings, MaskFilter
-from thriftseg.reports import PublishedRow, list_tables, load_table
+from thriftseg.reports import list_tables, load_table
 from thriftseg.stores.label_store import LabelStore, store_root
 from thriftseg.synthetic import synthesize_objects
 from thriftseg.taxonomies import OBJECT_IDS
@@ -130,50 +130,54 @@ def place(roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 class TestSettings:
-    @pytest.mark.parametrize("config", CONFIGS, ids=stem)
-    def test_parses_to_what_it_says(self, config: str) -> None:
-        content = parsed(config)
-        assert_contains(content, written(config))
-        data = content["data"]["init_args"]
-        first = stem(config).split("_")[0]
-        assert class_name(data["dataset"]) == ("DAVIS" if config == "vos/coco_stm_static.yaml" else READERS[first])
-        assert class_name(content["model"]) == ("Box2Seg" if is_box2seg(config) else "VideoObjectSegmentation")
-        assert data["num_workers"] > 0
-        assert content["trainer"]["precision"] is None
+    def test_every_config_parses_to_what_it_says(self, subtests: pytest.Subtests) -> None:
+        for config in CONFIGS:
+            with subtests.test(config):
+                content = parsed(config)
+                assert_contains(content, written(config))
+                data, first = content["data"]["init_args"], stem(config).split("_")[0]
+                reader = "DAVIS" if config == "vos/coco_stm_static.yaml" else READERS[first]
+                assert class_name(data["dataset"]) == reader
+                assert class_name(content["model"]) == ("Box2Seg" if is_box2seg(config) else "VideoObjectSegmentation")
+                assert data["num_workers"] > 0
+                assert content["trainer"]["precision"] is None
 
-    @pytest.mark.parametrize("config", STM, ids=stem)
-    def test_labels_loss_and_filter_are_those_of_the_name(self, config: str) -> None:
-        content = parsed(config)
-        labels, loss, threshold = traits(config)
-        data, model = content["data"]["init_args"], content["model"]["init_args"]
-        assert data["labels"] == ("manual" if labels == "gt" else source_of(labels, threshold))
-        names = {"ce": "CrossEntropy", "phuber": "PartiallyHuberisedCrossEntropy"}
-        assert class_name(model["loss"]) == names[loss]
-        assert model["loss"]["init_args"].get("tau") == (3.0 if loss == "phuber" else None)
+    def test_labels_loss_and_filter_are_those_of_the_name(self, subtests: pytest.Subtests) -> None:
+        losses = {"ce": "CrossEntropy", "phuber": "PartiallyHuberisedCrossEntropy"}
+        for config in STM:
+            with subtests.test(config):
+                content = parsed(config)
+                labels, loss, threshold = traits(config)
+                data, model = content["data"]["init_args"], content["model"]["init_args"]
+                assert data["labels"] == ("manual" if labels == "gt" else source_of(labels, threshold))
+                assert class_name(model["loss"]) == losses[loss]
+                assert model["loss"]["init_args"].get("tau") == (3.0 if loss == "phuber" else None)
 
-    @pytest.mark.parametrize("config", STM, ids=stem)
-    def test_its_commands_make_its_labels(self, config: str) -> None:
-        labels, _, threshold = traits(config)
-        made = [command for command in commands_of(config) if command[:2] == ["label", "boxes"]]
-        assert len(made) == (labels != "gt")
-        for command in made:
-            options = dict(pairwise(command))
-            found = MaskFilter("oracle", float(options["--threshold"])) if "--filter" in options else None
-            settings = BoxSettings(options.get("--finetune"), mask_filter=found)  # type: ignore[arg-type]
-            assert default_source(options["--method"], settings) == source_of(labels, threshold)
+    def test_commands_make_the_labels(self, subtests: pytest.Subtests) -> None:
+        for config in STM:
+            with subtests.test(config):
+                labels, _, threshold = traits(config)
+                made = [command for command in commands_of(config) if command[:2] == ["label", "boxes"]]
+                assert len(made) == (labels != "gt")
+                for command in made:
+                    options = dict(pairwise(command))
+                    found = MaskFilter("oracle", float(options["--threshold"])) if "--filter" in options else None
+                    settings = BoxSettings(options.get("--finetune"), mask_filter=found)  # type: ignore[arg-type]
+                    assert default_source(options["--method"], settings) == source_of(labels, threshold)
 
-    @pytest.mark.parametrize("config", [config for config in STM if not is_small(config)], ids=stem)
-    def test_published_settings(self, config: str) -> None:
-        content = parsed(config)
-        data, model = content["data"]["init_args"], content["model"]["init_args"]
-        assert model["network"]["init_args"]["backbone"] == "resnet50"
-        assert model["freeze_batch_norm"]
-        assert model["optimizer"]["class_path"] == "torch.optim.Adam"
-        assert model["optimizer"]["init_args"]["lr"] == 1e-5
-        assert (data["batch_size"], data["crop"], data["resize"]) == (4, [384, 384], 480)
-        assert (data["frames"], data["max_objects"]) == (3, 5)
-        step = 5 if "youtube" in config else None
-        assert data["gap"] == {"first": 0, "last": 25, "step": 1, "every": 3000, "annotation_step": step}
+    def test_published_settings(self, subtests: pytest.Subtests) -> None:
+        for config in (config for config in STM if not is_small(config)):
+            with subtests.test(config):
+                content = parsed(config)
+                data, model = content["data"]["init_args"], content["model"]["init_args"]
+                assert model["network"]["init_args"]["backbone"] == "resnet50"
+                assert model["freeze_batch_norm"]
+                assert model["optimizer"]["class_path"] == "torch.optim.Adam"
+                assert model["optimizer"]["init_args"]["lr"] == 1e-5
+                assert (data["batch_size"], data["crop"], data["resize"]) == (4, [384, 384], 480)
+                assert (data["frames"], data["max_objects"]) == (3, 5)
+                step = 5 if "youtube" in config else None
+                assert data["gap"] == {"first": 0, "last": 25, "step": 1, "every": 3000, "annotation_step": step}
 
     def test_box2seg_is_trained_as_published(self) -> None:
         content = parsed("vos/coco_box2seg.yaml")
@@ -185,16 +189,17 @@ class TestSettings:
 
 
 class TestRows:
-    @pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{name}-{row.key}" for name, row in ROWS])
-    def test_iterations(self, table: str, row: PublishedRow) -> None:
-        trainer, data = parsed(row.config)["trainer"], parsed(row.config)["data"]["init_args"]
-        if row.labels:
-            assert row.iterations is None
-        elif trainer["max_steps"] > 0:
-            assert trainer["max_steps"] == row.iterations
-        else:
-            draws = SYNTHETIC_VIDEOS * data["clips_per_video"]
-            assert trainer["max_epochs"] * (draws // data["batch_size"]) == row.iterations
+    def test_iterations(self, subtests: pytest.Subtests) -> None:
+        for table, row in ROWS:
+            with subtests.test(f"{table} {row.key}"):
+                trainer, data = parsed(row.config)["trainer"], parsed(row.config)["data"]["init_args"]
+                if row.labels:
+                    assert row.iterations is None
+                elif trainer["max_steps"] > 0:
+                    assert trainer["max_steps"] == row.iterations
+                else:
+                    draws = SYNTHETIC_VIDEOS * data["clips_per_video"]
+                    assert trainer["max_epochs"] * (draws // data["batch_size"]) == row.iterations
 
     @pytest.mark.parametrize("table", ["taovos_t2", "taovos_t3"])
     def test_masks_and_hours(self, table: str) -> None:

@@ -42,10 +42,11 @@ class FakeDataset(VideoDataset):
 
 
 def make_clips(count: int, frames: int = 30, annotated: int = 19) -> list[Clip]:
+    paths = {n: Path(f"{n}.png") for n in range(frames)}  # of all clips: paths take long to make, and nobody reads them
     return [
         Clip(
             video=f"city_{index:06d}_{annotated:06d}",
-            frames={n: Path(f"{index}/{n}.png") for n in range(frames)},
+            frames=paths,
             labels={annotated: Path(f"{index}/{annotated}_label.png")},
             coarse={annotated: Path(f"{index}/{annotated}_coarse.png")},
         )
