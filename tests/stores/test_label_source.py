@@ -1,4 +1,4 @@
-"""What a mixture trains on, what is inspected, what is exported and what is priced are the same labels."""
+"""A mixture trains on the same labels that are inspected, exported and priced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the class names of an annotation file mean in a class table."""
+"""Class names of annotation files, translated into a class table."""
 
 from __future__ import annotations
 

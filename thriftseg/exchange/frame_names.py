@@ -96,7 +96,7 @@ def _aliases(clip: Clip, number: int, path: Path, root: Path) -> Iterable[str]:
 
 
 def _plain(name: str) -> str:
-    """A name without what tools and data sets put around it: ending, kind of the file, leading zeros of the number."""
+    """A name without file ending, kind of the file and leading zeros of the number, which tools change."""
     path = PurePosixPath(name.replace("\\", "/"))
     path = path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
     return _without_zeros(_KINDS.sub("", str(path)))

@@ -1,4 +1,4 @@
-"""What all annotation formats have in common: images with shapes on the way in, frames with objects on the way out."""
+"""The records of all annotation formats: images with shapes on the way in, frames with objects on the way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the package writes and reads back: labels, their rows and prices, reviews, training sets of networks."""
+"""All that the package writes and reads back: labels, their rows and prices, reviews, training sets of networks."""
 
 from __future__ import annotations
 

@@ -91,19 +91,13 @@ def given_kind(source: str) -> LabelKind | None:
     return _GIVEN_KINDS.get(source)
 
 
-def given_labels(dataset: ClipReader[Any], source: str, clip: Clip) -> list[SourceLabel]:
-    """Labels that came with a clip under a name, by frame number; none for sources of the label store."""
-    return [
-        SourceLabel(
-            clip,
-            number,
-            source,
-            _GIVEN_KINDS[source],
-            actions=(action_id(source, dataset.name, clip.video, number),),
-            path=path,
-        )
-        for number, path in sorted(given_files(source, clip).items())
-    ]
+def given_label(dataset: ClipReader[Any], source: str, clip: Clip, number: int) -> SourceLabel | None:
+    """Label that came with a frame under a name; `None` where there is none."""
+    path = given_files(source, clip).get(number)
+    if path is None:
+        return None
+    actions = (action_id(source, dataset.name, clip.video, number),)
+    return SourceLabel(clip, number, source, _GIVEN_KINDS[source], actions, path)
 
 
 def read_given(dataset: VideoDataset, label: SourceLabel | TrainingSample) -> UInt8Array:
@@ -201,7 +195,8 @@ class _Source(Generic[Reader]):
             LabelStoreError: The store is damaged, of another class table, or its labels mean something else.
         """
         if any(map(self.is_given, clips)):
-            return [label for clip in clips for label in given_labels(self.dataset, self.source, clip)]
+            numbered = [(clip, number) for clip in clips for number in sorted(given_files(self.source, clip))]
+            return [label for frame in numbered if (label := given_label(self.dataset, self.source, *frame))]
         rows: dict[str, list[LabelRow]] = defaultdict(list)
         for (video, _), row in sorted(self.store.usable.items()):
             rows[video].append(row)
@@ -214,8 +209,7 @@ class _Source(Generic[Reader]):
             LabelStoreError: As for `of`.
         """
         if self.is_given(clip):
-            given = given_labels(self.dataset, self.source, clip)
-            return next((label for label in given if label.number == number), None)
+            return given_label(self.dataset, self.source, clip, number)
         if not self.store.has(clip.video, number):
             return None
         return self._stored(clip, self.store.labels[clip.video, number])

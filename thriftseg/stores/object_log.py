@@ -1,4 +1,4 @@
-"""What became of each tracked object: JSON lines beside the labels, and PNGs of object ids.
+"""The log of tracked objects, kept or lost: JSON lines beside the labels, and PNGs of object ids.
 
 Below `<root>/<source>/` lie `objects.jsonl`, with one row per label and kept like the manifest, and, where they were
 asked for, `<video>/<frame:06d>.objects.png`: object ids, 0 = none, 16 bits where there are more than 254.

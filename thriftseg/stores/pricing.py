@@ -1,4 +1,4 @@
-"""What human actions cost: those of the data set by a cost model, those of a label store as it recorded them."""
+"""Prices of human actions: those of the data set by a cost model, those of a label store as it recorded them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from thriftseg.datasets import VideoDataset
 from thriftseg.errors import LabelStoreError
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
-from thriftseg.stores.label_source import GIVEN_SOURCES, SourceLabel, given_labels, price_given
+from thriftseg.stores.label_source import GIVEN_SOURCES, SourceLabel, given_files, given_label, price_given
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.stores.measurements import MeasurementCache, file_stamp
 from thriftseg.types import Clip
@@ -63,8 +63,8 @@ def price_actions(
                 fix=f"set cost_model to {row.cost_model}",
             )
         recorded[action] = row.cost
-    of_dataset = [label for clip in clips for name in GIVEN_SOURCES for label in given_labels(dataset, name, clip)]
-    given = {action: label for label in of_dataset for action in label.actions if action not in recorded}
+    frames = [(name, clip, n) for clip in clips for name in GIVEN_SOURCES for n in given_files(name, clip)]
+    given = {a: label for frame in frames if (label := given_label(dataset, *frame)) for a in label.actions}
     unknown = next((action for action in actions if action not in recorded and action not in given), None)
     if unknown is not None:
         raise LabelStoreError(
@@ -74,7 +74,7 @@ def price_actions(
             found=unknown,
             fix="generate the labels again",
         )
-    drawn = _price_drawn(dataset, {a: given[a] for a in actions if a in given}, model, cache_folder)
+    drawn = _price_drawn(dataset, {a: given[a] for a in actions if a not in recorded}, model, cache_folder)
     return {action: recorded[action] if action in recorded else drawn[action] for action in actions}
 
 

@@ -1,4 +1,4 @@
-"""What a person decided about stored labels, and which labels were made again from a correction: `reviews.jsonl`.
+"""Decisions of people about stored labels, and notes on labels made again from a correction: `reviews.jsonl`.
 
 Rows only get added, like those of the manifest, and of several decisions on one frame or object the last holds. A label
 that is made again is a new label, so what was decided about the old one holds no longer, except that locked objects

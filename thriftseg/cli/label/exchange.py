@@ -22,7 +22,7 @@ def _declare_shared(parser: ArgumentParser) -> None:
 def _declare_export(parser: ArgumentParser) -> None:
     _declare_shared(parser)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--source", type=str, default="manual", help="labels of the store, or manual")
+    parser.add_argument("--source", type=str, default="manual", help="labels to write: manual, coarse, or of the store")
     parser.add_argument("--frames", type=str, default="all", help="all, or least-confident:N")
     parser.add_argument(
         "--objects",

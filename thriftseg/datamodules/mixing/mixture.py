@@ -303,7 +303,7 @@ def _named(
 
 
 def _rank(seed: int, video: str, number: int, motion: Mapping[Frame, float]) -> tuple[float, bytes]:
-    """What annotated frames are sorted by: large motion first where it is known, then as good as at random."""
+    """The order of annotated frames: large motion first where it is known, equal ones by a hash."""
     return -motion.get((video, number), 0.0), hashlib.blake2b(
         f"{seed}/{video}/{number}".encode(), digest_size=16
     ).digest()

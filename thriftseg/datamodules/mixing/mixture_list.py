@@ -22,7 +22,7 @@ class SourceRow:
         kind: Kinds of its labels.
         samples: Number of samples.
         clips: Number of annotated frames they were drawn from.
-        hours: Human work its labels descend from and no line above does, so that the lines add up.
+        hours: Human work behind its labels that no line above has counted, so that the lines add up.
         clicks: Clicks in that work.
     """
 
@@ -76,7 +76,7 @@ class MixtureList:
 
     def as_rows(self) -> list[dict[str, str | int | float]]:
         """One printable row per sample."""
-        return [
+        rows: list[dict[str, str | int | float]] = [
             {
                 "id": sample.id,
                 "offset": sample.offset,
@@ -85,10 +85,13 @@ class MixtureList:
                 "kind": sample.kind.label,
                 "weight": sample.weight,
                 "label": str(sample.label) if sample.label is not None else f"{len(sample.points or ())} clicks",
-                **self._motion_cell(sample),
             }
             for sample in self.samples
         ]
+        if self.motion is not None:
+            for row, sample in zip(rows, self.samples, strict=True):
+                row["motion"] = round(self.motion[sample.clip.video, sample.annotated], 3)
+        return rows
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint: table, cost, and a digest that tells lists apart."""
@@ -123,20 +126,12 @@ class MixtureList:
         if self.rejected:
             lines.append(f"{self.rejected} rejected labels are left out")
         if self.motion:
-            lines.append(self._describe_motion(self.motion))
+            drawn = fmean(self.motion[frame] for frame in {(s.clip.video, s.annotated) for s in self.samples})
+            lines.append(
+                f"clips with the largest motion first: {drawn:.2f} pixels per frame step on average, "
+                f"{fmean(self.motion.values()):.2f} in the whole split"
+            )
         return "\n".join([f"labels of {self.dataset}/{self.split} (cost model: {self.cost_model})", *lines])
-
-    def _motion_cell(self, sample: TrainingSample) -> dict[str, float]:
-        if self.motion is None:
-            return {}
-        return {"motion": round(self.motion[sample.clip.video, sample.annotated], 3)}
-
-    def _describe_motion(self, motion: Mapping[Frame, float]) -> str:
-        drawn = {(sample.clip.video, sample.annotated) for sample in self.samples}
-        return (
-            f"clips with the largest motion first: {fmean(motion[frame] for frame in drawn):.2f} pixels per frame step "
-            f"on average, {fmean(motion.values()):.2f} in the whole split"
-        )
 
 
 def _summarise(source: str, samples: Sequence[TrainingSample], cost: AnnotationCost) -> SourceRow:

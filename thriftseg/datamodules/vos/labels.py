@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import VOSClip, usual_step
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.stores import MaskSource
+from thriftseg.stores import MaskSource, given_kind
+from thriftseg.types import LabelKind
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ def masked_videos(source: MaskSource, split: str, least: int = 1) -> list[Masked
         LabelStoreError: The store is damaged.
     """
     dataset = source.dataset
-    clips = dataset.clips(split)
-    if any(map(source.is_given, clips)) and dataset.masks_of(split) != "all":
+    if given_kind(source.source) is LabelKind.MANUAL and dataset.masks_of(split) != "all":
         raise ConfigError(
             f"split {split!r} of {dataset.name} comes without the masks of all frames",
             fix="train on another split, or on labels of a source of the label store",
         )
+    clips = dataset.clips(split)
     labels = source.of(clips)
     numbers: dict[str, list[int]] = defaultdict(list)
     for label in labels:
@@ -67,8 +68,8 @@ def masked_videos(source: MaskSource, split: str, least: int = 1) -> list[Masked
 
 def recorded_cost(source: MaskSource, videos: Sequence[MaskedVideo]) -> AnnotationCost | None:
     """What the human actions cost that the masks descend from; `None` where nobody noted it."""
-    clips = [video.clip for video in videos]
-    if any(map(source.is_given, clips)):
+    if given_kind(source.source) is LabelKind.MANUAL:
         return None
-    rows = {action.id: action for label in source.of(clips) for action in source.recorded_actions(label)}
+    labels = source.of([video.clip for video in videos])
+    rows = {action.id: action for label in labels for action in source.recorded_actions(label)}
     return sum((rows[action].cost for action in sorted(rows)), AnnotationCost())

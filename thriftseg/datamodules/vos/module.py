@@ -218,7 +218,7 @@ class VOSDataModule(VideoDataModule):
         if self.static is not None and self.static_share > 0:
             clips += self._pseudo_clips(self.static)
         clips *= self.clips_per_video
-        self._cost = recorded_cost(self.masks, videos) if videos else None
+        self._cost = recorded_cost(self.masks, videos)
         self._sources = [VIDEO if isinstance(entry, VideoClips) else STATIC for entry in clips]
         self._train = TrainingClips(
             clips,

@@ -1,4 +1,4 @@
-"""What the labels of a source cover, how well they agree with manual ones, and what they cost."""
+"""Inspection of the labels of a source: classes, agreement with manual labels, and cost."""
 
 from __future__ import annotations
 
