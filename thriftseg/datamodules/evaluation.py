@@ -17,7 +17,7 @@ from thriftseg.datamodules.transforms import Size, write_planar
 from thriftseg.datasets import resize_frame, resize_label, shard
 from thriftseg.flow import DIS, FlowStore
 from thriftseg.stores import MANUAL
-from thriftseg.types import IGNORE_INDEX, Clip, LabelKind, TrainingSample
+from thriftseg.types import IGNORE_INDEX, Clip, ClipFrame, LabelKind, TrainingSample
 
 Pairs = Literal["labelled", "all", "off"]
 
@@ -140,7 +140,7 @@ class StreamFrames(Dataset[dict[str, Any]]):
             "id": f"{clip.video}/{number:06d}",
         }
 
-    def needed_frames(self) -> Iterator[tuple[Clip, int]]:
+    def needed_frames(self) -> Iterator[ClipFrame]:
         """Every frame that an item asks for."""
         for item in self.items:
             yield item.clip, item.number

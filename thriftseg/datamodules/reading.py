@@ -11,7 +11,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import VideoDataset, read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.stores import is_given, read_given
-from thriftseg.types import IGNORE_INDEX, Clip, Frame, TrainingSample
+from thriftseg.types import IGNORE_INDEX, Clip, ClipFrame, Frame, TrainingSample
 
 
 class ClipDecoder:
@@ -28,7 +28,7 @@ class ClipDecoder:
         self._frames: dict[Frame, UInt8Array] = {}
         self._labels: dict[tuple[str, str, int], UInt8Array] = {}
 
-    def preload(self, frames: Iterable[tuple[Clip, int]], samples: Iterable[TrainingSample], threads: int = 2) -> None:
+    def preload(self, frames: Iterable[ClipFrame], samples: Iterable[TrainingSample], threads: int = 2) -> None:
         """Decode frames, and the label maps of samples, into memory."""
         wanted = {(clip.video, number): clip for clip, number in frames}
         labelled = {(s.source, s.clip.video, s.number): s for s in samples if s.points is None}

@@ -16,7 +16,7 @@ from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.sampling import Draw
 from thriftseg.datamodules.transforms import Geometry, RandomScaleCrop
 from thriftseg.flow import FlowStore
-from thriftseg.types import Clip, TrainingSample
+from thriftseg.types import ClipFrame, TrainingSample
 
 
 class TrainingFrames(Dataset[dict[str, Any]]):
@@ -86,7 +86,7 @@ class TrainingFrames(Dataset[dict[str, Any]]):
             item["photometric"] = self.photometric.draw(rng)
         return item
 
-    def needed_frames(self) -> Iterator[tuple[Clip, int]]:
+    def needed_frames(self) -> Iterator[ClipFrame]:
         """Every frame that an item can ask for."""
         offsets = self.neighbours.possible_offsets() if self.neighbours else []
         for sample in self.samples:
