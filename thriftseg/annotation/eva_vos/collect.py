@@ -28,7 +28,7 @@ from thriftseg.annotation.eva_vos.propagation import MaskPropagator
 from thriftseg.annotation.eva_vos.settings import CollectSettings
 from thriftseg.annotation.people.mask_clicker import ClickPerson, mask_iou, rebuild_mask
 from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotation
-from thriftseg.arrays import BoolArray, Float32Array, Float64Array
+from thriftseg.arrays import Float32Array, Float64Array, UInt8Array
 from thriftseg.atomic import sweep_partial
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import VOSDataset
@@ -38,7 +38,7 @@ from thriftseg.stores import Annotated, Manifest, QualitySet, RatedMask, RoundFo
 QUALITY_FOLDER, TYPE_FOLDER = "quality_set", "type_set"
 """Names of the sets in the folder of a recording."""
 
-Rounds = TypeVar("Rounds", bound=RoundFolder)
+Recorded = TypeVar("Recorded", bound=RoundFolder)
 
 STORED_EMBEDDINGS = ("sam", "sam2")
 """Prompters whose embedding of the frame is kept for agents that read it."""
@@ -134,43 +134,37 @@ def collect_annotations(
     return [recorder.total() for recorder in recorders]
 
 
-class _Chain:
+class _SimulatedRounds:
     """An object that gets one annotation after the other, the mask of its first frame before all others."""
 
     def __init__(self, video: ObjectVideo, person: ClickPerson, propagator: MaskPropagator, seed: int) -> None:
-        self.video, self._person, self._propagator, self._seed = video, person, propagator, seed
-        self._anchors: dict[int, BoolArray] = {}
-        self._kinds: dict[int, AnnotationKind] = {}
+        self.video, self._person = video, person
+        no_masks = np.zeros((len(video), *video.size), np.bool_)
+        self.progress = ObjectProgress(video, {}, {}, no_masks, 0, person, propagator, seed)
         self.costs: list[AnnotationCost] = []
-        self.masks: BoolArray = np.zeros((len(video), *video.size), np.bool_)
         self.draw(0)
 
     def draw(self, place: int) -> None:
         """Have the mask of a frame drawn."""
-        self.add(place, self._person.annotate(self.video, place, "mask", self.masks[place], self.round))
+        current = self.progress.masks[place]
+        self.add(place, self._person.annotate(self.video, place, "mask", current, self.progress.round))
 
     def add(self, place: int, annotation: MaskAnnotation) -> None:
         """Take an annotation into account."""
-        self._anchors[place], self._kinds[place] = annotation.mask, annotation.kind
-        self.masks = self._propagator.propagate(self.video, self._anchors)
+        self.progress = self.progress.after(place, annotation)
         self.costs.append(annotation.cost)
-
-    @property
-    def round(self) -> int:
-        """How many annotations there have been."""
-        return len(self.costs)
 
     @property
     def quality(self) -> Float64Array:
         """J of the masks, (N,); NaN where the frame does not show the object."""
-        pairs = zip(self.masks, self.video.truths, strict=True)
+        pairs = zip(self.progress.masks, self.video.truths, strict=True)
         return np.array([mask_iou(mask, truth) if truth.any() else np.nan for mask, truth in pairs])
 
     def worst(self) -> int | None:
         """The frame with the worst J that may be annotated; `None` where the masks cannot become better."""
         quality = self.quality
         absent: dict[int, AnnotationKind] = dict.fromkeys(np.flatnonzero(np.isnan(quality)).tolist(), "absent")
-        candidates = open_frames(self._kinds | absent, len(self.video))
+        candidates = open_frames({**self.progress.kinds, **absent}, len(self.video))
         if not candidates:
             return None
         place = candidates[int(quality[candidates].argmin())]
@@ -178,13 +172,10 @@ class _Chain:
 
     def random(self) -> int | None:
         """Any frame that may be annotated, drawn by seed, object and round; `None` where there is none."""
-        progress = ObjectProgress(
-            self.video, self._anchors, self._kinds, self.masks, self.round, self._person, self._propagator, self._seed
-        )
-        return RandomFrames().choose(progress) if progress.candidates else None
+        return RandomFrames().choose(self.progress) if self.progress.candidates else None
 
 
-class _Recorded(NamedTuple):
+class _Counts(NamedTuple):
     """Rounds and samples of an object, and what a person would have spent on them."""
 
     rounds: int
@@ -192,7 +183,7 @@ class _Recorded(NamedTuple):
     cost: AnnotationCost
 
 
-class _Recorder(ABC, Generic[Rounds]):
+class _Recorder(ABC, Generic[Recorded]):
     """Records objects in one of the sets.
 
     Attributes:
@@ -202,7 +193,7 @@ class _Recorder(ABC, Generic[Rounds]):
     unit: ClassVar[str]
 
     def __init__(
-        self, rounds: Rounds, person: ClickPerson, propagator: MaskPropagator, settings: CollectSettings
+        self, rounds: Recorded, person: ClickPerson, propagator: MaskPropagator, settings: CollectSettings
     ) -> None:
         self._set, self._person, self._propagator, self._settings = rounds, person, propagator, settings
         sweep_partial(rounds.root)
@@ -231,7 +222,7 @@ class _Recorder(ABC, Generic[Rounds]):
         return CollectedTotal(self._set.root, self._set.kind, len(self._finished), rounds, samples, cost)
 
     @abstractmethod
-    def _record(self, video: ObjectVideo) -> _Recorded:
+    def _record(self, video: ObjectVideo) -> _Counts:
         """Write the rounds of an object that are not there yet."""
 
 
@@ -240,17 +231,19 @@ class _QualityRecorder(_Recorder[QualitySet]):
 
     unit = "masks"
 
-    def _record(self, video: ObjectVideo) -> _Recorded:
+    def _record(self, video: ObjectVideo) -> _Counts:
         first = self._settings.quality_rounds
-        found = self._drawn(video, _Chain.worst, range(first))
+        found = self._drawn(video, _SimulatedRounds.worst, range(first))
         if not self._settings.random_rounds:
             return found
-        more = self._drawn(video, _Chain.random, range(first - 1, first + self._settings.random_rounds), known=1)
-        return _Recorded(found.rounds + more.rounds, found.samples + more.samples, found.cost + more.cost)
+        more = self._drawn(
+            video, _SimulatedRounds.random, range(first - 1, first + self._settings.random_rounds), known=1
+        )
+        return _Counts(found.rounds + more.rounds, found.samples + more.samples, found.cost + more.cost)
 
     def _drawn(
-        self, video: ObjectVideo, choose: Callable[[_Chain], int | None], numbers: range, known: int = 0
-    ) -> _Recorded:
+        self, video: ObjectVideo, choose: Callable[[_SimulatedRounds], int | None], numbers: range, known: int = 0
+    ) -> _Counts:
         """Draw frame after frame, and write the masks after each.
 
         Args:
@@ -259,21 +252,21 @@ class _QualityRecorder(_Recorder[QualitySet]):
             numbers: Numbers of the rounds.
             known: Rounds at the start that are recorded and paid for already.
         """
-        chain = _Chain(video, self._person, self._propagator, self._settings.seed)
-        samples = self._write(chain, numbers[0]) if not known else 0
-        while chain.round < len(numbers) and (place := choose(chain)) is not None:
-            chain.draw(place)
-            samples += self._write(chain, numbers[chain.round - 1])
-        return _Recorded(chain.round - known, samples, sum(chain.costs[known:], AnnotationCost()))
+        rounds = _SimulatedRounds(video, self._person, self._propagator, self._settings.seed)
+        samples = self._write(rounds, numbers[0]) if not known else 0
+        while rounds.progress.round < len(numbers) and (place := choose(rounds)) is not None:
+            rounds.draw(place)
+            samples += self._write(rounds, numbers[rounds.progress.round - 1])
+        return _Counts(rounds.progress.round - known, samples, sum(rounds.costs[known:], AnnotationCost()))
 
-    def _write(self, chain: _Chain, number: int) -> int:
+    def _write(self, rounds: _SimulatedRounds, number: int) -> int:
         """Write the masks of a round unless they are there; returns how many frames show the object."""
-        video, quality = chain.video, chain.quality
+        video, quality = rounds.video, rounds.quality
         key = RoundKey(video.video, video.object_id, number)
         if not self._set.has(key):
             paths = [video.clip.frames[each] for each in video.numbers]
             rated = [None if np.isnan(each) else float(each) for each in quality]
-            rows = zip(video.numbers, paths, chain.masks.view(np.uint8), rated, strict=True)
+            rows = zip(video.numbers, paths, rounds.progress.masks.view(np.uint8), rated, strict=True)
             self._set.write_round(key, [RatedMask(*row) for row in rows])
         return int(np.count_nonzero(~np.isnan(quality)))
 
@@ -283,15 +276,15 @@ class _TypeRecorder(_Recorder[TypeSet]):
 
     unit = "states"
 
-    def _record(self, video: ObjectVideo) -> _Recorded:
+    def _record(self, video: ObjectVideo) -> _Counts:
         person, prompter = self._person, self._person.prompter
         price, overhead = person.price("clicks"), person.costs.clicks(0, objects=1)
         click = person.costs.clicks(1, objects=0)
-        chain = _Chain(video, person, self._propagator, self._settings.seed)
-        cost, states = chain.costs[0], 0
+        rounds = _SimulatedRounds(video, person, self._propagator, self._settings.seed)
+        cost, states = rounds.costs[0], 0
         embeddings: dict[int, Float32Array] = {}
-        while chain.round < self._settings.type_rounds and (place := chain.worst()) is not None:
-            number, current, truth = video.numbers[place], chain.masks[place], video.truth(place)
+        while rounds.progress.round < self._settings.type_rounds and (place := rounds.worst()) is not None:
+            number, current, truth = video.numbers[place], rounds.progress.masks[place], video.truth(place)
             embedded: Any = prompter.embed(video.frame(place))
             if prompter.name in STORED_EMBEDDINGS:
                 embeddings[number] = embedded.embedding
@@ -316,11 +309,14 @@ class _TypeRecorder(_Recorder[TypeSet]):
             states += 1
             last = clicks[person.clicks - 1]
             if (last.quality - quality) / price.seconds > (1 - quality) / drawn.cost.seconds:
-                chain.add(place, MaskAnnotation("clicks", clicked[person.clicks - 1], price))
+                rounds.add(place, MaskAnnotation("clicks", clicked[person.clicks - 1], price))
             else:
-                chain.draw(place)
+                rounds.draw(place)
         for state in self._set.states() if embeddings else ():
             if state.key[:2] == (video.video, video.object_id):
-                known = embeddings[state.number]
-                self._set.embedding(state, prompter.name, lambda frame, known=known: known)
-        return _Recorded(states, states, cost)
+
+                def known(_: UInt8Array, embedding: Float32Array = embeddings[state.number]) -> Float32Array:
+                    return embedding
+
+                self._set.embedding(state, prompter.name, known)
+        return _Counts(states, states, cost)

@@ -83,7 +83,7 @@ def annotate_eva_vos(
         WaitingForLabels: A real person has to annotate something first; call again after that.
     """
     settings = settings or EVAVOSSettings()
-    return _Run(videos, annotator, propagator, frame_choice, type_choice, Path(out), settings, say).go()
+    return _Run(videos, annotator, propagator, frame_choice, type_choice, Path(out), settings, say).run()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ class _Proposal:
 
 
 @dataclass
-class _Object:
+class _ObjectLog:
     """An object and its rows in the log."""
 
     video: ObjectVideo
@@ -151,24 +151,24 @@ class _Run:
             "settings": asdict(self.settings),
         }
         self.folder = EVAVOSFolder(self.out, record)
-        self.objects = [_Object(video) for video in self.videos]
+        self.objects = [_ObjectLog(video) for video in self.videos]
         by_name = {item.video.name: item for item in self.objects}
         for row in self.folder.rows:
             by_name[_name_of(row)].rows.append(row)
 
-    def go(self) -> EVAVOSResult:
-        self._in_turn([item for item in self.objects if not item.rows])
+    def run(self) -> EVAVOSResult:
+        self._annotate_each([item for item in self.objects if not item.rows])
         if self.settings.ranking == "none":
             for number in range(1, self.settings.rounds + 1):
-                self._in_turn([item for item in self.objects if len(item.rows) == number and self._goes_on(item)])
+                self._annotate_each([item for item in self.objects if len(item.rows) == number and self._goes_on(item)])
         else:
-            self._by_rank()
+            self._annotate_by_rank()
         self._write_masks()
         rows = tuple(self.folder.rows)
         cost = sum((AnnotationCost.from_dict(row["cost"]) for row in rows), AnnotationCost())
         return EVAVOSResult(self.folder.root, rows, cost, curve_of(rows))
 
-    def _in_turn(self, items: Sequence[_Object]) -> None:
+    def _annotate_each(self, items: Sequence[_ObjectLog]) -> None:
         """Annotate each object once; a real person is asked about all of them before the run waits."""
         waiting: list[WaitingForLabels] = []
         for item in items:
@@ -185,7 +185,7 @@ class _Run:
             problem = f"{len(waiting)} annotations are not finished yet"
             raise WaitingForLabels(problem, fix=waiting[0].fix, detail=places)
 
-    def _by_rank(self) -> None:
+    def _annotate_by_rank(self) -> None:
         """Annotate the object that promises most, and again."""
         while not self._is_spent():
             items = [item for item in self.objects if self._goes_on(item)]
@@ -197,7 +197,7 @@ class _Run:
                     item.video.release()
             self._annotate(max(items, key=lambda item: item.proposal.score if item.proposal else -math.inf))
 
-    def _annotate(self, item: _Object) -> None:
+    def _annotate(self, item: _ObjectLog) -> None:
         progress = self._progress(item)
         proposal = item.proposal or self._propose(progress)
         outcome = proposal.outcome or progress.attempt(proposal.place, proposal.kind)
@@ -223,7 +223,7 @@ class _Run:
         gain = progress.gain_per_second(place, kind)
         return _Proposal(place, kind, value, gain, progress.attempt(place, kind))
 
-    def _progress(self, item: _Object) -> ObjectProgress:
+    def _progress(self, item: _ObjectLog) -> ObjectProgress:
         """The object as its files describe it."""
         video, round = item.video, len(item.rows)
         anchors = {
@@ -237,7 +237,7 @@ class _Run:
             video, anchors, item.kinds, masks, round, self.annotator, self.propagator, self.settings.seed
         )
 
-    def _row(self, item: _Object, proposal: _Proposal, outcome: AnnotationOutcome) -> Row:
+    def _row(self, item: _ObjectLog, proposal: _Proposal, outcome: AnnotationOutcome) -> Row:
         annotation, scores = outcome.annotation, outcome.scores
         rows = self.folder.rows
         return {
@@ -259,7 +259,7 @@ class _Run:
             "score": _rounded(proposal.score),
         }
 
-    def _goes_on(self, item: _Object) -> bool:
+    def _goes_on(self, item: _ObjectLog) -> bool:
         target, reached = self.settings.target, item.rows[-1]["jf"]
         is_good = target is not None and reached is not None and reached >= target
         return not is_good and len(item.rows) <= self.settings.rounds and bool(open_frames(item.kinds, len(item.video)))
@@ -270,7 +270,7 @@ class _Run:
 
     def _write_masks(self) -> None:
         """Write the objects of all frames; where two claim a pixel, the one whose mask there is more certain has it."""
-        videos: dict[str, list[_Object]] = {}
+        videos: dict[str, list[_ObjectLog]] = {}
         for item in self.objects:
             videos.setdefault(item.video.video, []).append(item)
         for items in videos.values():

@@ -104,6 +104,19 @@ class ObjectProgress:
             self._attempts[place, kind] = AnnotationOutcome(annotation, encode_masks(masks), scores)
         return self._attempts[place, kind]
 
+    def after(self, place: int, annotation: MaskAnnotation) -> ObjectProgress:
+        """The object with one more annotation.
+
+        Args:
+            place: The frame.
+            annotation: The annotation.
+        """
+        anchors, kinds = {**self.anchors, place: annotation.mask}, {**self.kinds, place: annotation.kind}
+        masks = self._propagator.propagate(self.video, anchors)
+        return ObjectProgress(
+            self.video, anchors, kinds, masks, self.round + 1, self._annotator, self._propagator, self._seed
+        )
+
     def gain_per_second(self, place: int, kind: AnnotationKind) -> float:
         """What an annotation adds to the J&F of the video, by its cost."""
         outcome = self.attempt(place, kind)

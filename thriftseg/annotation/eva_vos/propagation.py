@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks, encode_masks
-from thriftseg.arrays import BoolArray, Float16Array, Float32Array, UInt8Array
+from thriftseg.arrays import AnyArray, BoolArray, Float32Array, UInt8Array
 from thriftseg.errors import ConfigError
 from thriftseg.flow import FlowStore
 from thriftseg.labels import FlowPropagator, Propagator, create_propagator
@@ -152,30 +152,33 @@ class MaskPropagator:
             shares = {place: float(share >= 0.5) for place, share in shares.items()}
         from_left = [place for place in gap.places if shares[place] > 0]
         from_right = [place for place in gap.places[::-1] if shares[place] < 1]
-        forward = np.zeros((len(gap.places), *video.size), np.float16)
+        precision = np.bool_ if self._propagator.hard else np.float16
+        forward: AnyArray = np.zeros((len(gap.places), *video.size), precision)
         for place, probability in zip(from_left, self._followed(video, gap.left, from_left, anchors), strict=True):
             forward[place - gap.places.start] = probability
         masks = forward > 0.5
-        for place, backward in zip(from_right, self._followed(video, gap.right, from_right, anchors), strict=True):
+        for place, probability in zip(from_right, self._followed(video, gap.right, from_right, anchors), strict=True):
             index, share = place - gap.places.start, shares[place]
-            masks[index] = share * forward[index].astype(np.float32) + (1 - share) * backward > 0.5
+            backward: AnyArray = probability.astype(precision)
+            joined = share * forward[index].astype(np.float32) + (1 - share) * backward if share else backward
+            masks[index] = joined > 0.5
         return masks
 
     def _followed(
         self, video: ObjectVideo, anchor: int | None, places: Sequence[int], anchors: Anchors
-    ) -> Iterator[Float16Array]:
+    ) -> Iterator[Float32Array]:
         """Probability of the object, (H, W), in frames that lead away from an annotated one."""
         if anchor is None or not places:
             return
         if not anchors[anchor].any():
-            yield from (np.zeros(video.size, np.float16) for _ in places)
+            yield from (np.zeros(video.size, np.float32) for _ in places)
             return
         frames, propagator = _Walk(video, [anchor, *places]), self._propagator
         if isinstance(propagator, FlowPropagator) and self._store is not None:
             propagator = replace(propagator, estimator=_StoredFlow(self._store, frames), check=False)
         objects = ObjectMap(anchors[anchor].astype(np.uint16), (TrackedObject(1, train_id=0),))
         for step in propagator.probabilities(objects, frames):
-            yield step.probability_of(1).astype(np.float16)
+            yield step.probability_of(1)
 
 
 def create_mask_propagator(method: str, flow_cache: str | Path | None = None, **settings: Any) -> MaskPropagator:

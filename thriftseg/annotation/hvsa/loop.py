@@ -37,7 +37,7 @@ from thriftseg.lightning_modules import CHECKPOINT, TestTimeTuning, tune
 from thriftseg.stores import LabelStore
 from thriftseg.types import LabelKind
 
-_TOLD = ("miou", "boundary_iou", "tc")
+_SCORES_SHOWN = ("miou", "boundary_iou", "tc")
 _AMOUNT_PER_PIXEL = {"clicks": 1 / 150, "seconds": 1 / 90}  # first guesses where nothing is known of a video
 
 
@@ -91,7 +91,7 @@ def annotate_hvsa(
         WaitingForLabels: A real person has to label something first; call again after that.
     """
     settings = settings or HVSASettings()
-    return _Run(module, data, annotator, Path(out), settings, dict(notes or {}), say, trainer).go()
+    return _Run(module, data, annotator, Path(out), settings, dict(notes or {}), say, trainer).run()
 
 
 @dataclass(eq=False)
@@ -136,7 +136,7 @@ class _Run:
         self.budget = Budget(parse_amount(settings.budget, self._full_amount()), settings.rounds, settings.unit)
         self.latest: tuple[int, Survey] | None = None
 
-    def go(self) -> HVSAResult:
+    def run(self) -> HVSAResult:
         rows, target = [self._finish_round(0)], self.settings.target_miou
         for number in range(1, self.settings.rounds + 1):
             if target is not None and (self._scores_of(rows[-1])["miou"] or 0.0) >= target:
@@ -209,7 +209,7 @@ class _Run:
         told = [f"round {number}: {row['samples']} samples, {row['cost'].get('seconds', 0) / 3600:.2f} h"]
         told += [f"{100 * share:.1f} % of {name}" for name, share in row["share"].items()]
         scores = self._scores_of(row)
-        told += [f"{name} {100 * value:.1f}" for name in _TOLD if (value := scores.get(name)) is not None]
+        told += [f"{name} {100 * value:.1f}" for name in _SCORES_SHOWN if (value := scores.get(name)) is not None]
         self.say(", ".join(told))
         return row
 

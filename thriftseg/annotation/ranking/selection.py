@@ -175,23 +175,17 @@ def region_features(features: Float32Array, regions: Int32Array) -> Float32Array
     """
     if features.ndim != 3:
         raise ValueError(f"expected features (D, h, w), found {features.shape}")
-    flat = features.reshape(len(features), -1)
-    cells = _cells_of_regions(regions, *features.shape[1:])
+    (height, width), (_, rows, columns) = regions.shape, features.shape
+    row = (2 * np.arange(rows) + 1) * height // (2 * rows)
+    column = (2 * np.arange(columns) + 1) * width // (2 * columns)
+    flat, cells = features.reshape(len(features), -1), regions[np.ix_(row, column)].ravel()
     count = np.bincount(cells, minlength=int(regions.max()) + 1)
     sums = np.stack([np.bincount(cells, channel, minlength=len(count)) for channel in flat], axis=1)
     means = sums / np.maximum(count, 1)[:, None]
     without = np.flatnonzero(count == 0)
-    means[without] = flat[:, _centroid_cells(regions, *features.shape[1:])[without]].T
+    means[without] = flat[:, _centroid_cells(regions, rows, columns)[without]].T
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     return (means / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-
-
-def _cells_of_regions(regions: Int32Array, rows: int, columns: int) -> Int32Array:
-    """Region at the centre of every cell of a grid, (rows * columns,)."""
-    height, width = regions.shape
-    row = (2 * np.arange(rows) + 1) * height // (2 * rows)
-    column = (2 * np.arange(columns) + 1) * width // (2 * columns)
-    return np.asarray(regions[np.ix_(row, column)].ravel(), np.int32)
 
 
 def _centroid_cells(regions: Int32Array, rows: int, columns: int) -> Int64Array:
@@ -343,7 +337,9 @@ def cluster_medoids(points: Float32Array, count: int, rng: np.random.Generator) 
     nearest = _nearest_centres(points, centres)
     for _ in range(_MOST_STEPS):
         _, assigned = np.unique(nearest, return_inverse=True)  # a cluster may have lost all its points
-        centres = _cluster_means(points, assigned)
+        sizes = np.bincount(assigned)
+        sums = np.add.reduceat(points[np.argsort(assigned, kind="stable")], np.cumsum(sizes) - sizes, axis=0)
+        centres = np.asarray(sums / sizes[:, None], points.dtype)
         nearest = _nearest_centres(points, centres)
         if (nearest == assigned).all():
             break
@@ -372,10 +368,3 @@ def _nearest_centres(points: Float32Array, centres: Float32Array) -> Int64Array:
         block = slice(start, start + _BLOCK)
         nearest[block] = (squares - 2 * points[block] @ centres.T).argmin(axis=1)
     return nearest
-
-
-def _cluster_means(points: Float32Array, assigned: Int64Array) -> Float32Array:
-    """Mean point of every cluster, (k, D); none is empty."""
-    count = np.bincount(assigned)
-    sums = np.add.reduceat(points[np.argsort(assigned, kind="stable")], np.cumsum(count) - count, axis=0)
-    return np.asarray(sums / count[:, None], points.dtype)
