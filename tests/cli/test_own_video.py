@@ -86,3 +86,27 @@ data:
     largest_class = max(np.mean([np.mean(t[t != 255] == c) for t in truth.values()]) for c in range(3))
     assert np.mean(hits) > largest_class + 0.05  # more than the constant answer
     assert any("street3" in p.read_text() or "vehicle" in json.dumps(p.read_text()) for p in Path("out").glob("*.json"))
+
+
+@pytest.mark.parametrize("shares", ["0.6,0.4,0", "[0.6,0.4,0]", "[0.6, 0.4, 0.0]"])
+def test_spellings_of_the_shares(filmed, tmp_path: Path, capsys: pytest.CaptureFixture[str], shares: str):
+    table = tmp_path / "classes.yaml"
+    table.write_text(CLASSES)
+    cut = ["--classes", str(table), "--shares", shares, "--gap", "0"]
+    assert main(["data", "import", str(filmed[0]), "--out", str(tmp_path / "mine"), *cut]) == 0
+    assert json.loads((tmp_path / "mine/import.json").read_text())["drive"]["shares"] == [0.6, 0.4, 0]
+    assert "name your classes" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ("1,0", "--shares; expected three numbers such as 1,0,0 or [1,0,0]; found 1,0"),
+        ("all", "--shares; expected three numbers such as 1,0,0 or [1,0,0]; found all"),
+        ("0.5,0.2,0.2", "expected three numbers with sum 1; found (0.5, 0.2, 0.2)"),
+    ],
+)
+def test_shares_that_are_none(filmed, tmp_path: Path, capsys: pytest.CaptureFixture[str], shares: str, message: str):
+    assert main(["data", "import", str(filmed[0]), "--out", str(tmp_path / "mine"), "--shares", shares]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()

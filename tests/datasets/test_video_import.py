@@ -45,7 +45,12 @@ def test_splits_lie_apart_in_time(video: Path, tmp_path: Path):
     ranges = [(min(clip.frames), max(clip.frames)) for split in dataset.splits for clip in dataset.clips(split)]
     assert ranges == [(0, 59), (70, 89), (100, 119)]
     assert summary.frames == 100
-    assert str(summary).startswith(f"3 clips with 100 frames in {tmp_path}\nnext: 1. name your classes")
+    steps = str(summary).splitlines()
+    assert steps[:2] == [
+        f"3 clips with 100 frames in {tmp_path}",
+        f"next: 1. name your classes in {tmp_path}/classes.yaml",
+    ]
+    assert [line.strip()[:7] for line in steps[2:]] == ["2. make", "3. thri"]
     assert {clip.drive for split in dataset.splits for clip in dataset.clips(split)} == {"my-street"}
     assert check_dataset(dataset).exit_code == 0
 
@@ -109,8 +114,10 @@ def test_class_table_of_the_user_is_copied_and_kept(video: Path, tmp_path: Path)
     table = tmp_path / "mine.yaml"
     table.write_text("classes: [road, car, sky]")
     out = tmp_path / "out"
-    import_videos([video], out, table, shares=SHARES)
-    import_videos([video], out, shares=SHARES)
+    for given in (table, None):
+        summary = import_videos([video], out, given, shares=SHARES)
+        assert "name your classes" not in str(summary)
+        assert "next: 1. make the 10 label PNGs" in str(summary)
     assert Folder(out).taxonomy.class_names == ["road", "car", "sky"]
     other = tmp_path / "other.yaml"
     other.write_text("classes: [sky]")

@@ -95,7 +95,7 @@ def _declare_import(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between frames to label")
     parser.add_argument(
-        "--shares", type=tuple[float, float, float], default=(0.7, 0.15, 0.15), help="train, val and test by time"
+        "--shares", type=str, default="0.7,0.15,0.15", help="train, val and test by time, in brackets or without"
     )
     parser.add_argument("--gap", type=float, default=1.0, help="seconds left out between splits")
     parser.add_argument("--fps", type=float | None, help="frames to keep per second; all if unset")
@@ -105,12 +105,16 @@ def _declare_import(parser: ArgumentParser) -> None:
 def _import(args: Namespace) -> int:
     from thriftseg.datasets import import_videos
 
+    try:
+        train, val, test = map(float, args.shares.strip("[]() ").split(","))
+    except ValueError as error:
+        raise ConfigError("--shares", expected="three numbers such as 1,0,0 or [1,0,0]", found=args.shares) from error
     summary = import_videos(
         args.videos,
         args.out,
         args.classes,
         args.every,
-        shares=args.shares,
+        shares=(train, val, test),
         gap=args.gap,
         fps=args.fps,
         frame_format=args.frame_format,

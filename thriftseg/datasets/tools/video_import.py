@@ -73,6 +73,7 @@ class VideoImportSummary:
         frames: Number of frame files.
         to_label: Label files to be made, relative to the root; each has the name of its frame.
         skipped: Clips that an earlier run had finished.
+        classes_named: Whether the class table is more than the template.
     """
 
     root: Path
@@ -80,15 +81,17 @@ class VideoImportSummary:
     frames: int
     to_label: tuple[str, ...]
     skipped: int
+    classes_named: bool = False
 
     def __str__(self) -> str:
         finished = f" ({self.skipped} were there already)" if self.skipped else ""
-        return (
-            f"{len(self.clips)} clips with {self.frames} frames in {self.root}{finished}\n"
-            f"next: 1. name your classes in {self.root / CLASS_FILE}\n"
-            f"      2. make the {len(self.to_label)} label PNGs listed in {self.root / TO_LABEL_FILE}\n"
-            f"      3. thriftseg data check --dataset folder --root {self.root}"
-        )
+        steps = [
+            f"name your classes in {self.root / CLASS_FILE}",
+            f"make the {len(self.to_label)} label PNGs listed in {self.root / TO_LABEL_FILE}",
+            f"thriftseg data check --dataset folder --root {self.root}",
+        ]
+        listed = "\n      ".join(f"{place}. {step}" for place, step in enumerate(steps[self.classes_named :], start=1))
+        return f"{len(self.clips)} clips with {self.frames} frames in {self.root}{finished}\nnext: {listed}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def import_videos(
         Taxonomy.from_yaml(classes_yaml)
     plans = {path: _plan(path, name, settings) for name, path in named.items()}
     _record(out, named, settings)
-    _write_class_file(out, classes_yaml)
+    classes_named = _write_class_file(out, classes_yaml)
     skipped = 0
     with progress_bar(progress) as bar:
         for path, clips in plans.items():
@@ -174,6 +177,7 @@ def import_videos(
         frames=sum(len(clip.numbers) for clip in planned),
         to_label=tuple(to_label),
         skipped=skipped,
+        classes_named=classes_named,
     )
 
 
@@ -299,16 +303,15 @@ def _record(out: Path, named: Mapping[str, Path], settings: _Settings) -> None:
     write_bytes(path, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
 
 
-def _write_class_file(out: Path, classes: str | Path | None) -> None:
-    path = out / CLASS_FILE
-    if classes is None:
-        if not path.exists():
-            write_bytes(path, CLASS_TEMPLATE.format(name=json.dumps(out.resolve().name)).encode())
-        return
-    content = Path(classes).read_bytes()
-    if path.exists() and path.read_bytes() != content:
+def _write_class_file(out: Path, classes: str | Path | None) -> bool:
+    """Write the class table, or a template of one; whether the folder has more than the template now."""
+    path, template = out / CLASS_FILE, CLASS_TEMPLATE.format(name=json.dumps(out.resolve().name)).encode()
+    found = path.read_bytes() if path.exists() else None
+    content = Path(classes).read_bytes() if classes is not None else template if found is None else found
+    if found not in (None, content):
         raise DatasetError("there is another class table already", path=path, fix="edit that one, or use another --out")
     write_bytes(path, content)
+    return content != template
 
 
 def _list_labels(out: Path, to_label: list[str]) -> None:
