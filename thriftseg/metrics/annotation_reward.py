@@ -1,4 +1,4 @@
-"""What an annotation is worth: the gain in quality for the time that it takes."""
+"""Reward of an annotation: the gain in quality for the time that it takes."""
 
 from __future__ import annotations
 

@@ -69,6 +69,7 @@ def _code_with_interior(label: UInt8Array, d: int) -> UInt8Array:
 
 
 def _and_over_dim(flags: Tensor, dim: int, length: int) -> Tensor:
+    """The same along a dimension of a tensor, `length` neighbours at a time."""
     covered = 1
     while covered < length:
         shift = min(covered, length - covered)
@@ -249,9 +250,6 @@ class BoundaryIoU(Metric):
         self.ignore_index = ignore_index
         self.add_state("counts", torch.zeros(3, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def _width_for(self, height: int, width: int) -> int:
-        return self.width if self.ratio is None else boundary_width(self.ratio, height, width)
-
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Count a batch.
 
@@ -262,7 +260,7 @@ class BoundaryIoU(Metric):
         Raises:
             ValueError: See `boundary_counts`.
         """
-        d = self._width_for(*target.shape[-2:])
+        d = self.width if self.ratio is None else boundary_width(self.ratio, *target.shape[-2:])
         self.counts += boundary_counts(pred, target, self.num_classes, d, self.void, self.ignore_index)
 
     def compute(self) -> dict[str, Tensor]:

@@ -37,19 +37,6 @@ def as_uint8(ids: Tensor) -> UInt8Array | None:
     return narrow
 
 
-def _count_pixels(a: UInt8Array, b: UInt8Array, rows: int) -> Int64Array:
-    """Counts of the codes `256 * a + b` of a chunk; it holds few enough pixels for float32 counts to be exact."""
-    counts = cv2.calcHist([a, b], [0, 1], None, [rows, 256], [0, rows, 0, 256])
-    return np.asarray(counts, np.int64).reshape(-1)
-
-
-def _count_words(words: npt.NDArray[np.uint64], lengths: npt.NDArray[np.float64], rows: int) -> Int64Array:
-    """Counts of the codes in runs of words; exact, for float64 holds every pixel count."""
-    codes = words.view("<u2").reshape(-1, _WORD)
-    counts = [np.bincount(codes[:, pixel], weights=lengths, minlength=rows * 256) for pixel in range(_WORD)]
-    return np.asarray(sum(counts), np.int64)
-
-
 def joint_histogram(a: UInt8Array, b: UInt8Array, rows: int = 256) -> Int64Array:
     """Count the pairs of values at equal positions.
 
@@ -78,11 +65,16 @@ def joint_histogram(a: UInt8Array, b: UInt8Array, rows: int = 256) -> Int64Array
         codes = cv2.merge([part_b, part_a], pairs[:, : part_a.size]).reshape(-1).view(np.uint64)
         begins = np.concatenate([[True], codes[1:] != codes[:-1]])
         if np.count_nonzero(begins) > _DENSE * codes.size:
-            counts += _count_pixels(part_a, part_b, rows)
+            # A chunk holds few enough pixels for counts in float32 to be exact.
+            binned = cv2.calcHist([part_a, part_b], [0, 1], None, [rows, 256], [0, rows, 0, 256])
+            counts += np.asarray(binned, np.int64).reshape(-1)
         else:
             starts = np.flatnonzero(begins)
             words.append(codes[starts])
             lengths.append(np.diff(starts, append=codes.size).astype(np.float64))
     if words:
-        counts += _count_words(np.concatenate(words), np.concatenate(lengths), rows)
+        runs = np.concatenate(words).view("<u2").reshape(-1, _WORD)
+        weights = np.concatenate(lengths)  # float64, which holds every count of pixels
+        for pixel in range(_WORD):
+            counts += np.bincount(runs[:, pixel], weights=weights, minlength=rows * 256).astype(np.int64)
     return counts.reshape(rows, 256)

@@ -1,4 +1,4 @@
-"""Scores of label maps for whole videos: are they right, sharp and steady?"""
+"""Scores of label maps for whole videos: right, sharp and steady."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ class VideoScores:
         for label, truth, flow in video:
             prediction = torch.from_numpy(label)[None]
             if truth is not None:
-                self._compare(prediction, torch.from_numpy(truth)[None])
+                target = torch.from_numpy(truth)[None]
+                self.confusion.update(prediction, target)
+                self.boundary.update(prediction, target)
             if flow is not None and previous is not None:
                 backward, mask = (torch.from_numpy(part)[None] for part in flow)
                 self.consistency.update_checked(prediction, previous, backward, mask)
@@ -81,10 +83,6 @@ class VideoScores:
             warnings.filterwarnings("ignore", message=".*called before the ``update`` method")
             iou: list[float] = self.confusion.compute()["iou"].tolist()
         return iou
-
-    def _compare(self, prediction: Tensor, truth: Tensor) -> None:
-        self.confusion.update(prediction, truth)
-        self.boundary.update(prediction, truth)
 
 
 def score_video(video: Iterable[VideoFrame], num_classes: int, boundary_width: int = 2) -> dict[str, float]:

@@ -184,8 +184,13 @@ class FrameScorer:
         intersection = int(np.bitwise_count(bits[:, 0] & bits[:, 1]).sum())
         union = sum(_counts(bits)) - intersection
         edges = _boundary(bits, inner_columns, len(self._half_widths) - 1)
-        matched = edges & _within(edges, self._half_widths)[:, ::-1]
-        return intersection / union if union else 1.0, _f_measure(_counts(edges), _counts(matched))
+        boundary = _counts(edges)
+        matched = _counts(edges & _within(edges, self._half_widths)[:, ::-1])
+        j = intersection / union if union else 1.0
+        if not all(boundary):
+            return j, float(not any(boundary))
+        precision, recall = (part / whole for part, whole in zip(matched, boundary, strict=True))
+        return j, 2 * precision * recall / (precision + recall) if any(matched) else 0.0
 
     def _rows(self, pred_id: int, target_id: int) -> slice | None:
         """Rows that hold the masks and their outlines."""
@@ -219,13 +224,6 @@ def _check_ids(objects: Iterable[int]) -> None:
     wrong = [id_ for id_ in objects if not 1 <= id_ <= 255]
     if wrong:
         raise ValueError(f"expected ids of objects from 1 to 255, found {wrong}")
-
-
-def _f_measure(boundary: tuple[int, int], matched: tuple[int, int]) -> float:
-    if not all(boundary):
-        return float(not any(boundary))
-    precision, recall = (part / whole for part, whole in zip(matched, boundary, strict=True))
-    return 2 * precision * recall / (precision + recall) if any(matched) else 0.0
 
 
 def object_scores(

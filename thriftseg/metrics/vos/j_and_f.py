@@ -20,19 +20,8 @@ from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.metrics.confusion import check_same_shape
 from thriftseg.metrics.gathering import RowMetric
 from thriftseg.metrics.joint_histogram import as_uint8
-from thriftseg.metrics.vos.boundary_f import check_bound_th, object_scores, sequence_scores
-from thriftseg.metrics.vos.protocols import ObjectScores, VOSProtocol, score_sequence
-
-__all__ = [
-    "FrameStatistics",
-    "JAndF",
-    "ObjectScores",
-    "VOSProtocol",
-    "frame_statistics",
-    "object_scores",
-    "score_sequence",
-    "sequence_scores",
-]
+from thriftseg.metrics.vos.boundary_f import check_bound_th
+from thriftseg.metrics.vos.protocols import VOSProtocol, score_sequence
 
 
 @dataclass(frozen=True)
@@ -81,14 +70,6 @@ _SCORES = ("j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay")
 _FIELDS = (*_SCORES, "object", "frames", "seen", "name_bytes")
 
 
-def _row(scores: ObjectScores, seen: bool | None, name_bytes: int) -> list[float]:
-    """An object as numbers, in the order of `_FIELDS`."""
-    j, f = frame_statistics(scores.j), frame_statistics(scores.f)
-    category = math.nan if seen is None else float(seen)
-    values = (j.mean, j.recall, j.decay, f.mean, f.recall, f.decay)
-    return [*values, scores.object, scores.j.size, category, name_bytes]
-
-
 def _means(rows: Tensor) -> dict[str, Tensor]:
     """Means over objects, (N, fields); an object without a scored frame is left out."""
     means = dict(zip(_SCORES, rows[:, : len(_SCORES)].nanmean(dim=0), strict=True))
@@ -97,23 +78,6 @@ def _means(rows: Tensor) -> dict[str, Tensor]:
 
 def _table(means: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(value) for name, value in means.items()}
-
-
-def _object_tables(rows: Tensor) -> dict[int, dict[str, float]]:
-    """Scores and number of frames by object."""
-    objects, frames = (rows[:, _FIELDS.index(name)].int().tolist() for name in ("object", "frames"))
-    means = [_table(_means(row)) for row in rows.split(1)]
-    return {id_: {**table, "frames": count} for id_, table, count in zip(objects, means, frames, strict=True)}
-
-
-def _by_category(rows: Tensor) -> dict[str, Tensor]:
-    """J and F of seen and of unseen categories, and the mean of these four as far as there are such objects."""
-    category = rows[:, _FIELDS.index("seen")]
-    scores: dict[str, Tensor] = {}
-    for name, value in (("seen", 1), ("unseen", 0)):
-        means = _means(rows[category == value])
-        scores |= {f"j_{name}": means["j_mean"], f"f_{name}": means["f_mean"]}
-    return {**scores, "overall": torch.stack(list(scores.values())).nanmean()}
 
 
 class JAndF(RowMetric):
@@ -207,8 +171,12 @@ class JAndF(RowMetric):
             ignore_void=self.ignore_void,
             sequence=sequence,
         )
-        name, seen = sequence.encode(), seen or {}
-        rows = [_row(entry, seen.get(entry.object), len(name)) for entry in scores]
+        name, rows = sequence.encode(), []
+        for entry in scores:
+            j, f = frame_statistics(entry.j), frame_statistics(entry.f)
+            values = (j.mean, j.recall, j.decay, f.mean, f.recall, f.decay)
+            category = float((seen or {}).get(entry.object, math.nan))
+            rows.append([*values, entry.object, entry.j.size, category, len(name)])  # in the order of `_FIELDS`
         self.append_rows("objects", torch.tensor(rows, dtype=torch.float64).reshape(-1, len(_FIELDS)))
         self.append_rows("names", torch.tensor(list(name) * len(rows), dtype=torch.uint8))
 
@@ -228,9 +196,18 @@ class JAndF(RowMetric):
         by_sequence = self._rows_by_sequence(rows)
         scores: dict[str, Any] = _means(rows)
         if self.protocol == "youtube_vos":
-            scores |= _by_category(rows)
+            category = rows[:, _FIELDS.index("seen")]
+            categories: dict[str, Tensor] = {}
+            for name, value in (("seen", 1), ("unseen", 0)):
+                means = _means(rows[category == value])
+                categories |= {f"j_{name}": means["j_mean"], f"f_{name}": means["f_mean"]}
+            scores |= {**categories, "overall": torch.stack(list(categories.values())).nanmean()}
         scores["per_sequence"] = {name: _table(_means(part)) for name, part in by_sequence.items()}
-        scores["per_object"] = {name: _object_tables(part) for name, part in by_sequence.items()}
+        object_id, frames = _FIELDS.index("object"), _FIELDS.index("frames")
+        scores["per_object"] = {
+            name: {int(row[object_id]): {**_table(_means(row[None])), "frames": int(row[frames])} for row in part}
+            for name, part in by_sequence.items()
+        }
         return scores
 
     def _rows_by_sequence(self, rows: Tensor) -> dict[str, Tensor]:

@@ -79,7 +79,14 @@ def score_sequence(
             fix='number the objects from 1 on, or use the protocol "all_frames" if they enter later',
         )
     if protocol == "davis":
-        _check_length(target, sequence)
+        if len(target) < 3:
+            raise DatasetError(
+                "sequence has no frame to score",
+                path=sequence,
+                expected="at least 3 frames, of which the first and the last are not scored",
+                found=len(target),
+                fix='use the protocol "all_frames"',
+            )
         pred, target = pred[1:-1], target[1:-1]
     chosen = list(known if objects is None else objects)
     settings: dict[str, Any] = {
@@ -92,17 +99,6 @@ def score_sequence(
     scored = _scored_frames(target, chosen, protocol)
     j, f = sequence_scores(pred, target, chosen, scored=scored, **settings)
     return [ObjectScores(k, j[i, scored[i]], f[i, scored[i]], k) for i, k in enumerate(chosen)]
-
-
-def _check_length(target: UInt8Array, sequence: str | None) -> None:
-    if len(target) < 3:
-        raise DatasetError(
-            "sequence has no frame to score",
-            path=sequence,
-            expected="at least 3 frames, of which the first and the last are not scored",
-            found=len(target),
-            fix='use the protocol "all_frames"',
-        )
 
 
 def _ids(frame: UInt8Array) -> BoolArray:
@@ -124,6 +120,7 @@ def _true_objects(target: UInt8Array, protocol: VOSProtocol) -> list[int]:
 
 
 def _check_surplus(pred: UInt8Array, known: set[int], sequence: str | None) -> None:
+    """Refuse predicted objects that the truth does not know."""
     present = np.any([_ids(frame) for frame in pred], axis=0)
     surplus = sorted({*np.flatnonzero(present).tolist()} - known - {0})
     if surplus:
