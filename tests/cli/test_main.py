@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import subprocess
 import sys
-import time
+import traceback
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
@@ -36,10 +37,16 @@ def test_help_is_quick_and_imports_no_torch() -> None:
     )
     quickest = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        before = processor_time_of_children()
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-        quickest = min(quickest, time.perf_counter() - start)
+        quickest = min(quickest, processor_time_of_children() - before)
     assert quickest < 1.0
+
+
+def processor_time_of_children() -> float:
+    """Seconds of those that have ended; unlike the time on the clock, they do not count what a busy machine waits."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +101,7 @@ def test_a_fault_behind_a_wrapper_is_told() -> None:
 def test_a_fault_in_a_worker_is_told_without_its_traceback() -> None:
     with pytest.raises(DatasetError) as caught:
         next(iter(DataLoader(Unreadable(), num_workers=1)))
+    traceback.clear_frames(caught.tb)  # a loader that is left to the garbage collector waits 5 s for its worker
     assert user_message(caught.value) == "0001.png: not a PNG; fix: copy it again\nsecond line"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ FEW_PIXELS, PIXEL_SHARE = 4, 0.002
 """Pixels whose class may differ."""
 
 SAMPLES, PROJECTIONS = 64, 4
+KEPT = 2**20
+"""Numbers of a direction that are kept for the next output."""
 
 
 @dataclass(frozen=True)
@@ -128,5 +131,18 @@ def _sample_positions(size: int) -> np.ndarray:
 
 
 def _projections(flat: np.ndarray) -> list[float]:
-    directions = (np.random.Generator(np.random.PCG64(9000 + k)).standard_normal(flat.size) for k in range(PROJECTIONS))
-    return [float(flat @ direction / math.sqrt(flat.size)) for direction in directions]
+    return [float(flat @ _direction(k, flat.size) / math.sqrt(flat.size)) for k in range(PROJECTIONS)]
+
+
+def _direction(k: int, size: int) -> np.ndarray:
+    """The first numbers do not depend on how many are drawn."""
+    return _drawn(k)[:size] if size <= KEPT else _draw(k, size)
+
+
+def _draw(k: int, size: int) -> np.ndarray:
+    return np.random.Generator(np.random.PCG64(9000 + k)).standard_normal(size)
+
+
+@functools.cache
+def _drawn(k: int) -> np.ndarray:
+    return _draw(k, KEPT)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_exactly, compare_output, compare_probe
 from tests.golden.fill import fill, make_inputs
+from tests.undrawn import Undrawn
 from thriftseg.zoo import Network
 from thriftseg.zoo.weights.official import load_official
 
@@ -55,7 +56,8 @@ def check_network(golden: Golden, adapter: Adapter) -> Iterator[Deviation]:
     yield from _check_weights(golden, weights)
     inputs = make_inputs(golden["inputs"])
     yield from _check_inputs(golden["inputs"], inputs)
-    network = adapter.build(golden["config"], {name: tuple(value.shape) for name, value in weights.items()}).eval()
+    with Undrawn():
+        network = adapter.build(golden["config"], {name: tuple(value.shape) for name, value in weights.items()}).eval()
     load_official(network, weights)
     with torch.inference_mode(), _full_precision():
         outputs = adapter.run(network, inputs, golden)

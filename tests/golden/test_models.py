@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tests.golden import check, networks
 from tests.golden.compare import Deviation, describe
 from tests.golden.fill import RULE, fill, make_inputs
+from tests.undrawn import Undrawn
 from thriftseg.zoo import Network, tmanet
 from thriftseg.zoo.tdnet import blocks as tdnet_blocks
 from thriftseg.zoo.vos import stm
@@ -275,7 +276,8 @@ def make(golden: dict[str, Any]) -> dict[str, Any]:
     """Record what our network returns for the weights and inputs of a golden."""
     (adapter,) = (entry for entry in check.load_adapters()[0] if golden["model"] in getattr(entry, "MODELS", ()))
     weights = fill(golden["keys"], golden["kinds"], golden["fill"])
-    network = adapter.build(golden["config"], {name: tuple(value.shape) for name, value in weights.items()}).eval()
+    with Undrawn():
+        network = adapter.build(golden["config"], {name: tuple(value.shape) for name, value in weights.items()}).eval()
     load_official(network, weights)
     with torch.inference_mode():
         outputs = adapter.run(network, make_inputs(golden["inputs"]), golden)

@@ -226,7 +226,7 @@ clicks.label_clicks(CamVid(sys.argv[1]), "train", store=sys.argv[2], progress=Fa
 
 def test_a_killed_run_goes_on_to_the_same_files(camvid_root, tmp_path):
     command = [sys.executable, "-c", KILLED, str(camvid_root), str(tmp_path / "killed")]
-    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     dataset = CamVid(camvid_root)
     resumed = label_clicks(dataset, "train", store=tmp_path / "killed", progress=False)
     whole = label_clicks(dataset, "train", store=tmp_path / "whole", progress=False)
