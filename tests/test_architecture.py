@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "thriftseg"
 ROWS = [
     {"errors", "types", "arrays", "atomic", "taxonomies", "costs", "progress", "resources"}
     | {"lazy", "parsing", "regions", "folders"},
-    {"flow", "losses", "metrics", "drawing"},
+    {"flow", "losses", "metrics", "drawing", "workers"},
     {"zoo", "datasets"},
     {"stores", "synthetic", "inference"},
     {"exchange"},
@@ -158,14 +158,14 @@ def nothing_runs_in_circles(house: House) -> Iterator[str]:
 
 
 def public_names_exist_once(house: House) -> Iterator[str]:
-    homes = defaultdict(list)
+    homes = defaultdict(set)
     for source in house.sources:
         for node in source.tree.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
-                homes[node.name].append(source.module)
+                homes[node.name].add(source.module)  # once, however often it is overloaded
     for name, modules in sorted(homes.items()):
         if len(modules) > 1 and not (name in COMMAND_PROTOCOL and all(".cli" in module for module in modules)):
-            yield f"{name} is defined in {', '.join(modules)}"
+            yield f"{name} is defined in {', '.join(sorted(modules))}"
     offered = Counter(name for face in house.faces.values() for name in face)
     yield from (f"{name} is offered by {count} faces" for name, count in offered.items() if count > 1)
 

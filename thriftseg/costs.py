@@ -128,12 +128,14 @@ class CostModel(ABC):
                 raise ConfigError(f"{f.name} of a cost model is negative", found=value)
 
     @staticmethod
-    def named(name: str) -> CostModel:
-        """The cost model of a name, with the published constants.
+    def named(name: str | CostModel) -> CostModel:
+        """The cost model of a name, with the published constants; a model is returned as it is.
 
         Raises:
             ConfigError: There is no model of this name.
         """
+        if isinstance(name, CostModel):
+            return name
         models: dict[str, type[CostModel]] = {"published": PublishedCost, "polygon": PolygonCost}
         if name not in models:
             raise ConfigError("no such cost model", expected=" or ".join(models), found=repr(name))

@@ -269,6 +269,6 @@ class TestCommand:
         command = ["label", "fill", *where, "--source=coarse", "--out_source=filled", "--accelerator=cpu"]
         assert main([*command, f"--weights={tiny_weights}"]) == 2
         message = capsys.readouterr().err
-        assert f"1 of {frames} frames got no filled label" in message
+        assert f"1 of {frames} labels could not be made" in message
         assert clip.frames[clip.annotated[1]].name in message
         assert len(LabelStore(tmp_path / "s", "filled", dataset.taxonomy).labels) == frames - 1

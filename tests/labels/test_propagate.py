@@ -270,7 +270,7 @@ class TestKill:
 
     @pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.slow), "inside"])
     def test_at_the_worst_moment(self, uninterrupted, cityscapes_root, tmp_path, moment):
-        assert self.start(tmp_path, cityscapes_root, moment).wait(60) == -signal.SIGKILL
+        assert self.start(tmp_path, cityscapes_root, moment).wait() == -signal.SIGKILL
         manifest = tmp_path / "s/flow/manifest.jsonl"
         assert manifest.read_bytes().count(b"\n") == 7
         assert manifest.read_bytes().endswith(b"\n") == (moment == "before")
@@ -281,7 +281,7 @@ class TestKill:
 
     def test_one_of_two_processes(self, uninterrupted, cityscapes_root, tmp_path):
         process = self.start(tmp_path, cityscapes_root, "second", workers=2)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate()
         assert process.returncode == 1
         assert "LabelStoreError: a label process died; found process 1 terminated with signal SIGKILL" in stderr
         store = tmp_path / "s/flow"
@@ -299,11 +299,9 @@ class TestKill:
         while process.poll() is None and len(list((tmp_path / "s").rglob("*.png"))) < 3:
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)  # the parent only: its workers must not outlive it
-        assert process.wait(60) == -signal.SIGKILL
-        deadline = time.monotonic() + 20
-        while session_members(process.pid) and time.monotonic() < deadline:
+        assert process.wait() == -signal.SIGKILL
+        while session_members(process.pid):  # or the suite's limit ends the test
             time.sleep(0.05)
-        assert session_members(process.pid) == []
         done = len(LabelStore(tmp_path / "s", "flow", Cityscapes().taxonomy).labels)
         assert done < LABELS
         summary = label_propagate(Cityscapes(cityscapes_root), "train", OFFSETS, store=tmp_path / "s", progress=False)

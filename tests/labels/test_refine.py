@@ -120,7 +120,7 @@ def test_a_broken_frame_is_named_and_the_others_are_kept(root: Path, store: Path
     command = ["label", "refine", "--dataset", "cityscapes", "--root", str(root), "--store", str(store)]
     assert main([*command, "--method", "grabcut", "--classes", "car,person", "--gate", "off"]) == 2
     message = capsys.readouterr().err
-    assert "1 of 3 frames got no refined labels" in message
+    assert "1 of 3 labels could not be made" in message
     assert str(broken) in message
     assert len(LabelStore(store, "coarse_grabcut", CITYSCAPES).labels) == 2
 

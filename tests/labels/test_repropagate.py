@@ -228,7 +228,7 @@ class TestResume:
         before = contents(tmp_path)
         correct(street, tmp_path, 14)
         street.broken = 17
-        with pytest.raises(LabelStoreError, match=r"4 of 8 labels could not be made again") as caught:
+        with pytest.raises(LabelStoreError, match=r"4 of 8 labels could not be made") as caught:
             repropagate(street, tmp_path)
         assert "clip0/000017 (from frame 14)" in caught.value.detail
         assert changed(before, contents(tmp_path)) == [13, 14, 15, 16]

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from thriftseg.datamodules.sampling import EpochSampler, seeded_generator
-from thriftseg.datasets import VideoDataset, keep_freed_memory
+from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import Taxonomy
+from thriftseg.workers import keep_freed_memory
 
 
 class VideoDataModule(LightningDataModule):

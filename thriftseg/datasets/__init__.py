@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         FRAME_SUFFIXES,
         encode_frame,
         encode_label_png,
-        keep_freed_memory,
         probe_size,
         read_frame,
         read_label_png,

@@ -5,9 +5,7 @@ Frames are read with OpenCV (fast), label maps with Pillow, which keeps the indi
 
 from __future__ import annotations
 
-import ctypes
 import io
-import platform
 from pathlib import Path
 
 import cv2
@@ -22,8 +20,6 @@ FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 """File name endings of frames, best first where several exist."""
 
 _JPEG_QUALITY, _PNG_COMPRESSION = 95, 3
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 _INDEX_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
 
@@ -175,16 +171,3 @@ def _bytes_of(path: str | Path) -> UInt8Array:
         raise DatasetError("no such file", path=path) from None
     except OSError as error:
         raise DatasetError("cannot read the file", path=path, found=error.strerror) from error
-
-
-def keep_freed_memory() -> None:
-    """Let this process reuse the pages of freed images; glibc otherwise returns them and faults them in again.
-
-    That costs up to a fifth of the loading speed at 1024x2048. Meant for worker processes: it changes how all of the
-    process allocates. Other allocators are left alone.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value that glibc takes
-    mallopt(_M_TRIM_THRESHOLD, 1 << 30)

@@ -201,7 +201,7 @@ def load_weights(weights: str | Path, device: str | torch.device = "cpu") -> Loa
     published = load(weights, device)
     taxonomy = published.taxonomy
     return LoadedNetwork(
-        network=_checked(published.network, SemanticNetwork, published.path),  # type: ignore[type-abstract]
+        network=_checked(published.network, SemanticNetwork, published.path),
         class_names=tuple(taxonomy.class_names) if taxonomy else (),
         taxonomy=taxonomy.name if taxonomy else None,
         palette=tuple(taxonomy.palette) if taxonomy else (),
@@ -222,7 +222,7 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
         CheckpointError: The file is damaged, names no network, or its weights belong to another one.
     """
     checkpoint = read_checkpoint(path, map_location)
-    network = _checked(_network_of(checkpoint, path), SemanticNetwork, path)  # type: ignore[type-abstract]
+    network = _checked(_network_of(checkpoint, path), SemanticNetwork, path)
     notes = checkpoint.get(METADATA_KEY, {})
     rest = {key: value for key, value in checkpoint.items() if key not in _HEAVY | {METADATA_KEY, "averaging_state"}}
     return LoadedNetwork(

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from thriftseg.labels.boxes.settings import MaskFilter
     from thriftseg.labels.clicking.generate import ClickSummary, generate_clicks, import_clicks, label_clicks
     from thriftseg.labels.clicking.point_maps import write_point_maps
-    from thriftseg.labels.jobs.engine import LabelJob, exit_with_parent, is_first_process, one_opencv_thread, run_job
-    from thriftseg.labels.jobs.storing import UnfinishedError
+    from thriftseg.labels.jobs.generate import generate
+    from thriftseg.labels.jobs.job import FrameJob, LabelJob, LabelOutcome, LabelTask, RelabelTask, annotated_frames
+    from thriftseg.labels.jobs.summary import Summary, UnfinishedError
     from thriftseg.labels.propagation.again import (
         Repropagation,
         RepropagationSummary,

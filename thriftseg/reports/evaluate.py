@@ -14,12 +14,13 @@ from thriftseg.flow import FlowStore, create_estimator
 from thriftseg.metrics import BoundaryIoU, Rule, VoidRule, VOSProtocol
 from thriftseg.reports.scoring.classes import ClassScorer, ClassScores, IdChoice
 from thriftseg.reports.scoring.counting import ClassRule, PairRule
+from thriftseg.reports.scoring.effort import Effort
 from thriftseg.reports.scoring.layouts import LayoutName, Located, NamingLayout, select_layout
 from thriftseg.reports.scoring.objects import ObjectEvaluation, score_objects
 from thriftseg.reports.scoring.pairing import Pairing, pair
 from thriftseg.reports.scoring.report import EvaluationReport, ScoredVideoRow
-from thriftseg.reports.scoring.running import Effort
 from thriftseg.taxonomies import Taxonomy
+from thriftseg.workers import Workers
 
 Metric = Literal["miou", "boundary_iou", "tc", "jf"]
 
@@ -101,7 +102,10 @@ def evaluate(
         ConfigError: A setting is out of range, or does not go with the layout.
     """
     settings = dict(locals())
-    rules, effort = select_layout(layout, classes), Effort(workers, resamples, seed, progress)
+    rules = select_layout(layout, classes)
+    if workers is not None and workers < 1:
+        raise ConfigError("number of workers", expected="at least 1", found=workers)
+    effort = Effort(Workers(workers, "cpu", shared=False, progress=progress), resamples, seed)
     located = rules.locate(Path(gt), split)
     rules = _with_own_classes(rules, Path(gt))
     rules = dataclasses.replace(rules, fps=_positive(rules.fps if fps is None else fps, "fps"))

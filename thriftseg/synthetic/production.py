@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
 from thriftseg.folders import claim_folder
-from thriftseg.resources import available_cpus
 from thriftseg.synthetic.layouts.classes import ClipName, ImageFormat, Layout
 from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.workers import Workers, run_tasks
 
 GENERATOR = 1
 """Counted up whenever the same arguments give other files."""
@@ -31,14 +30,13 @@ SPLITS = ("train", "val", "test")
 _RECORD = "synthesis.json"
 _PROGRESS_FOLDER = ".synthesis"
 _CLIPS_PER_SPLIT = 10**5
-_PIXELS_WORTH_WORKERS = 2 * 10**7
 
 Progress = Callable[[int, int], None]
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedClip:
     """A clip to make.
 
     Attributes:
@@ -63,7 +61,7 @@ class Job:
         return self.out / _PROGRESS_FOLDER / f"{self.clip.split}-{self.index:05d}.json"
 
 
-Film = Callable[[Job, Path], Record]
+Film = Callable[[PlannedClip, Path], Record]
 """Writes the files of a clip into a folder and returns figures about it; a function of a module, for processes."""
 
 
@@ -98,7 +96,7 @@ def produce(
     )
     planned = list(_plan(out, arguments, layout))
     records = _run(planned, film, jobs, progress)
-    layout.write_lists(out, [job.clip for job in planned])
+    layout.write_lists(out, [item.clip for item in planned])
     return records
 
 
@@ -124,7 +122,7 @@ def write_record(out: Path, arguments: dict[str, Any], summary: dict[str, Any]) 
     write_bytes(out / _RECORD, json.dumps({**_record_of(arguments), "summary": summary}, indent=1).encode())
 
 
-def _plan(out: Path, arguments: dict[str, Any], layout: Layout) -> Iterator[Job]:
+def _plan(out: Path, arguments: dict[str, Any], layout: Layout) -> Iterator[PlannedClip]:
     for code, split in enumerate(SPLITS):
         for index in range(arguments[f"{split}_clips"]):
             config = SceneConfig(
@@ -136,59 +134,40 @@ def _plan(out: Path, arguments: dict[str, Any], layout: Layout) -> Iterator[Job]
                 own_colors=arguments.get("own_colors", False),
             )
             clip = layout.name_clip(split, index, arguments["frames"])
-            yield Job(out, layout.name, arguments["image_format"], clip, index, config)
+            yield PlannedClip(out, layout.name, arguments["image_format"], clip, index, config)
 
 
-def _run(planned: list[Job], film: Film, jobs: int | None, progress: Progress | None) -> list[Record]:
+def _run(planned: list[PlannedClip], film: Film, jobs: int | None, progress: Progress | None) -> list[Record]:
     """Write what is not there yet and return the records of all clips, in order."""
-    records = {job.marker: record for job in planned if (record := _finished(job)) is not None}
-    pending = [job for job in planned if job.marker not in records]
-    report = progress or (lambda done, total: None)
-    report(len(records), len(planned))
-    for job, record in _results(pending, film, _workers(pending, jobs)):
-        records[job.marker] = record
-        report(len(records), len(planned))
-    return [records[job.marker] for job in planned]
+    records = {clip.marker: record for clip in planned if (record := _finished(clip)) is not None}
+    pending = [clip for clip in planned if clip.marker not in records]
+    report, done = progress or (lambda done, total: None), count(len(records))
+    report(next(done), len(planned))
+    made = run_tasks(
+        partial(_write_clip, film),
+        pending,
+        Workers(jobs, "cpu", shared=False, progress=False),
+        on_result=lambda record: report(next(done), len(planned)),
+    )
+    records |= {clip.marker: record for clip, record in zip(pending, made, strict=True)}
+    return [records[clip.marker] for clip in planned]
 
 
-def _results(pending: list[Job], film: Film, workers: int) -> Iterator[tuple[Job, Record]]:
-    if workers <= 1:
-        yield from ((job, _write_clip(job, film)) for job in pending)
-        return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        futures = {pool.submit(_write_clip, job, film): job for job in pending}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _workers(pending: list[Job], jobs: int | None) -> int:
-    """Worker processes to start; starting them takes longer than writing a small set."""
-    if jobs is None:
-        pixels = sum(job.config.height * job.config.width * job.config.num_frames for job in pending)
-        jobs = available_cpus() if pixels > _PIXELS_WORTH_WORKERS else 1
-    return min(jobs, len(pending))
-
-
-def _finished(job: Job) -> Record | None:
-    if not job.marker.is_file():
+def _finished(clip: PlannedClip) -> Record | None:
+    if not clip.marker.is_file():
         return None
-    record = json.loads(job.marker.read_text(encoding="utf-8"))
-    return record if all((job.out / file).is_file() for file in record["files"]) else None
+    record = json.loads(clip.marker.read_text(encoding="utf-8"))
+    return record if all((clip.out / file).is_file() for file in record["files"]) else None
 
 
-def _write_clip(job: Job, film: Film) -> Record:
+def _write_clip(film: Film, clip: PlannedClip) -> Record:
     """Render one clip, move its files into place and leave the marker that it is complete."""
-    staging = job.marker.with_suffix(".partial")
+    staging = clip.marker.with_suffix(".partial")
     shutil.rmtree(staging, ignore_errors=True)
-    figures = film(job, staging)
-    files = _move_into_place(staging, job.out)
-    record = {"split": job.clip.split, "video": job.clip.video, "files": files, **figures}
-    write_bytes(job.marker, json.dumps(record).encode())
+    figures = film(clip, staging)
+    files = _move_into_place(staging, clip.out)
+    record = {"split": clip.clip.split, "video": clip.clip.video, "files": files, **figures}
+    write_bytes(clip.marker, json.dumps(record).encode())
     return record
 
 

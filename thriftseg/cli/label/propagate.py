@@ -150,7 +150,7 @@ def _refuse(args: Namespace, *options: str) -> None:
 def _print(summary: PropagationSummary) -> None:
     from rich.console import Console
 
-    from thriftseg.labels import is_first_process
+    from thriftseg.workers import is_first_process
 
     if is_first_process():
         console = Console()

@@ -15,7 +15,7 @@ import numpy as np
 
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets import VOSClip, VOSDataset
+from thriftseg.datasets import VOSDataset
 from thriftseg.errors import DatasetError
 from thriftseg.exchange import BoxTracks
 from thriftseg.labels.boxes.job import BoxJob, BoxTask
@@ -23,11 +23,13 @@ from thriftseg.labels.boxes.masks import MANUAL
 from thriftseg.labels.boxes.segmenters import BoxSegmenter
 from thriftseg.labels.boxes.settings import BoxSettings, DrawnFrame, MaskFilter
 from thriftseg.labels.boxes.sources import BoxSource, MaskBoxes, TrackBoxes
-from thriftseg.labels.boxes.table import MaskRow, MaskTable
-from thriftseg.labels.jobs.engine import Accelerator, run_job
-from thriftseg.labels.jobs.storing import raise_unfinished
+from thriftseg.labels.boxes.table import MaskRow
+from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.summary import Summary
 from thriftseg.metrics import MaskRecall
 from thriftseg.stores import LabelStore, store_root
+from thriftseg.taxonomies import OBJECT_IDS
+from thriftseg.workers import Accelerator, Workers
 
 REPORT_FILE = "quality.json"
 
@@ -81,39 +83,30 @@ class LabelQuality:
         )
 
 
-@dataclass(frozen=True)
-class BoxSummary:
+@dataclass(frozen=True, kw_only=True)
+class BoxSummary(Summary):
     """What `label_boxes` did.
 
     Attributes:
-        folder: Folder of the source.
-        written: Labels made now.
-        kept: Labels that were there already.
         boxes: Boxes of these labels.
         manual: Masks that were drawn.
         empty: Boxes in which nothing was found.
         invalid: Boxes that are empty, inverted or outside of the frame.
         bad: Masks that the filter took out.
         oracle: Whether the filter looked at the truth.
-        cost: What boxes and drawn masks cost.
         unmatched: Boxes of the file that lie in no frame of the split.
         quality: Quality of the masks, where the truth is known.
-        failures: One line per label that could not be made.
     """
 
-    folder: Path
-    written: int
-    kept: int
     boxes: int
     manual: int
     empty: int
     invalid: int
     bad: int
     oracle: bool
-    cost: AnnotationCost
+    cost: AnnotationCost = field(default_factory=AnnotationCost)
     unmatched: int = 0
     quality: LabelQuality | None = None
-    failures: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
         notes = [
@@ -131,10 +124,10 @@ class BoxSummary:
 
     def to_json(self) -> dict[str, object]:
         """The report as it stands in `quality.json`: what was stored, in whatever number of runs."""
+        names = ("boxes", "manual", "empty", "invalid", "bad", "oracle", "cost", "unmatched", "quality")
         values = asdict(self)
-        for of_this_run in ("folder", "written", "kept", "failures"):
-            del values[of_this_run]
-        return {"labels": self.written + self.kept, **values, "cost": self.cost.to_dict()}
+        own = {name: values[name] for name in names}
+        return {"labels": self.written + self.kept, **own, "cost": self.cost.to_dict()}
 
 
 def label_boxes(
@@ -178,7 +171,7 @@ def label_boxes(
         source: Name of the labels in the store; `boxes_<method>`, with `_ft_<frame>` and the filter, when absent.
         devices: Number of GPUs or CPU processes per node.
         accelerator: What the method computes on.
-        num_nodes: Number of nodes that work together, see `run_job`.
+        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -189,34 +182,34 @@ def label_boxes(
     """
     boxes: BoxSource = MaskBoxes(dataset, box_noise, seed) if tracks is None else TrackBoxes(tracks)
     settings = BoxSettings(finetune, seed, mask_filter, keep_soft)
-    root, name = store_root(store, dataset.name), source or default_source(segmenter.name, settings)
-    job = BoxJob(dataset, root, name, segmenter, boxes, settings)
-    frames = [(clip, number) for clip in dataset.clips(split) for number in boxes.numbers(clip)]
-    if not frames:
+    tasks = [BoxTask(clip, numbers) for clip in dataset.clips(split) if (numbers := boxes.numbers(clip))]
+    if not tasks:
         raise DatasetError(f"split {split!r} of {dataset.name} has no boxes", path=dataset.root)
-    target = job.prepare()
-    todo = [(clip, number) for clip, number in frames if not target.has(clip.video, number)]
-    outcomes = run_job(
-        job,
-        _tasks(todo, whole_videos=finetune is not None),
-        description=f"boxes ({segmenter.name})",
-        devices=devices,
-        accelerator=accelerator,
-        num_nodes=num_nodes,
-        progress=progress,
-    )
-    target.refresh()
-    summary = _summarise(
-        target,
-        frames,
-        written=sum(outcome.written for outcome in outcomes),
-        failures=sorted(failure for outcome in outcomes for failure in outcome.failures),
-        settings=settings,
-        unmatched=tracks.unmatched if tracks is not None else 0,
-    )
-    write_bytes(target.folder / REPORT_FILE, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
-    raise_unfinished(summary)
-    return summary
+    if finetune is None:  # no frame of a video needs the others
+        tasks = [BoxTask(task.clip, (number,)) for task in tasks for number in task.targets]
+    name = source or default_source(segmenter.name, settings)
+    target = LabelStore(store_root(store, dataset.name), name, OBJECT_IDS)
+    job = BoxJob(dataset, target, segmenter, boxes, settings)
+
+    def summarise(summary: Summary, outcomes: object) -> BoxSummary:
+        wanted = {(task.clip.video, number) for task in tasks for number in task.targets}
+        stored = wanted & job.store.labels.keys()
+        rows = [row for row in job.table.read() if (row.video, row.frame) in stored]
+        found = BoxSummary(
+            **vars(summary),
+            boxes=len(rows),
+            manual=sum(row.source == MANUAL for row in rows),
+            empty=sum(row.status == "empty" for row in rows),
+            invalid=sum(row.status == "invalid_box" for row in rows),
+            bad=sum(settings.is_bad(row) for row in rows),
+            oracle=mask_filter is not None and mask_filter.source == "oracle",
+            unmatched=tracks.unmatched if tracks is not None else 0,
+            quality=LabelQuality.of(rows),
+        )
+        write_bytes(found.folder / REPORT_FILE, (json.dumps(found.to_json(), indent=2) + "\n").encode())
+        return found
+
+    return generate(job, tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
 
 
 def default_source(method: str, settings: BoxSettings) -> str:
@@ -231,45 +224,3 @@ def default_source(method: str, settings: BoxSettings) -> str:
         return name
     oracle = settings.mask_filter.source == "oracle"
     return f"{name}_oracle{settings.mask_filter.threshold:g}" if oracle else f"{name}_list"
-
-
-def _tasks(frames: Sequence[tuple[VOSClip, int]], whole_videos: bool) -> list[BoxTask]:
-    if not whole_videos:
-        return [BoxTask(clip, (number,)) for clip, number in frames]
-    videos = groupby(frames, key=lambda frame: frame[0].video)
-    grouped = [list(video) for _, video in videos]
-    return [BoxTask(video[0][0], tuple(number for _, number in video)) for video in grouped]
-
-
-def _summarise(
-    store: LabelStore,
-    frames: Sequence[tuple[VOSClip, int]],
-    *,
-    written: int,
-    failures: Sequence[str],
-    settings: BoxSettings,
-    unmatched: int,
-) -> BoxSummary:
-    stored = {(clip.video, number) for clip, number in frames if store.has(clip.video, number)}
-    rows = [row for row in MaskTable(store.folder).read() if (row.video, row.frame) in stored]
-    return BoxSummary(
-        folder=store.folder,
-        written=written,
-        kept=len(stored) - written,
-        boxes=len(rows),
-        manual=sum(row.source == MANUAL for row in rows),
-        empty=sum(row.status == "empty" for row in rows),
-        invalid=sum(row.status == "invalid_box" for row in rows),
-        bad=sum(settings.is_bad(row) for row in rows),
-        oracle=settings.mask_filter is not None and settings.mask_filter.source == "oracle",
-        cost=_cost(store, stored),
-        unmatched=unmatched,
-        quality=LabelQuality.of(rows),
-        failures=tuple(failures),
-    )
-
-
-def _cost(store: LabelStore, frames: set[tuple[str, int]]) -> AnnotationCost:
-    """What the distinct actions cost that the labels descend from."""
-    paid = {parent for frame in frames for parent in store.labels[frame].parents}
-    return sum((store.actions[action].cost for action in sorted(paid)), AnnotationCost())

@@ -18,9 +18,11 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets import VideoDataset, probe_size
-from thriftseg.errors import LabelStoreError, ThriftsegError
-from thriftseg.labels.jobs.engine import run_job
+from thriftseg.datasets import Size, VideoDataset, probe_size
+from thriftseg.errors import LabelStoreError
+from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.job import FrameJob, LabelOutcome, LabelTask, annotated_frames
+from thriftseg.labels.jobs.summary import Summary
 from thriftseg.stores import (
     Click,
     LabelStore,
@@ -31,16 +33,14 @@ from thriftseg.stores import (
     read_point_map,
     store_root,
 )
-from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip, Frame
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Frame
+from thriftseg.workers import Workers
 
 REFERENCE_MIN_COMPONENT = 512
 """Smallest region that gets a click, in pixels of a 2048 x 1024 label map [0]."""
 
 _REFERENCE_AREA = 2048 * 1024
 _FLUSH_EVERY = 256
-
-_MadeClicks = tuple[Frame, list[Click] | str, tuple[int, int]]
-"""A frame, its clicks or why there are none, and its height and width."""
 
 
 def scaled_min_component(height: int, width: int) -> int:
@@ -133,26 +133,24 @@ def _round(coordinate: float) -> int:
     return math.floor(coordinate + 0.5)
 
 
-@dataclass(frozen=True)
-class ClickSummary:
+@dataclass(frozen=True, kw_only=True)
+class ClickSummary(Summary):
     """What `label_clicks` or `import_clicks` did.
 
     Attributes:
-        folder: Folder of the source.
-        images: Frames that got clicks now.
-        kept: Frames that had them already.
-        clicks: Clicks of all these frames.
-        cost: Their cost.
+        clicks: Clicks of all frames of this call.
     """
 
-    folder: Path
-    images: int
-    kept: int
     clicks: int
     cost: AnnotationCost = field(default_factory=AnnotationCost)
 
+    @property
+    def images(self) -> int:
+        """Frames that got clicks now."""
+        return self.written
+
     def __str__(self) -> str:
-        frames = self.images + self.kept
+        frames = self.written + self.kept
         return (
             f"{self.clicks} clicks on {frames} frames ({self.clicks / max(1, frames):.1f} per frame, "
             f"{self.cost.hours:.2f} h) in {self.folder}; {self.kept} frames were there already"
@@ -190,28 +188,9 @@ def label_clicks(
         LabelStoreError: The source holds clicks made in another way, or some frames could not be read (the others
             are stored).
     """
-    model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
-    job = _ClickJob(dataset, min_component, seed)
-    writer = _ClickWriter(
-        _open_store(dataset, store, source),
-        dataset.name,
-        model,
-        generator="thriftseg.labels.clicking.generate",
-        arguments={"min_component": min_component, "seed": seed, **_prices(model)},
-    )
-    frames = _annotated(dataset, split)
-    todo = writer.missing(frames)
-    failures: list[str] = []
-
-    def collect(made: _MadeClicks) -> None:
-        frame, clicks, size = made
-        if isinstance(clicks, str):
-            failures.append(clicks)
-        else:
-            writer.add(frame, clicks, size)
-
-    run_job(job, todo, description="clicks", devices=workers, accelerator="cpu", progress=progress, on_result=collect)
-    return writer.finish(frames, failures)
+    target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
+    job = _SimulatedClicks(dataset, target, min_component, seed, CostModel.named(cost_model))
+    return _generate(job, annotated_frames(dataset, split), Workers(workers, "cpu", progress=progress))
 
 
 def import_clicks(
@@ -237,10 +216,11 @@ def import_clicks(
         LabelStoreError: A file is damaged, lacks a frame, or has clicks outside a frame.
     """
     path = Path(path)
-    frames = _annotated(dataset, split)
-    keys = [click_key(dataset.name, clip.video, number) for clip, number in frames]
-    given = _read_maps(path, dataset, frames) if path.is_dir() else read_click_file(path, dataset.taxonomy)
-    absent = [key for key in keys if key not in given]
+    tasks = annotated_frames(dataset, split)
+    sizes = {(task.clip.video, n): probe_size(task.clip.frames[n]) for task in tasks for n in task.targets}
+    keys = {frame: click_key(dataset.name, *frame) for frame in sizes}
+    given = _read_maps(path, dataset, sizes) if path.is_dir() else read_click_file(path, dataset.taxonomy)
+    absent = [key for key in keys.values() if key not in given]
     if absent:
         raise LabelStoreError(
             f"the click file lacks {len(absent)} of {len(keys)} frames of split {split!r}",
@@ -248,32 +228,27 @@ def import_clicks(
             expected=f"a key {absent[0]!r}",
             found=f"{len(given)} keys" + (f" such as {next(iter(given))!r}" if given else ""),
         )
-    model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
-    target = _open_store(dataset, store, source)
-    arguments = {"sha256": _digest(path, given), **_prices(model)}
-    writer = _ClickWriter(target, dataset.name, model, "point maps" if path.is_dir() else "click file", arguments)
-    for (clip, number), key in zip(frames, keys, strict=True):
-        if not target.has(clip.video, number):
-            size = probe_size(clip.frames[number])
-            _check_inside(given[key], size, key, path)
-            writer.add((clip.video, number), given[key], size)
-    return writer.finish(frames, [])
+    for frame, size in sizes.items():
+        _check_inside(given[keys[frame]], size, keys[frame], path)
+    target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
+    clicks = {frame: (given[key], sizes[frame]) for frame, key in keys.items()}
+    kind = "point maps" if path.is_dir() else "click file"
+    job = _GivenClicks(dataset, target, kind, _digest(path, given), clicks, CostModel.named(cost_model))
+    return _generate(job, tasks, Workers(progress=False))
 
 
-def _read_maps(folder: Path, dataset: VideoDataset, frames: Sequence[tuple[Clip, int]]) -> dict[str, tuple[Click, ...]]:
-    paths = [point_map_path(folder, clip.video, number) for clip, number in frames]
-    absent = [path for path in paths if not path.is_file()]
+def _read_maps(folder: Path, dataset: VideoDataset, sizes: Mapping[Frame, Size]) -> dict[str, tuple[Click, ...]]:
+    paths = {frame: point_map_path(folder, *frame) for frame in sizes}
+    absent = [path for path in paths.values() if not path.is_file()]
     if absent:
         raise LabelStoreError(
-            f"{len(absent)} of {len(frames)} point maps are missing",
+            f"{len(absent)} of {len(paths)} point maps are missing",
             path=folder,
             expected=absent[0].relative_to(folder),
         )
     return {
-        click_key(dataset.name, clip.video, number): read_point_map(
-            path, dataset.taxonomy, probe_size(clip.frames[number])
-        )
-        for (clip, number), path in zip(frames, paths, strict=True)
+        click_key(dataset.name, *frame): read_point_map(path, dataset.taxonomy, sizes[frame])
+        for frame, path in paths.items()
     }
 
 
@@ -284,92 +259,93 @@ def _digest(path: Path, given: Mapping[str, Sequence[Click]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-class _ClickJob:
-    """Makes the clicks of one frame; an unreadable one gives its message instead."""
+def _generate(job: _ClickJob, tasks: Sequence[LabelTask], workers: Workers) -> ClickSummary:
+    def summarise(summary: Summary, outcomes: object) -> ClickSummary:
+        frames = [(task.clip.video, number) for task in tasks for number in task.targets]
+        clicks = sum(len(job.store.points(*frame)) for frame in frames if job.store.has(*frame))
+        return ClickSummary(**vars(summary), clicks=clicks)
 
-    def __init__(self, dataset: VideoDataset, min_component: int | None, seed: int) -> None:
-        self._dataset, self._min_component, self._seed = dataset, min_component, seed
-
-    def __call__(self, task: tuple[Clip, int]) -> _MadeClicks:
-        clip, number = task
-        frame = (clip.video, number)
-        try:
-            label = self._dataset.read_label(clip, number)
-            instances = self._dataset.read_instances(clip, number)
-        except ThriftsegError as error:
-            return frame, error.headline, (0, 0)
-        height, width = label.shape
-        smallest = scaled_min_component(height, width) if self._min_component is None else self._min_component
-        things = self._dataset.taxonomy.thing_ids
-        seed = f"{self._seed}/{clip.video}/{number}"
-        return frame, generate_clicks(label, instances, things, smallest, seed), (height, width)
+    return generate(job, tasks, workers, summarise)
 
 
-class _ClickWriter:
-    """Collects clicks and writes them to the store in batches, since each batch rewrites the click file."""
+class _ClickJob(FrameJob[LabelTask]):
+    """Stores clicks in batches, since each batch rewrites the click file; one process does so for all."""
+
+    dataset: VideoDataset
 
     def __init__(
-        self, store: LabelStore, dataset: str, model: CostModel, generator: str, arguments: dict[str, object]
+        self,
+        dataset: VideoDataset,
+        store: LabelStore,
+        generator: str,
+        arguments: Mapping[str, object],
+        model: CostModel,
     ) -> None:
-        self._store, self._dataset, self._model = store, dataset, model
-        self._generator, self._arguments = generator, arguments
-        self._points: dict[Frame, Sequence[Click]] = {}
-        self._sizes: dict[Frame, tuple[int, int]] = {}
-        self._written = 0
-        store.consolidate()
-        store.require_recipe(generator, arguments)
+        prices = {"click_s": model.click_s, "overhead_s": model.overhead_s}
+        super().__init__(dataset, store, generator, {**arguments, **prices}, description="clicks")
+        self._model = model
+        self._batch: list[tuple[Frame, Sequence[Click], Size]] = []
 
-    def missing(self, frames: Sequence[tuple[Clip, int]]) -> list[tuple[Clip, int]]:
-        return [(clip, number) for clip, number in frames if not self._store.has(clip.video, number)]
-
-    def add(self, frame: Frame, clicks: Sequence[Click], size: tuple[int, int]) -> None:
-        self._points[frame], self._sizes[frame] = clicks, size
-        if len(self._points) >= _FLUSH_EVERY:
+    def receive(self, outcome: LabelOutcome) -> None:
+        self._batch += outcome.notes
+        if len(self._batch) >= _FLUSH_EVERY:
             self._flush()
 
-    def finish(self, frames: Sequence[tuple[Clip, int]], failures: Sequence[str]) -> ClickSummary:
+    def finish(self) -> None:
         self._flush()
-        self._store.consolidate()
-        if failures:
-            raise LabelStoreError(
-                f"{len(failures)} of {len(frames)} frames got no clicks",
-                path=self._store.folder,
-                fix="mend the files below and run the command again",
-                detail="\n".join(sorted(failures)),
-            )
-        counts = [len(self._store.points(clip.video, number)) for clip, number in frames]
-        cost = sum((self._model.clicks(count) for count in counts), AnnotationCost())
-        return ClickSummary(self._store.folder, self._written, len(frames) - self._written, sum(counts), cost)
+        super().finish()
 
     def _flush(self) -> None:
-        if not self._points:
-            return
-        costs = {frame: self._model.clicks(len(clicks)) for frame, clicks in self._points.items()}
-        self._store.write_points(
-            self._points,
-            dataset=self._dataset,
-            generator=self._generator,
-            costs=costs,
-            sizes=self._sizes,
-            arguments=self._arguments,
-        )
-        self._written += len(self._points)
-        self._points, self._sizes = {}, {}
+        if self._batch:
+            self.store.write_points(
+                {frame: clicks for frame, clicks, _ in self._batch},
+                dataset=self.dataset.name,
+                generator=self.generator,
+                costs={frame: self._model.clicks(len(clicks)) for frame, clicks, _ in self._batch},
+                sizes={frame: size for frame, _, size in self._batch},
+                arguments=self.arguments,
+            )
+            self._batch = []
 
 
-def _open_store(dataset: VideoDataset, root: str | Path | None, source: str) -> LabelStore:
-    return LabelStore(store_root(root, dataset.name), source, dataset.taxonomy)
+class _SimulatedClicks(_ClickJob):
+    """Makes the clicks of one frame from its label map."""
+
+    def __init__(
+        self, dataset: VideoDataset, store: LabelStore, min_component: int | None, seed: int, model: CostModel
+    ) -> None:
+        arguments = {"min_component": min_component, "seed": seed}
+        super().__init__(dataset, store, "thriftseg.labels.clicking.generate", arguments, model)
+        self._min_component, self._seed = min_component, seed
+
+    def make(self, task: LabelTask, number: int) -> tuple[Frame, list[Click], Size]:
+        label = self.dataset.read_label(task.clip, number)
+        instances = self.dataset.read_instances(task.clip, number)
+        height, width = label.shape
+        smallest = scaled_min_component(height, width) if self._min_component is None else self._min_component
+        seed = f"{self._seed}/{task.clip.video}/{number}"
+        clicks = generate_clicks(label, instances, self.dataset.taxonomy.thing_ids, smallest, seed)
+        return (task.clip.video, number), clicks, (height, width)
 
 
-def _annotated(dataset: VideoDataset, split: str) -> list[tuple[Clip, int]]:
-    frames = [(clip, number) for clip in dataset.clips(split) for number in clip.annotated]
-    if not frames:
-        raise LabelStoreError(f"split {split!r} of {dataset.name} has no annotated frames", path=dataset.root)
-    return frames
+class _GivenClicks(_ClickJob):
+    """Takes clicks as they are."""
 
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        store: LabelStore,
+        generator: str,
+        digest: str,
+        clicks: Mapping[Frame, tuple[Sequence[Click], Size]],
+        model: CostModel,
+    ) -> None:
+        super().__init__(dataset, store, generator, {"sha256": digest}, model)
+        self._clicks = clicks
 
-def _prices(model: CostModel) -> dict[str, object]:
-    return {"click_s": model.click_s, "overhead_s": model.overhead_s}
+    def make(self, task: LabelTask, number: int) -> tuple[Frame, Sequence[Click], Size]:
+        frame = (task.clip.video, number)
+        return frame, *self._clicks[frame]
 
 
 def _check_inside(clicks: Sequence[Click], size: tuple[int, int], key: str, path: Path) -> None:

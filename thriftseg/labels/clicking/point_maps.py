@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from thriftseg.datasets import VideoDataset, write_label_png
 from thriftseg.errors import LabelStoreError
-from thriftseg.labels.jobs.engine import run_job
 from thriftseg.stores import LabelStore, draw_point_map, point_map_path, store_root
 from thriftseg.types import Clip
+from thriftseg.workers import Workers, run_tasks
 
 
 def write_point_maps(
@@ -40,20 +41,13 @@ def write_point_maps(
     frames = [(clip, n) for clip in dataset.clips(split) for n in clip.frames if (clip.video, n) in clicks.usable]
     if not frames:
         raise LabelStoreError(f"source {source!r} has no clicks for split {split!r}", path=clicks.folder)
-    job = _PointMapJob(dataset, clicks)
-    run_job(job, frames, description="point maps", devices=workers, accelerator="cpu", progress=progress)
-    return job.folder
+    folder = clicks.folder / "point_maps"
+    write = partial(_write_point_map, dataset, clicks, folder)
+    run_tasks(write, frames, Workers(workers, "cpu", progress=progress), description="point maps")
+    return folder
 
 
-class _PointMapJob:
-    """Writes the point map of one frame."""
-
-    def __init__(self, dataset: VideoDataset, clicks: LabelStore) -> None:
-        self._dataset, self._clicks = dataset, clicks
-        self.folder = clicks.folder / "point_maps"
-
-    def __call__(self, task: tuple[Clip, int]) -> None:
-        clip, number = task
-        height, width = self._dataset.clip_size(clip)
-        drawn = draw_point_map(self._clicks.points(clip.video, number), height, width)
-        write_label_png(point_map_path(self.folder, clip.video, number), drawn, self._clicks.taxonomy.flat_palette())
+def _write_point_map(dataset: VideoDataset, clicks: LabelStore, folder: Path, frame: tuple[Clip, int]) -> None:
+    clip, number = frame
+    drawn = draw_point_map(clicks.points(clip.video, number), *dataset.clip_size(clip))
+    write_label_png(point_map_path(folder, clip.video, number), drawn, clicks.taxonomy.flat_palette())

@@ -1,1 +1,1 @@
-"""The generator skeleton: tasks, workers, storing, failures, summaries."""
+"""The generator skeleton: tasks, jobs, summaries, prices."""

@@ -4,51 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.labels.jobs.engine import Accelerator, run_job
+from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.propagation.again_job import RepropagationJob
 from thriftseg.labels.propagation.again_plan import Correction, RepropagationPlan, plan_repropagation
+from thriftseg.labels.propagation.job import PropagationOutcome
 from thriftseg.labels.propagation.propagators.protocol import Propagator
 from thriftseg.labels.propagation.propagators.registry import PROPAGATORS, create_propagator
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.stores import MIN_COMPONENT, LabelRow, LabelSource, LabelStore, SourceLabel, canonical, store_root
 from thriftseg.types import LabelKind
+from thriftseg.workers import Accelerator, Workers
 
 _GENERATOR = "propagate/"
 
 
-@dataclass(frozen=True)
-class RepropagationSummary:
-    """What `label_repropagate` did.
+@dataclass(frozen=True, kw_only=True)
+class RepropagationSummary(Summary):
+    """What `label_repropagate` did; `kept` are labels made again from these corrections before.
 
     Attributes:
-        folder: Folder of the source.
         corrected: Frames that labels were made again from.
-        written: Labels made again now.
-        done: Labels made again from these corrections before.
         locked: Locked labels in the clips with corrections, which were left alone.
         lost: Objects that were lost on the way, counted once per corrected frame.
         agreement: Agreement of the new labels with manual ones of the same frames; `None` where there are none.
     """
 
-    folder: Path
     corrected: int
-    written: int
-    done: int
     locked: int
     lost: int = 0
     agreement: Agreement | None = None
 
+    @property
+    def done(self) -> int:
+        """Labels made again from these corrections before."""
+        return self.kept
+
     def __str__(self) -> str:
         notes = [f"{self.written} labels of {self.folder} made again from {self.corrected} corrected frames"]
-        if self.done:
-            notes.append(f"{self.done} were made from them before")
+        if self.kept:
+            notes.append(f"{self.kept} were made from them before")
         if self.locked:
             notes.append(f"{self.locked} locked labels left alone")
         if self.lost:
@@ -99,40 +101,29 @@ class Repropagation:
         progress: bool = True,
     ) -> RepropagationSummary:
         """Make labels again; see `label_repropagate`."""
-        self.store.consolidate()
         arguments = self.row.arguments
         job = RepropagationJob(
             self._corrections,
             self._labels,
+            self.store,
             propagator_like(self.row) if propagator is None else propagator,
-            self.store.root,
-            self.store.source,
             object_unit=arguments.get("object_unit", "class"),
             min_area=arguments.get("min_area", MIN_COMPONENT),
         )
         _check_recipe(job, self.row, self.store)
         plan = self.plan()
-        outcomes = run_job(
-            job, plan.tasks, description="propagate again", devices=devices, accelerator=accelerator, progress=progress
-        )
-        failures = sorted(failure for outcome in outcomes for failure in outcome.failures)
-        if failures:
-            raise LabelStoreError(
-                f"{len(failures)} of {plan.targets} labels could not be made again",
-                path=self.store.folder,
-                fix="mend the files below and run the command again; finished labels are kept",
-                detail="\n".join(failures),
+
+        def summarise(summary: Summary, outcomes: Sequence[PropagationOutcome]) -> RepropagationSummary:
+            parts = [part for outcome in outcomes for part in outcome.agreement.values()]
+            return RepropagationSummary(
+                **vars(replace(summary, kept=plan.done)),
+                corrected=len(plan.tasks),
+                locked=plan.locked,
+                lost=sum(len(outcome.lost) for outcome in outcomes),
+                agreement=Agreement.sum(parts) if parts else None,
             )
-        parts = [part for outcome in outcomes for part in outcome.agreement.values()]
-        return RepropagationSummary(
-            self.store.folder,
-            len(plan.tasks),
-            sum(outcome.written for outcome in outcomes),
-            plan.done,
-            plan.locked,
-            sum(len(outcome.lost) for outcome in outcomes),
-            Agreement.sum(parts) if parts else None,
-        )
+
+        return generate(job, plan.tasks, Workers(devices, accelerator, progress=progress), summarise)
 
     def _correction(self, label: SourceLabel) -> Correction:
         if label.kind != LabelKind.MANUAL:

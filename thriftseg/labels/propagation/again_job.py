@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 
 from thriftseg.arrays import UInt8Array, UInt16Array
 from thriftseg.labels.propagation.again_plan import Correction
-from thriftseg.labels.propagation.job import PropagationJob, PropagationOutcome, logged_objects
+from thriftseg.labels.propagation.job import PropagationJob, logged_objects
 from thriftseg.labels.propagation.plan import PropagationTask
 from thriftseg.labels.propagation.propagators.protocol import Propagated, Propagator
 from thriftseg.labels.review.decide import mask_of
 from thriftseg.stores import (
     NO_OBJECT,
     LabelSource,
+    LabelStore,
     LoggedObject,
     ObjectMap,
     ObjectUnit,
@@ -25,7 +25,7 @@ from thriftseg.stores import (
     ReviewedObject,
     objects_of,
 )
-from thriftseg.types import IGNORE_INDEX, LabelKind
+from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
 
 
 class RepropagationJob(PropagationJob):
@@ -37,9 +37,8 @@ class RepropagationJob(PropagationJob):
     Args:
         corrections: Corrected frames.
         labels: Reads their labels.
+        store: The labels that are made again.
         propagator: Carries the objects.
-        root: Folder of the label store.
-        source: Name of the labels that are made again.
         object_unit: What counts as one object. Corrections from a label store have no instances, so that "instance"
             means classes there.
         min_area: Smallest object of the unit "component", in pixels.
@@ -49,72 +48,58 @@ class RepropagationJob(PropagationJob):
         self,
         corrections: Sequence[Correction],
         labels: LabelSource,
+        store: LabelStore,
         propagator: Propagator,
-        root: Path,
-        source: str,
         *,
         object_unit: ObjectUnit,
         min_area: int,
     ) -> None:
-        super().__init__(labels.dataset, propagator, root, source, object_unit=object_unit, min_area=min_area)
+        super().__init__(
+            labels.dataset,
+            store,
+            propagator,
+            object_unit=object_unit,
+            min_area=min_area,
+            description="propagate again",
+        )
         self._labels = labels
         self._corrections = {(item.label.clip.video, item.label.number): item for item in corrections}
 
-    def _read_objects(self, task: PropagationTask) -> tuple[UInt8Array, ObjectMap]:
-        correction = self._correction(task)
-        label, instances = self._labels.read(correction.label), None
-        if self._unit == "instance" and self._labels.is_given(task.clip):
-            instances = self._dataset.read_instances(task.clip, task.annotated)
-        objects = objects_of(label, instances, self._unit, self._dataset.taxonomy.thing_ids, self._min_area)
-        for action in self._labels.recorded_actions(correction.label):
-            self._store.record_action(action)
-        return label, objects
+    def is_done(self, clip: Clip, number: int) -> bool:
+        """Never: `plan_repropagation` has left out what is done."""
+        return False
 
-    def _store_annotated(self, task: PropagationTask, label: UInt8Array, objects: ObjectMap) -> None:
-        self._store_painted(task, task.annotated, label, objects, Propagated(objects.ids, 1.0), LabelKind.MANUAL)
+    def read_objects(self, task: PropagationTask) -> tuple[UInt8Array, ObjectMap]:
+        """The corrected label, and its objects."""
+        correction = self._corrections[task.clip.video, task.annotated]
+        label = self._labels.read(correction.label)
+        instances = self._labels.read_instances(correction.label) if self._unit == "instance" else None
+        return label, objects_of(label, instances, self._unit, self.dataset.taxonomy.thing_ids, self._min_area)
 
-    def _store_step(
-        self, task: PropagationTask, objects: ObjectMap, number: int, step: Propagated, outcome: PropagationOutcome
-    ) -> None:
-        label = objects.to_label(step.ids)
-        label, logged = self._store_painted(task, number, label, objects, step, LabelKind.PROPAGATED)
-        outcome.written += 1
-        outcome.lost |= {item.id for item in logged if item.lost}
-        if number in task.clip.labels:
-            self._compare(task, number, label, outcome)
-
-    def _store_painted(
+    def store_label(
         self,
         task: PropagationTask,
         number: int,
         label: UInt8Array,
+        kind: LabelKind,
         objects: ObjectMap,
         step: Propagated,
-        kind: LabelKind,
     ) -> tuple[UInt8Array, list[LoggedObject]]:
-        video, log = task.clip.video, self._store.object_log
-        locked = self._store.reviews.locked_objects(video, number)
+        """Store the label of a frame with its locked objects, and from which correction it was made."""
+        correction, video = self._corrections[task.clip.video, task.annotated], task.clip.video
+        reviews, log = self.store.reviews, self.store.object_log
+        locked = reviews.locked_objects(video, number)
         alone = {item.train_id for item in locked} if self._unit == "class" else set()
         label, ids, logged = _paint(label, step, logged_objects(objects, step), locked, alone)
         log.write(video, number, logged)
         if log.path_of_ids(video, number).is_file():
             log.write_ids(video, number, ids, max((item.id for item in logged), default=0))
-        self._write(task, number, label, step.confidence, kind)
+        parents = dict.fromkeys([*self.store.labels[video, number].parents, *correction.label.actions])
+        actions = self._labels.recorded_actions(correction.label)
+        self.write(task, number, label, kind, list(parents), step.confidence, actions)
+        times = reviews.times_remade(video, number) + 1
+        self.store.review_log.add([Remade(video, number, times, correction.source, task.annotated, correction.sha256)])
         return label, logged
-
-    def _write(self, task: PropagationTask, number: int, label: UInt8Array, confidence: float, kind: LabelKind) -> None:
-        super()._write(task, number, label, confidence, kind)
-        correction, video = self._correction(task), task.clip.video
-        times = self._store.reviews.times_remade(video, number) + 1
-        note = Remade(video, number, times, correction.source, task.annotated, correction.sha256)
-        self._store.review_log.add([note])
-
-    def _parents(self, task: PropagationTask, number: int) -> list[str]:
-        before = self._store.labels[task.clip.video, number].parents
-        return list(dict.fromkeys([*before, *self._correction(task).label.actions]))
-
-    def _correction(self, task: PropagationTask) -> Correction:
-        return self._corrections[task.clip.video, task.annotated]
 
 
 def _paint(

@@ -75,7 +75,7 @@ def plan_repropagation(store: LabelStore, corrections: Sequence[Correction]) -> 
         for correction in own:
             number = correction.label.number
             targets = tuple(t for t, winner in sorted(winners.items()) if winner is correction and t not in fresh)
-            tasks += [PropagationTask(correction.label.clip, number, targets)] if targets else []
+            tasks += [PropagationTask(correction.label.clip, targets, number)] if targets else []
     return RepropagationPlan(tuple(tasks), done, locked)
 
 

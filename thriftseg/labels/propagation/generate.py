@@ -2,67 +2,51 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from thriftseg.costs import AnnotationCost, CostModel
+from thriftseg.costs import CostModel
 from thriftseg.datasets import VideoDataset, shard
-from thriftseg.labels.jobs.engine import Accelerator, run_job
-from thriftseg.labels.jobs.storing import raise_unfinished
+from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.propagation.job import PropagationJob, PropagationOutcome
-from thriftseg.labels.propagation.plan import PropagationPlan, PropagationTask, plan_propagation
+from thriftseg.labels.propagation.plan import plan_propagation
 from thriftseg.labels.propagation.propagators.protocol import Propagator
 from thriftseg.labels.propagation.propagators.registry import create_propagator
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores import MANUAL, MIN_COMPONENT, LabelStore, ObjectUnit, action_id, price_actions, store_root
+from thriftseg.stores import MIN_COMPONENT, LabelStore, ObjectUnit, store_root
+from thriftseg.workers import Accelerator, Workers
 
 
-@dataclass(frozen=True)
-class PropagationSummary:
+@dataclass(frozen=True, kw_only=True)
+class PropagationSummary(Summary):
     """What `label_propagate` did.
 
     Attributes:
-        folder: Folder of the source.
-        written: Labels made now.
-        kept: Labels that were there already.
         superseded: See `PropagationPlan`.
         absent: See `PropagationPlan`.
-        ignored_share: Mean share of pixels without a label, over all labels of this call.
-        failures: One line per label that could not be made.
         lost: Objects that were lost on the way, counted once per annotated frame.
         empty: Annotated frames without any object; their labels are 255 everywhere, of confidence 0.
-        cost: What the manual labels cost that the labels descend from; `None` without a cost model.
         agreement: By offset, agreement of the labels made now with manual labels of the same frames.
     """
 
-    folder: Path
-    written: int
-    kept: int
     superseded: int
     absent: int
-    ignored_share: float
-    failures: tuple[str, ...] = ()
     lost: int = 0
     empty: int = 0
-    cost: AnnotationCost | None = None
     agreement: Mapping[int, Agreement] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        notes = [
-            f"{self.written} labels written to {self.folder}, {self.kept} were there already",
-            f"{100 * self.ignored_share:.1f} % of their pixels carry no label",
-        ]
-        if self.superseded:
-            notes.append(f"{self.superseded} left to a nearer annotated frame")
-        if self.absent:
-            notes.append(f"{self.absent} skipped for want of a frame")
-        if self.lost:
-            notes.append(f"{self.lost} objects lost on the way")
-        if self.empty:
-            notes.append(f"{self.empty} annotated frames without an object")
-        return "; ".join(notes)
+        notes = (
+            (self.superseded, "left to a nearer annotated frame"),
+            (self.absent, "skipped for want of a frame"),
+            (self.lost, "objects lost on the way"),
+            (self.empty, "annotated frames without an object"),
+        )
+        return "; ".join([super().__str__(), *(f"{count} {note}" for count, note in notes if count)])
 
 
 def label_propagate(
@@ -108,7 +92,7 @@ def label_propagate(
         cost_model: Prices the manual labels for the summary.
         devices: Number of GPUs or CPU processes per node.
         accelerator: What the method computes on.
-        num_nodes: Number of nodes that work together, see `run_job`.
+        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
         rank: This machine, 0..world-1; each takes a contiguous share of the clips.
         world: Number of machines that write to the same store without knowing of each other.
         progress: Whether to show a progress bar.
@@ -119,9 +103,6 @@ def label_propagate(
         LabelStoreError: The source holds labels that were made in another way, or a process died.
     """
     propagator = create_propagator(method) if isinstance(method, str) else method
-    model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
-    root = store_root(store, dataset.name)
-    target = LabelStore(root, source or propagator.name, dataset.taxonomy)
     plan = plan_propagation(
         shard(dataset.clips(split), rank, world),
         offsets,
@@ -129,80 +110,30 @@ def label_propagate(
         on_missing=on_missing,
         annotated_every=annotated_every,
     )
-    _check_price(dataset, plan, model)
+    propagator = create_propagator(method) if isinstance(method, str) else method
     job = PropagationJob(
         dataset,
+        LabelStore(store_root(store, dataset.name), source or propagator.name, dataset.taxonomy),
         propagator,
-        root,
-        target.source,
         object_unit=object_unit,
         min_area=min_area,
         save_objects=save_objects,
         rank=rank if world > 1 else None,
-    )
-    target.require_recipe(job.generator, job.arguments)
-    outcomes = run_job(
-        job,
-        [task for task in (_without_done(task, target) for task in plan.tasks) if task.targets],
-        description=f"propagate ({propagator.name})",
-        devices=devices,
-        accelerator=accelerator,
-        num_nodes=num_nodes,
-        progress=progress,
-    )
-    target.refresh()
-    summary = _summarise(dataset, plan, target, outcomes, model)
-    raise_unfinished(summary)
-    return summary
-
-
-def _check_price(dataset: VideoDataset, plan: PropagationPlan, model: CostModel | None) -> None:
-    """Refuse a model that knows no price for this data set before the work, not after it."""
-    if model is not None and not model.needs_label and plan.tasks:
-        model.manual_frame(dataset.name)
-
-
-def _without_done(task: PropagationTask, store: LabelStore) -> PropagationTask:
-    left = tuple(target for target in task.targets if not store.has(task.clip.video, target))
-    return PropagationTask(task.clip, task.annotated, left)
-
-
-def _summarise(
-    dataset: VideoDataset,
-    plan: PropagationPlan,
-    store: LabelStore,
-    outcomes: Sequence[PropagationOutcome],
-    model: CostModel | None,
-) -> PropagationSummary:
-    stored = [
-        (task, row) for task in plan.tasks for n in task.targets if (row := store.labels.get((task.clip.video, n)))
-    ]
-    written = sum(outcome.written for outcome in outcomes)
-    cost = None
-    if model is not None:
-        clips = [task.clip for task in plan.tasks]
-        parents = dict.fromkeys(action_id(MANUAL, dataset.name, t.clip.video, t.annotated) for t, _ in stored)
-        prices = price_actions(dataset, clips, parents, model, cache_folder=store.root)
-        cost = sum(prices.values(), AnnotationCost())
-    return PropagationSummary(
-        store.folder,
-        written,
-        len(stored) - written,
-        plan.superseded,
-        plan.absent,
-        ignored_share=sum(row.ignored_share for _, row in stored) / max(1, len(stored)),
-        failures=tuple(sorted(failure for outcome in outcomes for failure in outcome.failures)),
-        lost=sum(len(outcome.lost) for outcome in outcomes),
-        empty=sum(outcome.empty for outcome in outcomes),
-        cost=cost,
-        agreement=_pooled(outcomes),
+        cost_model=cost_model,
     )
 
+    def summarise(summary: Summary, outcomes: Sequence[PropagationOutcome]) -> PropagationSummary:
+        parts: dict[int, list[Agreement]] = defaultdict(list)
+        for outcome in outcomes:
+            for offset, agreement in outcome.agreement.items():
+                parts[offset].append(agreement)
+        return PropagationSummary(
+            **vars(summary),
+            superseded=plan.superseded,
+            absent=plan.absent,
+            lost=sum(len(outcome.lost) for outcome in outcomes),
+            empty=sum(outcome.empty for outcome in outcomes),
+            agreement={offset: Agreement.sum(parts[offset]) for offset in sorted(parts)},
+        )
 
-def _pooled(outcomes: Iterable[PropagationOutcome]) -> dict[int, Agreement]:
-    """Agreement of all clips by offset, in increasing order."""
-    parts: dict[int, list[Agreement]] = {}
-    for outcome in outcomes:
-        for offset, part in outcome.agreement.items():
-            parts.setdefault(offset, []).append(part)
-    return {offset: Agreement.sum(parts[offset]) for offset in sorted(parts)}
+    return generate(job, plan.tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
+from thriftseg.costs import CostModel
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import DatasetError, ThriftsegError
-from thriftseg.labels.jobs.engine import LabelJob
+from thriftseg.labels.jobs.job import LabelJob, LabelOutcome
 from thriftseg.labels.propagation.plan import PropagationTask
-from thriftseg.labels.propagation.propagators.protocol import MovesToDevice, Propagated, Propagator
+from thriftseg.labels.propagation.propagators.protocol import Propagated, Propagator
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.stores import (
     MANUAL,
@@ -32,19 +31,15 @@ from thriftseg.types import Clip, LabelKind
 
 
 @dataclass
-class PropagationOutcome:
+class PropagationOutcome(LabelOutcome):
     """What became of one task.
 
     Attributes:
-        written: Labels that were stored.
-        failures: One line per label that could not be made.
         lost: Objects that some label has lost.
         empty: Whether the annotated frame has no object.
         agreement: Agreement with manual labels by offset, where target frames have any.
     """
 
-    written: int = 0
-    failures: list[str] = field(default_factory=list)
     lost: set[int] = field(default_factory=set)
     empty: bool = False
     agreement: dict[int, Agreement] = field(default_factory=dict)
@@ -58,87 +53,86 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
 
     Args:
         dataset: The data set.
+        store: Where the labels go.
         propagator: Carries the objects.
-        root: Folder of the label store.
-        source: Name of the labels in the store.
         object_unit: What counts as one object.
         min_area: Smallest object of the unit "component", in pixels.
         save_objects: Whether to store object ids too.
         rank: Name of this machine among several that write without knowing of each other.
+        cost_model: Prices the manual labels.
+        description: Shown in front of the progress bar.
 
     Raises:
         ConfigError: There is no such unit of objects, or `min_area` is below 1.
     """
 
+    dataset: VideoDataset
+
     def __init__(
         self,
         dataset: VideoDataset,
+        store: LabelStore,
         propagator: Propagator,
-        root: Path,
-        source: str,
         *,
         object_unit: ObjectUnit = "class",
         min_area: int = MIN_COMPONENT,
         save_objects: bool = False,
         rank: int | None = None,
+        cost_model: str | CostModel | None = None,
+        description: str = "propagate",
     ) -> None:
         check_unit(object_unit, min_area)
-        self._dataset, self._propagator = dataset, propagator
-        self._root, self._source, self._rank = root, source, rank
-        self._unit, self._min_area, self._save_objects = object_unit, min_area, save_objects
-        self._store = LabelStore(root, source, dataset.taxonomy)
+        area = {"min_area": min_area} if object_unit == "component" else {}
+        super().__init__(
+            dataset,
+            store,
+            f"propagate/{propagator.name}",
+            {**propagator.arguments, "object_unit": object_unit, **area},
+            method=propagator,
+            cost_model=cost_model,
+            description=f"{description} ({propagator.name})",
+        )
+        self._propagator, self._rank, self._save_objects = propagator, rank, save_objects
+        self._unit, self._min_area = object_unit, min_area
 
-    @property
-    def generator(self) -> str:
-        """What the rows name as the maker of the labels."""
-        return f"propagate/{self._propagator.name}"
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Settings that the labels depend on."""
-        area = {"min_area": self._min_area} if self._unit == "component" else {}
-        return {**self._propagator.arguments, "object_unit": self._unit, **area}
-
-    def start(self, device: str, writer: str | None) -> None:
-        """Prepare a process."""
-        if isinstance(self._propagator, MovesToDevice):
-            self._propagator.to(device)
-        parts = [str(part) for part in (self._rank, writer) if part is not None]
-        self._store = LabelStore(self._root, self._source, self._dataset.taxonomy, writer="-".join(parts) or None)
+    def open(self, writer: str | None = None) -> None:
+        """Open the store under the name of this machine and process."""
+        super().open("-".join(str(part) for part in (self._rank, writer) if part is not None) or None)
 
     def finish(self) -> None:
         """Merge what the processes wrote, unless machines that nobody waits for may still be writing."""
         if self._rank is None:
-            self._store.consolidate()
+            super().finish()
 
-    def __call__(self, task: PropagationTask) -> PropagationOutcome:
+    def label(self, task: PropagationTask) -> PropagationOutcome:
         """Label the targets of one annotated frame."""
         outcome = PropagationOutcome()
         try:
-            label, objects = self._read_objects(task)
+            label, objects = self.read_objects(task)
         except ThriftsegError as error:
-            outcome.failures += [_failure(task, target, error) for target in task.targets]
+            outcome.fail(task, task.targets, error)
             return outcome
         outcome.empty = not objects.objects
         if task.annotated in task.targets:
-            self._store_annotated(task, label, objects)
+            unmoved = Propagated(objects.ids, 1.0)
+            self.store_label(task, task.annotated, label, LabelKind.MANUAL, objects, unmoved)
             outcome.written += 1
         for direction in (1, -1):
             self._walk(task, objects, direction, outcome)
         return outcome
 
-    def _read_objects(self, task: PropagationTask) -> tuple[UInt8Array, ObjectMap]:
-        label = self._dataset.read_label(task.clip, task.annotated)
-        instances = None
+    def read_objects(self, task: PropagationTask) -> tuple[UInt8Array, ObjectMap]:
+        """The label that a task starts from, and its objects."""
+        label, instances = self.dataset.read_label(task.clip, task.annotated), None
         if self._unit == "instance":
-            instances = self._dataset.read_instances(task.clip, task.annotated)
+            instances = self.dataset.read_instances(task.clip, task.annotated)
             if instances is None:
                 raise DatasetError(
                     "no instance ids for this frame",
                     path=task.clip.labels[task.annotated],
                     fix="choose --object_unit class or component",
                 )
-        return label, objects_of(label, instances, self._unit, self._dataset.taxonomy.thing_ids, self._min_area)
+        return label, objects_of(label, instances, self._unit, self.dataset.taxonomy.thing_ids, self._min_area)
 
     def _walk(self, task: PropagationTask, objects: ObjectMap, direction: int, outcome: PropagationOutcome) -> None:
         targets = [n for n in task.targets if (n - task.annotated) * direction > 0]
@@ -147,17 +141,20 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
         farthest = max(targets, key=lambda n: abs(n - task.annotated))
         low, high = sorted((task.annotated, farthest))
         way = sorted((n for n in task.clip.frames if low <= n <= high), reverse=direction < 0)
-        frames = _Frames(self._dataset, task.clip, way, objects.ids.shape)
-        open_targets = set(targets)
+        frames = _Frames(self.dataset, task.clip, way, objects.ids.shape)
+        missing = set(targets)
         for number, step in zip(way[1:], self._steps(objects, frames), strict=False):
-            if number in open_targets:
-                self._store_step(task, objects, number, step, outcome)
-                open_targets.remove(number)
+            if number not in missing:
+                continue
+            label = objects.to_label(step.ids)
+            label, logged = self.store_label(task, number, label, LabelKind.PROPAGATED, objects, step)
+            missing.remove(number)
+            outcome.written += 1
+            outcome.lost |= {item.id for item in logged if item.lost}
+            if number in task.clip.labels:
+                self._compare(task, number, label, outcome)
         if frames.fault is not None:
-            outcome.failures += [_failure(task, target, frames.fault) for target in sorted(open_targets)]
-
-    def _store_annotated(self, task: PropagationTask, label: UInt8Array, objects: ObjectMap) -> None:
-        self._write(task, task.annotated, label, 1.0, LabelKind.MANUAL)
+            outcome.fail(task, missing, frames.fault)
 
     def _steps(self, objects: ObjectMap, frames: _Frames) -> Iterator[Propagated]:
         if not frames.readable:
@@ -166,42 +163,36 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
             return (step.decide() for step in self._propagator.probabilities(objects, frames))
         return (Propagated(objects.ids, 0.0) for _ in islice(frames, 1, None))  # there is nothing to follow
 
-    def _store_step(
-        self, task: PropagationTask, objects: ObjectMap, number: int, step: Propagated, outcome: PropagationOutcome
-    ) -> None:
-        label, logged = objects.to_label(step.ids), logged_objects(objects, step)
-        self._store.object_log.write(task.clip.video, number, logged)
-        if self._save_objects:
-            self._store.object_log.write_ids(task.clip.video, number, step.ids, len(objects.objects))
-        self._write(task, number, label, step.confidence, LabelKind.PROPAGATED)
-        outcome.written += 1
-        outcome.lost |= {item.id for item in logged if item.lost}
-        if number in task.clip.labels:
-            self._compare(task, number, label, outcome)
+    def store_label(
+        self,
+        task: PropagationTask,
+        number: int,
+        label: UInt8Array,
+        kind: LabelKind,
+        objects: ObjectMap,
+        step: Propagated,
+    ) -> tuple[UInt8Array, list[LoggedObject]]:
+        """Store the label of a frame and what became of the objects in it.
+
+        Returns:
+            Both as they were stored.
+        """
+        video, logged = task.clip.video, logged_objects(objects, step)
+        if number != task.annotated:
+            self.store.object_log.write(video, number, logged)
+            if self._save_objects:
+                self.store.object_log.write_ids(video, number, step.ids, len(objects.objects))
+        parents = [action_id(MANUAL, self.dataset.name, video, task.annotated)]
+        self.write(task, number, label, kind, parents, step.confidence)
+        return label, logged
 
     def _compare(self, task: PropagationTask, number: int, label: UInt8Array, outcome: PropagationOutcome) -> None:
         try:
-            truth = self._dataset.read_label(task.clip, number)
+            truth = self.dataset.read_label(task.clip, number)
         except DatasetError:
             return  # the label stands without it; a run that starts from this frame will report the file
         offset = round(task.clip.offset_of(task.annotated, number))
-        outcome.agreement[offset] = Agreement.of(truth, label, self._dataset.taxonomy.num_classes)
-
-    def _write(self, task: PropagationTask, number: int, label: UInt8Array, confidence: float, kind: LabelKind) -> None:
-        self._store.write(
-            task.clip.video,
-            number,
-            label,
-            kind=kind,
-            generator=self.generator,
-            arguments=self.arguments,
-            parents=self._parents(task, number),
-            confidence=confidence,
-        )
-
-    def _parents(self, task: PropagationTask, number: int) -> list[str]:
-        """Human actions that the label of a target descends from."""
-        return [action_id(MANUAL, self._dataset.name, task.clip.video, task.annotated)]
+        outcome.agreement[offset] = Agreement.of(truth, label, self.dataset.taxonomy.num_classes)
 
 
 class _Frames:
@@ -261,7 +252,3 @@ def logged_objects(objects: ObjectMap, step: Propagated) -> list[LoggedObject]:
 
 def _rounded(scores: Mapping[int, float], number: int) -> float | None:
     return round(float(scores[number]), 6) if number in scores else None
-
-
-def _failure(task: PropagationTask, target: int, error: ThriftsegError) -> str:
-    return f"{task.clip.video}/{target:06d} (from frame {task.annotated}): {error.headline}"

@@ -8,22 +8,23 @@ from typing import Literal
 
 from thriftseg.datasets import describe_reach, parse_offsets, target_number
 from thriftseg.errors import ConfigError
+from thriftseg.labels.jobs.job import LabelTask
 from thriftseg.types import Clip
 
 
 @dataclass(frozen=True)
-class PropagationTask:
+class PropagationTask(LabelTask):
     """The frames one annotated frame is propagated to.
 
     Attributes:
-        clip: The clip.
         annotated: Native number of the annotated frame.
-        targets: Native numbers of the frames to label.
     """
 
-    clip: Clip
     annotated: int
-    targets: tuple[int, ...]
+
+    def name(self, number: int) -> str:
+        """How a message names one of the labels."""
+        return f"{super().name(number)} (from frame {self.annotated})"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def plan_propagation(
         superseded += len(existing) - len(winners)
         for annotated in starts:
             targets = tuple(sorted(target for target, winner in winners.items() if winner == annotated))
-            tasks += [PropagationTask(clip, annotated, targets)] if targets else []
+            tasks += [PropagationTask(clip, targets, annotated)] if targets else []
     return PropagationPlan(tuple(tasks), superseded, absent)
 
 

@@ -22,11 +22,13 @@ from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets import Polygon, PolygonFile, VideoDataset, draw_labels, encode_polygons
-from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.labels.jobs.engine import Accelerator, run_job
-from thriftseg.labels.jobs.storing import StoringJob, raise_failures
+from thriftseg.errors import ConfigError
+from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.job import FrameJob, LabelTask, annotated_frames
+from thriftseg.labels.jobs.summary import Summary
 from thriftseg.stores import ActionRow, LabelStore, action_id, check_free, objects_of, store_root
 from thriftseg.types import Clip, LabelKind
+from thriftseg.workers import Accelerator, Workers
 
 _REFERENCE_HEIGHT, _REFERENCE_WIDTH = 1024, 2048
 _MOST_OF_RADIUS = 0.5  # erosion takes at most this share of an object's inner radius, so that thin objects stay
@@ -179,21 +181,9 @@ def polygon_path(store: LabelStore, video: str, number: int) -> Path:
 
 
 @dataclass(frozen=True)
-class CoarseSummary:
-    """What `label_coarse` did.
+class CoarseSummary(Summary):
+    """What `label_coarse` did."""
 
-    Attributes:
-        folder: Folder of the source.
-        written: Labels made now.
-        kept: Labels that were there already.
-        ignored_share: Mean share of pixels without a label, over all labels of this call.
-        cost: Simulated human work behind them.
-    """
-
-    folder: Path
-    written: int
-    kept: int
-    ignored_share: float
     cost: AnnotationCost = field(default_factory=AnnotationCost)
 
     def __str__(self) -> str:
@@ -239,81 +229,60 @@ def label_coarse(
         LabelStoreError: The split has no annotated frames, the source holds labels that were made in another way, or
             some frames could not be read (the others are stored).
     """
-    model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
-    if not model.needs_label:
-        model.coarse_frame(dataset.name, simulated=True)  # knows a price, or says so before any work is done
-    frames = _annotated(dataset, split, source)
-    job = _CoarseJob(dataset, store_root(store, dataset.name), source, style or CoarseStyle(), seed, model)
-    target = job.prepare()
-    todo = [(clip, number) for clip, number in frames if not _is_made(target, clip.video, number)]
-    results = run_job(
-        job, todo, description="coarse labels", devices=devices, accelerator=accelerator, progress=progress
-    )
-    target.refresh()
-    raise_failures(results, target, "coarse labels")
-    rows = [target.labels[clip.video, number] for clip, number in frames]
-    return CoarseSummary(
-        target.folder,
-        written=len(todo),
-        kept=len(frames) - len(todo),
-        ignored_share=sum(row.ignored_share for row in rows) / len(rows),
-        cost=sum((target.actions[parent].cost for row in rows for parent in row.parents), AnnotationCost()),
+    check_free(source, dataset, split)
+    target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
+    job = _CoarseJob(dataset, target, style or CoarseStyle(), seed, CostModel.named(cost_model))
+    return generate(
+        job,
+        annotated_frames(dataset, split),
+        Workers(devices, accelerator, progress=progress),
+        lambda summary, _: CoarseSummary(**vars(summary)),
     )
 
 
-class _CoarseJob(StoringJob[tuple[Clip, int]]):
+class _CoarseJob(FrameJob[LabelTask]):
     """Makes the coarse label of one frame."""
 
-    generator = "thriftseg.labels.refining.coarse"
+    dataset: VideoDataset
 
     def __init__(
-        self, dataset: VideoDataset, root: Path, source: str, style: CoarseStyle, seed: int, model: CostModel
+        self, dataset: VideoDataset, store: LabelStore, style: CoarseStyle, seed: int, model: CostModel
     ) -> None:
-        super().__init__(dataset, root, source, {**asdict(style), "seed": seed, "cost_model": repr(model)})
+        super().__init__(
+            dataset,
+            store,
+            "thriftseg.labels.refining.coarse",
+            {**asdict(style), "seed": seed, "cost_model": repr(model)},
+            cost_model=model,
+            description="coarse labels",
+        )
         self._style, self._seed, self._model = style, seed, model
 
-    def make(self, task: tuple[Clip, int]) -> None:
-        clip, number = task
-        label = self.dataset.read_label(clip, number)
+    def is_done(self, clip: Clip, number: int) -> bool:
+        return super().is_done(clip, number) and polygon_path(self.store, clip.video, number).is_file()
+
+    def make(self, task: LabelTask, number: int) -> None:
+        video = task.clip.video
+        label = self.dataset.read_label(task.clip, number)
         polygons = generate_coarse(
             label,
-            self.dataset.read_instances(clip, number),
+            self.dataset.read_instances(task.clip, number),
             self.dataset.taxonomy.thing_ids,
             self._style,
-            f"{self._seed}/{clip.video}/{number}",
+            f"{self._seed}/{video}/{number}",
         )
-        drawn = self._polygon_file(polygons, clip.video, number, label.shape)
-        cost = self._model.coarse_frame(self.dataset.name, label, simulated=True)
-        action = action_id(self.store.source, self.dataset.name, clip.video, number)
-        write_bytes(drawn.path, encode_polygons(drawn))
-        self.store.record_action(
-            ActionRow(action, self.store.source, clip.video, number, cost, cost_model=self._model.name)
-        )
-        self.store.write(
-            clip.video,
-            number,
-            draw_labels(drawn, self.dataset.taxonomy),
-            kind=LabelKind.COARSE,
-            generator=self.generator,
-            arguments=self.arguments,
-            parents=[action],
-        )
-
-    def _polygon_file(
-        self, polygons: list[CoarsePolygon], video: str, number: int, shape: tuple[int, ...]
-    ) -> PolygonFile:
         names = self.dataset.taxonomy.class_names
         regions = tuple(Polygon(names[polygon.train_id], polygon.points) for polygon in polygons)
-        return PolygonFile(polygon_path(self.store, video, number), shape[0], shape[1], regions)
-
-
-def _annotated(dataset: VideoDataset, split: str, source: str) -> list[tuple[Clip, int]]:
-    check_free(source, dataset, split)
-    frames = [(clip, number) for clip in dataset.clips(split) for number in clip.annotated]
-    if not frames:
-        raise LabelStoreError(f"split {split!r} of {dataset.name} has no annotated frames", path=dataset.root)
-    return frames
-
-
-def _is_made(store: LabelStore, video: str, number: int) -> bool:
-    return store.has(video, number) and polygon_path(store, video, number).is_file()
+        drawn = PolygonFile(polygon_path(self.store, video, number), label.shape[0], label.shape[1], regions)
+        cost = self._model.coarse_frame(self.dataset.name, label, simulated=True)
+        action = ActionRow(
+            action_id(self.store.source, self.dataset.name, video, number),
+            self.store.source,
+            video,
+            number,
+            cost,
+            cost_model=self._model.name,
+        )
+        write_bytes(drawn.path, encode_polygons(drawn))
+        coarse = draw_labels(drawn, self.dataset.taxonomy)
+        self.write(task, number, coarse, LabelKind.COARSE, [action.id], actions=[action])

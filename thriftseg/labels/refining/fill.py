@@ -19,10 +19,12 @@ from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
 from thriftseg.inference import FrameSegmenter
-from thriftseg.labels.jobs.engine import Accelerator, run_job
-from thriftseg.labels.jobs.storing import StoringJob, raise_failures
-from thriftseg.stores import LabelSource, SourceLabel, given_kind, store_root
+from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.job import FrameJob, RelabelTask
+from thriftseg.labels.jobs.summary import Summary
+from thriftseg.stores import LabelSource, LabelStore, given_kind, store_root
 from thriftseg.types import IGNORE_INDEX, LabelKind
+from thriftseg.workers import Accelerator, Workers
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
 
 
@@ -69,29 +71,26 @@ def fill_gaps(label: UInt8Array, prediction: Prediction, min_confidence: float =
     return Filled(np.where(gaps, prediction.label, label), confidence)
 
 
-@dataclass(frozen=True)
-class FillSummary:
+@dataclass(frozen=True, kw_only=True)
+class FillSummary(Summary):
     """What `label_fill` did.
 
     Attributes:
-        folder: Folder of the filled labels.
-        written: Labels made now.
-        kept: Labels that were there already.
         ignored_before: Mean share of pixels without a label in the source; `None` for labels of the data set.
-        ignored_after: The same of the filled labels.
     """
 
-    folder: Path
-    written: int
-    kept: int
     ignored_before: float | None
-    ignored_after: float
+
+    @property
+    def ignored_after(self) -> float:
+        """The same of the filled labels."""
+        return self.ignored_share
 
     def __str__(self) -> str:
         before = "" if self.ignored_before is None else f"{100 * self.ignored_before:.1f} % before, "
         return (
             f"{self.written} labels written to {self.folder}, {self.kept} were there already; pixels without a label: "
-            f"{before}{100 * self.ignored_after:.1f} % now"
+            f"{before}{100 * self.ignored_share:.1f} % now"
         )
 
 
@@ -138,23 +137,18 @@ def label_fill(
             labels could not be made (the others are stored).
     """
     _check(dataset, network, source, out_source, min_confidence, fill_void)
-    labels = LabelSource(dataset, store_root(store, dataset.name), source)
-    frames = labels.labels(split)
+    root = store_root(store, dataset.name)
+    given = LabelSource(dataset, root, source)
+    labels = given.labels(split)
     segmenter = FrameSegmenter(network, inference, resize, device="cpu")
-    job = _FillJob(labels, out_source, segmenter, min_confidence, fill_void)
-    target = job.prepare()
-    todo = [label for label in frames if not target.has(label.clip.video, label.number)]
-    results = run_job(job, todo, description="fill", devices=devices, accelerator=accelerator, progress=progress)
-    target.refresh()
-    raise_failures(results, target, "filled label")
-    before = [label.ignored_share for label in frames if label.ignored_share is not None]
-    after = [target.labels[label.clip.video, label.number].ignored_share for label in frames]
-    return FillSummary(
-        target.folder,
-        written=len(todo),
-        kept=len(frames) - len(todo),
-        ignored_before=sum(before) / len(before) if before else None,
-        ignored_after=sum(after) / len(after),
+    target = LabelStore(root, out_source, dataset.taxonomy)
+    before = [label.ignored_share for label in labels if label.ignored_share is not None]
+    ignored_before = sum(before) / len(before) if before else None
+    return generate(
+        _FillJob(given, target, segmenter, min_confidence, fill_void),
+        [RelabelTask.of(label) for label in labels],
+        Workers(devices, accelerator, progress=progress),
+        lambda summary, _: FillSummary(**vars(summary), ignored_before=ignored_before),
     )
 
 
@@ -180,41 +174,32 @@ def _check(
         )
 
 
-class _FillJob(StoringJob[SourceLabel]):
+class _FillJob(FrameJob[RelabelTask]):
     """Fills one label."""
 
-    generator = "thriftseg.labels.refining.fill"
+    dataset: VideoDataset
 
     def __init__(
-        self, labels: LabelSource, out_source: str, segmenter: FrameSegmenter, min_confidence: float, fill_void: bool
+        self, given: LabelSource, store: LabelStore, segmenter: FrameSegmenter, min_confidence: float, fill_void: bool
     ) -> None:
-        settings = {"source": labels.source, "min_confidence": min_confidence, "fill_void": fill_void}
-        super().__init__(labels.dataset, labels.root, out_source, {**settings, **segmenter.record})
-        self._labels, self._segmenter = labels, segmenter
+        settings = {"source": given.source, "min_confidence": min_confidence, "fill_void": fill_void}
+        super().__init__(
+            given.dataset,
+            store,
+            "thriftseg.labels.refining.fill",
+            {**settings, **segmenter.record},
+            method=segmenter,
+            description="fill",
+        )
+        self._given, self._segmenter = given, segmenter
         self._min_confidence, self._fill_void = min_confidence, fill_void
 
-    def start(self, device: str, writer: str | None) -> None:
-        super().start(device, writer)
-        self._segmenter.to(device)
-
-    def make(self, task: SourceLabel) -> None:
-        label = self._labels.read(task)
-        untouched = task.kind == LabelKind.MANUAL and not self._fill_void
-        filled = Filled(label, 1.0) if untouched else self._fill(task, label)
-        for action in self._labels.recorded_actions(task):
-            self.store.record_action(action)
-        self.store.write(
-            task.clip.video,
-            task.number,
-            filled.label,
-            kind=LabelKind.MANUAL if untouched else LabelKind.FILLED,
-            generator=self.generator,
-            arguments=self.arguments,
-            parents=task.actions,
-            confidence=filled.confidence,
-        )
-
-    def _fill(self, task: SourceLabel, label: UInt8Array) -> Filled:
-        found = self._segmenter.frame(self._labels.dataset, task.clip, task.number)
-        seen = Prediction(found.label_map(), found.confidence[0].cpu().numpy())
-        return fill_gaps(label, seen, self._min_confidence)
+    def make(self, task: RelabelTask, number: int) -> None:
+        label = self._given.read(task.label)
+        kind, filled = LabelKind.MANUAL, Filled(label, 1.0)
+        if task.label.kind != LabelKind.MANUAL or self._fill_void:
+            found = self._segmenter.frame(self.dataset, task.clip, number)
+            seen = Prediction(found.label_map(), found.confidence[0].cpu().numpy())
+            kind, filled = LabelKind.FILLED, fill_gaps(label, seen, self._min_confidence)
+        actions = self._given.recorded_actions(task.label)
+        self.write(task, number, filled.label, kind, task.label.actions, filled.confidence, actions)

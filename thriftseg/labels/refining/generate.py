@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +14,9 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import Regions, VideoDataset, draw_regions, read_polygons
 from thriftseg.errors import ConfigError
-from thriftseg.labels.jobs.engine import Accelerator, run_job
-from thriftseg.labels.jobs.storing import StoringJob, raise_failures
-from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
+from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.job import FrameJob, RelabelTask
+from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.refining.coarse import polygon_path
 from thriftseg.labels.refining.instances import (
     Refined,
@@ -30,31 +30,24 @@ from thriftseg.labels.refining.instances import (
 from thriftseg.labels.refining.prompters.protocol import MaskGenerator, Prompter
 from thriftseg.stores import LabelSource, LabelStore, SourceLabel, store_root
 from thriftseg.taxonomies import Taxonomy
-from thriftseg.types import LabelKind
+from thriftseg.types import Clip, LabelKind
+from thriftseg.workers import Accelerator, Workers
 
 REFINED_CLASSES = ("pole", "traffic light", "traffic sign", "person", "rider", "car", "motorcycle", "bicycle")
 """The classes of Cityscapes that are refined by default."""
 
 
-@dataclass(frozen=True)
-class RefineSummary:
+@dataclass(frozen=True, kw_only=True)
+class RefineSummary(Summary):
     """What `label_refine` did.
 
     Attributes:
-        folder: Folder of the source.
-        written: Labels made now.
-        kept: Labels that were there already.
         instances: Instances or automatic masks looked at, over all labels of this call.
         accepted: Those that were written.
-        ignored_share: Mean share of pixels without a label.
     """
 
-    folder: Path
-    written: int
-    kept: int
     instances: int
     accepted: int
-    ignored_share: float
 
     def __str__(self) -> str:
         return (
@@ -135,16 +128,16 @@ def label_refine(
     settings = _Settings(
         automatic, outline, () if automatic else class_ids(dataset.taxonomy, classes), rule or RefineRule(), seed
     )
-    target_name = source or f"{coarse}_{'amg' if automatic else prompter.name}"
-    job = _RefineJob(dataset, root, target_name, given, prompter, settings)
-    target = job.prepare()
-    todo = [label for label in labels if not _is_made(target, label)]
-    results = run_job(
-        job, todo, description="refined labels", devices=devices, accelerator=accelerator, progress=progress
-    )
-    target.refresh()
-    raise_failures(results, target, "refined labels")
-    return _summary(target, labels, len(todo))
+    target = LabelStore(root, source or f"{coarse}_{'amg' if automatic else prompter.name}", dataset.taxonomy)
+    job = _RefineJob(given, target, prompter, settings)
+
+    def summarise(summary: Summary, outcomes: object) -> RefineSummary:
+        paths = [job.log_path(label.clip, label.number) for label in labels]
+        masks = [mask for path in paths if path.is_file() for mask in json.loads(path.read_bytes())]
+        return RefineSummary(**vars(summary), instances=len(masks), accepted=sum(mask["accepted"] for mask in masks))
+
+    tasks = [RelabelTask.of(label) for label in labels]
+    return generate(job, tasks, Workers(devices, accelerator, progress=progress), summarise)
 
 
 @dataclass(frozen=True)
@@ -163,48 +156,42 @@ class _Settings:
         return {**prompts, "classes": list(self.train_ids), **asdict(self.rule)}
 
 
-class _RefineJob(StoringJob[SourceLabel]):
+class _RefineJob(FrameJob[RelabelTask]):
     """Refines the label of one frame."""
 
-    generator = "thriftseg.labels.refining.generate"
+    dataset: VideoDataset
 
     def __init__(
-        self,
-        dataset: VideoDataset,
-        root: Path,
-        source: str,
-        given: LabelSource,
-        prompter: Prompter | MaskGenerator,
-        settings: _Settings,
+        self, given: LabelSource, store: LabelStore, prompter: Prompter | MaskGenerator, settings: _Settings
     ) -> None:
         method = {"coarse": given.source, "method": prompter.name, **prompter.arguments}
-        super().__init__(dataset, root, source, {**method, **settings.arguments()})
+        super().__init__(
+            given.dataset,
+            store,
+            "thriftseg.labels.refining.generate",
+            {**method, **settings.arguments()},
+            method=prompter,
+            description="refined labels",
+        )
         self._given, self._prompter, self._settings = given, prompter, settings
 
-    def start(self, device: str, writer: str | None) -> None:
-        """Bring the prompter to the device of this process."""
-        super().start(device, writer)
-        if isinstance(self._prompter, MovesToDevice):
-            self._prompter.to(device)
+    def log_path(self, clip: Clip, number: int) -> Path:
+        """Where it stands what became of every instance of a frame: beside its label map."""
+        return self.store.path_of(clip.video, number).with_suffix(".instances.json")
 
-    def make(self, task: SourceLabel) -> None:
-        label = self._given.read(task)
-        frame = self.dataset.read_frame(task.clip, task.number)
+    def is_done(self, clip: Clip, number: int) -> bool:
+        return super().is_done(clip, number) and self.log_path(clip, number).is_file()
+
+    def make(self, task: RelabelTask, number: int) -> None:
+        label = self._given.read(task.label)
+        frame = self.dataset.read_frame(task.clip, number)
         refine = self._automatically if self._settings.automatic else self._by_instances
-        refined, log = refine(task, label, frame)
-        write_bytes(_log_path(self.store, task), _encode(log))
-        for action in self._given.recorded_actions(task):
-            self.store.record_action(action)
-        self.store.write(
-            task.clip.video,
-            task.number,
-            refined,
-            kind=LabelKind.REFINED,
-            generator=self.generator,
-            arguments=self.arguments,
-            parents=task.actions,
-            confidence=_mean_score(log),
-        )
+        refined, log = refine(task.label, label, frame)
+        write_bytes(self.log_path(task.clip, number), (json.dumps(log) + "\n").encode())
+        scores = [entry["scores"][-1] for entry in log if "scores" in entry]
+        confidence = float(np.clip(np.mean(scores), 0, 1)) if scores else None
+        actions = self._given.recorded_actions(task.label)
+        self.write(task, number, refined, LabelKind.REFINED, task.label.actions, confidence, actions)
 
     def _by_instances(
         self, task: SourceLabel, label: UInt8Array, frame: UInt8Array
@@ -256,33 +243,3 @@ def _record(entry: Refined, names: Sequence[str]) -> dict[str, Any]:
         "area_after": int(np.count_nonzero(entry.mask)),
         "accepted": entry.accepted,
     }
-
-
-def _log_path(store: LabelStore, label: SourceLabel) -> Path:
-    return store.path_of(label.clip.video, label.number).with_suffix(".instances.json")
-
-
-def _encode(log: Sequence[Mapping[str, Any]]) -> bytes:
-    return (json.dumps(list(log)) + "\n").encode()
-
-
-def _mean_score(log: Sequence[Mapping[str, Any]]) -> float | None:
-    scores = [entry["scores"][-1] for entry in log if "scores" in entry]
-    return float(np.clip(np.mean(scores), 0, 1)) if scores else None
-
-
-def _is_made(store: LabelStore, label: SourceLabel) -> bool:
-    return store.has(label.clip.video, label.number) and _log_path(store, label).is_file()
-
-
-def _summary(store: LabelStore, labels: Sequence[SourceLabel], written: int) -> RefineSummary:
-    rows = [store.labels[label.clip.video, label.number] for label in labels]
-    logs = [json.loads(_log_path(store, label).read_bytes()) for label in labels]
-    return RefineSummary(
-        store.folder,
-        written=written,
-        kept=len(labels) - written,
-        instances=sum(len(log) for log in logs),
-        accepted=sum(entry["accepted"] for log in logs for entry in log),
-        ignored_share=sum(row.ignored_share for row in rows) / len(rows),
-    )

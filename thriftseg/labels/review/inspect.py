@@ -15,10 +15,10 @@ from thriftseg.arrays import Int64Array
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import LabelStoreError, ThriftsegError
-from thriftseg.labels.jobs.engine import run_job
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.stores import MANUAL, LabelSource, SourceLabel, action_id, price_actions, store_root
 from thriftseg.types import IGNORE_INDEX, LabelKind
+from thriftseg.workers import Workers, run_tasks
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def inspect_labels(
     Raises:
         LabelStoreError: The source has no labels, some cannot be read, or one descends from an action without price.
     """
-    model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
+    model = CostModel.named(cost_model)
     found = LabelSource(dataset, store_root(store, dataset.name), source)
     labels = found.labels(split)
     inspected = inspect_each(found, labels, devices=devices, progress=progress)
@@ -218,9 +218,8 @@ def inspect_each(
     Raises:
         LabelStoreError: Some cannot be read.
     """
-    results = run_job(
-        _InspectJob(found), labels, description="inspect", devices=devices, accelerator="cpu", progress=progress
-    )
+    workers = Workers(devices, "cpu", progress=progress)
+    results = run_tasks(_InspectJob(found), labels, workers, description="inspect")
     failures = sorted(result for result in results if isinstance(result, str))
     if failures:
         raise LabelStoreError(

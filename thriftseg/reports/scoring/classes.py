@@ -20,12 +20,13 @@ from thriftseg.reports.scoring.counting import (
     PairRule,
     cut_into_blocks,
 )
+from thriftseg.reports.scoring.effort import Effort
 from thriftseg.reports.scoring.label_maps import IdSpace, LabelMapReader, decide_space
 from thriftseg.reports.scoring.pairing import PairedVideo
 from thriftseg.reports.scoring.report import Score
-from thriftseg.reports.scoring.running import Effort
 from thriftseg.reports.scoring.totals import Family, families
 from thriftseg.taxonomies import Taxonomy
+from thriftseg.workers import run_tasks
 
 IdChoice = Literal["auto", "label", "train"]
 
@@ -127,8 +128,7 @@ class ClassScorer:
             classes=self.classes if self._compares else None,
             pairs=self.pairs,
         )
-        counts = self.effort.run(job, blocks, "comparing class maps")
-        return sorted(counts, key=lambda block: (block.video, block.index))
+        return run_tasks(job, blocks, self.effort.workers, description="comparing class maps")
 
     @property
     def _compares(self) -> bool:

@@ -15,9 +15,10 @@ from thriftseg.errors import DatasetError
 from thriftseg.metrics import VOID, VOSProtocol, frame_statistics, mean_of_known, ratio, score_sequence
 from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling, Scores
 from thriftseg.reports.scoring.counting import check_size
+from thriftseg.reports.scoring.effort import Effort
 from thriftseg.reports.scoring.pairing import PairedVideo
 from thriftseg.reports.scoring.report import Score, ScoredObjectRow
-from thriftseg.reports.scoring.running import Effort
+from thriftseg.workers import run_tasks
 
 NAMES = ("jf_mean", "j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay")
 """Scores of an object, named as by `JAndF`."""
@@ -128,7 +129,7 @@ def score_objects(videos: Sequence[PairedVideo], protocol: VOSProtocol, fps: flo
         DatasetError: See `SequenceScorer`; also when no video has an object in a frame that counts.
     """
     tasks = [SequenceTask(position, video) for position, video in enumerate(videos)]
-    results = effort.run(SequenceScorer(protocol), tasks, "comparing objects")
+    results = run_tasks(SequenceScorer(protocol), tasks, effort.workers, description="comparing objects")
     rows = sorted((row for result in results for row in result), key=lambda row: (row.position, row.object))
     if not any(row.numbers.size for row in rows):
         raise DatasetError(

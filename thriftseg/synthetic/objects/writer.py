@@ -16,7 +16,7 @@ from thriftseg.synthetic.layouts.vos import VOS_LAYOUTS, VOSLayout
 from thriftseg.synthetic.objects.baselines import BASELINES, measure
 from thriftseg.synthetic.objects.shapes import CATEGORIES, UNSEEN
 from thriftseg.synthetic.objects.video import ObjectDrawing, SyntheticObjectVideo
-from thriftseg.synthetic.production import SPLITS, Job, Progress, Record, produce, write_record
+from thriftseg.synthetic.production import SPLITS, PlannedClip, Progress, Record, produce, write_record
 from thriftseg.synthetic.scene import SceneConfig
 
 _LEAST_SHARE = 0.003  # of the image: what an object shows when it is introduced
@@ -151,7 +151,7 @@ class _Annotation:
     numbers: dict[int, int]
 
 
-def _film(job: Job, staging: Path) -> Record:
+def _film(job: PlannedClip, staging: Path) -> Record:
     """Render a clip, annotate and measure it."""
     layout = VOS_LAYOUTS[job.layout](job.image_format)
     video, drawings, annotation = _annotated_clip(job, layout)
@@ -169,7 +169,9 @@ def _film(job: Job, staging: Path) -> Record:
     }
 
 
-def _annotated_clip(job: Job, layout: VOSLayout) -> tuple[SyntheticObjectVideo, list[ObjectDrawing], _Annotation]:
+def _annotated_clip(
+    job: PlannedClip, layout: VOSLayout
+) -> tuple[SyntheticObjectVideo, list[ObjectDrawing], _Annotation]:
     """The first clip of this seed with an object in its first frame."""
     names = tuple(name for name in CATEGORIES if job.clip.split != "train" or name not in UNSEEN)
     for attempt in range(_ATTEMPTS):
@@ -209,7 +211,7 @@ def _is_occluded(drawings: Sequence[ObjectDrawing], number: int) -> bool:
     return False
 
 
-def _meta(job: Job, layout: VOSLayout, video: SyntheticObjectVideo, annotation: _Annotation) -> dict[str, Any]:
+def _meta(job: PlannedClip, layout: VOSLayout, video: SyntheticObjectVideo, annotation: _Annotation) -> dict[str, Any]:
     """Entries of `meta.json`: all frames that show an object, or from its first one on where the others are scored."""
     entries = {}
     for object_id, first in annotation.first.items():

@@ -12,7 +12,7 @@ from thriftseg.errors import ConfigError
 from thriftseg.flow import DIS, warp_labels
 from thriftseg.synthetic.layouts.classes import LAYOUTS, ImageFormat, annotated_position
 from thriftseg.synthetic.motion import Drawing
-from thriftseg.synthetic.production import SPLITS, Job, Progress, Record, produce, write_record
+from thriftseg.synthetic.production import SPLITS, PlannedClip, Progress, Record, produce, write_record
 from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.synthetic.street.video import StreetVideo
 from thriftseg.taxonomies import CITYSCAPES
@@ -140,7 +140,7 @@ def synthesize(
     return summary
 
 
-def _film(job: Job, staging: Path) -> Record:
+def _film(job: PlannedClip, staging: Path) -> Record:
     """Render a clip and measure it."""
     layout = LAYOUTS[job.layout](job.image_format)
     video, tally = StreetVideo(job.config), _Tally()

@@ -1,0 +1,220 @@
+"""A label generator as a job: what its tasks are, what it stores for them, and what its labels depend on."""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from thriftseg.arrays import UInt8Array
+from thriftseg.costs import CostModel
+from thriftseg.datasets import ClipReader, VideoDataset
+from thriftseg.errors import LabelStoreError, ThriftsegError
+from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
+from thriftseg.stores import ActionRow, LabelStore, SourceLabel
+from thriftseg.types import Clip, LabelKind
+from thriftseg.workers import Job
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """Frames of one clip that are labelled in one go.
+
+    Attributes:
+        clip: The clip.
+        targets: Native numbers of the frames.
+    """
+
+    clip: Clip
+    targets: tuple[int, ...]
+
+    def name(self, number: int) -> str:
+        """How a message names one of the labels."""
+        return f"{self.clip.video}/{number:06d}"
+
+
+@dataclass(frozen=True)
+class RelabelTask(LabelTask):
+    """A frame whose label becomes another one.
+
+    Attributes:
+        label: The label that is there.
+    """
+
+    label: SourceLabel
+
+    @classmethod
+    def of(cls, label: SourceLabel) -> RelabelTask:
+        """The task of making another label from this one."""
+        return cls(label.clip, (label.number,), label)
+
+
+def annotated_frames(dataset: VideoDataset, split: str) -> list[LabelTask]:
+    """One task per annotated frame of a split.
+
+    Raises:
+        LabelStoreError: There are none.
+    """
+    tasks = [LabelTask(clip, (number,)) for clip in dataset.clips(split) for number in clip.annotated]
+    if not tasks:
+        raise LabelStoreError(f"split {split!r} of {dataset.name} has no annotated frames", path=dataset.root)
+    return tasks
+
+
+@dataclass
+class LabelOutcome:
+    """What became of one task.
+
+    Attributes:
+        written: Labels that were stored.
+        failures: One line per label that could not be made.
+        notes: What the job has to say about each label that was made.
+    """
+
+    written: int = 0
+    failures: list[str] = field(default_factory=list)
+    notes: list[Any] = field(default_factory=list)
+
+    def fail(self, task: LabelTask, numbers: Collection[int], error: ThriftsegError) -> None:
+        """Note labels that could not be made."""
+        self.failures += [f"{task.name(number)}: {error.headline}" for number in numbers]
+
+
+TaskT = TypeVar("TaskT", bound=LabelTask)
+OutcomeT = TypeVar("OutcomeT", bound=LabelOutcome)
+
+
+class LabelJob(Job[TaskT, OutcomeT], Generic[TaskT, OutcomeT]):
+    """A label generator: `label` makes and stores the labels of a task, and `generate` does everything else.
+
+    Args:
+        dataset: Reader of the frames.
+        store: Where the labels go.
+        generator: Name of the generator in the manifest.
+        arguments: Settings that the labels depend on, JSON values only.
+        method: What is taken to the device of each process, if it is a `MovesToDevice`.
+        cost_model: Prices the labels of the data set that the labels descend from.
+        description: Shown in front of the progress bar.
+
+    Attributes:
+        store: The store, as this process writes to it.
+    """
+
+    space: ClassVar[Literal["train_id", "object_id"]] = "train_id"
+    """What the values of the labels mean."""
+
+    def __init__(
+        self,
+        dataset: ClipReader[Any],
+        store: LabelStore,
+        generator: str,
+        arguments: Mapping[str, Any],
+        *,
+        method: object = None,
+        cost_model: str | CostModel | None = None,
+        description: str = "labels",
+    ) -> None:
+        self.dataset, self.store, self.generator, self.arguments = dataset, store, generator, dict(arguments)
+        self.cost_model = None if cost_model is None else CostModel.named(cost_model)
+        self.description = description
+        self._method = method
+
+    @abstractmethod
+    def label(self, task: TaskT) -> OutcomeT:
+        """Make and store the labels of a task; those that cannot be made are failures of the outcome."""
+
+    def is_done(self, clip: Clip, number: int) -> bool:
+        """Whether the label of a frame is there, with all that belongs to it."""
+        return self.store.has(clip.video, number)
+
+    def receive(self, outcome: OutcomeT) -> None:
+        """Called in the process that asked for the work with each outcome, as soon as it is there."""
+
+    def open(self, writer: str | None = None) -> None:
+        """Open the store.
+
+        Args:
+            writer: Name of this process when several write at the same time, else `None`.
+        """
+        self.store = LabelStore(self.store.root, self.store.source, self.store.taxonomy, writer=writer)
+
+    def start(self, device: str, writer: str | None) -> None:
+        """Prepare a process."""
+        self.open(writer)
+        if isinstance(self._method, MovesToDevice):
+            self._method.to(device)
+
+    def __call__(self, task: TaskT) -> OutcomeT:
+        """Label the frames of a task; networks compute without gradients."""
+        torch: Any = sys.modules.get("torch")  # where it was not loaded, there is no network
+        with torch.inference_mode() if torch else nullcontext():
+            return self.label(task)
+
+    def finish(self) -> None:
+        """Merge what all processes wrote, now or in a run that was killed."""
+        self.store.consolidate()
+
+    def write(
+        self,
+        task: LabelTask,
+        number: int,
+        label: UInt8Array,
+        kind: LabelKind,
+        parents: Sequence[str],
+        confidence: float | None = None,
+        actions: Iterable[ActionRow] = (),
+    ) -> None:
+        """Store the label of a frame; see `LabelStore.write`.
+
+        Args:
+            task: What the label was made for.
+            number: Native frame number.
+            label: (H, W) uint8, 255 = no label.
+            kind: Kind of the label.
+            parents: Identifiers of the human actions that it descends from.
+            confidence: 0..1 as the generator defines it.
+            actions: Those of the actions that the store shall record, as the data set does not have them.
+        """
+        for action in actions:
+            if self.store.actions.get(action.id) != action:
+                self.store.record_action(action)
+        self.store.write(
+            task.clip.video,
+            number,
+            label,
+            kind=kind,
+            generator=self.generator,
+            arguments=self.arguments,
+            parents=parents,
+            confidence=confidence,
+            space=self.space,
+        )
+
+
+class FrameJob(LabelJob[TaskT, LabelOutcome]):
+    """A generator whose labels are made one by one."""
+
+    @abstractmethod
+    def make(self, task: TaskT, number: int) -> Any:
+        """Make and store the label of a frame.
+
+        Returns:
+            A note for whoever receives the outcome, picklable.
+
+        Raises:
+            ThriftsegError: It cannot be made.
+        """
+
+    def label(self, task: TaskT) -> LabelOutcome:
+        """Make and store the labels of a task."""
+        outcome = LabelOutcome()
+        for number in task.targets:
+            try:
+                outcome.notes.append(self.make(task, number))
+                outcome.written += 1
+            except ThriftsegError as error:
+                outcome.fail(task, [number], error)
+        return outcome
