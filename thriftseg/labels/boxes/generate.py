@@ -124,10 +124,9 @@ class BoxSummary(Summary):
 
     def to_json(self) -> dict[str, object]:
         """The report as it stands in `quality.json`: what was stored, in whatever number of runs."""
-        names = ("boxes", "manual", "empty", "invalid", "bad", "oracle", "cost", "unmatched", "quality")
-        values = asdict(self)
-        own = {name: values[name] for name in names}
-        return {"labels": self.written + self.kept, **own, "cost": self.cost.to_dict()}
+        values = asdict(self) | {"labels": self.written + self.kept, "cost": self.cost.to_dict()}
+        told = "labels boxes manual empty invalid bad oracle cost unmatched quality"
+        return {name: values[name] for name in told.split()}
 
 
 def label_boxes(
