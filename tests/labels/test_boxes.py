@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from thriftseg.datasets import DAVIS
+from thriftseg.datasets import DAVIS, pixel_box
 from thriftseg.datasets.images import write_label_png
 from thriftseg.datasets.vos.base import PALETTE
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
@@ -328,7 +328,14 @@ class TestTracks:
         summary = run(davis, tmp_path, Box2SegSegmenter(network, crop=(33, 33)))
         assert summary.empty == 6
         assert table_of(tmp_path)[0, 1].iou == 0.0
-        assert not any(label.any() for label in labels_of(tmp_path).values())
+        rows = table_of(tmp_path).values()
+        for number, label in labels_of(tmp_path).items():
+            unknown = np.zeros(label.shape, bool)
+            for row in rows:
+                if row.frame == number:
+                    left, top, right, bottom = pixel_box(row.box, label.shape)
+                    unknown[top:bottom, left:right] = True
+            np.testing.assert_array_equal(label, np.where(unknown, 255, 0))  # an object is there, nobody knows where
 
     def test_sources_of_other_making_are_refused(self, davis, tmp_path):
         run(davis, tmp_path)

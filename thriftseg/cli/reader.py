@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from thriftseg.datasets import DATASETS, VOS_DATASETS, VideoDataset, VOSDataset, create, create_vos
+from thriftseg.datasets import DATASETS, VOS_DATASETS, ClipReader, VideoDataset, VOSDataset, create, create_vos
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
+
+
+LABEL_DATASETS = (*DATASETS, *VOS_DATASETS)
+"""Data sets of label maps, of classes or of objects."""
 
 
 def add_reader_arguments(parser: ArgumentParser, names: Iterable[str] = DATASETS, *, required: bool = True) -> None:
@@ -52,6 +56,11 @@ def vos_reader_of(args: Namespace) -> VOSDataset:
 def has_objects(args: Namespace) -> bool:
     """Whether the options name a data set with masks of objects instead of labels of classes."""
     return args.dataset.lower() in VOS_DATASETS
+
+
+def label_reader_of(args: Namespace) -> ClipReader[Any]:
+    """The reader that the options name, of labels of classes or of masks of objects."""
+    return vos_reader_of(args) if has_objects(args) else reader_of(args)
 
 
 def announced_reader(args: Namespace) -> VideoDataset:

@@ -111,6 +111,34 @@ class ClipReader(ABC, Generic[ClipType]):
         self._check_size(clip, frame, path)
         return frame
 
+    @abstractmethod
+    def read_label(self, clip: ClipType, number: int) -> UInt8Array:
+        """Manual label of a frame, (H, W) uint8 as in `taxonomy`, 255 = ignore.
+
+        Raises:
+            DatasetError: The file is missing, unreadable, not of the frame's size or holds other ids.
+        """
+
+    def read_coarse(self, clip: Clip, number: int) -> UInt8Array:
+        """Coarse label of a frame, (H, W) uint8 train ids.
+
+        Raises:
+            DatasetError: As for `read_label`; also when the data set has no coarse labels.
+        """
+        raise DatasetError(f"{self.name} has no coarse labels")
+
+    def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
+        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k`, 0 = none; `None` where there are none."""
+        return None
+
+    def read_coarse_regions(self, clip: Clip, number: int) -> Regions | None:
+        """The regions that a coarse label was drawn from; `None` where there is only a map."""
+        return None
+
+    def read_coarse_instances(self, clip: Clip, number: int) -> Int32Array | None:
+        """Instance ids of a coarse label, as from `read_instances`; `None` where there are none."""
+        return None
+
     def clip_size(self, clip: Clip) -> tuple[int, int]:
         """Height and width of a clip's frames, from the header of its first frame."""
         if clip.video not in self._sizes:
@@ -213,18 +241,6 @@ class VideoDataset(ClipReader[Clip]):
             DatasetError: As for `read_label`; also when the data set has no coarse labels.
         """
         return self._read_label_of(clip, number, clip.coarse, "coarse label")
-
-    def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
-        """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k`, 0 = none; `None` where there are none."""
-        return None
-
-    def read_coarse_regions(self, clip: Clip, number: int) -> Regions | None:
-        """The regions that a coarse label was drawn from; `None` where there is only a map."""
-        return None
-
-    def read_coarse_instances(self, clip: Clip, number: int) -> Int32Array | None:
-        """Instance ids of a coarse label, as from `read_instances`; `None` where there are none."""
-        return None
 
     def _read_label_of(self, clip: Clip, number: int, files: Mapping[int, Path], kind: str) -> UInt8Array:
         path = self._path_of(clip, number, files, kind)

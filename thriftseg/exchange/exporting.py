@@ -6,16 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets import PALETTE, VideoDataset, VOSDataset, encode_label_png
+from thriftseg.datasets import PALETTE, ClipReader, VOSDataset, encode_label_png
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.exchange.formats import Format, format_named
 from thriftseg.exchange.records import ExportedFrame, ExportedObject, image_name
 from thriftseg.progress import progress_bar
 from thriftseg.stores import MANUAL, LabelSource, MaskSource, ObjectUnit, SourceLabel, objects_of, store_root
+from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import LabelKind
 
 RESOLUTION = "480p"
@@ -49,7 +51,7 @@ class ExportSummary:
 
 
 def export_labels(
-    dataset: VideoDataset,
+    dataset: ClipReader[Any],
     split: str,
     folder: str | Path,
     format: str,
@@ -161,6 +163,8 @@ def _chosen_labels(found: LabelSource, split: str, frames: str) -> list[SourceLa
 def _exported(found: LabelSource, label: SourceLabel, unit: ObjectUnit) -> ExportedFrame:
     things = found.dataset.taxonomy.thing_ids
     objects = objects_of(found.read(label), found.read_instances(label), unit, things, min_area=1)
+    if found.dataset.taxonomy is OBJECT_IDS:
+        objects = objects.without_background()
     items = tuple(ExportedObject(item.train_id, item.instance) for item in objects.objects)
     return ExportedFrame(label.clip, label.number, objects.ids, items)
 

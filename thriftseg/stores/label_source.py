@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets import ClipReader, VideoDataset, VOSClip, VOSDataset
+from thriftseg.datasets import ClipReader, VOSClip, VOSDataset, ids_in
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.stores.click_file import Click
 from thriftseg.stores.label_store import LabelStore
@@ -100,7 +100,7 @@ def given_label(dataset: ClipReader[Any], source: str, clip: Clip, number: int) 
     return SourceLabel(clip, number, source, _GIVEN_KINDS[source], actions, path)
 
 
-def read_given(dataset: VideoDataset, label: SourceLabel | TrainingSample) -> UInt8Array:
+def read_given(dataset: ClipReader[Any], label: SourceLabel | TrainingSample) -> UInt8Array:
     """Read a label that came with the data set: train ids, (H, W) uint8, 255 = no label.
 
     Raises:
@@ -110,13 +110,15 @@ def read_given(dataset: VideoDataset, label: SourceLabel | TrainingSample) -> UI
     return read(label.clip, label.number)
 
 
-def price_given(dataset: VideoDataset, label: SourceLabel, model: CostModel) -> AnnotationCost:
-    """What it cost to draw a label that came with the data set.
+def price_given(dataset: ClipReader[Any], label: SourceLabel, model: CostModel) -> AnnotationCost:
+    """What it cost to draw a label that came with the data set; that of objects costs a mask for each.
 
     Raises:
         ConfigError: The model knows no price for this data set.
         DatasetError: The label map, on which the model counts, cannot be read.
     """
+    if dataset.taxonomy is OBJECT_IDS:
+        return sum((model.mask() for _ in ids_in(read_given(dataset, label))), AnnotationCost())
     price = model.manual_frame if label.source == MANUAL else model.coarse_frame
     return price(dataset.name, read_given(dataset, label) if model.needs_label else None)
 
@@ -255,8 +257,8 @@ class _Source(Generic[Reader]):
         return stored
 
 
-class LabelSource(_Source[VideoDataset]):
-    """Lists and reads the labels of classes that a name stands for.
+class LabelSource(_Source[ClipReader[Any]]):
+    """Lists and reads the label maps that a name stands for: of classes, or of object ids as a data set has them.
 
     Args:
         dataset: Reader of the data set.

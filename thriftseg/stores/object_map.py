@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import AnyArray, BoolArray, Int32Array, UInt8Array, UInt16Array
+from thriftseg.datasets import BACKGROUND
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
@@ -51,10 +52,12 @@ class ObjectMap:
     Attributes:
         ids: Object ids, (H, W) uint16, 0 = no object.
         objects: The objects; the first has id 1, the second id 2, and so on.
+        rest: Train id of pixels that belong to none.
     """
 
     ids: UInt16Array
     objects: tuple[TrackedObject, ...]
+    rest: int = IGNORE_INDEX
 
     def to_label(self, ids: UInt16Array) -> UInt8Array:
         """Label map of an object map of any frame of the clip.
@@ -63,7 +66,7 @@ class ObjectMap:
             ids: Object ids, (H, W) uint16.
 
         Returns:
-            Train ids, (H, W) uint8; 255 where there is no object.
+            Train ids, (H, W) uint8; `rest` where there is no object.
 
         Raises:
             ConfigError: There is an id without object.
@@ -72,9 +75,23 @@ class ObjectMap:
             raise ConfigError("object id without object", expected=f"0..{len(self.objects)}", found=int(ids.max()))
         return self._train_ids[ids]
 
+    def without_background(self) -> ObjectMap:
+        """The same map where `BACKGROUND` is no object, but what is left beside the others.
+
+        Example:
+            >>> objects = objects_of(np.array([[0, 0, 3]], np.uint8)).without_background()
+            >>> objects.ids.tolist(), objects.to_label(objects.ids).tolist()
+            ([[0, 0, 1]], [[0, 0, 3]])
+        """
+        kept = [item for item in self.objects if item.train_id != BACKGROUND]
+        table = np.zeros(len(self.objects) + 1, np.uint16)
+        table[[item.id for item in kept]] = np.arange(1, len(kept) + 1)
+        objects = tuple(replace(item, id=place) for place, item in enumerate(kept, start=1))
+        return ObjectMap(table[self.ids], objects, rest=BACKGROUND)
+
     @cached_property
     def _train_ids(self) -> UInt8Array:
-        return np.array([IGNORE_INDEX, *(item.train_id for item in self.objects)], np.uint8)
+        return np.array([self.rest, *(item.train_id for item in self.objects)], np.uint8)
 
 
 def objects_of(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets import VideoDataset
+from thriftseg.datasets import ClipReader
 from thriftseg.errors import LabelStoreError
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
@@ -21,7 +22,7 @@ _SHOW_PROGRESS_FROM = 200
 
 
 def price_actions(
-    dataset: VideoDataset,
+    dataset: ClipReader[Any],
     clips: Iterable[Clip],
     actions: Collection[str],
     model: CostModel,
@@ -79,7 +80,7 @@ def price_actions(
 
 
 def _price_drawn(
-    dataset: VideoDataset, labels: Mapping[str, SourceLabel], model: CostModel, cache_folder: Path | None
+    dataset: ClipReader[Any], labels: Mapping[str, SourceLabel], model: CostModel, cache_folder: Path | None
 ) -> dict[str, AnnotationCost]:
     """Cost of labels of the data set by action; label maps are counted once per file."""
     if not model.needs_label:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from thriftseg.cli.actions import Action
-from thriftseg.cli.reader import add_reader_arguments, announced_reader
+from thriftseg.cli.reader import LABEL_DATASETS, add_reader_arguments, announced_reader, label_reader_of
+from thriftseg.datasets import DATASETS
 from thriftseg.exchange import FORMATS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 
-def _declare_shared(parser: ArgumentParser) -> None:
-    add_reader_arguments(parser)
+def _declare_shared(parser: ArgumentParser, datasets: Iterable[str]) -> None:
+    add_reader_arguments(parser, datasets)
     parser.add_argument("--split", type=str, default="train", help="split of the labels")
     parser.add_argument("--store", type=str | None, metavar="DIR", help="label store; labels/<dataset> if unset")
     parser.add_argument("--format", choices=list(FORMATS), required=True, help="format of the annotation tool")
 
 
 def _declare_export(parser: ArgumentParser) -> None:
-    _declare_shared(parser)
+    _declare_shared(parser, LABEL_DATASETS)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--source", type=str, default="manual", help="labels to write: manual, coarse, or of the store")
     parser.add_argument("--frames", type=str, default="all", help="all, or least-confident:N")
@@ -36,7 +38,8 @@ def _declare_export(parser: ArgumentParser) -> None:
 def _export(args: Namespace) -> int:
     from thriftseg.exchange import export_labels
 
-    dataset = announced_reader(args)
+    dataset = label_reader_of(args)
+    print(dataset.describe_root())
     summary = export_labels(
         dataset,
         args.split,
@@ -53,7 +56,7 @@ def _export(args: Namespace) -> int:
 
 
 def _declare_import(parser: ArgumentParser) -> None:
-    _declare_shared(parser)
+    _declare_shared(parser, DATASETS)
     parser.add_argument("--path", type=str, required=True, help="file or folder that the tool wrote")
     parser.add_argument("--source", type=str, required=True, help="name of the labels in the store")
     parser.add_argument(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from thriftseg.cli.reader import add_reader_arguments, reader_of
+from thriftseg.cli.reader import LABEL_DATASETS, add_reader_arguments, label_reader_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
     from rich.console import Console
     from rich.table import Table
 
-    from thriftseg.datasets import VideoDataset
+    from thriftseg.datasets import ClipReader
     from thriftseg.labels import Inspection
 
 _STDOUT = "-"
@@ -22,7 +22,7 @@ _STDOUT = "-"
 
 def declare(parser: ArgumentParser) -> None:
     """Declare the options."""
-    add_reader_arguments(parser)
+    add_reader_arguments(parser, LABEL_DATASETS)
     parser.add_argument("--split", type=str, default="train", help="split whose labels are shown")
     parser.add_argument("--store", type=str | None, metavar="DIR", help="label store; labels/<dataset> if unset")
     parser.add_argument("--source", type=str, required=True, help="labels to show: manual, coarse, or of the store")
@@ -44,7 +44,7 @@ def run(args: Namespace) -> int:
 
     from thriftseg.labels import inspect_labels
 
-    dataset = reader_of(args)
+    dataset = label_reader_of(args)
     inspection = inspect_labels(
         dataset, args.split, args.source, store=args.store, cost_model=args.cost_model, devices=args.workers
     )
@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _write_pictures(args: Namespace, dataset: VideoDataset, inspection: Inspection) -> list[Path]:
+def _write_pictures(args: Namespace, dataset: ClipReader[Any], inspection: Inspection) -> list[Path]:
     from thriftseg.labels import draw_sheet, plot_by_offset, write_sheet
     from thriftseg.stores import LabelSource, store_root
 
@@ -92,7 +92,9 @@ def _print(inspection: Inspection, console: Console) -> None:
             "IoU of kept": agreement.kept_iou.tolist(),
             "IoU, ignored = wrong": agreement.iou.tolist(),
         }
-    console.print(class_table(inspection.class_names, columns))
+    listed = inspection.listed
+    names = [inspection.class_names[row] for row in listed]
+    console.print(class_table(names, {name: [column[row] for row in listed] for name, column in columns.items()}))
     if inspection.by_offset:
         console.print(_offset_table(inspection))
     kinds = ", ".join(f"{count} {kind}" for kind, count in inspection.kinds.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thriftseg.cli.reader import add_reader_arguments, announced_reader
+from thriftseg.cli.reader import LABEL_DATASETS, add_reader_arguments, label_reader_of
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def declare(parser: ArgumentParser) -> None:
 
 
 def _declare_task(parser: ArgumentParser) -> None:
-    add_reader_arguments(parser)
+    add_reader_arguments(parser, LABEL_DATASETS)
     parser.add_argument("--split", type=str, default="train", help="split to label")
     parser.add_argument("--offsets", type=str, required=True, help="frames to label, such as =-10..10 or =-2,2")
     parser.add_argument("--store", type=str | None, metavar="DIR", help="label store; labels/<dataset> if unset")
@@ -68,7 +68,8 @@ def run(args: Namespace) -> int:
     """Propagate, and print what was made, what it cost and how good it is."""
     from thriftseg.labels import UnfinishedError, label_propagate
 
-    dataset = announced_reader(args)
+    dataset = label_reader_of(args)
+    print(dataset.describe_root())
     devices, accelerator = _machines(args)
     try:
         summary = label_propagate(

@@ -118,6 +118,19 @@ class VOSDataset(ClipReader[VOSClip]):
         self._check_size(clip, mask, path)
         return mask
 
+    def read_label(self, clip: VOSClip, number: int) -> UInt8Array:
+        """Object ids of a frame as label generators take them, (H, W) uint8: 0 = background, 255 = ignore.
+
+        Raises:
+            DatasetError: As for `read_mask`; or an id does not fit a stored label.
+        """
+        mask = self.read_mask(clip, number)
+        if mask.max(initial=0) > IGNORE_INDEX:
+            raise DatasetError(
+                "an object id does not fit a label", path=clip.labels.get(number), expected="1 to 254", found=mask.max()
+            )
+        return mask.astype(np.uint8, copy=False)
+
     def read_object_mask(self, clip: VOSClip, number: int, object_id: int) -> UInt8Array:
         """Mask of one object in a frame, (H, W) uint8: 1 on the object, 0 beside it, 255 = ignore.
 

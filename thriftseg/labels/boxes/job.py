@@ -53,7 +53,6 @@ class BoxJob(FrameJob[BoxTask]):
     """
 
     dataset: VOSDataset
-    space = "object_id"
 
     def __init__(
         self,
@@ -114,6 +113,7 @@ class BoxJob(FrameJob[BoxTask]):
         ids = compose_masks(masks, (height, width))
         rows = self._rows(clip, number, boxes, masks, ids)
         bad = {row.object: boxes.valid[row.object] for row in rows if self._settings.is_bad(row)}
+        empty = {row.object: boxes.valid[row.object] for row in rows if row.status == "empty"}
         rows = [replace(row, kept=row.kept and row.object not in bad) for row in rows]
         scores = [row.confidence for row in rows if row.kept and row.confidence is not None]
         for mask in masks if self._settings.keep_soft else ():
@@ -124,7 +124,7 @@ class BoxJob(FrameJob[BoxTask]):
         actions = self._actions(clip, number, boxes)
         parents = [action.id for action in actions]
         confidence = float(np.mean(scores)) if scores else None
-        self.write(task, number, ignore_boxes(ids, bad), LabelKind.BOXES, parents, confidence, actions)
+        self.write(task, number, ignore_boxes(ids, bad | empty), LabelKind.BOXES, parents, confidence, actions)
 
     def _boxes(self, clip: VOSClip, number: int) -> _Boxes:
         given, size = self._boxes_from.boxes(clip, number), self.dataset.clip_size(clip)

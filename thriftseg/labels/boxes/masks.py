@@ -102,11 +102,13 @@ def compose_masks(masks: Sequence[ObjectMask], size: Size) -> UInt8Array:
 def ignore_boxes(ids: UInt8Array, bad: Mapping[int, PixelBox]) -> UInt8Array:
     """Take bad masks out of a map of ids, and leave the pixels of their boxes without a label.
 
+    A box in which nothing was found holds an object all the same, so it is treated like that of a bad mask.
+
     Pixels of other objects keep their ids, in those boxes too.
 
     Args:
         ids: Ids, (H, W) uint8; not changed.
-        bad: Boxes of the bad masks by id.
+        bad: Boxes of the bad and of the empty masks by id.
 
     Example:
         >>> ignore_boxes(np.array([[0, 1, 1, 2, 0]], np.uint8), {1: (0, 0, 4, 1)}).tolist()

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TypeVar, overload
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets import VideoDataset
 from thriftseg.errors import LabelStoreError
 from thriftseg.labels.jobs.job import LabelJob, OutcomeT, TaskT
 from thriftseg.labels.jobs.summary import Summary, UnfinishedError
 from thriftseg.stores import LabelRow, price_actions
+from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.workers import WorkerDied, Workers, run_tasks
 
 SummaryT = TypeVar("SummaryT", bound=Summary)
@@ -52,7 +52,8 @@ def generate(
         LabelStoreError: The source holds labels that were made in another way, or a process died.
         UnfinishedError: Some labels could not be made (the others are stored).
     """
-    if job.cost_model is not None and not job.cost_model.needs_label and tasks:
+    of_classes = job.dataset.taxonomy is not OBJECT_IDS
+    if job.cost_model is not None and not job.cost_model.needs_label and tasks and of_classes:
         job.cost_model.manual_frame(job.dataset.name)  # knows a price, or says so before any work is done
     if workers.member.is_first:
         job.finish()
@@ -96,7 +97,7 @@ def _price(rows: Sequence[LabelRow], job: LabelJob[TaskT, OutcomeT], tasks: Sequ
     actions = list(dict.fromkeys(action for row in rows for action in row.parents))
     if all(action in recorded for action in actions):
         return sum((recorded[action].cost for action in actions), AnnotationCost())
-    if job.cost_model is None or not isinstance(job.dataset, VideoDataset):
+    if job.cost_model is None:
         return None
     clips = {task.clip.video: task.clip for task in tasks}.values()
     prices = price_actions(job.dataset, clips, actions, job.cost_model, stores=[job.store], cache_folder=job.store.root)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import CostModel
@@ -15,6 +15,7 @@ from thriftseg.datasets import ClipReader, VideoDataset
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
 from thriftseg.stores import ActionRow, LabelStore, SourceLabel
+from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import Clip, LabelKind
 from thriftseg.workers import Job
 
@@ -103,9 +104,6 @@ class LabelJob(Job[TaskT, OutcomeT], Generic[TaskT, OutcomeT]):
         store: The store, as this process writes to it.
     """
 
-    space: ClassVar[Literal["train_id", "object_id"]] = "train_id"
-    """What the values of the labels mean."""
-
     def __init__(
         self,
         dataset: ClipReader[Any],
@@ -190,7 +188,7 @@ class LabelJob(Job[TaskT, OutcomeT], Generic[TaskT, OutcomeT]):
             arguments=self.arguments,
             parents=parents,
             confidence=confidence,
-            space=self.space,
+            space="object_id" if self.store.taxonomy is OBJECT_IDS else "train_id",
         )
 
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from thriftseg.costs import CostModel
-from thriftseg.datasets import VideoDataset, shard
+from thriftseg.datasets import ClipReader, shard
 from thriftseg.labels.jobs.generate import generate
 from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.propagation.job import PropagationJob, PropagationOutcome
@@ -50,7 +50,7 @@ class PropagationSummary(Summary):
 
 
 def label_propagate(
-    dataset: VideoDataset,
+    dataset: ClipReader[Any],
     split: str,
     offsets: str | int | Iterable[int],
     *,
@@ -77,7 +77,7 @@ def label_propagate(
     object stands in the object log of the source (`thriftseg.stores.object_log`).
 
     Args:
-        dataset: The data set.
+        dataset: The data set, of labels of classes or of masks of objects.
         split: Its split.
         offsets: Offsets from the annotated frames, such as `-10..10`; 0 stands for the manual label itself.
         method: Name of a propagator, see `create_propagator`, or one of your own (it is sent to other processes).
@@ -102,7 +102,6 @@ def label_propagate(
         UnfinishedError: Some labels could not be made (the others are stored).
         LabelStoreError: The source holds labels that were made in another way, or a process died.
     """
-    propagator = create_propagator(method) if isinstance(method, str) else method
     plan = plan_propagation(
         shard(dataset.clips(split), rank, world),
         offsets,

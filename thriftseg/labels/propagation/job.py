@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import CostModel
-from thriftseg.datasets import VideoDataset
+from thriftseg.datasets import ClipReader
 from thriftseg.errors import DatasetError, ThriftsegError
 from thriftseg.labels.jobs.job import LabelJob, LabelOutcome
 from thriftseg.labels.propagation.plan import PropagationTask
@@ -27,6 +28,7 @@ from thriftseg.stores import (
     check_unit,
     objects_of,
 )
+from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import Clip, LabelKind
 
 
@@ -48,6 +50,8 @@ class PropagationOutcome(LabelOutcome):
 class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
     """Labels the targets of one annotated frame.
 
+    In a data set of objects, the id is the class, and the labels are object ids again.
+
     A frame that cannot be read ends its direction of time: the labels before it are kept, the others are failures.
     Frames that the clip does not have are passed over.
 
@@ -66,11 +70,11 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
         ConfigError: There is no such unit of objects, or `min_area` is below 1.
     """
 
-    dataset: VideoDataset
+    dataset: ClipReader[Any]
 
     def __init__(
         self,
-        dataset: VideoDataset,
+        dataset: ClipReader[Any],
         store: LabelStore,
         propagator: Propagator,
         *,
@@ -132,7 +136,10 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
                     path=task.clip.labels[task.annotated],
                     fix="choose --object_unit class or component",
                 )
-        return label, objects_of(label, instances, self._unit, self.dataset.taxonomy.thing_ids, self._min_area)
+        objects = objects_of(label, instances, self._unit, self.dataset.taxonomy.thing_ids, self._min_area)
+        # What follows each object on its own need not follow all that is left beside them.
+        alone = self.dataset.taxonomy is OBJECT_IDS and not self._propagator.hard
+        return label, objects.without_background() if alone else objects
 
     def _walk(self, task: PropagationTask, objects: ObjectMap, direction: int, outcome: PropagationOutcome) -> None:
         targets = [n for n in task.targets if (n - task.annotated) * direction > 0]
@@ -204,7 +211,7 @@ class _Frames:
         fault: Why they ended early.
     """
 
-    def __init__(self, dataset: VideoDataset, clip: Clip, numbers: list[int], size: tuple[int, ...]) -> None:
+    def __init__(self, dataset: ClipReader[Any], clip: Clip, numbers: list[int], size: tuple[int, ...]) -> None:
         self._dataset, self._clip, self._numbers, self._size = dataset, clip, numbers, size
         self.fault: DatasetError | None = None
         self._first = self._read(numbers[0])

@@ -13,10 +13,11 @@ import numpy as np
 
 from thriftseg.arrays import Int64Array
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets import VideoDataset
+from thriftseg.datasets import ClipReader
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.stores import MANUAL, LabelSource, SourceLabel, action_id, price_actions, store_root
+from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import IGNORE_INDEX, LabelKind
 from thriftseg.workers import Workers, run_tasks
 
@@ -85,6 +86,15 @@ class Inspection:
         return [float(share) for share in counts / max(1, counts.sum())]
 
     @property
+    def listed(self) -> list[int]:
+        """Train ids to list in tables: all classes; of numbered objects, those that some label shows or should show."""
+        known = np.array(self.class_share) > 0
+        if self.agreement is not None:
+            known |= self.agreement.counts.any(axis=1)
+        objects = self.class_names == tuple(OBJECT_IDS.class_names)
+        return np.flatnonzero(known).tolist() if objects else list(range(len(self.class_names)))
+
+    @property
     def ignored_share(self) -> float:
         """Share of all pixels without a label."""
         return float(self._counts[-1] / self._counts.sum())
@@ -132,7 +142,7 @@ class Inspection:
             "confidence": self.confidence,
             "cost_model": self.cost_model,
             "cost": {**asdict(self.cost), "hours": self.cost.hours},
-            "class_share": dict(zip(self.class_names, self.class_share, strict=True)),
+            "class_share": {self.class_names[row]: self.class_share[row] for row in self.listed},
             "agreement": None if agreement is None else self._agreement_json(agreement),
             "by_offset": {str(offset): _scores(part) for offset, part in self.by_offset.items()},
         }
@@ -151,14 +161,14 @@ class Inspection:
             "precision": agreement.precision,
         }
         per_class = {
-            name: {figure: _known(values[train_id]) for figure, values in figures.items()}
-            for train_id, name in enumerate(self.class_names)
+            self.class_names[train_id]: {figure: _known(values[train_id]) for figure, values in figures.items()}
+            for train_id in self.listed
         }
         return {"labels": compared, **_scores(agreement), "classes": per_class}
 
 
 def inspect_labels(
-    dataset: VideoDataset,
+    dataset: ClipReader[Any],
     split: str,
     source: str,
     *,
