@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks, encode_masks
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
@@ -150,17 +149,17 @@ class MaskPropagator:
         """Masks of the frames of a gap, (n, H, W)."""
         shares = {place: gap.share_of_left(place) for place in gap.places}
         if self._propagator.hard:
-            shares = {place: float(share >= 0.5) for place, share in shares.items()}
+            shares = {place: float(share >= 0.5) for place, share in shares.items()}  # the earlier of equally near ends
         from_left = [place for place in gap.places if shares[place] > 0]
         from_right = [place for place in gap.places[::-1] if shares[place] < 1]
-        precision = np.bool_ if self._propagator.hard else np.float16
-        forward: npt.NDArray[Any] = np.zeros((len(gap.places), *video.size), precision)
+        precision: Any = np.bool_ if self._propagator.hard else np.float16
+        forward = np.zeros((len(gap.places), *video.size), precision)
         for place, probability in zip(from_left, self._followed(video, gap.left, from_left, anchors), strict=True):
             forward[place - gap.places.start] = probability
-        masks = forward > 0.5
+        masks: BoolArray = forward > 0.5
         for place, probability in zip(from_right, self._followed(video, gap.right, from_right, anchors), strict=True):
             index, share = place - gap.places.start, shares[place]
-            backward: npt.NDArray[Any] = probability.astype(precision)
+            backward = probability.astype(precision)
             joined = share * forward[index].astype(np.float32) + (1 - share) * backward if share else backward
             masks[index] = joined > 0.5
         return masks
