@@ -8,13 +8,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.golden.stated import beside
+
 _PAIR = re.compile(r"\(dy, ?dx\) ?= ?\((-?\d+), ?(-?\d+)\)")
 _CLIP_SHIFT = re.compile(r"clip\(y-\((-?\d+)\).*clip\(x-\((-?\d+)\)")
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """A PNG of ids, (H, W) uint8."""
-    with Image.open(path) as image:
+    """A PNG of ids, (H, W) uint8.
+
+    Raises:
+        MissingFile: It is not there.
+    """
+    with Image.open(beside(path)) as image:
         return np.array(image, np.uint8)
 
 

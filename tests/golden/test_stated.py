@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.golden import check
 from tests.golden.adapters import gated_crf, huberised_ce
+from tests.golden.compare import compare_digests
 from tests.golden.stated import numbers
 from tests.metrics import reference
 from thriftseg.taxonomies import CITYSCAPES
@@ -175,3 +176,65 @@ def test_words_without_the_number():
     assert numbers(r"(\d+) of (-?[\d.]+)", "3 of -0.5 things") == [3, -0.5]
     with pytest.raises(ValueError, match=r"found no .* in 'nothing'"):
         numbers(r"(\d+)", "nothing")
+
+
+class TestLeftOut:
+    """A golden without the files that belong to it is left out by name, whatever it could compare before."""
+
+    def left_out(self, path: Path, golden: Any, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+        path.write_text(json.dumps(golden))
+        assert check.main([str(path)]) == 1
+        line = capsys.readouterr().out
+        assert line.startswith(f"left out {path}: left out, {missing}"), line
+        assert "Error" not in line
+
+    def stored(self, name: str) -> Any:
+        return json.loads((HERE / f"{name}.json").read_text())
+
+    def test_a_picture(self, tmp_path: Path, maps: list[np.ndarray], capsys: pytest.CaptureFixture[str]):
+        pairs = [(np.array(IDS, np.uint8)[ids],) * 2 for ids in maps]
+        words = (f"street/gt {IDS}", "shift (dy,dx)=(0, 0), same list")
+        golden = {"what": "Cityscapes pixel-level IoU", "files": ["0.png", "1.png"]}
+        golden["cases"] = [cityscapes_case("still", words, pairs)]
+        (tmp_path / "street/gt/1.png").unlink()
+        missing = "street/gt/1.png is missing beside it; 2 comparisons before, largest deviation 0.000"
+        self.left_out(tmp_path / "golden.json", golden, missing, capsys)
+        golden["cases"][0]["sha256_gt_ids"][0] = "another"  # what deviates before counts
+        (tmp_path / "golden.json").write_text(json.dumps(golden))
+        assert str(check.check_file(tmp_path / "golden.json")).startswith("FAIL")
+
+    @pytest.mark.parametrize("keep", [0, 1])
+    def test_a_frame(self, tmp_path: Path, maps: list[np.ndarray], capsys: pytest.CaptureFixture[str], keep: int):
+        (tmp_path / "street/pred").mkdir()
+        for index in range(keep):
+            Image.fromarray(maps[index]).save(tmp_path / f"street/pred/{index}.png")
+        inputs = {"gt": "<sequence>/gt/%d.png", "pred": "<sequence>/pred/%d.png"}
+        case = {"id": "a", "inputs": inputs, "task": "unsupervised", "per_object": {"street_1": {}}, "global": {}}
+        golden = {"what": "DAVIS 2017 J and F reference values", "cases": [case]}
+        self.left_out(tmp_path / "golden.json", golden, f"street/pred/{keep}.png is missing beside it", capsys)
+
+    def test_a_file_of_arrays(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        missing = "tc_sequences.npz is missing beside it"
+        self.left_out(tmp_path / "golden.json", self.stored("temporal_consistency"), missing, capsys)
+
+    def test_an_array(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        golden = self.stored("temporal_consistency")
+        first = golden["per_sequence"][0]["sequence"]
+        with np.load(HERE / golden["inputs"]["file"]) as arrays:
+            kept = {name: arrays[name] for name in arrays if name != f"seq{first}_pred"}
+        np.savez(tmp_path / golden["inputs"]["file"], **kept)
+        missing = f"array seq{first}_pred is missing in {golden['inputs']['file']}"
+        self.left_out(tmp_path / "golden.json", golden, missing, capsys)
+
+    def test_a_gradient(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        golden = self.stored("gatedcrf")
+        golden["cases"] = [next(case for case in golden["cases"] if "npz" in case)]
+        missing = f"{golden['cases'][0]['npz']} is missing beside it; "
+        self.left_out(tmp_path / "golden.json", golden, missing, capsys)
+
+    def test_a_digest_of_an_array_that_is_not_made(self):
+        (deviation,) = compare_digests("case", {"y": np.zeros(2)}, {"mask": "0"})
+        assert (deviation.where, deviation.accepted) == ("case mask: not made", False)
+
+    def test_the_golden_itself(self, tmp_path: Path):
+        assert "no JSON file" in str(check.check_file(tmp_path / "golden.json"))

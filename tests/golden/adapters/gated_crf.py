@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_digests, compare_within
-from tests.golden.stated import numbers
+from tests.golden.stated import beside, numbers, stored_arrays
 from thriftseg.losses.gated_crf import GaussianKernel, gated_crf_loss
 
 DOUBLE, SINGLE = 1e-6, 1e-5
@@ -49,7 +49,7 @@ def check_case(case: dict[str, Any], folder: Path) -> Iterator[Deviation]:
             expected = case[f"grad_{statistic}_float64"]
             yield compare_within(f"{name} gradient {statistic} {precision}", value, expected, 1e-5 * abs(expected))
         if "npz" in case:
-            stored = np.load(folder / case["npz"])["grad_float64"]
+            (stored,) = stored_arrays(folder / case["npz"], "grad_float64")
             yield compare_within(f"{name} whole gradient {precision}", gradient, stored, 1e-5 * largest)
     if "kernel_sum_over_denominator" in case:
         expected = case["kernel_sum_over_denominator"]
@@ -113,9 +113,9 @@ def _from_pictures(case: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
     rule, void = _LOGITS.search(rules["y"]), _VOID.search(rules["mask_src"])
     if rule is None or void is None:
         raise ValueError(f"unknown inputs {rules}")
-    path = folder / rules["rgb"].split()[0]
+    path = beside(folder / rules["rgb"].split()[0])
     picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    labels = cv2.imread(str(path.parent / rule["labels"]), cv2.IMREAD_UNCHANGED)
+    labels = cv2.imread(str(beside(path.parent / rule["labels"])), cv2.IMREAD_UNCHANGED)
     noise = np.random.Generator(np.random.PCG64(int(rule["seed"]))).standard_normal(shape)
     one_hot = np.eye(shape[1])[labels].transpose(2, 0, 1)
     return {
