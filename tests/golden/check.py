@@ -72,11 +72,10 @@ class Verdict:
         return all(entry.accepted for entry in self.deviations)
 
     def _summary(self) -> str:
-        left_out = f"left out, {self.missing}" if self.missing else ""
         if not self.deviations:
-            return left_out or "nothing was compared"
-        if left_out:
-            return f"{left_out}; {len(self.deviations)} comparisons before, {self._worst()}"
+            return self.missing or "nothing was compared"
+        if self.missing:
+            return f"{self.missing}; the rest is left out, after {len(self.deviations)} comparisons: {self._worst()}"
         return self._worst()
 
     def _worst(self) -> str:

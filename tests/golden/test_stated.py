@@ -185,7 +185,7 @@ class TestLeftOut:
         path.write_text(json.dumps(golden))
         assert check.main([str(path)]) == 1
         line = capsys.readouterr().out
-        assert line.startswith(f"left out {path}: left out, {missing}"), line
+        assert line.startswith(f"left out {path}: {missing}"), line
         assert "Error" not in line
 
     def stored(self, name: str) -> Any:
@@ -197,7 +197,7 @@ class TestLeftOut:
         golden = {"what": "Cityscapes pixel-level IoU", "files": ["0.png", "1.png"]}
         golden["cases"] = [cityscapes_case("still", words, pairs)]
         (tmp_path / "street/gt/1.png").unlink()
-        missing = "street/gt/1.png is missing beside it; 2 comparisons before, largest deviation 0.000"
+        missing = "street/gt/1.png is missing beside it; the rest is left out, after 2 comparisons: largest"
         self.left_out(tmp_path / "golden.json", golden, missing, capsys)
         golden["cases"][0]["sha256_gt_ids"][0] = "another"  # what deviates before counts
         (tmp_path / "golden.json").write_text(json.dumps(golden))
@@ -229,7 +229,7 @@ class TestLeftOut:
     def test_a_gradient(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         golden = self.stored("gatedcrf")
         golden["cases"] = [next(case for case in golden["cases"] if "npz" in case)]
-        missing = f"{golden['cases'][0]['npz']} is missing beside it; "
+        missing = f"{golden['cases'][0]['npz']} is missing beside it; the rest is left out, after "
         self.left_out(tmp_path / "golden.json", golden, missing, capsys)
 
     def test_a_digest_of_an_array_that_is_not_made(self):
