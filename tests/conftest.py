@@ -56,6 +56,19 @@ def reference_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def reference_golden(reference_dir: Path) -> Callable[[str], Path]:
+    """A function that finds a golden of the reference data by name; the skip of a test without it names it."""
+
+    def find(name: str) -> Path:
+        path = reference_dir / "golden" / "metrics" / f"{name}.json"
+        if not path.is_file():
+            pytest.skip(f"left out: no golden {path}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def synthesize_layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function that writes a small data set in a layout, once per session."""
     from thriftseg.synthetic import synthesize

@@ -3,7 +3,9 @@
     python tests/golden/check.py PATH...
 
 evaluates golden files, or every golden in a folder, and prints one line for each. The exit code is 1 when a result
-deviates, and when a golden is of a model or format that nobody here serves, or holds a key that is not known.
+deviates, when a golden is of a model or format that nobody here serves, or holds a key that is not known, and when
+pictures or arrays that belong to a golden do not lie beside it: the line names the first of them and says that the
+golden was left out.
 
 A file in `tests/golden/adapters` serves goldens. For networks it offers `MODELS`, `build` and `run` (see
 `tests.golden.networks.Adapter`). For any other format it offers `serves(golden) -> bool`, which is given the decoded
@@ -29,6 +31,7 @@ if str(ROOT) not in sys.path:
 
 from tests.golden.compare import Deviation  # noqa: E402
 from tests.golden.networks import check_network  # noqa: E402
+from tests.golden.stated import MissingFile  # noqa: E402
 
 ADAPTERS = ROOT / "tests" / "golden" / "adapters"
 
@@ -41,25 +44,41 @@ class Verdict:
         path: The file.
         deviations: Every comparison that was made.
         problem: Why there is no (complete) comparison.
+        missing: What the golden needs and does not lie beside it; the rest of the golden was left out.
         seconds: Duration.
     """
 
     path: Path
     deviations: tuple[Deviation, ...] = ()
     problem: str | None = None
+    missing: str | None = None
     seconds: float = 0.0
 
     @property
     def accepted(self) -> bool:
-        return self.problem is None and bool(self.deviations) and all(entry.accepted for entry in self.deviations)
+        return not (self.problem or self.missing) and bool(self.deviations) and self._agrees
+
+    @property
+    def left_out(self) -> bool:
+        """Whether nothing deviates, but not everything could be compared."""
+        return self.missing is not None and self.problem is None and self._agrees
 
     def __str__(self) -> str:
-        status = "ok  " if self.accepted else "FAIL"
+        status = "ok  " if self.accepted else "left out" if self.left_out else "FAIL"
         return f"{status} {self.path}: {self.problem or self._summary()} ({self.seconds:.1f} s)"
+
+    @property
+    def _agrees(self) -> bool:
+        return all(entry.accepted for entry in self.deviations)
 
     def _summary(self) -> str:
         if not self.deviations:
-            return "nothing was compared"
+            return self.missing or "nothing was compared"
+        if self.missing:
+            return f"{self.missing}; the rest is left out, after {len(self.deviations)} comparisons: {self._worst()}"
+        return self._worst()
+
+    def _worst(self) -> str:
         worst = max(self.deviations, key=lambda entry: entry.ratio)
         summary = f"largest deviation {worst.ratio:.3f} of the tolerance, at {worst.where}"
         first = next((entry for entry in self.deviations if not entry.accepted), worst)
@@ -88,14 +107,19 @@ def check_all(paths: Iterable[Path]) -> Iterator[Verdict]:
 
 def check_file(path: Path) -> Verdict:
     """Check one golden file."""
-    start, deviations, problem = time.perf_counter(), [], None
+    start = time.perf_counter()
     try:
-        deviations.extend(check(json.loads(path.read_bytes()), path))
+        golden = json.loads(path.read_bytes())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        problem = f"no JSON file ({error})"
+        return Verdict(path, problem=f"no JSON file ({error})")
+    deviations, problem, missing = [], None, None
+    try:
+        deviations.extend(check(golden, path))
+    except MissingFile as error:
+        missing = error.told_from(path.parent)
     except Exception as error:  # a golden may hold anything, and the next one still counts
         problem = f"{type(error).__name__}: {error}".replace("\n", " ")
-    return Verdict(path, tuple(deviations), problem, time.perf_counter() - start)
+    return Verdict(path, tuple(deviations), problem, missing, time.perf_counter() - start)
 
 
 def check(golden: Any, path: Path) -> Iterable[Deviation]:

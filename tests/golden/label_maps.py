@@ -8,13 +8,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.golden.stated import beside
+
 _PAIR = re.compile(r"\(dy, ?dx\) ?= ?\((-?\d+), ?(-?\d+)\)")
 _CLIP_SHIFT = re.compile(r"clip\(y-\((-?\d+)\).*clip\(x-\((-?\d+)\)")
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """A PNG of ids, (H, W) uint8."""
-    with Image.open(path) as image:
+    """A PNG of ids, (H, W) uint8.
+
+    Raises:
+        MissingFile: It is not there.
+    """
+    with Image.open(beside(path)) as image:
         return np.array(image, np.uint8)
 
 
@@ -32,6 +38,11 @@ def minimum_filtered(ids: np.ndarray) -> np.ndarray:
     return np.min([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
 
 
+def states_shift(words: str) -> bool:
+    """Whether words name the shift of a prediction."""
+    return bool(_PAIR.search(words) or _CLIP_SHIFT.search(words))
+
+
 def prediction(kind: str, ids: np.ndarray, rule: str, drawn: Path) -> np.ndarray:
     """The prediction that a golden compares with a true map.
 
@@ -43,7 +54,7 @@ def prediction(kind: str, ids: np.ndarray, rule: str, drawn: Path) -> np.ndarray
     """
     if kind == "noise":
         return read_ids(drawn)
-    found = (_CLIP_SHIFT if kind == "shift" else _PAIR).search(rule)
+    found = _PAIR.search(rule) or _CLIP_SHIFT.search(rule)
     if found is None:
         raise ValueError(f"no shift in the rule of {kind!r}: {rule!r}")
     if kind == "minfilter":

@@ -353,8 +353,8 @@ def test_train_ids_taken_for_label_ids_are_doubted(tmp_path):
     assert report.warnings == ("more than half of the labelled pixels are predicted as no class: check --pred_ids",)
 
 
-def test_categories_are_those_of_the_benchmark(reference_dir):
-    golden = json.loads((reference_dir / "golden/metrics/cityscapes_miou.json").read_text())
+def test_categories_are_those_of_the_benchmark(reference_golden):
+    golden = json.loads(reference_golden("cityscapes_miou").read_text())
     train_id = {row.id: row.train_id if not row.ignored else 19 for row in CITYSCAPES.table}
     for case in golden["cases"]:
         confusion = np.zeros((20, 20), np.int64)

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_exactly, compare_within
 from tests.golden.label_maps import prediction, read_ids
+from tests.golden.stated import numbers
 from thriftseg.metrics import BoundaryIoU, class_iou
 from thriftseg.metrics.boundary_iou import boundary_counts, boundary_map, boundary_width
 
 TOLERANCE = 1e-9
-VOID = 11
-"""Id of void in the CamVid maps."""
 
 
 def serves(golden: Any) -> bool:
@@ -26,14 +25,15 @@ def serves(golden: Any) -> bool:
 
 
 def check(golden: dict[str, Any], path: Path) -> Iterator[Deviation]:
-    folder = path.parent
-    for case in golden.get("camvid", {}).get("cases", ()):
+    camvid, objects = golden.get("camvid", {}), golden.get("davis_objects", {})
+    maps = path.parent / camvid.get("inputs", {}).get("gt", "camvid_labels/gt/<file>").split("/gt/")[0]
+    for case in camvid.get("cases", ()):
         for dtype in (torch.uint8, torch.int64):  # two ways through the code
-            yield from check_camvid(case, golden["camvid"]["inputs"], folder / "camvid_labels", dtype)
-    for case in golden.get("davis_objects", {}).get("cases", ()):
-        yield from check_object(case, folder / "davis_masks" / case["sequence"])
+            yield from check_camvid(case, camvid["inputs"], maps, dtype)
+    for case in objects.get("cases", ()):
+        yield from check_object(case, path.parent / objects["inputs"].split("/<sequence>")[0] / case["sequence"])
     for case in golden.get("rounding", ()):
-        yield from check_rounding(case, folder / "camvid_labels" / "gt")
+        yield from check_rounding(case, maps / "gt")
     for case in golden.get("small_masks", ()):
         yield from check_small_mask(case)
 
@@ -41,12 +41,13 @@ def check(golden: dict[str, Any], path: Path) -> Iterator[Deviation]:
 def check_camvid(case: dict[str, Any], rules: dict[str, str], folder: Path, dtype: torch.dtype) -> Iterator[Deviation]:
     name = f"{case['pred']} {case['width']} {case['variant']} {dtype}"
     plain, ratio = case["variant"] == "plain", case["width"].startswith("ratio_")
+    (void,) = numbers(r"(\d+) = void", rules["gt"])
     metric = BoundaryIoU(
         len(case["accumulated_class_iou"]),
         width=None if ratio else case["d_pixels"],
         ratio=float(case["width"].removeprefix("ratio_")) if ratio else None,
         void="none" if plain else case["variant"],
-        ignore_index=255 if plain else VOID,
+        ignore_index=255 if plain else int(void),
     )
     per_image = []
     for file, expected in case["counts_per_image"].items():

@@ -12,6 +12,7 @@ import torch
 
 from tests.golden.compare import Deviation, compare_exactly, compare_within
 from tests.golden.label_maps import read_ids
+from tests.golden.stated import stored_arrays
 from thriftseg.metrics import JAndF, ObjectScores, VOSProtocol, frame_statistics, object_scores, score_sequence
 
 TOLERANCE = 1e-9
@@ -73,20 +74,22 @@ def check_object(
 
 def read_sequence(inputs: dict[str, Any], sequence: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and truth, (T, H, W)."""
-    target = read_frames(inputs["gt"], sequence, folder)
-    found = _LAG.search(inputs["pred"])
-    if found:
-        return lagged(target, *map(int, found.groups())), target
-    if not inputs["pred"].startswith(inputs["gt"].split("/")[0]):
+    lag = _LAG.search(inputs["pred"])
+    if not lag and not inputs["pred"].startswith(inputs["gt"].split("/")[0]):
         raise ValueError(f"unknown prediction {inputs['pred']!r}")
-    return read_frames(inputs["pred"], sequence, folder), target
+    names = [str(folder / inputs[role].split(" ")[0].replace("<sequence>", sequence)) for role in ("gt", "pred")]
+    if lag:
+        target = read_frames(names[0], names[:1])
+        return lagged(target, *map(int, lag.groups())), target
+    target, pred = (read_frames(name, names) for name in names)
+    return pred, target
 
 
-def read_frames(pattern: str, sequence: str, folder: Path) -> np.ndarray:
-    """The frames of a pattern such as `masks/<sequence>/gt/%05d.png`, counted from 0; what follows it is a remark."""
-    path = str(folder / pattern.split(" ")[0].replace("<sequence>", sequence))
-    count = len(list(Path(path).parent.glob(f"*{Path(path).suffix}")))
-    return np.stack([read_ids(Path(path % number)) for number in range(count)])
+def read_frames(name: str, counted: list[str]) -> np.ndarray:
+    """The frames of a name such as `masks/judo/gt/%05d.png`, counted from 0: as many as the fullest folder has."""
+    paths = [Path(each) for each in counted]
+    count = max(len(list(path.parent.glob(f"*{path.suffix}"))) for path in paths)
+    return np.stack([read_ids(Path(name % number)) for number in range(max(count, 1))])
 
 
 def lagged(target: np.ndarray, lag: int, *rule: int) -> np.ndarray:
@@ -109,7 +112,7 @@ def moved(ids: np.ndarray, dy: int, dx: int) -> np.ndarray:
 
 def check_frames(section: dict[str, Any], folder: Path) -> Iterator[Deviation]:
     """Single masks, with and without void pixels, and at other tolerances."""
-    masks = np.load(folder / section["inputs"].split(":")[0])
+    masks = stored_arrays(folder / section["inputs"].split(":")[0], "pred", "gt", "void")
     for key, expected in section.items():
         if key in ("inputs", "frames"):
             continue
@@ -119,7 +122,7 @@ def check_frames(section: dict[str, Any], folder: Path) -> Iterator[Deviation]:
         settings = {"bound_th": float(bound[1])} if bound else {}
         scores = [
             object_scores(pred, target, [1], void=unscored.astype(bool) if void else None, **settings)
-            for pred, target, unscored in zip(masks["pred"], masks["gt"], masks["void"], strict=True)
+            for pred, target, unscored in zip(*masks, strict=True)
         ]
         values = [float((f if key.startswith("F") else j)[0]) for j, f in scores]
         yield compare_within(f"edge cases {key}", values, expected, TOLERANCE)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_digests, compare_within
+from tests.golden.stated import beside, numbers, stored_arrays
 from thriftseg.losses.gated_crf import GaussianKernel, gated_crf_loss
 
 DOUBLE, SINGLE = 1e-6, 1e-5
@@ -22,6 +23,7 @@ _LOGITS = re.compile(
     r"logits = (?P<factor>[\d.]+)\*onehot\((?P<labels>\S+), \d+\) \+ Generator\(PCG64\((?P<seed>\d+)\)\)"
 )
 _VOID = re.compile(r"labels != (\d+)")
+_CHANGE = re.compile(r"\[([\d:,]+)\] (\*?)= (NaN|[\d.]*\d)")
 
 
 def serves(golden: Any) -> bool:
@@ -47,7 +49,7 @@ def check_case(case: dict[str, Any], folder: Path) -> Iterator[Deviation]:
             expected = case[f"grad_{statistic}_float64"]
             yield compare_within(f"{name} gradient {statistic} {precision}", value, expected, 1e-5 * abs(expected))
         if "npz" in case:
-            stored = np.load(folder / case["npz"])["grad_float64"]
+            (stored,) = stored_arrays(folder / case["npz"], "grad_float64")
             yield compare_within(f"{name} whole gradient {precision}", gradient, stored, 1e-5 * largest)
     if "kernel_sum_over_denominator" in case:
         expected = case["kernel_sum_over_denominator"]
@@ -75,23 +77,34 @@ def make_inputs(case: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
 
 def _seeded(case: dict[str, Any]) -> dict[str, np.ndarray]:
     batch, _, height, width = case["shape_rgb"]
+    rule = case["inputs"]["rule"]
+    (factor,) = numbers(r"logits = ([\d.]+)\*g\.standard_normal", rule)
+    least = numbers(r"mask_src = \(s > ([\d.]+)\), mask_dst = \(d > ([\d.]+)\)", rule)
     generator = np.random.Generator(np.random.PCG64(case["inputs"]["seed"]))
-    logits = 2 * generator.standard_normal(case["shape_y"])
+    logits = factor * generator.standard_normal(case["shape_y"])
     rgb = generator.random((batch, 3, height, width))
     source, destination = (generator.random((batch, 1, height, width)) for _ in range(2))
     for _ in range(2):
         rgb = (rgb + np.roll(rgb, 1, axis=2) + np.roll(rgb, 1, axis=3) + np.roll(rgb, (1, 1), axis=(2, 3))) / 4
-    source = (source > 0.2).astype(np.float32)
-    if "extra" in case["inputs"]:
-        source[:, :, ::3, ::2] = 0.99
-        source[0, 0, 0, 0] = np.nan
-        source[:, :, 1::5, ::4] *= np.float32(1.5)
+    source, destination = (
+        (mask > bound).astype(np.float32) for mask, bound in zip((source, destination), least, strict=True)
+    )
+    for where, times, value in _CHANGE.findall(case["inputs"].get("extra", "")):
+        place = tuple(_index(axis) for axis in where.split(","))
+        source[place] = np.float32(value) * (source[place] if times else 1)
     return {
         "y": _softmax(logits),
         "rgb": rgb.astype(np.float32),
         "mask_src": source,
-        "mask_dst": (destination > 0.5).astype(np.float32),
+        "mask_dst": destination,
     }
+
+
+def _index(axis: str) -> int | slice:
+    """`0`, `:` or `1::5` as an index."""
+    if ":" not in axis:
+        return int(axis)
+    return slice(*(int(bound) if bound else None for bound in axis.split(":")))
 
 
 def _from_pictures(case: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
@@ -100,9 +113,9 @@ def _from_pictures(case: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
     rule, void = _LOGITS.search(rules["y"]), _VOID.search(rules["mask_src"])
     if rule is None or void is None:
         raise ValueError(f"unknown inputs {rules}")
-    path = folder / rules["rgb"].split()[0]
+    path = beside(folder / rules["rgb"].split()[0])
     picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    labels = cv2.imread(str(path.parent / rule["labels"]), cv2.IMREAD_UNCHANGED)
+    labels = cv2.imread(str(beside(path.parent / rule["labels"])), cv2.IMREAD_UNCHANGED)
     noise = np.random.Generator(np.random.PCG64(int(rule["seed"]))).standard_normal(shape)
     one_hot = np.eye(shape[1])[labels].transpose(2, 0, 1)
     return {

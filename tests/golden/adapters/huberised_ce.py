@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_digests, compare_exactly, compare_within
+from tests.golden.stated import numbers
 from thriftseg.losses import CrossEntropy, PartialCrossEntropy, PartiallyHuberisedCrossEntropy
 
 DOUBLE, SINGLE = 1e-10, 1e-5
@@ -24,15 +25,15 @@ def serves(golden: Any) -> bool:
 
 def check(golden: dict[str, Any], path: Path) -> Iterator[Deviation]:
     for case in golden["cases"]:
-        yield from check_case(case)
+        yield from check_case(case, golden["rule"])
     for row in golden["scalar_table"]:
         yield from check_scalar(row)
     for row in golden["extreme_logits"]:
         yield from check_extreme(row)
 
 
-def check_case(case: dict[str, Any]) -> Iterator[Deviation]:
-    name, arrays = f"seed {case['seed']}", make_inputs(case)
+def check_case(case: dict[str, Any], rule: dict[str, str]) -> Iterator[Deviation]:
+    name, arrays = f"seed {case['seed']}", make_inputs(case, rule["inputs"])
     yield from compare_digests(name, arrays, case["sha256"])
     target = torch.from_numpy(arrays["target_int64"])
     huberised = PartiallyHuberisedCrossEntropy(case["tau"])
@@ -77,10 +78,11 @@ def check_extreme(row: dict[str, Any]) -> Iterator[Deviation]:
         yield compare_within(f"{where} gradient", gradient.flatten(), row["grad"], relative)
 
 
-def make_inputs(case: dict[str, Any]) -> dict[str, np.ndarray]:
+def make_inputs(case: dict[str, Any], rule: str) -> dict[str, np.ndarray]:
     batch, classes, height, width = case["shape"]
+    (factor,) = numbers(r"logits = \(([\d.]+)\*g\.standard_normal", rule)
     generator = np.random.Generator(np.random.PCG64(case["seed"]))
-    logits = (2.5 * generator.standard_normal((batch, classes, height, width))).astype(np.float32)
+    logits = (factor * generator.standard_normal((batch, classes, height, width))).astype(np.float32)
     target = generator.integers(0, classes, (batch, height, width))
     target[generator.random((batch, height, width)) < case["ignored_share"]] = 255
     return {"logits": logits, "target_int64": target.astype(np.int64)}

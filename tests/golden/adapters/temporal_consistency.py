@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_exactly, compare_within
+from tests.golden.stated import stored_arrays
 from thriftseg.flow import consistency_mask, warp
 from thriftseg.metrics import TemporalConsistency, class_iou, class_totals, confusion_matrix
 
@@ -49,8 +50,8 @@ def serves(golden: Any) -> bool:
 
 def check(golden: dict[str, Any], path: Path) -> Iterator[Deviation]:
     num_classes, unit = golden["rule"]["num_classes"], _unit(golden["inputs"]["arrays"])
-    arrays = np.load(path.parent / golden["inputs"]["file"])
-    sequences = {row["sequence"]: _pairs(arrays, row["sequence"], unit) for row in golden["per_sequence"]}
+    file = path.parent / golden["inputs"]["file"]
+    sequences = {row["sequence"]: _pairs(file, row["sequence"], unit) for row in golden["per_sequence"]}
     for row in golden["per_sequence"]:
         yield from _check_sequence(row, sequences[row["sequence"]], num_classes)
     yield from _check_overall(golden["overall"], list(sequences.values()), num_classes)
@@ -68,13 +69,10 @@ def _unit(description: str) -> float:
     return float(re.search(r"unit 1/(\d+) px", description)[1])
 
 
-def _pairs(arrays: Any, sequence: int, unit: float) -> Pairs:
-    pred = torch.from_numpy(arrays[f"seq{sequence}_pred"])
-    backward, forward = (
-        torch.from_numpy(arrays[f"seq{sequence}_flow_{name}"]).float() / unit
-        for name in ("t_to_tminus1", "tminus1_to_t")
-    )
-    return Pairs(pred[1:], pred[:-1], backward, forward)
+def _pairs(file: Path, sequence: int, unit: float) -> Pairs:
+    names = [f"seq{sequence}_{name}" for name in ("pred", "flow_t_to_tminus1", "flow_tminus1_to_t")]
+    pred, backward, forward = map(torch.from_numpy, stored_arrays(file, *names))
+    return Pairs(pred[1:], pred[:-1], backward.float() / unit, forward.float() / unit)
 
 
 def _check_sequence(row: dict[str, Any], pairs: Pairs, num_classes: int) -> Iterator[Deviation]:
