@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import Float64Array
+from thriftseg.synthetic.exposure import Light, random_light
 from thriftseg.synthetic.objects import shapes
-from thriftseg.synthetic.scene import Light, SceneConfig
-from thriftseg.synthetic.street.plan import random_light
+from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.synthetic.textures import Texture
 from thriftseg.taxonomies import Color
 

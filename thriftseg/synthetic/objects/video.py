@@ -11,8 +11,8 @@ from thriftseg.synthetic.exposure import Exposure
 from thriftseg.synthetic.motion import Drawing, Motion
 from thriftseg.synthetic.objects.scene import Part, build_object_scene
 from thriftseg.synthetic.objects.shapes import CATEGORIES
-from thriftseg.synthetic.render import warped
 from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.synthetic.textures import warped
 
 _UNIT_CORNERS = np.array([[0.0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]).T
 

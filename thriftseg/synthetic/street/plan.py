@@ -6,18 +6,12 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import Float32Array
-from thriftseg.synthetic import textures
-from thriftseg.synthetic.scene import (
-    TRAIN_ID,
-    VIEW_DISTANCE,
-    Camera,
-    Ground,
-    Light,
-    Scene,
-    SceneConfig,
-    StreetPlan,
-)
+from thriftseg.synthetic.exposure import random_light
+from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.synthetic.street import scenery
 from thriftseg.synthetic.street.population import Population
+from thriftseg.synthetic.street.scene import TRAIN_ID, VIEW_DISTANCE, Camera, Ground, Scene, StreetPlan
+from thriftseg.synthetic.textures import noise_tile, random_color
 
 
 def build_scene(config: SceneConfig) -> Scene:
@@ -38,7 +32,7 @@ def build_scene(config: SceneConfig) -> Scene:
         config=config,
         camera=camera,
         ground=_ground(rng, plan, population.rails),
-        sky=textures.sky(rng, int(config.height * 0.75), int(config.width * 1.3)),
+        sky=scenery.sky(rng, int(config.height * 0.75), int(config.width * 1.3)),
         light=random_light(rng, config),
         surfaces=population.surfaces,
     )
@@ -74,26 +68,11 @@ def _crossings(rng: np.random.Generator, end: float) -> list[tuple[float, float]
     return crossings
 
 
-def random_light(rng: np.random.Generator, config: SceneConfig) -> Light:
-    """Light that drifts, a soft shadow that wanders, and the noise of a sensor."""
-    times = config.times
-    drift = 1 + rng.uniform(0.03, 0.14) * np.sin(times * rng.uniform(1.0, 3.5) + rng.uniform(0, 2 * np.pi))
-    tint = 1 + rng.uniform(-0.05, 0.05, 3)
-    return Light(
-        gain=rng.uniform(0.9, 1.3) * drift[:, None] * tint[None],
-        shadow_phase=rng.uniform(0, 2) + times * rng.uniform(-0.4, 0.4),
-        shadow_depth=float(rng.uniform(0.0, 0.4)),
-        shadow_width=float(rng.uniform(0.15, 0.5)),
-        noise_sigma=float(rng.uniform(2.0, 5.0)),
-        blur=float(rng.uniform(0.4, 0.75)),
-    )
-
-
 def _ground(rng: np.random.Generator, plan: StreetPlan, rails: list[float]) -> Ground:
     left, right = plan.pavement(-1)[1], plan.pavement(1)[1]
     half = plan.road / 2
     terrain, sidewalk, road = TRAIN_ID["terrain"], TRAIN_ID["sidewalk"], TRAIN_ID["road"]
-    grey = textures.random_color(rng, (0.0, 1.0), (0.0, 0.12), (0.25, 0.6))
+    grey = random_color(rng, (0.0, 1.0), (0.0, 0.12), (0.25, 0.6))
     dash = float(rng.uniform(5, 9))
     lines = [(0.0, dash), (-half + 0.35, 0.0), (half - 0.35, 0.0)]
     return Ground(
@@ -102,12 +81,12 @@ def _ground(rng: np.random.Generator, plan: StreetPlan, rails: list[float]) -> G
         crossings=plan.crossings,
         colors={
             road: grey,
-            sidewalk: textures.random_color(rng, (0.0, 1.0), (0.0, 0.25), (0.3, 0.8)),
-            terrain: textures.random_color(rng, (0.08, 0.36), (0.15, 0.55), (0.25, 0.6)),
+            sidewalk: random_color(rng, (0.0, 1.0), (0.0, 0.25), (0.3, 0.8)),
+            terrain: random_color(rng, (0.08, 0.36), (0.15, 0.55), (0.25, 0.6)),
         },
         grain={road: 0.07, sidewalk: 0.09, terrain: 0.22},
-        noise=_pyramid(textures.noise_tile(rng, 512, (20, 60, 170))),
-        shade=textures.noise_tile(rng, 256, (3, 7)),
+        noise=_pyramid(noise_tile(rng, 512, (20, 60, 170))),
+        shade=noise_tile(rng, 256, (3, 7)),
         shade_strength=float(rng.uniform(0.0, 0.5)),
         lines=[line for line in lines if rng.random() < 0.75],
         rails=rails,

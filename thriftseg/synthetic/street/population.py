@@ -8,22 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import Float64Array
-from thriftseg.synthetic import textures
-from thriftseg.synthetic.scene import (
+from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.synthetic.street import scenery, sprites
+from thriftseg.synthetic.street.scene import (
     BACKDROP,
     OUTER,
     STREET,
     TRAIN_ID,
     VIEW_DISTANCE,
     Camera,
-    SceneConfig,
     StreetPlan,
     Surface,
     along_street,
     assemble,
     upright,
 )
-from thriftseg.synthetic.street import sprites
 from thriftseg.synthetic.textures import Texture
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
@@ -59,7 +58,7 @@ class Population:
         self.rails: list[float] = []
         self._instances: dict[int, int] = {}
         self._designs: dict[str, list[object]] = {}
-        self._foliage = [textures.foliage_color(rng) for _ in range(3)]
+        self._foliage = [scenery.foliage_color(rng) for _ in range(3)]
         self._crowd = max(1.0, config.duration / 1.8) ** 0.8  # more traffic passes in longer clips
 
     def fill(self) -> None:
@@ -142,8 +141,8 @@ class Population:
 
     def _skyline(self) -> None:
         still = self._still(float(self.camera.z[-1]) + VIEW_DISTANCE * 1.6)
-        self._add(textures.skyline(self.rng), "building", upright(self._still(0), 22, still, 420, 24), still, BACKDROP)
-        green = textures.hedge(self.rng, self._foliage[0], 1024)
+        self._add(scenery.skyline(self.rng), "building", upright(self._still(0), 22, still, 420, 24), still, BACKDROP)
+        green = scenery.hedge(self.rng, self._foliage[0], 1024)
         height = float(self.rng.uniform(6, 16))
         self._add(green, "vegetation", upright(self._still(0), height, still, 420, height + 2), still, BACKDROP, part=1)
 
@@ -172,7 +171,7 @@ class Population:
     def _house(self, side: int, z0: float, z1: float) -> None:
         height = float(self.rng.uniform(7, 17))
         lit = 1.0 if side > 0 else 0.85
-        texture = self._texture("facade", lambda rng: textures.facade(rng, float(rng.uniform(0.8, 1.1))))
+        texture = self._texture("facade", lambda rng: scenery.facade(rng, float(rng.uniform(0.8, 1.1))))
         line = self.plan.line(side)
         self._plane(texture, "building", side, line, z0, z1, height)
         depth = self._still(z0)
@@ -187,17 +186,17 @@ class Population:
         kind = float(self.rng.random())
         if kind < 0.42:
             height = float(self.rng.uniform(1.1, 2.2))
-            self._plane(self._texture("fence", textures.fence), "fence", side, line, z0, z1, height)
+            self._plane(self._texture("fence", scenery.fence), "fence", side, line, z0, z1, height)
         elif kind < 0.8:
             height = float(self.rng.uniform(1.3, 3.0))
-            self._plane(self._texture("wall", textures.wall), "wall", side, line, z0, z1, height)
+            self._plane(self._texture("wall", scenery.wall), "wall", side, line, z0, z1, height)
         else:
-            hedge = self._texture("hedge", lambda rng: textures.hedge(rng, self._foliage[1]))
+            hedge = self._texture("hedge", lambda rng: scenery.hedge(rng, self._foliage[1]))
             self._plane(hedge, "vegetation", side, line, z0, z1, float(self.rng.uniform(1.0, 2.2)))
 
     def _tree(self, x: float, z: float, height: float, layer: int) -> None:
         color = self._foliage[int(self.rng.integers(3))]
-        texture = self._texture("tree", lambda rng: textures.tree(rng, color))
+        texture = self._texture("tree", lambda rng: scenery.tree(rng, color))
         self._billboard(texture, "vegetation", x, z, (height * 0.7, height), layer=layer)
 
     def _furniture(self, side: int) -> None:
@@ -236,7 +235,7 @@ class Population:
         self._billboard(self._texture("bin", sprites.bin_or_box), None, near_road, z, (0.6, 0.95))
 
     def _bush(self, _near_road: float, outer: float, z: float) -> None:
-        hedge = self._texture("bush", lambda rng: textures.hedge(rng, self._foliage[2], 128))
+        hedge = self._texture("bush", lambda rng: scenery.hedge(rng, self._foliage[2], 128))
         self._billboard(hedge, "vegetation", outer, z, (1.8, 1.0))
 
     def _parked_two_wheeler(self, near_road: float, outer: float, z: float) -> None:

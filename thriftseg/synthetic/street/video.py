@@ -14,9 +14,9 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
 from thriftseg.synthetic.motion import Drawing
-from thriftseg.synthetic.render import Renderer
 from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.synthetic.street.plan import build_scene
+from thriftseg.synthetic.street.render import Renderer
 from thriftseg.types import INSTANCES_PER_CLASS
 
 

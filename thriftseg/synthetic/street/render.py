@@ -8,7 +8,8 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from thriftseg.synthetic.exposure import Exposure
 from thriftseg.synthetic.motion import Drawing, LayerMap, Motion
-from thriftseg.synthetic.scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Ground, Scene
+from thriftseg.synthetic.street.scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Ground, Scene
+from thriftseg.synthetic.textures import warped
 from thriftseg.types import IGNORE_INDEX
 
 SKY, GROUND, FIRST_SURFACE = 0, 1, 2
@@ -194,27 +195,6 @@ class Renderer:
     def occluded(self, flow: Float32Array, source: Drawing, target: Drawing) -> BoolArray:
         """Pixels of the source that cannot be seen in the target, see `Motion.occluded`."""
         return self._motion.occluded(flow, source, target)
-
-
-def warped(texture: UInt8Array, inverse: Float64Array, corner: tuple[int, int], size: tuple[int, int]) -> UInt8Array:
-    """The part of a projected texture that lies in a window of the image.
-
-    Args:
-        texture: (h + 2, w + 2, 4) with a transparent border.
-        inverse: Map from the image to texture coordinates in [0, 1].
-        corner: Column and row of the window.
-        size: Width and height of the window.
-    """
-    rows, columns = texture.shape[0] - 2, texture.shape[1] - 2
-    matrix = inverse.copy()
-    matrix[:, 2] += matrix[:, 0] * corner[0] + matrix[:, 1] * corner[1]
-    matrix[0] = matrix[0] * columns + 0.5 * matrix[2]
-    matrix[1] = matrix[1] * rows + 0.5 * matrix[2]
-    matrix /= matrix[2, 2]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    if abs(matrix[2, 0]) + abs(matrix[2, 1]) < 1e-12:
-        return np.asarray(cv2.warpAffine(texture, matrix[:2], size, flags=flags), dtype=np.uint8)
-    return np.asarray(cv2.warpPerspective(texture, matrix, size, flags=flags), dtype=np.uint8)
 
 
 def _stripes(ground: Ground, x: Float32Array, z: Float32Array) -> LayerMap:
