@@ -1,9 +1,9 @@
 """Procedural video with exact labels and flow, in memory or written in the layout of a data set.
 
-There are two kinds. `street`: a drive along a street with labels of classes; `plan` and `population` invent it,
-`scenery` and `sprites` paint, `render` draws. `objects`: things that move, with masks; `scene` invents, `shapes` paints,
-`baselines` tells how hard a clip is. Each has a `video` that relates the frames of a clip and a `writer` that puts clips
-on disk, in one of the `layouts`.
+There are two kinds. `street` is a drive along a street with labels of classes: `plan` and `population` invent it,
+`scenery` and `sprites` paint, `render` draws. `objects` are things that move, with masks: `scene` invents them,
+`shapes` paints, `baselines` tells how hard a clip is. Each has a `video` that relates the frames of a clip, and a
+`writer` that puts clips on disk in one of the `layouts`.
 
 Both share the configuration (`scene`), the tools to paint (`textures`), light and sensor (`exposure`), the motion of
 flat parts (`motion`), and making clips in processes, resumably (`production`).
