@@ -1,10 +1,12 @@
 """Procedural video with exact labels and flow, in memory or written in the layout of a data set.
 
-Streets with labels of classes: `textures` and `sprites` paint, `population` and `street` invent, `scene` holds what was
-invented, `render` draws it, `video` relates the frames of a clip; `tracing`, `layouts` and `writer` put clips on disk.
+There are two kinds. `street` is a drive along a street with labels of classes: `plan` and `population` invent it,
+`scenery` and `sprites` paint, `render` draws. `objects` are things that move, with masks: `scene` invents them,
+`shapes` paints, `baselines` tells how hard a clip is. Each has a `video` that relates the frames of a clip, and a
+`writer` that puts clips on disk in one of the `layouts`.
 
-Moving objects with masks: `shapes` paints, `object_scene` invents, `object_video` draws; `baselines` tells how hard a
-clip is; `vos_layouts` and `vos_writer` put clips on disk. Both share `motion`, `exposure` and `production`.
+Both share the configuration (`scene`), the tools to paint (`textures`), light and sensor (`exposure`), the motion of
+flat parts (`motion`), and making clips in processes, resumably (`production`).
 """
 
 from __future__ import annotations

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
-from thriftseg.arrays import UInt8Array
-from thriftseg.synthetic.scene import Light, SceneConfig
+from thriftseg.arrays import Float64Array, UInt8Array
+from thriftseg.synthetic.scene import SceneConfig
+
+
+@dataclass(frozen=True)
+class Light:
+    """Illumination and sensor.
+
+    Attributes:
+        gain: (T, 3) factor on the colours of each frame.
+        shadow_phase: (T,) centre of a soft dark band that wanders over the image, in image widths.
+        shadow_depth: Darkening in the middle of the band, in [0, 1].
+        shadow_width: Width of the band in image widths.
+        noise_sigma: Standard deviation of the sensor noise in grey levels.
+        blur: Standard deviation of the lens blur in pixels.
+    """
+
+    gain: Float64Array
+    shadow_phase: Float64Array
+    shadow_depth: float
+    shadow_width: float
+    noise_sigma: float
+    blur: float
+
+
+def random_light(rng: np.random.Generator, config: SceneConfig) -> Light:
+    """Light that drifts, a soft shadow that wanders, and the noise of a sensor."""
+    times = config.times
+    drift = 1 + rng.uniform(0.03, 0.14) * np.sin(times * rng.uniform(1.0, 3.5) + rng.uniform(0, 2 * np.pi))
+    tint = 1 + rng.uniform(-0.05, 0.05, 3)
+    return Light(
+        gain=rng.uniform(0.9, 1.3) * drift[:, None] * tint[None],
+        shadow_phase=rng.uniform(0, 2) + times * rng.uniform(-0.4, 0.4),
+        shadow_depth=float(rng.uniform(0.0, 0.4)),
+        shadow_width=float(rng.uniform(0.15, 0.5)),
+        noise_sigma=float(rng.uniform(2.0, 5.0)),
+        blur=float(rng.uniform(0.4, 0.75)),
+    )
 
 
 class Exposure:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float32Array, Float64Array, Int32Array, UInt8Array
+from thriftseg.synthetic.scene import SceneConfig
 
 LayerMap = npt.NDArray[np.int64]
 
@@ -33,6 +35,10 @@ class Drawing:
 
 class Motion:
     """Exact flow between the frames of a clip and what is hidden in them.
+
+    Every part of a scene is flat, so a homography H_t takes its texture to frame t, whatever the camera and the part
+    do. What a pixel p of frame a shows is then at H_b H_a^-1 p in frame b: one product of matrices per part, looked up
+    for each pixel by the part that it shows, gives the flow of the whole frame without any search.
 
     Args:
         homographies: (T, L, 3, 3) from each part of the scene to the image.
@@ -92,6 +98,37 @@ class Motion:
         there = target.layers.ravel()[rows * self.width + columns]
         covered = target.order[there] > target.order[source.layers]
         return np.asarray(outside | covered)
+
+
+class DrawnVideo(ABC):
+    """A synthetic clip whose frames can be drawn in any order and related to each other at any distance.
+
+    Attributes:
+        config: Size, length and seed.
+        motion: How its parts move.
+    """
+
+    config: SceneConfig
+    motion: Motion
+
+    @abstractmethod
+    def draw(self, t: int) -> Drawing:
+        """Draw the frame at position `t`."""
+
+    def flow(self, source: Drawing, target: Drawing, a: int, b: int) -> tuple[Float32Array, BoolArray]:
+        """Exact flow from frame `a` to frame `b` and where it cannot be followed.
+
+        Args:
+            source: Frame `a` as drawn.
+            target: Frame `b` as drawn.
+            a: Position of the source.
+            b: Position of the target.
+
+        Returns:
+            (2, H, W) float32 (dx, dy) on the source, and (H, W) bool, True where the point is hidden or outside in `b`.
+        """
+        flow = self.motion.flow(source, a, b)
+        return flow, self.motion.occluded(flow, source, target)
 
 
 def _increments(table: Float64Array, center_x: float, center_y: float) -> Float64Array:

@@ -11,9 +11,9 @@ from thriftseg.errors import ConfigError
 from thriftseg.flow import warp_labels
 from thriftseg.synthetic import RenderedFrame, SceneConfig, StreetVideo, boxes_of, render_clip
 from thriftseg.synthetic.layouts.tracing import fill_regions, trace_coarse_regions, trace_regions
-from thriftseg.synthetic.render import FIRST_SURFACE, GROUND, SKY, Renderer
-from thriftseg.synthetic.scene import STREET, Surface, upright
 from thriftseg.synthetic.street.plan import build_scene
+from thriftseg.synthetic.street.render import FIRST_SURFACE, GROUND, SKY, Renderer
+from thriftseg.synthetic.street.scene import STREET, Surface, upright
 from thriftseg.synthetic.textures import Texture
 from thriftseg.taxonomies import CITYSCAPES
 

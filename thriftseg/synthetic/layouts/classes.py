@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -296,10 +296,7 @@ class VEISLayout(Layout):
 
     def write_lists(self, root: Path, clips: Sequence[ClipName]) -> None:
         """Write `{split}.txt` with one sequence per line."""
-        for split in ("train", "val", "test"):
-            lines = [f"{clip.folder}\n" for clip in clips if clip.split == split]
-            if lines:
-                (root / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+        write_lists(root, {split: split for split in ("train", "val", "test")}, clips)
 
 
 class SceneNetLayout(Layout):
@@ -323,7 +320,13 @@ class SceneNetLayout(Layout):
         folder, number = root / clip.split / clip.folder, clip.numbers[position]
         self._write_image(folder / "photo" / str(number), drawing.image)
         write_map(folder / "class" / f"{number}.png", _TO_NYU13[drawing.label])
-        write_map(folder / "instance" / f"{number}.png", _room_objects(drawing))
+        # One number per object of a clip, and one per class of what has no objects, as for ceilings in the original.
+        things = CITYSCAPES.thing_ids
+        train_ids, counted = np.divmod(drawing.instances, INSTANCES_PER_CLASS)
+        numbered = CITYSCAPES.num_classes + len(things) * (counted - 1) + np.searchsorted(things, train_ids) + 1
+        rest = np.where(drawing.label == IGNORE_INDEX, 0, drawing.label.astype(np.int32) + 1)
+        objects = np.where(counted > 0, numbered, rest).astype(np.uint16)
+        write_map(folder / "instance" / f"{number}.png", objects)
 
 
 LAYOUTS: dict[str, type[Layout]] = {
@@ -348,6 +351,20 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_file(path, json.dumps(content).encode())
 
 
+def write_lists(folder: Path, names: Mapping[str, str], clips: Sequence[ClipName]) -> None:
+    """Write a file per split that lists its clips, one per line; none for a split without clips.
+
+    Args:
+        folder: Folder of the files.
+        names: Name of the file of each split, without its ending.
+        clips: All clips.
+    """
+    for split, name in names.items():
+        lines = [f"{clip.video}\n" for clip in clips if clip.split == split]
+        if lines:
+            write_file(folder / f"{name}.txt", "".join(lines).encode())
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file and make its folder."""
     # Not by way of a temporary name: a clip is written into a folder that is moved into place when it is complete.
@@ -365,16 +382,8 @@ def _raw_instances(ids: UInt8Array, instances: Int32Array) -> npt.NDArray[np.uin
     return np.where(instances > 0, numbered, ids).astype(np.uint16)
 
 
-def _room_objects(drawing: Drawing) -> npt.NDArray[np.uint16]:
-    """One number per object of a clip, and one per class of what has no objects, as for ceilings in the original."""
-    things = CITYSCAPES.thing_ids
-    train_ids, counted = np.divmod(drawing.instances, INSTANCES_PER_CLASS)
-    objects = CITYSCAPES.num_classes + len(things) * (counted - 1) + np.searchsorted(things, train_ids) + 1
-    rest = np.where(drawing.label == IGNORE_INDEX, 0, drawing.label.astype(np.int32) + 1)
-    return np.where(counted > 0, objects, rest).astype(np.uint16)
-
-
 def _table(values: dict[int, int], default: int) -> UInt8Array:
+    """Value of every train id, (256,)."""
     table = np.full(256, default, dtype=np.uint8)
     for train_id, value in values.items():
         table[train_id] = value

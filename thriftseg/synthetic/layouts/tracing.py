@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +42,16 @@ def trace_regions(label: UInt8Array, instances: Int32Array) -> list[TracedRegion
     """
     found: list[tuple[float, TracedRegion]] = []
     for train_id, window, mask in _parts(label, instances):
-        for corner, component in _components(mask):
+        # Pieces that touch at a corner only are two: else classes could cross there, and no drawing order would do.
+        count, pieces, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+        for piece in range(1, count):
+            x, y, width, height = (int(value) for value in boxes[piece][:4])
+            component = (pieces[y : y + height, x : x + width] == piece).astype(np.uint8)
             (contour,), _ = cv2.findContours(component, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-            points = _corners(contour, (window[0] + corner[0], window[1] + corner[1]))
+            points = _corners(contour, (window[0] + x, window[1] + y))
             found.append((_filled_area(contour), TracedRegion(train_id, points)))
-    return [region for _, region in sorted(found, key=_by_area)]
+    found.sort(key=lambda entry: (-entry[0], entry[1].points.tolist()))
+    return [region for _, region in found]
 
 
 def trace_coarse_regions(
@@ -120,17 +124,6 @@ def _parts(label: UInt8Array, instances: Int32Array) -> list[tuple[int, tuple[in
     return parts
 
 
-def _components(mask: UInt8Array) -> Iterator[tuple[tuple[int, int], UInt8Array]]:
-    """Connected pieces of a mask with the upper left corner (column, row) of their windows.
-
-    Pieces that touch at a corner only are two: otherwise two classes could cross there, and no drawing order would do.
-    """
-    count, pieces, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-    for piece in range(1, count):
-        x, y, width, height = (int(value) for value in boxes[piece][:4])
-        yield (x, y), (pieces[y : y + height, x : x + width] == piece).astype(np.uint8)
-
-
 def _corners(contour: npt.NDArray[Any], window: tuple[int, int]) -> Int32Array:
     points = contour.reshape(-1, 2) + np.array(window)
     repeated = np.concatenate([points, np.repeat(points[-1:], max(0, 3 - len(points)), axis=0)])  # readers want three
@@ -148,7 +141,3 @@ def _filled_area(contour: npt.NDArray[Any]) -> float:
     canvas = np.zeros((height, width), dtype=np.uint8)
     cv2.fillPoly(canvas, [contour.reshape(-1, 2) - np.array([x, y])], 1)
     return float(canvas.sum())
-
-
-def _by_area(entry: tuple[float, TracedRegion]) -> tuple[float, list[list[int]]]:
-    return -entry[0], entry[1].points.tolist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import PALETTE, MasksOfSplit, encode_label_png, is_held_out
-from thriftseg.synthetic.layouts.classes import ClipName, Layout, write_file, write_json
+from thriftseg.synthetic.layouts.classes import ClipName, Layout, write_file, write_json, write_lists
 from thriftseg.synthetic.motion import Drawing
 
 
@@ -24,22 +23,31 @@ class VOSLayout(Layout):
     Attributes:
         late_objects: Whether objects may be introduced after the first frame.
         folders: Folder, or list, of each split on disk.
+        first_masks: Splits that publish only the masks that introduce objects.
+        frames_at: Folder of a clip's frames below the root.
+        masks_at: Folder of its published masks.
+        truth_at: Folder of its masks where not all are published.
     """
 
     late_objects: ClassVar[bool] = True
     folders: ClassVar[dict[str, str]]
+    first_masks: ClassVar[tuple[str, ...]] = ()
+    frames_at: ClassVar[str] = "{split}/JPEGImages/{video}"
+    masks_at: ClassVar[str] = "{split}/Annotations/{video}"
+    truth_at: ClassVar[str] = "{split}_truth/Annotations/{video}"
 
-    @abstractmethod
     def masks_of(self, split: str) -> MasksOfSplit:
         """Which masks of a split are published."""
+        return "first" if split in self.first_masks else "all"
 
-    @abstractmethod
-    def mask_folder(self, clip: ClipName, published: bool) -> Path:
-        """Folder of a clip's masks below the root."""
+    def folder(self, place: str, clip: ClipName) -> Path:
+        """Folder of a clip below the root.
 
-    @abstractmethod
-    def frame_folder(self, clip: ClipName) -> Path:
-        """Folder of a clip's frames below the root."""
+        Args:
+            place: `frames_at`, `masks_at` or `truth_at`.
+            clip: The clip.
+        """
+        return Path(place.format(split=self.folders[clip.split], video=clip.folder))
 
     def frame_name(self, clip: ClipName, position: int) -> str:
         """Name of a frame without its ending."""
@@ -51,7 +59,7 @@ class VOSLayout(Layout):
 
     def write_frame(self, root: Path, clip: ClipName, position: int, drawing: Drawing) -> None:
         """Write the image of a frame."""
-        self._write_image(root / self.frame_folder(clip) / self.frame_name(clip, position), drawing.image)
+        self._write_image(root / self.folder(self.frames_at, clip) / self.frame_name(clip, position), drawing.image)
 
     def write_mask(self, root: Path, clip: ClipName, position: int, ids: UInt8Array, introduces: bool) -> None:
         """Write the mask of a frame where masks go.
@@ -66,9 +74,9 @@ class VOSLayout(Layout):
         name, content = f"{self.frame_name(clip, position)}.png", encode_label_png(ids, PALETTE)
         all_published = self.masks_of(clip.split) == "all"
         if all_published or introduces:
-            write_file(root / self.mask_folder(clip, published=True) / name, content)
+            write_file(root / self.folder(self.masks_at, clip) / name, content)
         if not all_published:
-            write_file(root / self.mask_folder(clip, published=False) / name, content)
+            write_file(root / self.folder(self.truth_at, clip) / name, content)
 
     def write_objects(self, root: Path, objects: dict[str, dict[str, Any]]) -> None:
         """Write what a file beside the masks tells about objects, by split and video; most layouts have none."""
@@ -81,56 +89,32 @@ class DAVISLayout(VOSLayout):
     name = "davis"
     late_objects = False
     folders: ClassVar[dict[str, str]] = {"train": "train", "val": "val", "test": "test-dev"}
+    first_masks = ("test",)
+    frames_at = "JPEGImages/480p/{video}"
+    masks_at = "Annotations/480p/{video}"
+    truth_at = "Annotations_truth/480p/{video}"
 
     def name_clip(self, split: str, index: int, frames: int) -> ClipName:
         """`scene-train-000`."""
         video = f"scene-{split}-{index:03d}"
         return ClipName(split, video, video, range(frames), 0)
 
-    def masks_of(self, split: str) -> MasksOfSplit:
-        """The first masks of `test`, else all."""
-        return "first" if split == "test" else "all"
-
-    def frame_folder(self, clip: ClipName) -> Path:
-        """`JPEGImages/480p/{video}`."""
-        return Path("JPEGImages/480p", clip.folder)
-
-    def mask_folder(self, clip: ClipName, published: bool) -> Path:
-        """`Annotations/480p/{video}`."""
-        return Path("Annotations" if published else "Annotations_truth", "480p", clip.folder)
-
     def write_lists(self, root: Path, clips: Sequence[ClipName]) -> None:
         """Write `ImageSets/2017/{split}.txt`."""
-        _write_lists(root / "ImageSets" / "2017", self.folders, clips)
+        write_lists(root / "ImageSets" / "2017", self.folders, clips)
 
 
-class _SplitFolders(VOSLayout):
-    """Data sets whose splits are folders with `JPEGImages` and `Annotations`."""
-
-    def frame_folder(self, clip: ClipName) -> Path:
-        """`{split}/JPEGImages/{video}`."""
-        return Path(self.folders[clip.split], "JPEGImages", clip.folder)
-
-    def mask_folder(self, clip: ClipName, published: bool) -> Path:
-        """`{split}/Annotations/{video}`."""
-        split = self.folders[clip.split]
-        return Path(split if published else f"{split}_truth", "Annotations", clip.folder)
-
-
-class YouTubeVOSLayout(_SplitFolders):
+class YouTubeVOSLayout(VOSLayout):
     """YouTube-VOS: every 5th number, `meta.json`, only the masks that introduce objects outside of `train`."""
 
     name = "youtube_vos"
     folders: ClassVar[dict[str, str]] = {"train": "train", "val": "valid", "test": "test"}
+    first_masks = ("val", "test")
 
     def name_clip(self, split: str, index: int, frames: int) -> ClipName:
         """Ten hex digits."""
         video = _hex_name(split, index, 0, 10)
         return ClipName(split, video, video, range(0, 5 * frames, 5), 0)
-
-    def masks_of(self, split: str) -> MasksOfSplit:
-        """All masks of `train`."""
-        return "all" if split == "train" else "first"
 
     def write_objects(self, root: Path, objects: dict[str, dict[str, Any]]) -> None:
         """Write `{split}/meta.json`."""
@@ -138,12 +122,13 @@ class YouTubeVOSLayout(_SplitFolders):
             write_json(root / self.folders[split] / "meta.json", {"videos": videos})
 
 
-class MOSELayout(_SplitFolders):
+class MOSELayout(VOSLayout):
     """MOSE: `val` are training videos whose names the reader holds out, `test` is `valid` with its first masks."""
 
     name = "mose"
     test_clips = 2
     folders: ClassVar[dict[str, str]] = {"train": "train", "val": "train", "test": "valid"}
+    first_masks = ("test",)
     _HELD_OUT_SHARE = 0.1  # the default of the reader
 
     def name_clip(self, split: str, index: int, frames: int) -> ClipName:
@@ -152,12 +137,8 @@ class MOSELayout(_SplitFolders):
         video = next(name for name in names if is_held_out(name, self._HELD_OUT_SHARE) == (split == "val"))
         return ClipName(split, video, video, range(frames), 0)
 
-    def masks_of(self, split: str) -> MasksOfSplit:
-        """All masks of the training videos."""
-        return "first" if split == "test" else "all"
 
-
-class TAOVOSLayout(_SplitFolders):
+class TAOVOSLayout(VOSLayout):
     """TAO-VOS: sources in the names of videos, frame names of the sources, masks of all frames."""
 
     name = "tao_vos"
@@ -179,13 +160,9 @@ class TAOVOSLayout(_SplitFolders):
         pattern = next(entry[1] for entry in self._SOURCES if clip.video.startswith(entry[0]))
         return pattern.format(clip.numbers[position])
 
-    def masks_of(self, split: str) -> MasksOfSplit:
-        """All masks."""
-        return "all"
-
     def write_lists(self, root: Path, clips: Sequence[ClipName]) -> None:
         """Write `ImageSets/{split}.txt`."""
-        _write_lists(root / "ImageSets", self.folders, clips)
+        write_lists(root / "ImageSets", self.folders, clips)
 
 
 VOS_LAYOUTS: dict[str, type[VOSLayout]] = {
@@ -196,10 +173,3 @@ VOS_LAYOUTS: dict[str, type[VOSLayout]] = {
 
 def _hex_name(split: str, index: int, attempt: int, digits: int) -> str:
     return hashlib.sha256(f"{split}-{index}-{attempt}".encode()).hexdigest()[:digits]
-
-
-def _write_lists(folder: Path, folders: dict[str, str], clips: Sequence[ClipName]) -> None:
-    for split, name in folders.items():
-        lines = [f"{clip.video}\n" for clip in clips if clip.split == split]
-        if lines:
-            write_file(folder / f"{name}.txt", "".join(lines).encode())

@@ -1,4 +1,4 @@
-"""What a clip of video object segmentation gives away to methods that understand nothing."""
+"""Baselines of video object segmentation that understand nothing: how much a clip gives away to them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from thriftseg.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float64Array, UInt8Array
 from thriftseg.flow import DIS, warp_labels
 
 BASELINES = ("copy", "flow", "color")
 """The mask left where it is, carried along by DIS flow, or found again by its colours."""
 
 _BITS = 4  # per colour channel
+_OUTSIDE = 255  # what `warp_labels` gives to pixels that come from outside
 
 
 def measure(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, int]) -> dict[str, list[float]]:
@@ -38,8 +39,10 @@ def measure(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, i
 
 def predict_baseline(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, int]) -> dict[str, UInt8Array]:
     """Ids (T, H, W) that the baselines give to all frames; see `measure`."""
-    predictions = _copied(ids, first), _carried(images, ids, first), _recoloured(images, ids, first)
-    return dict(zip(BASELINES, predictions, strict=True))
+    copied = np.zeros_like(ids)
+    for object_id, start in first.items():
+        copied[start:, ids[start] == object_id] = object_id
+    return {"copy": copied, "flow": _carried(images, ids, first), "color": _recoloured(images, ids, first)}
 
 
 def jaccard(predicted: BoolArray, true: BoolArray) -> Float64Array:
@@ -49,14 +52,8 @@ def jaccard(predicted: BoolArray, true: BoolArray) -> Float64Array:
     return np.asarray(np.where(union > 0, both / np.maximum(union, 1), 1.0), np.float64)
 
 
-def _copied(ids: UInt8Array, first: Mapping[int, int]) -> UInt8Array:
-    copied = np.zeros_like(ids)
-    for object_id, start in first.items():
-        copied[start:, ids[start] == object_id] = object_id
-    return copied
-
-
 def _carried(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, int]) -> UInt8Array:
+    """Masks carried from frame to frame by DIS flow."""
     estimator, carried = DIS(), np.zeros_like(ids)
     for position in range(len(ids)):
         if position:
@@ -69,12 +66,12 @@ def _carried(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, 
     return carried
 
 
-_OUTSIDE = 255  # what `warp_labels` gives to pixels that come from outside
-
-
 def _recoloured(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[int, int]) -> UInt8Array:
     """Every pixel goes to the object, or the background, that had most pixels of its colour when introduced."""
-    bins = np.stack([_bins(image) for image in images])
+    bins = np.empty(ids.shape, np.int64)
+    for position, image in enumerate(images):
+        red, green, blue = np.moveaxis(image.astype(np.int64) >> (8 - _BITS), -1, 0)
+        bins[position] = (red << 2 * _BITS) | (green << _BITS) | blue
     recoloured = np.zeros_like(ids)
     for start in sorted(set(first.values())):
         present = [0, *(object_id for object_id, position in first.items() if position <= start)]
@@ -82,9 +79,3 @@ def _recoloured(images: Sequence[UInt8Array], ids: UInt8Array, first: Mapping[in
         winner: UInt8Array = np.array(present, np.uint8)[votes.argmax(axis=0)]
         recoloured[start:] = winner[bins[start:]]
     return recoloured
-
-
-def _bins(image: UInt8Array) -> Int64Array:
-    """Coarse colour of every pixel, (H, W)."""
-    red, green, blue = np.moveaxis(image.astype(np.int64) >> (8 - _BITS), -1, 0)
-    return np.asarray((red << 2 * _BITS) | (green << _BITS) | blue)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import Float64Array
+from thriftseg.synthetic.exposure import Light, random_light
 from thriftseg.synthetic.objects import shapes
-from thriftseg.synthetic.scene import Light, SceneConfig
-from thriftseg.synthetic.street.plan import random_light
+from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.synthetic.textures import Texture
-from thriftseg.taxonomies import Color
 
 CROSSING_FRAMES = 12
 """Frames that entering and leaving take."""
@@ -65,13 +64,18 @@ def build_object_scene(config: SceneConfig, categories: tuple[str, ...]) -> Obje
 
 
 class _Director:
+    """Draws what happens in a clip; one per clip."""
+
     def __init__(self, config: SceneConfig, categories: tuple[str, ...]) -> None:
         self.config, self.categories = config, categories
         self.rng = np.random.default_rng([config.seed, 0x0B1EC7])
         self.colors = shapes.palette(self.rng)
         self.frames: Float64Array = np.arange(config.num_frames, dtype=np.float64)
         self.size = np.array([config.width, config.height], np.float64)
-        self.pan = self._pan()
+        drift = np.outer(self.frames, self.rng.uniform(-0.006, 0.006, 2))
+        sway = [self._wave(self.rng.uniform(0.01, 0.06)) for _ in range(2)]
+        limit = 0.4 * (_MARGIN - 1)
+        self.pan = np.clip(drift + np.stack(sway, axis=-1), -limit, limit) * self.size  # of the camera, (T, 2)
 
     def scene(self) -> ObjectScene:
         rng = self.rng
@@ -81,34 +85,18 @@ class _Director:
         moving += [self._object(0, str(rng.choice(self.categories))) for _ in range(int(rng.integers(0, 3)))]
         order = rng.permutation(len(moving))
         layered = [part for index in order for part in moving[index]]
-        bar = [self._bar()] if rng.random() < 0.35 else []
-        return ObjectScene(self.config, random_light(rng, self.config), [self._backdrop(), *layered, *bar], chosen)
-
-    # --- what does not move by itself ---
-
-    def _pan(self) -> Float64Array:
-        """Motion of the camera in pixels, (T, 2)."""
-        rng = self.rng
-        drift = np.outer(self.frames, rng.uniform(-0.006, 0.006, 2))
-        sway = [self._wave(rng.uniform(0.01, 0.06)) for _ in range(2)]
-        limit = 0.4 * (_MARGIN - 1)
-        return np.asarray(np.clip(drift + np.stack(sway, axis=-1), -limit, limit) * self.size)
-
-    def _backdrop(self) -> Part:
+        bars = []
+        if rng.random() < 0.35:  # a post that stands still before the camera and hides what passes behind it
+            texture = shapes.backdrop(rng, 64, 24, list(self.colors[::-1]))
+            center = self.size * (rng.uniform(0.25, 0.75), 0.5) + 1.3 * self.pan
+            width = rng.uniform(0.05, 0.1) * self.size[0]
+            bars = [Part(texture, 0, _poses(center, width, 2.2 * self.size[1], rng.uniform(-0.2, 0.2)))]
+        light = random_light(rng, self.config)
         width, height = np.round(_MARGIN * self.size).astype(int).tolist()
-        texture = shapes.backdrop(self.rng, height, width, self.colors)
-        angle, scale = self._wave(self.rng.uniform(0, 0.06)), 1 + self._wave(self.rng.uniform(0, 0.05))
-        return Part(texture, 0, _poses(self.size / 2 + self.pan, scale * width, scale * height, angle))
-
-    def _bar(self) -> Part:
-        """A post that stands still before the camera and hides what passes behind it."""
-        rng = self.rng
-        texture = shapes.backdrop(rng, 64, 24, list(self.colors[::-1]))
-        center = self.size * (rng.uniform(0.25, 0.75), 0.5) + 1.3 * self.pan
-        width = rng.uniform(0.05, 0.1) * self.size[0]
-        return Part(texture, 0, _poses(center, width, 2.2 * self.size[1], rng.uniform(-0.2, 0.2)))
-
-    # --- objects ---
+        texture = shapes.backdrop(rng, height, width, self.colors)
+        angle, scale = self._wave(rng.uniform(0, 0.06)), 1 + self._wave(rng.uniform(0, 0.05))
+        backdrop = Part(texture, 0, _poses(self.size / 2 + self.pan, scale * width, scale * height, angle))
+        return ObjectScene(self.config, light, [backdrop, *layered, *bars], chosen)
 
     def _object(self, number: int, category: str) -> list[Part]:
         rng = self.rng
@@ -118,21 +106,15 @@ class _Director:
         scale = length * (1 + self._wave(rng.uniform(0, 0.2)))
         stretch = 1 + self._wave(rng.uniform(0, 0.12))
         colors = shapes.palette(rng) if self.config.own_colors else self.colors
-        body = Part(
-            shapes.object_texture(rng, category, colors),
-            number,
-            _poses(center, scale * stretch, scale / stretch, angle),
-        )
-        return [self._limb(body, colors, center, scale, angle), body] if rng.random() < 0.4 else [body]
-
-    def _limb(
-        self, body: Part, colors: list[Color], center: Float64Array, scale: Float64Array, angle: Float64Array
-    ) -> Part:
-        """A smaller piece that swings about the body and belongs to the same object."""
-        swing = angle + self.rng.uniform(0, 2 * np.pi) + self._wave(0.8)
+        texture = shapes.object_texture(rng, category, colors)
+        body = Part(texture, number, _poses(center, scale * stretch, scale / stretch, angle))
+        if rng.random() >= 0.4:
+            return [body]
+        # A smaller piece swings about the body and belongs to the same object.
+        swing = angle + rng.uniform(0, 2 * np.pi) + self._wave(0.8)
         offset = 0.5 * scale[:, None] * np.stack([np.cos(swing), np.sin(swing)], axis=-1)
-        texture = shapes.object_texture(self.rng, "block", colors)
-        return Part(texture, body.owner, _poses(center + offset, 0.6 * scale, 0.35 * scale, swing))
+        texture = shapes.object_texture(rng, "block", colors)
+        return [Part(texture, number, _poses(center + offset, 0.6 * scale, 0.35 * scale, swing)), body]
 
     def _path(self, number: int) -> Float64Array:
         """Where the centre wanders, (T, 2); the second object crosses the first one's way."""

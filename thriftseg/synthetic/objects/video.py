@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thriftseg.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from thriftseg.arrays import BoolArray, Int64Array, UInt8Array
 from thriftseg.synthetic.exposure import Exposure
-from thriftseg.synthetic.motion import Drawing, Motion
+from thriftseg.synthetic.motion import Drawing, DrawnVideo, Motion
 from thriftseg.synthetic.objects.scene import Part, build_object_scene
 from thriftseg.synthetic.objects.shapes import CATEGORIES
-from thriftseg.synthetic.render import warped
 from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.synthetic.textures import warped
 
 _UNIT_CORNERS = np.array([[0.0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]).T
 
@@ -28,8 +28,8 @@ class ObjectDrawing(Drawing):
     silhouettes: BoolArray
 
 
-class SyntheticObjectVideo:
-    """A synthetic clip whose frames can be drawn in any order and related to each other at any distance.
+class SyntheticObjectVideo(DrawnVideo):
+    """A synthetic clip of moving objects; see `DrawnVideo`.
 
     Args:
         config: Size, length and seed.
@@ -49,7 +49,7 @@ class SyntheticObjectVideo:
         self._owners = np.array([part.owner for part in self._scene.parts], np.uint8)
         self._exposure = Exposure(config, self._scene.light)
         poses = np.stack([part.poses for part in self._scene.parts], axis=1)
-        self._motion = Motion(poses, config.height, config.width)
+        self.motion = Motion(poses, config.height, config.width)
 
     @property
     def categories(self) -> list[str]:
@@ -76,21 +76,6 @@ class SyntheticObjectVideo:
             order=np.arange(len(self._owners)),
             silhouettes=silhouettes,
         )
-
-    def flow(self, source: Drawing, target: Drawing, a: int, b: int) -> tuple[Float32Array, BoolArray]:
-        """Exact flow from frame `a` to frame `b` and where it cannot be followed.
-
-        Args:
-            source: Frame `a` as drawn.
-            target: Frame `b` as drawn.
-            a: Position of the source.
-            b: Position of the target.
-
-        Returns:
-            (2, H, W) float32 (dx, dy) on the source, and (H, W) bool, True where the point is hidden or outside in `b`.
-        """
-        flow = self._motion.flow(source, a, b)
-        return flow, self._motion.occluded(flow, source, target)
 
 
 def _paint(canvas: UInt8Array, part: Part, t: int) -> tuple[slice, slice, BoolArray]:

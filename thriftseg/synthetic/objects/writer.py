@@ -130,7 +130,10 @@ def synthesize_objects(
     }
     out = Path(out)
     records = produce(out, arguments, kind(image_format), _film, jobs, progress)
-    kind(image_format).write_objects(out, _objects_of_splits(records))
+    objects: dict[str, dict[str, Any]] = {}
+    for record in records:
+        objects.setdefault(record["split"], {})[record["video"]] = {"objects": record["objects"]}
+    kind(image_format).write_objects(out, objects)
     summary = _summarize(out, layout, records, frames)
     write_record(out, arguments, {key: value for key, value in asdict(summary).items() if key not in ("out", "layout")})
     return summary
@@ -185,6 +188,7 @@ def _annotated_clip(
 
 
 def _annotate(drawings: Sequence[ObjectDrawing], layout: VOSLayout, rng: np.random.Generator) -> _Annotation:
+    """Number the objects that show enough of themselves, with gaps between their ids in some clips."""
     numbers = range(1, len(drawings[0].silhouettes) + 1)
     least = _LEAST_SHARE * drawings[0].label.size
     areas = np.array([[np.count_nonzero(drawing.label == number) for number in numbers] for drawing in drawings])
@@ -221,13 +225,6 @@ def _meta(job: PlannedClip, layout: VOSLayout, video: SyntheticObjectVideo, anno
         names = [layout.frame_name(job.clip, position) for position in positions]
         entries[str(object_id)] = {"category": video.categories[annotation.numbers[object_id] - 1], "frames": names}
     return entries
-
-
-def _objects_of_splits(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    splits: dict[str, dict[str, Any]] = {}
-    for record in records:
-        splits.setdefault(record["split"], {})[record["video"]] = {"objects": record["objects"]}
-    return splits
 
 
 def _summarize(out: Path, layout: str, records: Sequence[Record], frames: int) -> ObjectSynthesisSummary:

@@ -5,19 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thriftseg.arrays import Float32Array
-from thriftseg.synthetic import textures
-from thriftseg.synthetic.scene import (
-    TRAIN_ID,
-    VIEW_DISTANCE,
-    Camera,
-    Ground,
-    Light,
-    Scene,
-    SceneConfig,
-    StreetPlan,
-)
+from thriftseg.synthetic.exposure import random_light
+from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.synthetic.street import scenery
 from thriftseg.synthetic.street.population import Population
+from thriftseg.synthetic.street.scene import TRAIN_ID, VIEW_DISTANCE, Camera, Ground, Scene, StreetPlan
+from thriftseg.synthetic.textures import noise_tile, random_color
 
 
 def build_scene(config: SceneConfig) -> Scene:
@@ -26,19 +19,21 @@ def build_scene(config: SceneConfig) -> Scene:
     road = float(rng.uniform(6.5, 11.0))
     camera = _camera(rng, config, road)
     end = float(camera.z[-1]) + VIEW_DISTANCE
-    plan = StreetPlan(
-        road=road,
-        sidewalk=(float(rng.uniform(1.8, 3.8)), float(rng.uniform(1.8, 3.8))),
-        verge=(_verge(rng), _verge(rng)),
-        crossings=_crossings(rng, end),
-    )
+    sidewalk = (float(rng.uniform(1.8, 3.8)), float(rng.uniform(1.8, 3.8)))
+    verge = (_verge(rng), _verge(rng))
+    crossings = []
+    start = float(rng.uniform(14, 45))
+    while start < end:
+        crossings.append((start, start + float(rng.uniform(6, 9))))
+        start += float(rng.uniform(40, 80))
+    plan = StreetPlan(road, sidewalk, verge, crossings)
     population = Population(rng, config, camera, plan, end)
     population.fill()
     return Scene(
         config=config,
         camera=camera,
         ground=_ground(rng, plan, population.rails),
-        sky=textures.sky(rng, int(config.height * 0.75), int(config.width * 1.3)),
+        sky=scenery.sky(rng, int(config.height * 0.75), int(config.width * 1.3)),
         light=random_light(rng, config),
         surfaces=population.surfaces,
     )
@@ -65,59 +60,32 @@ def _verge(rng: np.random.Generator) -> float:
     return 0.0 if rng.random() < 0.2 else float(rng.uniform(1.0, 5.0))
 
 
-def _crossings(rng: np.random.Generator, end: float) -> list[tuple[float, float]]:
-    crossings = []
-    start = float(rng.uniform(14, 45))
-    while start < end:
-        crossings.append((start, start + float(rng.uniform(6, 9))))
-        start += float(rng.uniform(40, 80))
-    return crossings
-
-
-def random_light(rng: np.random.Generator, config: SceneConfig) -> Light:
-    """Light that drifts, a soft shadow that wanders, and the noise of a sensor."""
-    times = config.times
-    drift = 1 + rng.uniform(0.03, 0.14) * np.sin(times * rng.uniform(1.0, 3.5) + rng.uniform(0, 2 * np.pi))
-    tint = 1 + rng.uniform(-0.05, 0.05, 3)
-    return Light(
-        gain=rng.uniform(0.9, 1.3) * drift[:, None] * tint[None],
-        shadow_phase=rng.uniform(0, 2) + times * rng.uniform(-0.4, 0.4),
-        shadow_depth=float(rng.uniform(0.0, 0.4)),
-        shadow_width=float(rng.uniform(0.15, 0.5)),
-        noise_sigma=float(rng.uniform(2.0, 5.0)),
-        blur=float(rng.uniform(0.4, 0.75)),
-    )
-
-
 def _ground(rng: np.random.Generator, plan: StreetPlan, rails: list[float]) -> Ground:
     left, right = plan.pavement(-1)[1], plan.pavement(1)[1]
     half = plan.road / 2
     terrain, sidewalk, road = TRAIN_ID["terrain"], TRAIN_ID["sidewalk"], TRAIN_ID["road"]
-    grey = textures.random_color(rng, (0.0, 1.0), (0.0, 0.12), (0.25, 0.6))
+    grey = random_color(rng, (0.0, 1.0), (0.0, 0.12), (0.25, 0.6))
     dash = float(rng.uniform(5, 9))
     lines = [(0.0, dash), (-half + 0.35, 0.0), (half - 0.35, 0.0)]
+    colors = {
+        road: grey,
+        sidewalk: random_color(rng, (0.0, 1.0), (0.0, 0.25), (0.3, 0.8)),
+        terrain: random_color(rng, (0.08, 0.36), (0.15, 0.55), (0.25, 0.6)),
+    }
+    noise = [noise_tile(rng, 512, (20, 60, 170))]
+    while (size := len(noise[-1]) // 2) >= 8:
+        coarser = cv2.resize(noise[-1], (size, size), interpolation=cv2.INTER_AREA)
+        noise.append(np.asarray(coarser, dtype=np.float32))
     return Ground(
         edges=[left, -half, half, right],
         classes=[terrain, sidewalk, road, sidewalk, terrain],
         crossings=plan.crossings,
-        colors={
-            road: grey,
-            sidewalk: textures.random_color(rng, (0.0, 1.0), (0.0, 0.25), (0.3, 0.8)),
-            terrain: textures.random_color(rng, (0.08, 0.36), (0.15, 0.55), (0.25, 0.6)),
-        },
+        colors=colors,
         grain={road: 0.07, sidewalk: 0.09, terrain: 0.22},
-        noise=_pyramid(textures.noise_tile(rng, 512, (20, 60, 170))),
-        shade=textures.noise_tile(rng, 256, (3, 7)),
+        noise=noise,
+        shade=noise_tile(rng, 256, (3, 7)),
         shade_strength=float(rng.uniform(0.0, 0.5)),
         lines=[line for line in lines if rng.random() < 0.75],
         rails=rails,
         slab=float(rng.uniform(0.5, 1.2)),
     )
-
-
-def _pyramid(tile: Float32Array) -> list[Float32Array]:
-    levels = [tile]
-    while len(levels[-1]) > 8:
-        size = len(levels[-1]) // 2
-        levels.append(np.asarray(cv2.resize(levels[-1], (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32))
-    return levels

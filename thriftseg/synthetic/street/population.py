@@ -8,22 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import Float64Array
-from thriftseg.synthetic import textures
-from thriftseg.synthetic.scene import (
+from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.synthetic.street import scenery, sprites
+from thriftseg.synthetic.street.scene import (
     BACKDROP,
     OUTER,
     STREET,
     TRAIN_ID,
     VIEW_DISTANCE,
     Camera,
-    SceneConfig,
     StreetPlan,
     Surface,
     along_street,
     assemble,
     upright,
 )
-from thriftseg.synthetic.street import sprites
 from thriftseg.synthetic.textures import Texture
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
@@ -59,7 +58,7 @@ class Population:
         self.rails: list[float] = []
         self._instances: dict[int, int] = {}
         self._designs: dict[str, list[object]] = {}
-        self._foliage = [textures.foliage_color(rng) for _ in range(3)]
+        self._foliage = [scenery.foliage_color(rng) for _ in range(3)]
         self._crowd = max(1.0, config.duration / 1.8) ** 0.8  # more traffic passes in longer clips
 
     def fill(self) -> None:
@@ -142,8 +141,8 @@ class Population:
 
     def _skyline(self) -> None:
         still = self._still(float(self.camera.z[-1]) + VIEW_DISTANCE * 1.6)
-        self._add(textures.skyline(self.rng), "building", upright(self._still(0), 22, still, 420, 24), still, BACKDROP)
-        green = textures.hedge(self.rng, self._foliage[0], 1024)
+        self._add(scenery.skyline(self.rng), "building", upright(self._still(0), 22, still, 420, 24), still, BACKDROP)
+        green = scenery.hedge(self.rng, self._foliage[0], 1024)
         height = float(self.rng.uniform(6, 16))
         self._add(green, "vegetation", upright(self._still(0), height, still, 420, height + 2), still, BACKDROP, part=1)
 
@@ -172,7 +171,7 @@ class Population:
     def _house(self, side: int, z0: float, z1: float) -> None:
         height = float(self.rng.uniform(7, 17))
         lit = 1.0 if side > 0 else 0.85
-        texture = self._texture("facade", lambda rng: textures.facade(rng, float(rng.uniform(0.8, 1.1))))
+        texture = self._texture("facade", lambda rng: scenery.facade(rng, float(rng.uniform(0.8, 1.1))))
         line = self.plan.line(side)
         self._plane(texture, "building", side, line, z0, z1, height)
         depth = self._still(z0)
@@ -187,62 +186,57 @@ class Population:
         kind = float(self.rng.random())
         if kind < 0.42:
             height = float(self.rng.uniform(1.1, 2.2))
-            self._plane(self._texture("fence", textures.fence), "fence", side, line, z0, z1, height)
+            self._plane(self._texture("fence", scenery.fence), "fence", side, line, z0, z1, height)
         elif kind < 0.8:
             height = float(self.rng.uniform(1.3, 3.0))
-            self._plane(self._texture("wall", textures.wall), "wall", side, line, z0, z1, height)
+            self._plane(self._texture("wall", scenery.wall), "wall", side, line, z0, z1, height)
         else:
-            hedge = self._texture("hedge", lambda rng: textures.hedge(rng, self._foliage[1]))
+            hedge = self._texture("hedge", lambda rng: scenery.hedge(rng, self._foliage[1]))
             self._plane(hedge, "vegetation", side, line, z0, z1, float(self.rng.uniform(1.0, 2.2)))
 
     def _tree(self, x: float, z: float, height: float, layer: int) -> None:
         color = self._foliage[int(self.rng.integers(3))]
-        texture = self._texture("tree", lambda rng: textures.tree(rng, color))
+        texture = self._texture("tree", lambda rng: scenery.tree(rng, color))
         self._billboard(texture, "vegetation", x, z, (height * 0.7, height), layer=layer)
 
     def _furniture(self, side: int) -> None:
         """Poles, signs, lights, trees, parked two-wheelers and clutter on the sidewalk."""
         inner, outer = self.plan.pavement(side)
         for a, _ in self.plan.crossings:
-            self._light_pole(inner + side * 0.4, a - 0.8)
-        z = float(self.rng.uniform(3, 8))
-        makers = (self._lamp, self._sign_pole, self._sidewalk_tree, self._clutter, self._parked_two_wheeler, self._bush)
+            x, z = inner + side * 0.4, a - 0.8
+            self._billboard(self._texture("pole", sprites.pole), "pole", x, z, (0.18, 3.4))
+            light = self._texture("light", sprites.traffic_light)
+            self._billboard(light, "traffic light", x, z, (0.45, 1.1), top=3.5, part=1, shadow=False)
+        near_road = inner + side * 0.5
+        kinds = ("lamp", "sign", "tree", "bin", "two-wheeler", "bush")
         weights = (0.27, 0.25, 0.16, 0.12, 0.12, 0.08)
+        z = float(self.rng.uniform(3, 8))
         while z < self.end - 20:
             if not any(a - 1 <= z <= b for a, b in self.plan.crossings):
-                near_road = inner + side * 0.5
-                makers[int(self.rng.choice(len(makers), p=weights))](near_road, outer, z)
+                self._place(kinds[int(self.rng.choice(len(kinds), p=weights))], near_road, outer, z)
             z += float(self.rng.uniform(2.5, 7.0))
 
-    def _lamp(self, near_road: float, _outer: float, z: float) -> None:
-        height = float(self.rng.uniform(4.5, 7.5))
-        self._billboard(self._texture("pole", sprites.pole), "pole", near_road, z, (0.2, height))
-
-    def _light_pole(self, x: float, z: float) -> None:
-        self._billboard(self._texture("pole", sprites.pole), "pole", x, z, (0.18, 3.4))
-        light = self._texture("light", sprites.traffic_light)
-        self._billboard(light, "traffic light", x, z, (0.45, 1.1), top=3.5, part=1, shadow=False)
-
-    def _sign_pole(self, near_road: float, _outer: float, z: float) -> None:
-        self._billboard(self._texture("pole", sprites.pole), "pole", near_road, z, (0.14, 2.6))
-        size = float(self.rng.uniform(0.65, 1.0))
-        sign = self._texture("sign", sprites.traffic_sign)
-        self._billboard(sign, "traffic sign", near_road, z, (size, size), top=2.75, part=1, shadow=False)
-
-    def _sidewalk_tree(self, near_road: float, outer: float, z: float) -> None:
-        self._tree(0.5 * (near_road + outer), z, float(self.rng.uniform(3.5, 6.5)), STREET)
-
-    def _clutter(self, near_road: float, _outer: float, z: float) -> None:
-        self._billboard(self._texture("bin", sprites.bin_or_box), None, near_road, z, (0.6, 0.95))
-
-    def _bush(self, _near_road: float, outer: float, z: float) -> None:
-        hedge = self._texture("bush", lambda rng: textures.hedge(rng, self._foliage[2], 128))
-        self._billboard(hedge, "vegetation", outer, z, (1.8, 1.0))
-
-    def _parked_two_wheeler(self, near_road: float, outer: float, z: float) -> None:
-        x = float(self.rng.uniform(min(near_road, outer), max(near_road, outer)))
-        name = "bicycle" if self.rng.random() < 0.6 else "motorcycle"
-        self._two_wheeler(name, self._still(x), self._still(z), float(self.rng.uniform(-0.7, 0.7)), ridden=False)
+    def _place(self, kind: str, near_road: float, outer: float, z: float) -> None:
+        """Put one piece of furniture on a sidewalk between its inner and its outer side."""
+        if kind == "lamp":
+            height = float(self.rng.uniform(4.5, 7.5))
+            self._billboard(self._texture("pole", sprites.pole), "pole", near_road, z, (0.2, height))
+        elif kind == "sign":
+            self._billboard(self._texture("pole", sprites.pole), "pole", near_road, z, (0.14, 2.6))
+            size = float(self.rng.uniform(0.65, 1.0))
+            sign = self._texture("sign", sprites.traffic_sign)
+            self._billboard(sign, "traffic sign", near_road, z, (size, size), top=2.75, part=1, shadow=False)
+        elif kind == "tree":
+            self._tree(0.5 * (near_road + outer), z, float(self.rng.uniform(3.5, 6.5)), STREET)
+        elif kind == "bin":
+            self._billboard(self._texture("bin", sprites.bin_or_box), None, near_road, z, (0.6, 0.95))
+        elif kind == "two-wheeler":
+            x = float(self.rng.uniform(min(near_road, outer), max(near_road, outer)))
+            name = "bicycle" if self.rng.random() < 0.6 else "motorcycle"
+            self._two_wheeler(name, self._still(x), self._still(z), float(self.rng.uniform(-0.7, 0.7)), ridden=False)
+        else:
+            hedge = self._texture("bush", lambda rng: scenery.hedge(rng, self._foliage[2], 128))
+            self._billboard(hedge, "vegetation", outer, z, (1.8, 1.0))
 
     def _parked_cars(self, side: int) -> None:
         if self.rng.random() < 0.3:
@@ -264,12 +258,9 @@ class Population:
         times = self.config.times
         return np.asarray(self.camera.z[frame] + depth + speed * (times - times[frame]), dtype=np.float64)
 
-    def _camera_speed(self) -> float:
-        return float(self.camera.z[-1]) / max(float(self.config.times[-1]), 1e-6)
-
     def _traffic(self) -> None:
         own, opposite = self.plan.road / 4, -self.plan.road / 4
-        pace = self._camera_speed()
+        pace = float(self.camera.z[-1]) / max(float(self.config.times[-1]), 1e-6)  # of the camera
         depth = float(self.rng.uniform(9, 20))
         for kind in self._shuffled_queue():
             speed = pace + float(self.rng.uniform(-0.8, 1.6))

@@ -10,7 +10,6 @@ import numpy as np
 from thriftseg.synthetic.textures import (
     DARK,
     GLASS,
-    Point,
     Sprite,
     Texture,
     any_paint,
@@ -226,12 +225,18 @@ def traffic_light(rng: np.random.Generator) -> Texture:
     return sprite.finish(rng, 0.04)
 
 
+_SIGN_OUTLINES = (
+    ((0, -1), (1, 0.85), (-1, 0.85)),
+    ((0, -1), (1, 0), (0, 1), (-1, 0)),
+    ((-1, -1), (1, -1), (1, 1), (-1, 1)),
+)
+"""Corners of a triangle, a diamond and a rectangle around the middle of a sign."""
+
+
 def traffic_sign(rng: np.random.Generator) -> Texture:
     """Disc, triangle, diamond or rectangle with a border and a mark."""
-    border = random_color(
-        rng,
-        *((((-0.03, 0.03), (0.7, 0.95), (0.6, 0.9))) if rng.random() < 0.6 else ((0.55, 0.66), (0.6, 0.9), (0.4, 0.8))),
-    )
+    red, blue = ((-0.03, 0.03), (0.7, 0.95), (0.6, 0.9)), ((0.55, 0.66), (0.6, 0.9), (0.4, 0.8))
+    border = random_color(rng, *(red if rng.random() < 0.6 else blue))
     inner = ((240, 240, 236), (240, 200, 40), border)[int(rng.integers(3))]
     sprite = Sprite(56, 56, border)
     shape = int(rng.integers(4))
@@ -239,23 +244,11 @@ def traffic_sign(rng: np.random.Generator) -> Texture:
         if shape == 0:
             sprite.ellipse(0.5, 0.5, scale, scale, color)
         else:
-            sprite.polygon(_sign_outline(shape, scale), color)
+            corners = _SIGN_OUTLINES[shape - 1]
+            sprite.polygon([(0.5 + x * scale, 0.5 + y * scale) for x, y in corners], color)
     mark = DARK if inner != border else (240, 240, 236)
     sprite.box(0.42, 0.34, 0.58, 0.68, mark)
     return sprite.finish(rng, 0.04)
-
-
-def _sign_outline(shape: int, scale: float) -> list[Point]:
-    if shape == 1:
-        return [(0.5, 0.5 - scale), (0.5 + scale, 0.5 + 0.85 * scale), (0.5 - scale, 0.5 + 0.85 * scale)]
-    if shape == 2:
-        return [(0.5, 0.5 - scale), (0.5 + scale, 0.5), (0.5, 0.5 + scale), (0.5 - scale, 0.5)]
-    return [
-        (0.5 - scale, 0.5 - scale),
-        (0.5 + scale, 0.5 - scale),
-        (0.5 + scale, 0.5 + scale),
-        (0.5 - scale, 0.5 + scale),
-    ]
 
 
 def bin_or_box(rng: np.random.Generator) -> Texture:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
-from thriftseg.synthetic.motion import Drawing
-from thriftseg.synthetic.render import Renderer
+from thriftseg.synthetic.motion import Drawing, DrawnVideo
 from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.synthetic.street.plan import build_scene
+from thriftseg.synthetic.street.render import Renderer
 from thriftseg.types import INSTANCES_PER_CLASS
 
 
@@ -62,8 +62,8 @@ class RenderedFrame:
     occluded_forward: BoolArray
 
 
-class StreetVideo:
-    """A synthetic clip whose frames can be drawn in any order and related to each other at any distance.
+class StreetVideo(DrawnVideo):
+    """A synthetic drive along a street; see `DrawnVideo`.
 
     Args:
         config: Size, length and seed.
@@ -79,25 +79,11 @@ class StreetVideo:
     def __init__(self, config: SceneConfig) -> None:
         self.config = config
         self._renderer = Renderer(build_scene(config))
+        self.motion = self._renderer.motion
 
     def draw(self, t: int) -> Drawing:
         """Draw the frame at position `t`."""
         return self._renderer.draw(t)
-
-    def flow(self, source: Drawing, target: Drawing, a: int, b: int) -> tuple[Float32Array, BoolArray]:
-        """Exact flow from frame `a` to frame `b` and where it cannot be followed.
-
-        Args:
-            source: Frame `a` as drawn.
-            target: Frame `b` as drawn.
-            a: Position of the source.
-            b: Position of the target.
-
-        Returns:
-            (2, H, W) float32 (dx, dy) on the source, and (H, W) bool, True where the point is hidden or outside in `b`.
-        """
-        flow = self._renderer.flow(source, a, b)
-        return flow, self._renderer.occluded(flow, source, target)
 
 
 def render_clip(config: SceneConfig) -> Iterator[RenderedFrame]:
@@ -113,27 +99,23 @@ def render_clip(config: SceneConfig) -> Iterator[RenderedFrame]:
     previous: Drawing | None = None
     for t in range(config.num_frames):
         drawing = video.draw(t)
-        yield _annotated(video, drawing, previous, t)
+        if previous is None:
+            backward = forward = np.zeros((2, *drawing.label.shape), dtype=np.float32)
+            hidden_backward = hidden_forward = np.ones(drawing.label.shape, dtype=np.bool_)
+        else:
+            backward, hidden_backward = video.flow(drawing, previous, t, t - 1)
+            forward, hidden_forward = video.flow(previous, drawing, t - 1, t)
+        yield RenderedFrame(
+            image=drawing.image,
+            label=drawing.label,
+            instances=drawing.instances,
+            boxes=boxes_of(drawing.instances),
+            flow_backward=backward,
+            flow_forward=forward,
+            occluded_backward=hidden_backward,
+            occluded_forward=hidden_forward,
+        )
         previous = drawing
-
-
-def _annotated(video: StreetVideo, drawing: Drawing, previous: Drawing | None, t: int) -> RenderedFrame:
-    if previous is None:
-        backward = forward = np.zeros((2, *drawing.label.shape), dtype=np.float32)
-        hidden_backward = hidden_forward = np.ones(drawing.label.shape, dtype=np.bool_)
-    else:
-        backward, hidden_backward = video.flow(drawing, previous, t, t - 1)
-        forward, hidden_forward = video.flow(previous, drawing, t - 1, t)
-    return RenderedFrame(
-        image=drawing.image,
-        label=drawing.label,
-        instances=drawing.instances,
-        boxes=boxes_of(drawing.instances),
-        flow_backward=backward,
-        flow_forward=forward,
-        occluded_backward=hidden_backward,
-        occluded_forward=hidden_forward,
-    )
 
 
 def boxes_of(instances: Int32Array) -> list[ObjectBox]:

@@ -13,7 +13,6 @@ from thriftseg.flow import DIS, warp_labels
 from thriftseg.synthetic.layouts.classes import LAYOUTS, ImageFormat, annotated_position
 from thriftseg.synthetic.motion import Drawing
 from thriftseg.synthetic.production import SPLITS, PlannedClip, Progress, Record, produce, write_record
-from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.synthetic.street.video import StreetVideo
 from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.types import IGNORE_INDEX
@@ -144,7 +143,10 @@ def _film(job: PlannedClip, staging: Path) -> Record:
     """Render a clip and measure it."""
     layout = LAYOUTS[job.layout](job.image_format)
     video, tally = StreetVideo(job.config), _Tally()
-    measured = _measured_positions(job.config)
+    measured: set[int] = set()
+    if job.config.frame_interval <= _VIDEO_INTERVAL:
+        frames = job.config.num_frames
+        measured = {max(1, frames // 4), annotated_position(frames), frames - 1}
     previous: Drawing | None = None
     for position in range(job.config.num_frames):
         drawing = video.draw(position)
@@ -154,12 +156,6 @@ def _film(job: PlannedClip, staging: Path) -> Record:
             tally.measure(video, drawing, previous, position)
         previous = drawing
     return tally.figures()
-
-
-def _measured_positions(config: SceneConfig) -> set[int]:
-    if config.frame_interval > _VIDEO_INTERVAL:
-        return set()
-    return {max(1, config.num_frames // 4), annotated_position(config.num_frames), config.num_frames - 1}
 
 
 class _Tally:
@@ -173,9 +169,11 @@ class _Tally:
         self.estimator = DIS()
 
     def count(self, label: UInt8Array) -> None:
+        """Count the pixels of a frame."""
         self.pixels += np.bincount(label.ravel(), minlength=256)
 
     def measure(self, video: StreetVideo, drawing: Drawing, previous: Drawing, position: int) -> None:
+        """Compare DIS flow with the exact one, and labels that it warps with the true ones."""
         exact, occluded = video.flow(drawing, previous, position, position - 1)
         estimate = self.estimator.estimate(drawing.image, previous.image)
         errors = np.hypot(*(estimate - exact))[~occluded]
@@ -206,6 +204,13 @@ def _summarize(out: Path, layout: str, records: list[ClipRecord], frames: int) -
         np.sum([getattr(record, name) for record in records], axis=0) for name in ("intersections", "unions")
     )
     seen = unions > 0
+    shares: dict[str, dict[str, float]] = {split: {} for split in SPLITS}
+    for split in SPLITS:
+        of_split = [record.pixels for record in records if record.split == split]
+        if of_split:
+            pixels = np.sum(of_split, axis=0)
+            named = zip(CITYSCAPES.class_names, pixels, strict=True)
+            shares[split] = {name: float(count / pixels.sum()) for name, count in named if count}
     return SynthesisSummary(
         out=out,
         layout=layout,
@@ -213,13 +218,5 @@ def _summarize(out: Path, layout: str, records: list[ClipRecord], frames: int) -
         frames=frames * len(records),
         dis_end_point_error=errors / measured if measured else float("nan"),
         warped_label_iou=float((hits[seen] / unions[seen]).mean()) if seen.any() else float("nan"),
-        class_share={split: _shares([record for record in records if record.split == split]) for split in SPLITS},
+        class_share=shares,
     )
-
-
-def _shares(records: list[ClipRecord]) -> dict[str, float]:
-    """Share of the labelled pixels of every class that occurs."""
-    if not records:
-        return {}
-    pixels = np.sum([record.pixels for record in records], axis=0)
-    return {name: float(pixels[i] / pixels.sum()) for i, name in enumerate(CITYSCAPES.class_names) if pixels[i]}

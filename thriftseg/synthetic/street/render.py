@@ -8,7 +8,8 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from thriftseg.synthetic.exposure import Exposure
 from thriftseg.synthetic.motion import Drawing, LayerMap, Motion
-from thriftseg.synthetic.scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Ground, Scene
+from thriftseg.synthetic.street.scene import BACKDROP, TRAIN_ID, VIEW_DISTANCE, Ground, Scene
+from thriftseg.synthetic.textures import warped
 from thriftseg.types import IGNORE_INDEX
 
 SKY, GROUND, FIRST_SURFACE = 0, 1, 2
@@ -38,7 +39,11 @@ class Renderer:
             if surfaces
             else np.zeros((len(camera.z), 0, 3, 3))
         )
-        self._homographies = np.concatenate([self._endless_planes(), camera.homographies(poses)], axis=1)
+        # The endless planes come first: the sky, which only follows the pan, and the ground (x, z).
+        sky = np.tile(np.eye(3), (len(camera.z), 1, 1, 1))
+        sky[:, 0, :2, 2] = camera.principal
+        ground = np.tile(np.array([[1.0, 0, 0], [0, 0, 0], [0, 1.0, 0]]), (len(camera.z), 1, 1, 1))
+        self._homographies = np.concatenate([sky, camera.homographies(ground), camera.homographies(poses)], axis=1)
         self._train_ids = np.array([_SKY, IGNORE_INDEX, *(s.train_id for s in surfaces)], dtype=np.uint8)
         self._instance_ids = np.array([0, 0, *(s.instance for s in surfaces)], dtype=np.int32)
         self._ranks = np.stack([self._rank(t) for t in range(config.num_frames)])
@@ -48,17 +53,8 @@ class Renderer:
         self._facing = np.array([s.facing for s in surfaces], dtype=np.int64)
         self._columns = np.arange(self.width, dtype=np.float32)[None]
         self._rows = np.arange(self.height, dtype=np.float32)[:, None]
-        self._motion = Motion(self._homographies, self.height, self.width)
+        self.motion = Motion(self._homographies, self.height, self.width)
         self._exposure = Exposure(config, scene.light)
-
-    def _endless_planes(self) -> Float64Array:
-        """Homographies of the sky, which only follows the pan, and of the ground (x, z)."""
-        camera = self.scene.camera
-        frames = len(camera.z)
-        sky = np.tile(np.eye(3), (frames, 1, 1))
-        sky[:, :2, 2] = camera.principal
-        ground = np.tile(np.array([[1.0, 0, 0], [0, 0, 0], [0, 1.0, 0]]), (frames, 1, 1))
-        return np.stack([sky, camera.homographies(ground[:, None])[:, 0]], axis=1)
 
     def _rank(self, t: int) -> LayerMap:
         """Painting order: skyline, sky behind it, ground in front of it, then layer by layer from far to near."""
@@ -159,7 +155,8 @@ class Renderer:
         z = depth + np.float32(camera.z[t])
         stripe = _stripes(ground, x, z)
         label = np.array(ground.classes, dtype=np.uint8)[stripe]
-        colors, grain = _ground_tables(ground)
+        colors = np.array([ground.colors[train_id] for train_id in ground.classes], dtype=np.float32)
+        grain = np.array([ground.grain[train_id] for train_id in ground.classes], dtype=np.float32)
         noise = _ground_noise(ground, x, z, depth, camera.focal * camera.height)
         brightness = 1 + grain[stripe] * noise
         brightness *= self._ground_shadows(x, z, t, standing, top)
@@ -185,37 +182,6 @@ class Renderer:
         spots = np.asarray(cv2.GaussianBlur(spots[top:], (0, 0), 0.004 * self.width), dtype=np.uint8)
         return np.asarray(light * (1 - spots * np.float32(0.55 / 255)), dtype=np.float32)
 
-    # --- motion ---
-
-    def flow(self, source: Drawing, a: int, b: int) -> Float32Array:
-        """Exact flow from frame `a` to frame `b`, see `Motion.flow`."""
-        return self._motion.flow(source, a, b)
-
-    def occluded(self, flow: Float32Array, source: Drawing, target: Drawing) -> BoolArray:
-        """Pixels of the source that cannot be seen in the target, see `Motion.occluded`."""
-        return self._motion.occluded(flow, source, target)
-
-
-def warped(texture: UInt8Array, inverse: Float64Array, corner: tuple[int, int], size: tuple[int, int]) -> UInt8Array:
-    """The part of a projected texture that lies in a window of the image.
-
-    Args:
-        texture: (h + 2, w + 2, 4) with a transparent border.
-        inverse: Map from the image to texture coordinates in [0, 1].
-        corner: Column and row of the window.
-        size: Width and height of the window.
-    """
-    rows, columns = texture.shape[0] - 2, texture.shape[1] - 2
-    matrix = inverse.copy()
-    matrix[:, 2] += matrix[:, 0] * corner[0] + matrix[:, 1] * corner[1]
-    matrix[0] = matrix[0] * columns + 0.5 * matrix[2]
-    matrix[1] = matrix[1] * rows + 0.5 * matrix[2]
-    matrix /= matrix[2, 2]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    if abs(matrix[2, 0]) + abs(matrix[2, 1]) < 1e-12:
-        return np.asarray(cv2.warpAffine(texture, matrix[:2], size, flags=flags), dtype=np.uint8)
-    return np.asarray(cv2.warpPerspective(texture, matrix, size, flags=flags), dtype=np.uint8)
-
 
 def _stripes(ground: Ground, x: Float32Array, z: Float32Array) -> LayerMap:
     """Index of the stripe of every ground point; side streets count as road."""
@@ -226,12 +192,6 @@ def _stripes(ground: Ground, x: Float32Array, z: Float32Array) -> LayerMap:
     for start, end in ground.crossings:
         stripe[((z >= start) & (z < end)).ravel()] = road
     return stripe.astype(np.int64)
-
-
-def _ground_tables(ground: Ground) -> tuple[Float32Array, Float32Array]:
-    colors = np.array([ground.colors[train_id] for train_id in ground.classes], dtype=np.float32)
-    grain = np.array([ground.grain[train_id] for train_id in ground.classes], dtype=np.float32)
-    return colors, grain
 
 
 def _ground_noise(ground: Ground, x: Float32Array, z: Float32Array, depth: Float32Array, scale: float) -> Float32Array:
