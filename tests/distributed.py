@@ -11,8 +11,8 @@ A test takes the fixture `gloo_pool` and hands over a module-level function, whi
     def test_total(gloo_pool: GlooPool) -> None:
         assert gloo_pool.run(total, 1.0) == [3.0, 3.0]
 
-Arguments and results travel by pickle. When a function fails, `run` raises with its traceback, and the next `run`
-joins a fresh group.
+Arguments and results travel by pickle. When a function fails in one of them, `run` raises with its traceback, and the
+next `run` starts two anew. They are forked from a server that has imported the libraries once.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from datetime import timedelta
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ import torch
 import torch.distributed
 
 _ROOT = str(Path(__file__).resolve().parents[1])
+_LIBRARIES = ["lightning.pytorch", "torchmetrics", "torch.distributed", "segmentation_models_pytorch", "cv2"]
 
 
 def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
@@ -44,16 +44,13 @@ def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
     torch.set_num_threads(1)
     while True:
         try:
-            job, rejoin, message = pickle.loads(connection.recv_bytes())  # noqa: S301
+            job, message = pickle.loads(connection.recv_bytes())  # noqa: S301
         except EOFError:
             return
         try:
-            if rejoin and torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()
             if not torch.distributed.is_initialized():  # also after a trainer has left the group
-                store = f"file://{folder}/{job}"
                 torch.distributed.init_process_group(
-                    "gloo", init_method=store, rank=rank, world_size=world, timeout=timedelta(seconds=60)
+                    "gloo", init_method=f"file://{folder}/{job}", rank=rank, world_size=world
                 )
             function, args = pickle.loads(message)  # noqa: S301
             answer = pickle.dumps((True, function(rank, world, *args)))
@@ -70,10 +67,10 @@ class GlooPool:
         self._members: list[tuple[Any, Connection]] = []
         self._folder = ""
         self._jobs = 0
-        self._rejoin = False
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_LIBRARIES)
         self._folder = tempfile.mkdtemp(prefix="gloo")
         if _ROOT not in sys.path:  # children inherit the path; they import the test files as `tests.<room>.<file>`
             sys.path.insert(0, _ROOT)
@@ -85,40 +82,44 @@ class GlooPool:
             theirs.close()
             self._members.append((process, ours))
 
-    def run(self, function: Callable[..., Any], *args: Any, timeout: float = 120) -> list[Any]:
+    def run(self, function: Callable[..., Any], *args: Any) -> list[Any]:
         """Call `function(rank, world, *args)` in every process; returns the results in order of rank."""
         if not self._members:
             self._start()
         self._jobs += 1
-        job = pickle.dumps((self._jobs, self._rejoin, pickle.dumps((function, args))))
-        for _, connection in self._members:
-            connection.send_bytes(job)
-        answers = [self._receive(rank, timeout) for rank in range(self.world)]
-        failures = [f"rank {rank}: {value}" for rank, (fine, value) in enumerate(answers) if not fine]
-        self._rejoin = bool(failures)
-        if failures:
-            raise RuntimeError("\n".join(failures))
-        return [value for _, value in answers]
-
-    def _receive(self, rank: int, timeout: float) -> tuple[bool, Any]:
-        connection = self._members[rank][1]
+        job = pickle.dumps((self._jobs, pickle.dumps((function, args))))
         try:
-            if connection.poll(timeout):
-                return pickle.loads(connection.recv_bytes())  # noqa: S301
-            fault = f"rank {rank} gave no answer within {timeout} s"
-        except EOFError:
-            fault = f"rank {rank} died"
-        self.close()
-        raise RuntimeError(fault)
+            for _, connection in self._members:
+                connection.send_bytes(job)
+            answers: dict[int, Any] = {}
+            while len(answers) < self.world:
+                answers |= self._answers(set(range(self.world)) - answers.keys())
+        except BaseException:  # those that are left may wait for one that failed, and a test has only so much time
+            self.close()
+            raise
+        return [answers[rank] for rank in range(self.world)]
+
+    def _answers(self, pending: set[int]) -> dict[int, Any]:
+        """Results of those that have one, after a wait for the first; fails as soon as one of them did."""
+        connections = {self._members[rank][1]: rank for rank in pending}
+        answers = {}
+        for connection in wait(list(connections)):
+            rank = connections[connection]
+            try:
+                fine, value = pickle.loads(connection.recv_bytes())  # noqa: S301
+            except EOFError:
+                fine, value = False, "died"
+            if not fine:
+                raise RuntimeError(f"rank {rank}: {value}")
+            answers[rank] = value
+        return answers
 
     def close(self) -> None:
         """End the processes."""
         for process, connection in self._members:
             connection.close()
-            process.join(timeout=2)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.kill()
+            process.join()
         self._members.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
