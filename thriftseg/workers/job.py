@@ -1,4 +1,4 @@
-"""What is done with each task."""
+"""Jobs, and doing their tasks one after the other."""
 
 from __future__ import annotations
 

@@ -84,11 +84,11 @@ def work_in_processes(
 def _start_process(
     place: Workplace, count: int, job: Callable[[Task], Result], pickled_job: bytes
 ) -> tuple[Connection, BaseProcess]:
-    """A process that shares what it imports, which takes seconds and much of its memory, where the system can."""
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context: Any = multiprocessing.get_context(method)
+    """Start a process; where it can, it shares what it imports, which takes seconds and much of its memory."""
+    forks = place.device == "cpu" and "forkserver" in multiprocessing.get_all_start_methods()  # CUDA bears no forks
+    context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
     home = str(getattr(getattr(job, "func", job), "__module__", ""))  # of a partial, too
-    if method == "forkserver" and home.startswith("thriftseg."):
+    if forks and home.startswith("thriftseg."):
         context.set_forkserver_preload([home])
     ours, theirs = context.Pipe()
     process = context.Process(

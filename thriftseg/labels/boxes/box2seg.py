@@ -164,7 +164,7 @@ class Box2SegSegmenter:
         return tuned
 
     def _mask(self, object_id: int, window: BoxWindow, logits: Float32Array) -> ObjectMask:
-        levels = levels_of(_sigmoid(window.restore(logits)))
+        levels = levels_of(np.asarray(1 / (1 + np.exp(-window.restore(logits).astype(np.float64))), np.float32))
         if self._clip_to_box:
             inside = np.zeros_like(levels)
             inside[window.inside] = levels[window.inside]
@@ -184,7 +184,3 @@ class Box2SegSegmenter:
         """Normalised frames (B, 3, h, w) and boxes (B, h, w)."""
         frames, boxes = (torch.from_numpy(np.stack(arrays)).to(self._device) for arrays in zip(*inputs, strict=True))
         return self._network.preprocessing(frames.permute(0, 3, 1, 2).float().div(255)), boxes
-
-
-def _sigmoid(logits: Float32Array) -> Float32Array:
-    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))), np.float32)

@@ -1,4 +1,4 @@
-"""What is done with the boxes of a data set beside segmenting each: drawn masks, and the filter of bad ones."""
+"""Settings beside the segmentation of each box: which frames have drawn masks, and which masks are bad."""
 
 from __future__ import annotations
 

@@ -95,13 +95,11 @@ class MaskBoxes:
         """Boxes around the objects of the mask; see `BoxSource.boxes`."""
         mask = self._dataset.read_mask(clip, number)
         found = {object_id: box_of(mask == object_id) for object_id in ids_in(mask)}
-        return {key: self._moved(box, clip, number, key) for key, box in found.items() if box is not None}
-
-    def _moved(self, box: Box, clip: VOSClip, number: int, object_id: int) -> Box:
-        if not self._noise:
-            return box
-        rng = np.random.default_rng(seed_of(self._seed, clip.video, number, object_id))
-        return jitter_box(box, rng, self._noise)
+        boxes = {key: box for key, box in found.items() if box is not None}
+        if self._noise:
+            rngs = {key: np.random.default_rng(seed_of(self._seed, clip.video, number, key)) for key in boxes}
+            boxes = {key: jitter_box(box, rngs[key], self._noise) for key, box in boxes.items()}
+        return boxes
 
 
 def seed_of(*words: object) -> list[int]:

@@ -1,4 +1,4 @@
-"""What became of every box: JSON lines beside the labels, and the same as CSV.
+"""The table of all boxes and what became of them: JSON lines beside the labels, and the same as CSV.
 
 Below `<root>/<source>/` lie `masks.jsonl`, with one row per box and kept like the manifest, and `masks.csv`.
 """

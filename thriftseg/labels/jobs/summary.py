@@ -1,4 +1,4 @@
-"""What generators say at their end."""
+"""Summaries of generators, and the error of those that left labels out."""
 
 from __future__ import annotations
 

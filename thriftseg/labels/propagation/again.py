@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -191,13 +191,10 @@ def propagator_like(row: LabelRow, **settings: Any) -> Propagator:
         ConfigError: The method is unknown or does not take a setting.
     """
     method = row.generator.removeprefix(_GENERATOR)
-    return create_propagator(method, **{**_known_settings(method, row.arguments), **settings})
-
-
-def _known_settings(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments of a row that its method takes as they are: digests of weights and names of objects are not."""
+    # Rows hold digests of weights and the names of objects, which are no settings.
     names = set(inspect.signature(PROPAGATORS.find(method)).parameters) - {"weights", "estimator"}
-    return {name: value for name, value in arguments.items() if name in names}
+    known = {name: value for name, value in row.arguments.items() if name in names}
+    return create_propagator(method, **{**known, **settings})
 
 
 def _propagated_row(store: LabelStore) -> LabelRow:

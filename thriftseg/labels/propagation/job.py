@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -252,10 +252,12 @@ def logged_objects(objects: ObjectMap, step: Propagated) -> list[LoggedObject]:
     """What became of every object in one frame."""
     pixels = np.bincount(step.ids.ravel(), minlength=len(objects.objects) + 1)
     return [
-        LoggedObject(item.id, item.train_id, item.instance, int(pixels[item.id]), _rounded(step.scores, item.id))
+        LoggedObject(
+            item.id,
+            item.train_id,
+            item.instance,
+            int(pixels[item.id]),
+            round(float(step.scores[item.id]), 6) if item.id in step.scores else None,
+        )
         for item in objects.objects
     ]
-
-
-def _rounded(scores: Mapping[int, float], number: int) -> float | None:
-    return round(float(scores[number]), 6) if number in scores else None

@@ -155,7 +155,7 @@ def refine_instances(
     prompts = [_point_prompt(instance, f"{seed}/{instance.place}") for instance in instances]
     first = [_masked(prompt, known, known) for prompt, known in zip(prompts, certain, strict=True)]
     best = [_best(candidates) for candidates in image.predict(first, candidates=3)]
-    scores = [[_score(candidate)] for candidate in best]
+    scores = [[float(candidate.scores[0])] for candidate in best]
     for _ in range(FEEDBACK_ROUNDS):
         fed = [
             _masked(prompt, candidate.low_res_logits[0], known)
@@ -163,7 +163,7 @@ def refine_instances(
         ]
         best = [_best(candidates) for candidates in image.predict(fed, candidates=1)]
         for row, candidate in zip(scores, best, strict=True):
-            row.append(_score(candidate))
+            row.append(float(candidate.scores[0]))
     return [
         Refined(
             instance,
@@ -202,10 +202,6 @@ def _best(candidates: Candidates) -> Candidates:
     place = int(np.argmax(candidates.scores))
     kept = slice(place, place + 1)
     return Candidates(candidates.masks[kept], candidates.scores[kept], candidates.low_res_logits[kept])
-
-
-def _score(candidate: Candidates) -> float:
-    return float(candidate.scores[0])
 
 
 def _passes_gate(polygon: BoolArray, mask: BoolArray) -> bool:
