@@ -95,7 +95,7 @@ class MaskBoxes:
         """Boxes around the objects of the mask; see `BoxSource.boxes`."""
         mask = self._dataset.read_mask(clip, number)
         found = {object_id: box_of(mask == object_id) for object_id in ids_in(mask)}
-        boxes = {key: box for key, box in found.items() if box is not None}
+        boxes: dict[int, Box] = {key: box for key, box in found.items() if box is not None}
         if self._noise:
             rngs = {key: np.random.default_rng(seed_of(self._seed, clip.video, number, key)) for key in boxes}
             boxes = {key: jitter_box(box, rngs[key], self._noise) for key, box in boxes.items()}
