@@ -296,7 +296,7 @@ class VEISLayout(Layout):
 
     def write_lists(self, root: Path, clips: Sequence[ClipName]) -> None:
         """Write `{split}.txt` with one sequence per line."""
-        write_lists(root, {split: split for split in ("train", "val", "test")}, clips)
+        write_split_lists(root, {split: split for split in ("train", "val", "test")}, clips)
 
 
 class SceneNetLayout(Layout):
@@ -351,7 +351,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_file(path, json.dumps(content).encode())
 
 
-def write_lists(folder: Path, names: Mapping[str, str], clips: Sequence[ClipName]) -> None:
+def write_split_lists(folder: Path, names: Mapping[str, str], clips: Sequence[ClipName]) -> None:
     """Write a file per split that lists its clips, one per line; none for a split without clips.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import PALETTE, MasksOfSplit, encode_label_png, is_held_out
-from thriftseg.synthetic.layouts.classes import ClipName, Layout, write_file, write_json, write_lists
+from thriftseg.synthetic.layouts.classes import ClipName, Layout, write_file, write_json, write_split_lists
 from thriftseg.synthetic.motion import Drawing
 
 
@@ -101,7 +101,7 @@ class DAVISLayout(VOSLayout):
 
     def write_lists(self, root: Path, clips: Sequence[ClipName]) -> None:
         """Write `ImageSets/2017/{split}.txt`."""
-        write_lists(root / "ImageSets" / "2017", self.folders, clips)
+        write_split_lists(root / "ImageSets" / "2017", self.folders, clips)
 
 
 class YouTubeVOSLayout(VOSLayout):
@@ -162,7 +162,7 @@ class TAOVOSLayout(VOSLayout):
 
     def write_lists(self, root: Path, clips: Sequence[ClipName]) -> None:
         """Write `ImageSets/{split}.txt`."""
-        write_lists(root / "ImageSets", self.folders, clips)
+        write_split_lists(root / "ImageSets", self.folders, clips)
 
 
 VOS_LAYOUTS: dict[str, type[VOSLayout]] = {
