@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from thriftseg.datasets.files import list_files
-from thriftseg.datasets.vos.base import MasksOfSplit, VOSClip, VOSDataset, read_list
+from thriftseg.datasets.vos.base import VOSClip, VOSDataset, read_list
 from thriftseg.datasets.vos.meta import META_FILE, read_meta, with_objects
 
 if TYPE_CHECKING:
@@ -56,10 +56,6 @@ class TAOVOS(VOSDataset):
         super().__init__(root)
         self.all_frames = all_frames
 
-    def masks_of(self, split: str) -> MasksOfSplit:
-        """All masks, of both splits."""
-        return "all"
-
     def _scan(self, split: str) -> list[VOSClip]:
         folder = self.root / split
         found = {_as_folder(name): name for name in _video_folders(folder / "JPEGImages")}
@@ -71,20 +67,18 @@ class TAOVOS(VOSDataset):
         for video in list(found.values()) if videos is None else videos:
             if _as_folder(video) not in found:
                 raise self.missing(f"video {video} is in the list but not on disk", listing)
-            clips.append(self._video(folder, video, found[_as_folder(video)]))
-        return clips if not (folder / META_FILE).is_file() else self._with_meta(clips, folder / META_FILE)
-
-    def _video(self, folder: Path, video: str, place: str) -> VOSClip:
-        frames, masks = folder / "JPEGImages" / place, folder / "Annotations" / place
-        clip = self._make_clip(video, frames, masks, only_masked=not self.all_frames)
-        return replace(clip, scored=clip.annotated or clip.scored)
-
-    def _with_meta(self, clips: list[VOSClip], path: Path) -> list[VOSClip]:
-        meta = {_as_folder(video): objects for video, objects in read_meta(path).items()}
+            place = found[_as_folder(video)]
+            frames, masks = folder / "JPEGImages" / place, folder / "Annotations" / place
+            clip = self._make_clip(video, frames, masks, only_masked=not self.all_frames)
+            clips.append(replace(clip, scored=clip.annotated or clip.scored))
+        meta_file = folder / META_FILE
+        if not meta_file.is_file():
+            return clips
+        meta = {_as_folder(video): objects for video, objects in read_meta(meta_file).items()}
         for clip in clips:
             if _as_folder(clip.video) not in meta:
-                raise self.missing(f"video {clip.video} has no entry", path)
-        return [with_objects(clip, meta[_as_folder(clip.video)], path) for clip in clips]
+                raise self.missing(f"video {clip.video} has no entry", meta_file)
+        return [with_objects(clip, meta[_as_folder(clip.video)], meta_file) for clip in clips]
 
 
 def _video_folders(root: Path) -> list[str]:
