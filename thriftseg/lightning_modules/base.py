@@ -1,4 +1,4 @@
-"""What the training recipes share: optimiser and schedule, plain checkpoints, losses pooled over processes."""
+"""Base of the training recipes: optimiser and schedule, plain checkpoints, losses pooled over processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands that tune a network on one video share: their options, and what these name."""
+"""Options of the commands that tune a network on one video, and the objects that they name."""
 
 from __future__ import annotations
 

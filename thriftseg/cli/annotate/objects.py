@@ -1,4 +1,4 @@
-"""What the commands that annotate objects of videos share: their options, and what these name."""
+"""Options of the commands that annotate objects of videos, and the objects that they name."""
 
 from __future__ import annotations
 
