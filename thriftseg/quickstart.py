@@ -56,7 +56,7 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class QuickstartConfig:
-    """Everything the quickstart can be told; `configs/quickstart.yaml` holds the values in use.
+    """Settings of the quickstart; `configs/quickstart.yaml` holds the values in use.
 
     Attributes:
         train_clips: Clips to train on, each with one annotated frame.
@@ -121,7 +121,7 @@ class QuickstartConfig:
 
 @dataclass(frozen=True)
 class QuickstartResult:
-    """What the quickstart made.
+    """Result of `quickstart`.
 
     Attributes:
         folder: The output folder.

@@ -15,7 +15,7 @@ from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.progress import progress_bar
 
 PROPOSALS = 20
-"""Largest id where no mask introduces objects: the unsupervised task of DAVIS takes so many proposals."""
+"""Largest id where no mask introduces objects: the unsupervised task of DAVIS takes that many proposals."""
 
 SHOWN_FAULTS = 20
 """Faults that a refusal lists."""
@@ -26,7 +26,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # equal predictions give equal files
 
 @dataclass(frozen=True)
 class Submission:
-    """What was packed.
+    """Result of `write_submission`.
 
     Attributes:
         path: The file.

@@ -87,7 +87,7 @@ Act = Callable[[Sequence[AnnotationState], Sequence[torch.Generator]], Choice]
 
 @dataclass(frozen=True)
 class Episodes:
-    """What happened in N environments; arrays on the CPU.
+    """Records of N environments; arrays on the CPU.
 
     Attributes:
         states: Of each environment, the states that were acted in.

@@ -17,14 +17,14 @@ SEED_SEPARATOR = "-"
 """Comes between the name of a config and what tells its runs apart, as in `cityscapes_tmanet_b3-seed1`."""
 
 QUALITY_FILE = "quality.json"
-"""What `thriftseg label boxes` writes beside the labels of a source."""
+"""File that `thriftseg label boxes` writes beside the labels of a source."""
 
 _QUALITIES = {"mean_j": "j_mean", "recall_50": "recall_50", "recall_70": "recall_70"}
 
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """What a trainer command wrote about a network: `fit.json`, `validate.json` or `test.json`.
+    """Scores that a trainer command wrote: `fit.json`, `validate.json` or `test.json`.
 
     Attributes:
         path: The file.

@@ -103,7 +103,7 @@ class RoundFolder:
 
     @cached_property
     def header(self) -> dict[str, Any]:
-        """What the set is of.
+        """Kind, data set and arguments of the set.
 
         Raises:
             DatasetError: There is no set, or one of another kind or version.

@@ -108,7 +108,7 @@ class LabelStore:
 
     @cached_property
     def reviews(self) -> Reviews:
-        """What people decided about the labels."""
+        """Decisions of people about the labels."""
         return self.review_log.read()
 
     @property

@@ -16,7 +16,7 @@ from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
 ObjectUnit = Literal["class", "instance", "component"]
-"""What counts as one object: a class, an instance (else a class), or a connected component of a class."""
+"""Unit that counts as one object: a class, an instance (else a class), or a connected component of a class."""
 
 OBJECT_UNITS: tuple[ObjectUnit, ...] = get_args(ObjectUnit)
 

@@ -65,7 +65,7 @@ class Decision:
 
     @property
     def key(self) -> tuple[str, int, int | None]:
-        """What it is about."""
+        """Video, frame and object that it is about."""
         return self.video, self.frame, None if self.object is None else self.object.id
 
 
@@ -92,7 +92,7 @@ class Remade:
 
 @dataclass(frozen=True)
 class Reviews:
-    """What holds now.
+    """The decisions and notes that hold now.
 
     Attributes:
         decisions: Decisions by video, frame number and number of the object, `None` for the whole frame.
@@ -164,7 +164,7 @@ class ReviewLog:
             self._lines.append(lines)
 
     def read(self) -> Reviews:
-        """What holds now.
+        """The decisions and notes that hold now.
 
         Raises:
             LabelStoreError: The file is damaged or of an unknown version.

@@ -191,7 +191,7 @@ class TypeSet(RoundFolder):
     def embedding(
         self, state: TypeState, encoder: str, compute: Callable[[UInt8Array], Float32Array] | None = None
     ) -> Float32Array:
-        """What an image encoder says about the frame of a state, averaged over the frame.
+        """Embedding of the frame of a state by an image encoder, averaged over the frame.
 
         Args:
             state: The state.

@@ -274,7 +274,7 @@ class VideoLoop:
         )
 
     def _notes(self, annotator: Annotator, data: VideoPairDataModule) -> dict[str, Any]:
-        """What makes the run beside its settings and the module."""
+        """Facts that make the run, beside its settings and the module."""
         from thriftseg.annotation import PolygonAnnotator
 
         simulated = ("count_class_clicks", "superpixel_label") if isinstance(annotator, PolygonAnnotator) else ()

@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass
 class SplitSummary:
-    """What a split holds.
+    """Contents of a split.
 
     Attributes:
         split: Name of the split.
@@ -71,7 +71,7 @@ class SplitSummary:
 
 @dataclass(kw_only=True)
 class Report:
-    """What every check ends in.
+    """Outcome of a check.
 
     Attributes:
         dataset: Name of the data set.
@@ -224,7 +224,7 @@ def _read_everything(
 def _read_files(
     dataset: VideoDataset, every_frame: bool, clip: Clip, number: int
 ) -> tuple[list[Finding], Int64Array | None]:
-    """What is wrong with the files of a frame, and how many pixels of each train id its label has."""
+    """Faults in the files of a frame, and the number of pixels of each train id in its label."""
     readings: dict[str, Callable[[Clip, int], object]] = {"frame": dataset.read_frame}
     if not every_frame and number not in clip.labels:
         readings["frame"] = lambda clip, number: probe_size(clip.frames[number])

@@ -25,7 +25,7 @@ from thriftseg.progress import progress_bar
 from thriftseg.taxonomies import Taxonomy
 
 RECORD_FILE, TO_LABEL_FILE = "import.json", "to_label.txt"
-"""What was imported with which settings, and the label files that wait to be made."""
+"""Files that note what was imported with which settings, and which label files are to be made."""
 
 CLASS_TEMPLATE = """\
 # The classes, in the order of the network's outputs. `id` is the value in the label PNGs (by default the position),
@@ -65,7 +65,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class VideoImportSummary:
-    """What an import left on disk.
+    """Result of an import.
 
     Attributes:
         root: Folder to pass as `--root` of the data set `folder`.

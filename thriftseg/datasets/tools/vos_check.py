@@ -32,7 +32,7 @@ _SHOWN_IDS = 8
 
 @dataclass
 class VOSSplitSummary:
-    """What a split holds.
+    """Contents of a split.
 
     Attributes:
         split: Name of the split.

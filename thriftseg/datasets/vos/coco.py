@@ -132,7 +132,7 @@ class COCO(VOSDataset):
 
 
 def _entry(annotation: dict[str, Any], names: dict[Any, str]) -> dict[str, Any]:
-    """What is kept of an annotation; polygons become arrays, which take an eighth of the memory of lists."""
+    """The part of an annotation that is kept; polygons become arrays, which take an eighth of the memory of lists."""
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
         segmentation = [np.asarray(ring, np.float32) for ring in segmentation]

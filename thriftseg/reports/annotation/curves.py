@@ -246,5 +246,5 @@ def _hours_cell(hours: Sequence[float]) -> str:
 
 
 def _quality_at(curve: AnnotationCurve, hours: Float64Array) -> Float64Array:
-    """What `quality_at_cost` says about hours that the curve covers, for all of them at once."""
+    """`quality_at_cost` for many hours at once, all of which the curve covers."""
     return np.interp(hours, *cost_quality_curve(*curve))

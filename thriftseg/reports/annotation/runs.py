@@ -75,7 +75,7 @@ class AnnotationRun:
 
     Attributes:
         folder: Its folder.
-        settings: What it was told; inner settings by dotted names.
+        settings: Its settings; inner ones by dotted names.
         rounds: Its finished rounds, from 0.
     """
 

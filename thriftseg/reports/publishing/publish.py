@@ -41,7 +41,7 @@ _RECIPE = ("loss", "optimizer", "lr_scheduler", "auxiliary_weight")
 
 @dataclass(frozen=True)
 class Publication:
-    """What `publish` left in the folder.
+    """Result of `publish`.
 
     Attributes:
         name: Name of the published checkpoint.

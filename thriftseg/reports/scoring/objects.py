@@ -99,7 +99,7 @@ class SequenceScorer:
 
 @dataclass(frozen=True)
 class ObjectEvaluation:
-    """What comes of a comparison of object masks.
+    """Outcome of a comparison of object masks.
 
     Attributes:
         scores: Pooled scores by name.

@@ -166,7 +166,7 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold."""
+    """The same as plain values of JSON."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -51,7 +51,7 @@ def print_evaluation(report: EvaluationReport, console: Console) -> None:
 
 
 def _caption(report: EvaluationReport) -> str:
-    """What was scored and how, in a few short lines."""
+    """Frames, flow and intervals of the scores, in a few short lines."""
     lines = [f"{report.frames} frames of {report.videos} videos"]
     if report.flow is not None:
         lines.append(

@@ -53,7 +53,7 @@ class Family:
         return {name: Score(float(value), *intervals[name], unit, len(drawn)) for name, value in values.items()}
 
     def _drawn(self) -> tuple[Int64Array, str]:
-        """What the bootstrap draws: videos, or seconds where there are few of them."""
+        """Counts of the units that the bootstrap draws: videos, or seconds where there are few videos."""
         used = self.units > 0
         videos = np.unique(self.videos[used])
         if len(videos) < LEAST_VIDEOS:

@@ -126,7 +126,7 @@ def comparison_csv(comparison: TableComparison) -> str:
 
 
 def _setting_columns(comparison: TableComparison) -> dict[str, list[str]]:
-    """What was trained, by heading, a cell for every row; without what is known of no row."""
+    """Columns of settings by heading, a cell for every row; without columns that are known of no row."""
     columns = {
         "samples": [_known(row.published.samples) for row in comparison.rows],
         "masks": [_both(row.published.masks, row.masks, str) for row in comparison.rows],
