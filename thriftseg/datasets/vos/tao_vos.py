@@ -58,7 +58,10 @@ class TAOVOS(VOSDataset):
 
     def _scan(self, split: str) -> list[VOSClip]:
         folder = self.root / split
-        found = {_as_folder(name): name for name in _video_folders(folder / "JPEGImages")}
+        frames_root = folder / "JPEGImages"
+        with_files = (Path(parent) for parent, _, files in os.walk(frames_root) if files)
+        names = sorted(parent.relative_to(frames_root).as_posix() for parent in with_files if list_files(parent))
+        found = {_as_folder(name): name for name in names}
         if not found:
             raise self.empty(split, folder / "JPEGImages" / "{source}" / "{video}")
         listing = self.root / "ImageSets" / f"{split}.txt"
@@ -79,12 +82,6 @@ class TAOVOS(VOSDataset):
             if _as_folder(clip.video) not in meta:
                 raise self.missing(f"video {clip.video} has no entry", meta_file)
         return [with_objects(clip, meta[_as_folder(clip.video)], meta_file) for clip in clips]
-
-
-def _video_folders(root: Path) -> list[str]:
-    """Paths below `root` of the folders that hold frames, sorted."""
-    folders = (Path(folder) for folder, _, files in os.walk(root) if files)
-    return sorted(folder.relative_to(root).as_posix() for folder in folders if list_files(folder))
 
 
 def _as_folder(video: str) -> str:
