@@ -225,18 +225,18 @@ def _read_files(
     dataset: VideoDataset, every_frame: bool, clip: Clip, number: int
 ) -> tuple[list[Finding], Int64Array | None]:
     """Faults in the files of a frame, and the number of pixels of each train id in its label."""
-    readings: dict[str, Callable[[Clip, int], object]] = {"frame": dataset.read_frame}
-    if not every_frame and number not in clip.labels:
-        readings["frame"] = lambda clip, number: probe_size(clip.frames[number])
-    if number in clip.coarse:
-        readings["coarse"] = dataset.read_coarse
-    if number in clip.instances:
-        readings["instances"] = dataset.read_instances
-    if number in clip.labels:
-        readings["label"] = dataset.read_label
+    decoded = every_frame or number in clip.labels
+    readings: list[tuple[str, Mapping[int, object], Callable[[Clip, int], object]]] = [
+        ("frame", clip.frames, dataset.read_frame if decoded else lambda clip, number: probe_size(clip.frames[number])),
+        ("coarse", clip.coarse, dataset.read_coarse),
+        ("instances", clip.instances, dataset.read_instances),
+        ("label", clip.labels, dataset.read_label),
+    ]
     findings: list[Finding] = []
     pixels = None
-    for kind, read in readings.items():
+    for kind, files, read in readings:
+        if number not in files:
+            continue
         try:
             content = read(clip, number)
         except DatasetError as error:
