@@ -131,7 +131,7 @@ def _box2seg(experiment: Experiment) -> Recipe:
 def _published_box2seg() -> Recipe:
     network = component("zoo.Box2Seg", backbone="tu-xception65", pretrained=True, output_stride=16)
     loss = component("losses.BootstrappedCrossEntropy", share=0.25)
-    model = component("lightning_modules.Box2Seg", network=network, loss=loss, **_adam())
+    model = component("lightning_modules.BoxSegmentation", network=network, loss=loss, **_adam())
     trainer = {
         "max_steps": STEPS,
         "check_val_every_n_epoch": None,
@@ -164,7 +164,7 @@ def _published_box2seg() -> Recipe:
 def _small_box2seg() -> Recipe:
     network = component("zoo.Box2Seg", backbone="resnet18", decoder_channels=64)
     model = component(
-        "lightning_modules.Box2Seg",
+        "lightning_modules.BoxSegmentation",
         network=network,
         loss=component("losses.BootstrappedCrossEntropy", share=0.25),
         freeze_batch_norm=False,

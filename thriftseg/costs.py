@@ -1,4 +1,4 @@
-"""What labels cost: counts of human actions, their seconds, and two models that turn labels into both.
+"""Cost of labels: counts of human actions, their seconds, and two models that turn labels into both.
 
 `published` uses times that papers report and therefore serves only the data sets they report them for; `polygon`
 counts the vertices an annotator would click and serves any label map. Figures of the two are not comparable, so a

@@ -1,4 +1,4 @@
-"""What is shown while something takes long: a progress bar, and not what the trainer has to say."""
+"""A progress bar for what takes long, and silence from the trainer."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class QuickstartConfig:
-    """Everything the quickstart can be told; `configs/quickstart.yaml` holds the values in use.
+    """Settings of the quickstart; `configs/quickstart.yaml` holds the values in use.
 
     Attributes:
         train_clips: Clips to train on, each with one annotated frame.
@@ -121,7 +121,7 @@ class QuickstartConfig:
 
 @dataclass(frozen=True)
 class QuickstartResult:
-    """What the quickstart made.
+    """Result of `quickstart`.
 
     Attributes:
         folder: The output folder.
@@ -184,13 +184,15 @@ def quickstart(
             points.append(_student_point(student, dataset, folder, config, seed, progress))
         best = config.students[max(range(len(points)), key=lambda i: points[i].miou)]
         console.print(f"[bold]{steps}/{steps}[/] Drawing the picture and the video of [bold]{best.name}[/]")
-        _write_reports(points, best, folder, config, seed, progress)
+        weights = folder / "students" / best.key / "student.ckpt"
+        plot_cost_quality(points, folder / "cost_quality.png", title="Synthetic street video")
+        _write_video(folder / "best_student.mp4", weights, config, seed, progress)
+        results = {"best": best.key, "students": [asdict(point) for point in points]}
+        write_bytes(folder / "results.json", _json(results))
     console.print()
     console.print(cost_quality_table(points, "What the labels cost and how good the student is"))
     console.print(f"\n{time.perf_counter() - start:.0f} s. Everything is in {folder}")
-    console.print(
-        f"Next: thriftseg predict --weights {folder}/students/{best.key}/student.ckpt --input VIDEO", soft_wrap=True
-    )
+    console.print(f"Next: thriftseg predict --weights {weights} --input VIDEO", soft_wrap=True)
     return QuickstartResult(folder, points, best.key)
 
 
@@ -323,19 +325,6 @@ def _module(config: QuickstartConfig, data: Any) -> SemanticSegmentation:
         lr_scheduler=functools.partial(PolyLR, warmup_steps=config.warmup_steps),
         class_names=data.class_names,
     )
-
-
-def _write_reports(
-    points: list[CostQualityPoint],
-    best: StudentConfig,
-    folder: Path,
-    config: QuickstartConfig,
-    seed: int,
-    progress: bool,
-) -> None:
-    plot_cost_quality(points, folder / "cost_quality.png", title="Synthetic street video")
-    _write_video(folder / "best_student.mp4", folder / "students" / best.key / "student.ckpt", config, seed, progress)
-    write_bytes(folder / "results.json", _json({"best": best.key, "students": [asdict(point) for point in points]}))
 
 
 def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int, progress: bool) -> None:

@@ -148,15 +148,14 @@ def test_second_run_does_nothing(video: Path, tmp_path: Path):
 def test_killed_run_is_completed_by_the_next(video: Path, tmp_path: Path):
     code = """
 import os, signal, sys
-from pathlib import Path
 from thriftseg.datasets.tools import video_import
-write, written = video_import._write_frame, []
-def write_or_die(path, frame):
-    written.append(path)
-    if len(written) == 70:
+encode, encoded = video_import.encode_frame, []
+def encode_or_die(frame, suffix):
+    encoded.append(suffix)
+    if len(encoded) == 70:
         os.kill(os.getpid(), signal.SIGKILL)
-    write(path, frame)
-video_import._write_frame = write_or_die
+    return encode(frame, suffix)
+video_import.encode_frame = encode_or_die
 video_import.import_videos([sys.argv[1]], sys.argv[2], shares=(0.6, 0.2, 0.2))
 """
     killed = subprocess.run([sys.executable, "-c", code, str(video), str(tmp_path / "killed")], check=False)

@@ -24,7 +24,7 @@ from thriftseg.metrics.confusion import confusion_scores
 from thriftseg.reports.evaluate import evaluate
 from thriftseg.reports.scoring.bootstrap import Resampling
 from thriftseg.reports.scoring.classes import category_iou
-from thriftseg.reports.scoring.layouts import NAMING_LAYOUTS
+from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS
 from thriftseg.reports.scoring.tables import print_evaluation
 from thriftseg.taxonomies import CAMVID, CITYSCAPES
 
@@ -587,7 +587,7 @@ def test_every_label_counts_once_where_all_frames_are_labelled(cityscapes_root, 
 @pytest.mark.parametrize(("layout", "frames"), [("idd", 2), ("veis", 16), ("scenenet", 16)])
 def test_layouts_written_by_the_generator(layout, frames, request, tmp_path):
     root = request.getfixturevalue(f"{layout}_root")
-    located = NAMING_LAYOUTS[layout].locate(root)
+    located = FOLDER_LAYOUTS[layout].locate(root)
     rng = np.random.default_rng(0)
     pattern = {"idd": "*labellevel3Ids.png", "scenenet": "class/*.png"}.get(layout, "*.png")
     for path in sorted(located.labels.rglob(pattern)):
@@ -636,7 +636,7 @@ def test_idd_in_the_classes_of_cityscapes(tmp_path):
     ],
 )
 def test_names_tell_the_frame(layout, path, expected):
-    assert NAMING_LAYOUTS[layout].parse(PurePosixPath(path)) == expected
+    assert FOLDER_LAYOUTS[layout].parse(PurePosixPath(path)) == expected
 
 
 @pytest.mark.parametrize(
@@ -649,20 +649,20 @@ def test_names_tell_the_frame(layout, path, expected):
     ],
 )
 def test_snippets_of_cityscapes_never_overlap(labelled, expected):
-    assert NAMING_LAYOUTS["cityscapes"].cut("x", labelled) == expected
+    assert FOLDER_LAYOUTS["cityscapes"].cut("x", labelled) == expected
 
 
 def test_videos_of_camvid_end_at_gaps():
-    stretches = NAMING_LAYOUTS["camvid"].cut("0016E5", [2, 4, 6, 12, 14])
+    stretches = FOLDER_LAYOUTS["camvid"].cut("0016E5", [2, 4, 6, 12, 14])
     assert [(s.video, s.first, s.last) for s in stretches] == [("0016E5_00002", 2, 6), ("0016E5_00012", 12, 14)]
 
 
 def test_labels_are_found_from_any_folder_on_the_way(cityscapes_root):
     for start in ("", "gtFine", "gtFine/val"):
-        located = NAMING_LAYOUTS["cityscapes"].locate(cityscapes_root / start)
+        located = FOLDER_LAYOUTS["cityscapes"].locate(cityscapes_root / start)
         assert located.labels == cityscapes_root / "gtFine/val"
         assert located.frames == cityscapes_root / "leftImg8bit_sequence/val"
-    assert NAMING_LAYOUTS["cityscapes"].locate(cityscapes_root, "train").labels == cityscapes_root / "gtFine/train"
+    assert FOLDER_LAYOUTS["cityscapes"].locate(cityscapes_root, "train").labels == cityscapes_root / "gtFine/train"
 
 
 def test_files_of_a_report(camvid, tmp_path):

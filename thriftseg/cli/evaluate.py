@@ -20,12 +20,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_inputs(parser: ArgumentParser) -> None:
-    from thriftseg.reports import NAMING_LAYOUTS
+    from thriftseg.reports import FOLDER_LAYOUTS
 
     ids = ["auto", "label", "train"]
     parser.add_argument("--pred", type=str, required=True, metavar="DIR", help="folder of predicted PNGs")
     parser.add_argument("--gt", type=str, required=True, metavar="DIR", help="root of the data, or folder of labels")
-    parser.add_argument("--layout", required=True, choices=list(NAMING_LAYOUTS), help="how files are named")
+    parser.add_argument("--layout", required=True, choices=list(FOLDER_LAYOUTS), help="how files are named")
     parser.add_argument("--split", type=str | None, help="split to score; the customary one if unset")
     parser.add_argument("--classes", type=str | None, metavar="YAML", help="class table; that of the layout if unset")
     parser.add_argument("--pred_ids", choices=ids, default="auto", help="what the ids of predictions mean")

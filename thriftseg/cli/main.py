@@ -19,7 +19,7 @@ EXIT_INTERRUPTED = 130
 
 
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
-"""What the file system refuses for reasons that only the user can change."""
+"""Refusals of the file system for reasons that only the user can change."""
 
 _SCAFFOLD = re.compile(
     r"""[\s-]*(Parser\ key\ "[^"]+":$|Does\ not\ validate|Subtypes:|Errors:|Given\ value
@@ -92,7 +92,7 @@ def entry_point() -> None:
 
 
 def user_message(error: BaseException) -> str | None:
-    """What to tell the user about an exception, or `None` when it is a defect of the program.
+    """Message for the user about an exception, or `None` when it is a defect of the program.
 
     Looks through the exceptions that caused this one, so a fault is found behind the wrappers of the
     argument parser and the trainer.

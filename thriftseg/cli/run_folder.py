@@ -1,4 +1,4 @@
-"""What a run leaves in its folder, and what it starts from: checkpoints, published weights, scores."""
+"""The folder of a run, and what it starts from: checkpoints, published weights, scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the data modules share: loaders, resuming, the place among processes, batches."""
+"""Base of the data modules: loaders, resuming, the place among processes, batches."""
 
 from __future__ import annotations
 

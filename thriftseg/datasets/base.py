@@ -1,4 +1,4 @@
-"""What every data set reader offers."""
+"""Base classes of the readers: finding a root, listing clips, reading frames and labels, and messages about layouts."""
 
 from __future__ import annotations
 

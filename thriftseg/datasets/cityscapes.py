@@ -12,7 +12,7 @@ from thriftseg.datasets.files import keep_preferred, list_files, list_folders
 from thriftseg.datasets.images import FRAME_SUFFIXES
 from thriftseg.datasets.polygon_dataset import PolygonDataset
 from thriftseg.errors import ConfigError
-from thriftseg.taxonomies import CITYSCAPES, Taxonomy
+from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.types import Clip
 
 FRAMES_BEFORE, FRAMES_AFTER = 19, 10
@@ -78,6 +78,8 @@ class Cityscapes(PolygonDataset):
         "register at cityscapes-dataset.com and unpack gtFine_trainvaltest.zip with leftImg8bit_trainvaltest.zip or "
         "leftImg8bit_sequence_trainvaltest.zip into one folder"
     )
+    taxonomy = CITYSCAPES
+    """The 19 classes of the benchmark."""
 
     def __init__(
         self, root: str | Path | None = None, coarse_source: Literal["train", "train_extra"] = "train"
@@ -88,11 +90,6 @@ class Cityscapes(PolygonDataset):
         self.coarse_source = coarse_source
         if coarse_source == "train_extra":
             self.splits = ("train", "val", "test")
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """The 19 classes of the benchmark."""
-        return CITYSCAPES
 
     def _scan(self, split: str) -> list[Clip]:
         if split == "train" and self.coarse_source == "train_extra":

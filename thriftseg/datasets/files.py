@@ -14,6 +14,7 @@ from thriftseg.datasets.images import FRAME_SUFFIXES
 
 Key = TypeVar("Key", int, str)
 
+_RANKS = {suffix: rank for rank, suffix in enumerate(FRAME_SUFFIXES)}
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _DIGITS = re.compile(r"(\d+)")
 
@@ -40,9 +41,7 @@ def list_folders(folder: Path) -> list[Path]:
 
 def keep_preferred(files: dict[Key, Path], key: Key, path: Path) -> None:
     """List a file under its number or name unless one of a better format is there already (PNG before JPEG)."""
-    listed = files.get(key)
-    if listed is None or _rank(path) < _rank(listed):
-        files[key] = path
+    files[key] = min(files.get(key, path), path, key=lambda file: _RANKS.get(file.suffix.lower(), len(_RANKS)))
 
 
 def frame_number(stem: str) -> int | None:
@@ -76,8 +75,3 @@ def usual_step(numbers: Iterable[int], default: int = 1) -> int:
     """
     distances = Counter(after - before for before, after in pairwise(sorted(numbers)))
     return min(distances, key=lambda step: (-distances[step], step)) if distances else default
-
-
-def _rank(path: Path) -> int:
-    suffix = path.suffix.lower()
-    return FRAME_SUFFIXES.index(suffix) if suffix in FRAME_SUFFIXES else len(FRAME_SUFFIXES)

@@ -46,20 +46,16 @@ class Folder(VideoDataset):
     how_to_get: ClassVar[str] = "cut your videos with: thriftseg data import VIDEO... --out DIR"
 
     @cached_property
-    def _taxonomy(self) -> Taxonomy:
-        path = self.root / CLASS_FILE
-        if not path.is_file():
-            raise self.missing("no class table", path)
-        return Taxonomy.from_yaml(path)
-
-    @property
     def taxonomy(self) -> Taxonomy:
         """The classes of `classes.yaml`.
 
         Raises:
             DatasetError: The file is missing or wrong.
         """
-        return self._taxonomy
+        path = self.root / CLASS_FILE
+        if not path.is_file():
+            raise self.missing("no class table", path)
+        return Taxonomy.from_yaml(path)
 
     def _scan(self, split: str) -> list[Clip]:
         folders = list_folders(self.root / split)

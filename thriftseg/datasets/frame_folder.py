@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,16 +39,14 @@ class FrameFolder(Folder):
         super().__init__(root)
         self._classes = classes
 
-    @property
+    @cached_property
     def taxonomy(self) -> Taxonomy:
         """The class table.
 
         Raises:
             DatasetError: Its file is missing or wrong.
         """
-        if not isinstance(self._classes, Taxonomy):
-            self._classes = Taxonomy.from_yaml(self._classes)
-        return self._classes
+        return self._classes if isinstance(self._classes, Taxonomy) else Taxonomy.from_yaml(self._classes)
 
     def _scan(self, split: str) -> list[Clip]:
         frames = self._numbered(self.root, list_files(self.root))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -100,10 +99,15 @@ class IDD(PolygonDataset):
         return _VIEWS[self.view].taxonomy
 
     def _scan(self, split: str) -> list[Clip]:
-        images = list(self._images(split))
+        images = []
+        for folder in list_folders(self.root / "leftImg8bit" / split):
+            # of several formats the PNG comes last in the listing and wins
+            named = {path.stem.removesuffix(_FRAME): path for path in list_files(folder) if path.stem.endswith(_FRAME)}
+            images += [_Image(folder.name, name, path) for name, path in named.items()]
         if not images:
             raise self.empty(split, self.root / "leftImg8bit" / split / "{drive}" / "*_leftImg8bit.png")
-        images = self._of_wanted_size(images)
+        if self.frame_size is not None:
+            images = _of_size(images, self.frame_size)
         labels = {} if split == "test" else self._label_files(split)
         temporal = self._temporal_frames(split)
         annotated = match_frames(
@@ -113,27 +117,6 @@ class IDD(PolygonDataset):
             self._clip(image, temporal.get(image.key, {}), annotated.get(image.path), labels.get(image.key, {}), split)
             for image in images
         ]
-
-    def _images(self, split: str) -> Iterator[_Image]:
-        for folder in list_folders(self.root / "leftImg8bit" / split):
-            named = {path.stem.removesuffix(_FRAME): path for path in list_files(folder) if path.stem.endswith(_FRAME)}
-            for name, path in named.items():  # of several formats the PNG comes last in the listing and wins
-                yield _Image(folder.name, name, path)
-
-    def _of_wanted_size(self, images: list[_Image]) -> list[_Image]:
-        if self.frame_size is None:
-            return images
-        sizes = [probe_size(image.path) for image in images]
-        kept = [image for image, size in zip(images, sizes, strict=True) if size == self.frame_size]
-        if not kept:
-            raise DatasetError(
-                "no image has the wanted frame_size",
-                path=images[0].path.parents[1],
-                expected=_sizes_text([self.frame_size]),
-                found=_sizes_text(sizes),
-                fix="give frame_size as height and width",
-            )
-        return kept
 
     def _label_files(self, split: str) -> dict[_Key, dict[str, Path]]:
         """Label files by image and kind."""
@@ -179,8 +162,18 @@ class IDD(PolygonDataset):
         )
 
 
-def _sizes_text(sizes: Iterable[tuple[int, ...]]) -> str:
-    return ", ".join(f"{width}x{height}" for height, width in sorted(set(sizes)))
+def _of_size(images: list[_Image], wanted: tuple[int, ...]) -> list[_Image]:
+    sizes = [probe_size(image.path) for image in images]
+    kept = [image for image, size in zip(images, sizes, strict=True) if size == wanted]
+    if not kept:
+        raise DatasetError(
+            "no image has the wanted frame_size",
+            path=images[0].path.parents[1],
+            expected="{1}x{0}".format(*wanted),
+            found=", ".join(f"{width}x{height}" for height, width in sorted(set(sizes))),
+            fix="give frame_size as height and width",
+        )
+    return kept
 
 
 def drive_key(folder: str) -> int | str:

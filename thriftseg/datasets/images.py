@@ -151,23 +151,16 @@ def probe_size(path: str | Path) -> tuple[int, int]:
 
 
 def _decode(path: str | Path, flag: int) -> UInt8Array:
-    content = _bytes_of(path)
-    whole = content.size > 0 and not _is_cut_jpeg(content)
-    image = cv2.imdecode(content, flag | cv2.IMREAD_IGNORE_ORIENTATION) if whole else None
-    if image is None:
-        raise DatasetError("cannot decode the image", path=path, expected="a PNG or JPEG", fix="copy the file again")
-    return np.asarray(image, dtype=np.uint8)
-
-
-def _is_cut_jpeg(content: UInt8Array) -> bool:
-    """Whether a JPEG lacks its end mark; OpenCV 4 fills what is missing with grey instead of failing."""
-    return content[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in content[-65536:].tobytes()
-
-
-def _bytes_of(path: str | Path) -> UInt8Array:
     try:
-        return np.fromfile(path, dtype=np.uint8)
+        content = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError:
         raise DatasetError("no such file", path=path) from None
     except OSError as error:
         raise DatasetError("cannot read the file", path=path, found=error.strerror) from error
+    # a JPEG without its end mark was cut; OpenCV 4 fills what is missing with grey instead of failing
+    cut = content[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in content[-65536:].tobytes()
+    readable = content.size > 0 and not cut
+    image = cv2.imdecode(content, flag | cv2.IMREAD_IGNORE_ORIENTATION) if readable else None
+    if image is None:
+        raise DatasetError("cannot decode the image", path=path, expected="a PNG or JPEG", fix="copy the file again")
+    return np.asarray(image, dtype=np.uint8)

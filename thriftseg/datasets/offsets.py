@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from thriftseg.errors import ConfigError
 from thriftseg.types import Clip
 
-_RANGE = re.compile(r"\s*([+-]?\d+)\s*\.\.\s*([+-]?\d+)\s*")
-_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
+_NUMBER_OR_RANGE = re.compile(r"\s*([+-]?\d+)\s*(?:\.\.\s*([+-]?\d+)\s*)?")
 
 
 def parse_offsets(offsets: str | int | Iterable[int]) -> tuple[int, ...]:
@@ -29,21 +28,18 @@ def parse_offsets(offsets: str | int | Iterable[int]) -> tuple[int, ...]:
         ((-2, -1, 0, 1), (-5, 5), (0,))
     """
     if isinstance(offsets, str):
-        numbers = [number for part in offsets.split(",") for number in _parse_part(part, offsets)]
+        numbers: list[int] = []
+        for part in offsets.split(","):
+            match = _NUMBER_OR_RANGE.fullmatch(part)
+            between = range(int(match[1]), int(match[2] or match[1]) + 1) if match else None
+            if not between:
+                raise ConfigError("cannot read the offsets", expected="such as -10..10 or -5,0,5", found=repr(offsets))
+            numbers += between
     else:
         numbers = [offsets] if isinstance(offsets, int) else [int(number) for number in offsets]
     if not numbers or len(set(numbers)) != len(numbers):
         raise ConfigError("offsets must be given, each once", expected="such as -10..10 or -5,0,5", found=offsets)
     return tuple(sorted(numbers))
-
-
-def _parse_part(part: str, text: str) -> list[int]:
-    if _NUMBER.fullmatch(part):
-        return [int(part)]
-    match = _RANGE.fullmatch(part)
-    if not match or int(match[1]) > int(match[2]):
-        raise ConfigError("cannot read the offsets", expected="such as -10..10 or -5,0,5", found=repr(text))
-    return list(range(int(match[1]), int(match[2]) + 1))
 
 
 def target_number(clip: Clip, annotated: int, offset: int) -> int | None:

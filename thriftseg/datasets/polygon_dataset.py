@@ -24,12 +24,7 @@ class PolygonDataset(VideoDataset):
 
         Groups and objects of ignored classes count as none.
         """
-        path = clip.instances.get(number)
-        if path is None:
-            return None
-        instances = self._decode_instances(path)
-        self._check_size(clip, instances, path)
-        return instances
+        return self._read_instance_file(clip, clip.instances.get(number))
 
     def read_coarse_regions(self, clip: Clip, number: int) -> Regions | None:
         """The polygons behind a coarse label, from its file or one beside it.
@@ -46,28 +41,27 @@ class PolygonDataset(VideoDataset):
 
     def read_coarse_instances(self, clip: Clip, number: int) -> Int32Array | None:
         """Instance ids of a coarse label, from a PNG beside it."""
-        path = _beside(clip.coarse.get(number), "_instanceIds.png")
-        if path is None:
-            return None
-        instances = self._decode_instances(path)
-        self._check_size(clip, instances, path)
-        return instances
+        return self._read_instance_file(clip, _beside(clip.coarse.get(number), "_instanceIds.png"))
 
     def _decode_label(self, path: Path) -> UInt8Array:
         if path.suffix == ".json":
             return draw_labels(read_polygons(path), self.taxonomy)
         return super()._decode_label(path)
 
-    def _decode_instances(self, path: Path) -> Int32Array:
+    def _read_instance_file(self, clip: Clip, path: Path | None) -> Int32Array | None:
+        if path is None:
+            return None
         if path.suffix == ".json":
-            return draw_instances(read_polygons(path), self.taxonomy)
-        raw = read_label_png(path).astype(np.int32)
-        raw_class, index = np.divmod(raw, INSTANCES_PER_CLASS)
-        single = (raw_class > 0) & (raw_class < IGNORE_INDEX)
-        ignored = next(row.id for row in self.taxonomy.table if row.ignored)
-        train_ids = self.taxonomy.to_train_ids(np.where(single, raw_class, ignored), path)
-        ids = train_ids.astype(np.int32) * INSTANCES_PER_CLASS + index + 1
-        return np.where(single & (train_ids != IGNORE_INDEX), ids, 0)
+            instances = draw_instances(read_polygons(path), self.taxonomy)
+        else:
+            raw_class, index = np.divmod(read_label_png(path).astype(np.int32), INSTANCES_PER_CLASS)
+            single = (raw_class > 0) & (raw_class < IGNORE_INDEX)
+            ignored = next(row.id for row in self.taxonomy.table if row.ignored)
+            train_ids = self.taxonomy.to_train_ids(np.where(single, raw_class, ignored), path)
+            ids = train_ids.astype(np.int32) * INSTANCES_PER_CLASS + index + 1
+            instances = np.where(single & (train_ids != IGNORE_INDEX), ids, 0)
+        self._check_size(clip, instances, path)
+        return instances
 
 
 def _beside(label: Path | None, ending: str) -> Path | None:

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.arrays import Int32Array
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import keep_preferred, list_files, list_folders
 from thriftseg.datasets.images import FRAME_SUFFIXES, read_label_png
 from thriftseg.errors import DatasetError
-from thriftseg.taxonomies import NYU13, Taxonomy
+from thriftseg.taxonomies import NYU13
 from thriftseg.types import INSTANCES_PER_CLASS, Clip
 
 SCENENET_FRAME_STEP = 25
@@ -61,11 +61,8 @@ class SceneNet(VideoDataset):
     how_to_get: ClassVar[str] = (
         f"download archives and protobuf files from robotvault.bitbucket.io/scenenet-rgbd.html, then {_CONVERSION}"
     )
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """The 13 classes of NYUv2."""
-        return NYU13
+    taxonomy = NYU13
+    """The 13 classes of NYUv2."""
 
     def read_instances(self, clip: Clip, number: int) -> Int32Array | None:
         """Instance ids of a frame, (H, W) int32 as `train_id * 1000 + k`, 0 = none.
@@ -83,7 +80,9 @@ class SceneNet(VideoDataset):
         if objects.max() >= INSTANCES_PER_CLASS:
             expected = f"numbers below {INSTANCES_PER_CLASS}"
             raise DatasetError("an object has too large a number", path=path, expected=expected, found=objects.max())
-        return _instance_ids(self.read_label(clip, number), objects)
+        label = self.read_label(clip, number)
+        single = np.isin(label, self.taxonomy.thing_ids) & (objects > 0)
+        return np.where(single, label.astype(np.int32) * INSTANCES_PER_CLASS + objects, 0)
 
     def _scan(self, split: str) -> list[Clip]:
         trajectories = [path for group in list_folders(self.root / split) for path in list_folders(group)]
@@ -104,7 +103,7 @@ class SceneNet(VideoDataset):
             raise self.missing("a trajectory has no photos", trajectory / "photo" / "0.jpg")
         labels = self._numbered(trajectory / "class", (".png",))
         if (trajectory / "class").is_dir():
-            self._match(photos, labels, trajectory)
+            self._check_pairs(photos, labels, trajectory)
         objects = self._numbered(trajectory / "instance", (".png",))
         name = f"{split}_{trajectory.parent.name}_{trajectory.name}"
         return Clip(
@@ -125,7 +124,7 @@ class SceneNet(VideoDataset):
             keep_preferred(files, int(path.stem), path)
         return dict(sorted(files.items()))
 
-    def _match(self, photos: dict[int, Path], labels: dict[int, Path], trajectory: Path) -> None:
+    def _check_pairs(self, photos: dict[int, Path], labels: dict[int, Path], trajectory: Path) -> None:
         """Raise unless photos and class maps have the same numbers."""
         for number in sorted(photos.keys() ^ labels.keys()):
             if number in photos:
@@ -136,8 +135,3 @@ class SceneNet(VideoDataset):
                     fix=_CONVERSION,
                 )
             raise self.missing("a class map has no photo", trajectory / "photo" / f"{number}.jpg")
-
-
-def _instance_ids(label: UInt8Array, objects: Int32Array) -> Int32Array:
-    single = np.isin(label, NYU13.thing_ids) & (objects > 0)
-    return np.where(single, label.astype(np.int32) * INSTANCES_PER_CLASS + objects, 0)

@@ -11,7 +11,7 @@ from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import keep_preferred, usual_step
 from thriftseg.datasets.images import FRAME_SUFFIXES
 from thriftseg.errors import ConfigError
-from thriftseg.taxonomies import VEIS_TABLE, Taxonomy
+from thriftseg.taxonomies import VEIS_TABLE
 from thriftseg.types import Clip
 
 
@@ -50,6 +50,8 @@ class VEIS(VideoDataset):
     how_to_get: ClassVar[str] = (
         "download the images and VEIS_pixel.zip from github.com/fatemehSLH/VEIS and put them in images/ and labels/"
     )
+    taxonomy = VEIS_TABLE
+    """The 19 Cityscapes classes."""
 
     def __init__(
         self,
@@ -66,11 +68,6 @@ class VEIS(VideoDataset):
             raise ConfigError("the regex of VEIS lacks a group", expected="(?P<sequence>...) and (?P<frame>...)")
         if not 0 < val_share < 1:
             raise ConfigError("val_share of VEIS", expected="between 0 and 1", found=val_share)
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """The 19 Cityscapes classes."""
-        return VEIS_TABLE
 
     def _scan(self, split: str) -> list[Clip]:
         sequences = self._sequences()

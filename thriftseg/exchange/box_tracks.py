@@ -95,7 +95,8 @@ def read_box_tracks(path: str | Path, dataset: VOSDataset, split: str) -> BoxTra
             found=f"{len(entries)} boxes elsewhere",
         )
     boxes, names = _by_video(found, path)
-    return BoxTracks(boxes, _digest(files or [path]), len(entries) - len(found), names)
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files or [path])).hexdigest()
+    return BoxTracks(boxes, digest, len(entries) - len(found), names)
 
 
 def write_box_tracks(path: str | Path, boxes: Boxes, clips: Iterable[VOSClip]) -> None:
@@ -214,7 +215,3 @@ def _by_video(entries: Iterable[_Entry], path: Path) -> tuple[Boxes, dict[str, d
         names[video] = {new: old for old, new in renamed.items()}
         boxes[video] = {n: {renamed[key]: box for key, box in of_frame.items()} for n, of_frame in frames.items()}
     return {video: {n: dict(of_frame) for n, of_frame in frames.items()} for video, frames in boxes.items()}, names
-
-
-def _digest(files: Iterable[Path]) -> str:
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

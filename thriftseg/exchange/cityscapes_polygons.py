@@ -86,17 +86,12 @@ def outlines(ids: UInt16Array) -> Iterator[tuple[int, Int32Array]]:
             left, top, width, height, _ = stats[component].tolist()
             mask = components[top : top + height, left : left + width] == component
             (outline, *_), _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-            corners = outline[:, 0] + np.array([left, top], np.int32)
-            found.append((width * height, value, _with_three_corners(corners.astype(np.int32))))
+            corners = (outline[:, 0] + np.array([left, top], np.int32)).astype(np.int32)
+            missing = max(0, 3 - len(corners))  # of lines and single pixels: polygons of fewer corners are never drawn
+            found.append((width * height, value, np.concatenate([corners, np.repeat(corners[-1:], missing, axis=0)])))
     # What lies in a hole has a smaller bounding box than what surrounds it.
     for _, value, corners in sorted(found, key=lambda entry: -entry[0]):
         yield value, corners
-
-
-def _with_three_corners(corners: Int32Array) -> Int32Array:
-    """Lines and single pixels as polygons, since those of fewer corners are never drawn."""
-    missing = max(0, 3 - len(corners))
-    return np.concatenate([corners, np.repeat(corners[-1:], missing, axis=0)])
 
 
 def _image(path: Path) -> AnnotatedImage:

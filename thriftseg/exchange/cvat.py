@@ -108,15 +108,15 @@ def region_of(element: Element) -> Region:
         left, top, width, height = (int(float(values[name])) for name in ("left", "top", "width", "height"))
         return MaskRegion(counts, width, height, left, top)
     if element.tag == "polygon":
-        return PolygonRegion(cvat_points(element))
+        return PolygonRegion(shape_points(element))
     if element.tag == "points":
-        return PointRegion(cvat_points(element))
+        return PointRegion(shape_points(element))
     if element.tag == "box":
         return box_region(*box_sides(element), float(values.get("rotation", 0)))
     raise ValueError(f"a {element.tag}, expected mask, polygon, box or points; convert it to a mask in CVAT")
 
 
-def cvat_points(element: Element) -> list[tuple[float, float]]:
+def shape_points(element: Element) -> list[tuple[float, float]]:
     """Corners or points of a shape element as (x, y)."""
     pairs = [pair.split(",") for pair in element.attrib["points"].split(";")]
     return [(float(x), float(y)) for x, y in pairs]

@@ -19,9 +19,9 @@ from thriftseg.errors import DatasetError
 from thriftseg.exchange.cvat import (
     add_labels,
     box_sides,
-    cvat_points,
     mask_attributes,
     region_of,
+    shape_points,
     write_label_constructor,
 )
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
@@ -77,9 +77,8 @@ def _read_task(path: Path) -> list[AnnotatedImage]:
             fix="export it from CVAT as 'CVAT for video 1.1', or use --format cvat",
         )  # fmt: skip
     with located(path, "<meta>"):
-        task = next(
-            (node for tag in ("task", "job") if (node := root.find(f"meta/{tag}")) is not None), Element("task")
-        )
+        nodes = [root.find(f"meta/{tag}") for tag in ("task", "job")]
+        task = next((node for node in nodes if node is not None), Element("task"))
         video = task.findtext("name") or path.stem
         height, width = task.findtext("original_size/height"), task.findtext("original_size/width")
         size = (int(height), int(width)) if height and width else None
@@ -130,7 +129,7 @@ def _between(before: Element, after: Element, frame: int, held: Region) -> Regio
         left, top, right, bottom = ((1 - share) * a + share * b for a, b in zip(first, second, strict=True))
         return box_region(left, top, right, bottom, float(before.attrib.get("rotation", 0)))
     if before.tag == "polygon":
-        corners, later = np.array(cvat_points(before)), np.array(cvat_points(after))
+        corners, later = np.array(shape_points(before)), np.array(shape_points(after))
         return PolygonRegion((1 - share) * corners + share * later) if corners.shape == later.shape else held
     return held
 

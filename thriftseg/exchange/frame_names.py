@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from thriftseg.errors import DatasetError
-from thriftseg.exchange.records import AnnotatedImage
+from thriftseg.exchange.records import AnnotatedImage, image_name
 from thriftseg.types import Clip, ClipFrame, Frame
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -43,7 +43,8 @@ class FrameNames:
         if image.position is not None:
             return self._at_position(image, image.position)
         name = _plain(image.name)
-        return self._lookup(name) or self._lookup(_without_upload(name))
+        folder, separator, last = name.rpartition("/")
+        return self._lookup(name) or self._lookup(folder + separator + _without_zeros(_UPLOAD.sub("", last)))
 
     def match(self, images: Sequence[AnnotatedImage]) -> list[ClipFrame]:
         """The frame of every image.
@@ -54,10 +55,10 @@ class FrameNames:
         found = [(image, self.find(image)) for image in images]
         unknown = [image for image, frames in found if not frames]
         if unknown:
-            raise _mismatch("fit no frame of the split", unknown, len(images), self._example())
+            raise self._mismatch("fit no frame of the split", unknown, len(images))
         ambiguous = [image for image, frames in found if len(frames) > 1]
         if ambiguous:
-            raise _mismatch("fit several frames", ambiguous, len(images), self._example())
+            raise self._mismatch("fit several frames", ambiguous, len(images))
         keys = [frames[0] for _, frames in found]
         first: dict[Frame, AnnotatedImage] = {}
         twice = [
@@ -66,7 +67,7 @@ class FrameNames:
             if first.setdefault((clip.video, number), image) is not image
         ]
         if twice:
-            raise _mismatch("fit a frame that another image fits too", twice, len(images), self._example())
+            raise self._mismatch("fit a frame that another image fits too", twice, len(images))
         return keys
 
     def _at_position(self, image: AnnotatedImage, position: int) -> list[ClipFrame]:
@@ -83,10 +84,16 @@ class FrameNames:
                 return [(self._clips[video], number) for video, number in sorted(self._index[ending])]
         return []
 
-    def _example(self) -> str:
+    def _mismatch(self, problem: str, images: Sequence[AnnotatedImage], total: int) -> DatasetError:
         clip = next(iter(self._clips.values()))
         number = next(iter(clip.frames))
-        return f"names such as {clip.video}/{clip.frames[number].name} or {clip.video}/{number:06d}"
+        return DatasetError(
+            f"{len(images)} of {total} images {problem}",
+            path=images[0].path,
+            expected=f"names such as {image_name(clip, number)} or {clip.video}/{number:06d}",
+            found=", ".join(image.title for image in images[:_SHOWN]) + (", ..." if len(images) > _SHOWN else ""),
+            fix="choose the right --split, or give the images these names",
+        )
 
 
 def _aliases(clip: Clip, number: int, path: Path, root: Path) -> Iterable[str]:
@@ -102,21 +109,5 @@ def _plain(name: str) -> str:
     return _without_zeros(_KINDS.sub("", str(path)))
 
 
-def _without_upload(name: str) -> str:
-    folder, separator, last = name.rpartition("/")
-    return folder + separator + _without_zeros(_UPLOAD.sub("", last))
-
-
 def _without_zeros(name: str) -> str:
     return _LAST_NUMBER.sub(r"\1", name)
-
-
-def _mismatch(problem: str, images: Sequence[AnnotatedImage], total: int, expected: str) -> DatasetError:
-    shown = ", ".join(image.title for image in images[:_SHOWN]) + (", ..." if len(images) > _SHOWN else "")
-    return DatasetError(
-        f"{len(images)} of {total} images {problem}",
-        path=images[0].path,
-        expected=expected,
-        found=shown,
-        fix="choose the right --split, or give the images these names",
-    )

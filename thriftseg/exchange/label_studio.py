@@ -47,8 +47,10 @@ def encode_brush(mask: BoolArray) -> list[int]:
         [0, 0, 0, 8, 57, 27, 252, 96, 17, 255, 128]
     """
     bits = [f"{mask.size * _CHANNELS:032b}", f"{_WORD_BITS - 1:05b}", *(f"{size - 1:04b}" for size in _RUN_BITS)]
+    longest = 1 << _RUN_BITS[-1]
     for position, count in enumerate((run_lengths(mask.ravel()) * _CHANNELS).tolist()):
-        bits += [_packet(length, 255 * (position % 2)) for length in _pieces(count)]
+        word = 255 * (position % 2)
+        bits += [_packet(min(longest, count - start), word) for start in range(0, count, longest)]
     text = "".join(bits)
     text += "0" * (-len(text) % 8)
     return [int(text[start : start + 8], 2) for start in range(0, len(text), 8)]
@@ -144,14 +146,8 @@ class _BitStream:
         return value
 
 
-def _pieces(count: int) -> Iterator[int]:
-    """Divide a run into packets."""
-    longest = 1 << _RUN_BITS[-1]
-    for start in range(0, count, longest):
-        yield min(longest, count - start)
-
-
 def _packet(count: int, word: int) -> str:
+    """Bits of a packet that repeats a word."""
     choice = next(index for index, size in enumerate(_RUN_BITS) if count <= 1 << size)
     return f"1{choice:02b}{count - 1:0{_RUN_BITS[choice]}b}{word:0{_WORD_BITS}b}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.progress import progress_bar
 
 PROPOSALS = 20
-"""Largest id where no mask introduces objects: the unsupervised task of DAVIS takes so many proposals."""
+"""Largest id where no mask introduces objects: the unsupervised task of DAVIS takes that many proposals."""
 
 SHOWN_FAULTS = 20
 """Faults that a refusal lists."""
@@ -27,7 +26,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # equal predictions give equal files
 
 @dataclass(frozen=True)
 class Submission:
-    """What was packed.
+    """Result of `write_submission`.
 
     Attributes:
         path: The file.
@@ -74,11 +73,10 @@ def write_submission(
     frames = 0
     with whole_file(out) as stream, progress_bar(progress) as bar, zipfile.ZipFile(stream, "w") as packed:
         for clip in bar.track(clips, description=f"packing {dataset.name}"):
-            checked = _Checked(dataset, clip, dataset.masks_of(split) == "none")
             for number in clip.scored:
                 path = folder / clip.video / f"{clip.frame_name(number)}.png"
                 try:
-                    ids = checked.read(path)
+                    ids = _read_prediction(path, dataset, split, clip)
                 except DatasetError as error:
                     faults.append(error.headline)
                     continue
@@ -90,31 +88,19 @@ def write_submission(
     return Submission(out, len(clips), frames)
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """Reads the predictions of a video and refuses those that do not fit it."""
-
-    dataset: VOSDataset
-    clip: VOSClip
-    proposals: bool
-
-    def read(self, path: Path) -> UInt8Array:
-        ids = read_label_png(path)
-        height, width = self.dataset.clip_size(self.clip)
-        if ids.shape != (height, width):
-            found = f"{ids.shape[1]}x{ids.shape[0]}"
-            raise DatasetError("a mask of the wrong size", path=path, expected=f"{width}x{height}", found=found)
-        known = [BACKGROUND, *self._known()]
-        unknown = np.setdiff1d(ids, known).tolist()
-        if unknown:
-            raise DatasetError("ids of no object", path=path, expected=known, found=unknown)
-        return ids.astype(np.uint8)
-
-    def _known(self) -> Iterator[int]:
-        if self.proposals:
-            yield from range(1, PROPOSALS + 1)
-        else:
-            yield from (item.id for item in self.dataset.objects(self.clip))
+def _read_prediction(path: Path, dataset: VOSDataset, split: str, clip: VOSClip) -> UInt8Array:
+    """Read the prediction of a frame and refuse one that does not fit its video."""
+    ids = read_label_png(path)
+    height, width = dataset.clip_size(clip)
+    if ids.shape != (height, width):
+        found = f"{ids.shape[1]}x{ids.shape[0]}"
+        raise DatasetError("a mask of the wrong size", path=path, expected=f"{width}x{height}", found=found)
+    proposals = dataset.masks_of(split) == "none"
+    known = [BACKGROUND, *(range(1, PROPOSALS + 1) if proposals else (item.id for item in dataset.objects(clip)))]
+    unknown = np.setdiff1d(ids, known).tolist()
+    if unknown:
+        raise DatasetError("ids of no object", path=path, expected=known, found=unknown)
+    return ids.astype(np.uint8)
 
 
 def _folder_of(predictions: Path, clips: list[VOSClip]) -> Path:

@@ -1,4 +1,4 @@
-"""What a checkpoint says about its objects, and networks read back from it by path alone."""
+"""Networks read back from a checkpoint by its path alone, with what it says about them."""
 
 from __future__ import annotations
 

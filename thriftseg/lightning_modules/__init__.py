@@ -40,7 +40,7 @@ __getattr__, __dir__, __all__ = face(
         "load_network": "thriftseg.inference.load_network",
         "load_vos_network": "thriftseg.inference.load_vos_network",
         "read_checkpoint": "thriftseg.inference.read_checkpoint",
-        "Box2Seg": "thriftseg.lightning_modules.BoxSegmentation",
-        "AnnotationPolicy": "thriftseg.lightning_modules.AnnotationTypeSelection",
+        "Box2Seg": "thriftseg.lightning_modules.box2seg.BoxSegmentation",
+        "AnnotationPolicy": "thriftseg.lightning_modules.annotation_policy.AnnotationTypeSelection",
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -28,7 +28,7 @@ from thriftseg.lightning_modules.ppo import (
 )
 from thriftseg.losses import LossTerms
 from thriftseg.types import AnnotationState, EpisodeBatch
-from thriftseg.zoo import PolicyOutput, freeze_batch_norm
+from thriftseg.zoo import PolicyOutput
 
 _SCORES = ("return", "quality", "seconds", "clicks")
 
@@ -62,6 +62,7 @@ class AnnotationTypeSelection(TrainingModule):
     """
 
     monitor: ClassVar[str] = "val/return"
+    network: zoo.AnnotationPolicy
 
     def __init__(
         self,
@@ -92,13 +93,11 @@ class AnnotationTypeSelection(TrainingModule):
         """Weigh the actions in some states."""
         return self._weigh(*self._stack(states))
 
-    def train(self, mode: bool = True) -> AnnotationTypeSelection:
+    def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation mode; the image encoder and frozen batch norm stay in evaluation mode."""
         super().train(mode)
         if self.network.image_encoder is not None:
             self.network.image_encoder.eval()
-        if self.freeze_batch_norm:
-            freeze_batch_norm(self.network)
         return self
 
     def setup(self, stage: str) -> None:
@@ -118,12 +117,12 @@ class AnnotationTypeSelection(TrainingModule):
 
         with self._seeded(batch["seeds"][0]):
             report = update_policy(samples, evaluate, self._take_step, self.ppo, generator)
-        self._log_training(report, episodes)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget the scores of an earlier pass."""
-        for score in self.scores.values():
-            score.reset()
+        names = {"train/loss": "total", "train/loss/policy": "policy", "train/loss/value": "value"}
+        names |= {f"train/{name}": name for name in ("entropy", "kl", "steps")}
+        values = {key: report[name] for key, name in names.items()}
+        returns = episodes.rewards.sum(dim=1).mean().item()  # a number goes to the device, where processes share it
+        self.log_dict(values, batch_size=len(episodes.states), sync_dist=True)
+        self.log("train/return", returns, prog_bar=True, batch_size=len(episodes.states), sync_dist=True)
 
     def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> None:
         """Score the agent in the environments of a batch; one without environments keeps processes in step."""
@@ -139,9 +138,12 @@ class AnnotationTypeSelection(TrainingModule):
         for name, values in found.items():
             self.scores[name].update(values.to(self.device))
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of all processes under `val/`."""
-        self._log_with_cost({f"val/{name}": score.compute() for name, score in self.scores.items()})
+    def _reset_scores(self) -> None:
+        for score in self.scores.values():
+            score.reset()
+
+    def _log_scores(self, stage: str) -> None:
+        self._log_with_cost({f"{stage}/{name}": score.compute() for name, score in self.scores.items()})
 
     def _roll_out(self, batch: EpisodeBatch, choice: ActionChoice) -> Episodes:
         def act(states: Sequence[AnnotationState], generators: Sequence[torch.Generator]) -> Choice:
@@ -166,14 +168,6 @@ class AnnotationTypeSelection(TrainingModule):
         self.manual_backward(mean)
         optimizer.step()
         return float(kl)
-
-    def _log_training(self, report: dict[str, float], episodes: Episodes) -> None:
-        names = {"train/loss": "total", "train/loss/policy": "policy", "train/loss/value": "value"}
-        names |= {f"train/{name}": name for name in ("entropy", "kl", "steps")}
-        values = {key: report[name] for key, name in names.items()}
-        returns = episodes.rewards.sum(dim=1).mean().item()  # a number goes to the device, where processes share it
-        self.log_dict(values, batch_size=len(episodes.states), sync_dist=True)
-        self.log("train/return", returns, prog_bar=True, batch_size=len(episodes.states), sync_dist=True)
 
     def _weigh(self, embeddings: Tensor, masks: Tensor, seconds: Tensor) -> PolicyOutput:
         output: PolicyOutput = self.network(

@@ -1,11 +1,12 @@
-"""What the training recipes share: optimiser and schedule, plain checkpoints, losses pooled over processes."""
+"""Base of the training recipes: optimiser and schedule, plain checkpoints, losses pooled over processes."""
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule
@@ -18,10 +19,24 @@ from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.inference import METADATA_KEY, Unrecordable, to_record
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import LossTerms
-from thriftseg.zoo import check_weights
+from thriftseg.zoo import check_weights, freeze_batch_norm
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 """Tells the trainer's loader to build the objects that hyper-parameters name."""
+
+
+class LossPart(NamedTuple):
+    """A summand of a loss.
+
+    Attributes:
+        name: Its name in the log, below `train/loss/`; parts that share one are logged as their sum.
+        weight: Factor in the loss; the log leaves it out.
+        terms: Sum and count of this process.
+    """
+
+    name: str
+    weight: float
+    terms: LossTerms
 
 
 @runtime_checkable
@@ -37,7 +52,8 @@ class TrainingModule(LightningModule):
 
     Checkpoints name the network, the loss and the other objects in plain values, whether the module was built by
     the command line or in Python, and reload by path alone with `weights_only=True`. A subclass has the arguments
-    `network` and `loss`, keeps them as attributes and calls `_save_plain_hyperparameters` in its constructor.
+    `network` and `loss`, keeps them as attributes and calls `_save_plain_hyperparameters` in its constructor. One that
+    is scored implements `_reset_scores` and `_log_scores`, which serve validation and test.
 
     Args:
         optimizer: Function from parameters to an optimiser; that of `default_optimizer` if absent.
@@ -51,7 +67,10 @@ class TrainingModule(LightningModule):
     monitor: ClassVar[str] = "val/miou"
     """Score by which the best checkpoint is chosen; larger is better."""
 
+    network: nn.Module
     loss: nn.Module
+    freeze_batch_norm: bool = False
+    """Whether batch norm keeps the statistics it has, also in training."""
 
     def __init__(
         self,
@@ -66,6 +85,13 @@ class TrainingModule(LightningModule):
     def default_optimizer(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """AdamW with learning rate 1e-3."""
         return torch.optim.AdamW(parameters, lr=1e-3)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation mode; frozen batch norm stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze_batch_norm:
+            freeze_batch_norm(self.network)
+        return self
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule; a poly schedule learns the length of the run."""
@@ -85,6 +111,28 @@ class TrainingModule(LightningModule):
         cost = getattr(self._datamodule(), "annotation_cost", None)
         if cost is not None:
             self._cost = {"hours": float(cost.hours), "clicks": float(cost.clicks)}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the scores of an earlier pass."""
+        self._reset_scores()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the scores of an earlier pass."""
+        self._reset_scores()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of all processes under `val/`."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of all processes under `test/`."""
+        self._log_scores("test")
+
+    def _reset_scores(self) -> None:
+        """Forget all scores; nothing to forget by default."""
+
+    def _log_scores(self, stage: str) -> None:
+        """Log the scores of all processes below `stage/`; nothing by default."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the version and the cost of the labels."""
@@ -107,6 +155,21 @@ class TrainingModule(LightningModule):
             return self.loss.terms(logits, target, weight)
         loss = self.loss(logits, target, weight)
         return LossTerms(loss, torch.ones_like(loss.detach()))
+
+    def _weighted_sum(self, parts: Sequence[LossPart], batch_size: int) -> Tensor:
+        """Loss to differentiate; logs it over all processes as `train/loss`, and its parts."""
+        means = pooled_means([part.terms for part in parts])
+        logged: dict[str, Tensor] = {}
+        for part, (_, mean) in zip(parts, means, strict=True):
+            name = f"train/loss/{part.name}"
+            logged[name] = logged[name] + mean if name in logged else mean
+        self.log_dict(logged, batch_size=batch_size)
+        loss, everywhere = (
+            torch.stack([part.weight * value for part, value in zip(parts, values, strict=True)]).sum()
+            for values in zip(*means, strict=True)
+        )
+        self.log("train/loss", everywhere, prog_bar=True, batch_size=batch_size)
+        return loss
 
     def _log_with_cost(self, scores: Mapping[str, Tensor | float]) -> None:
         """Log scores that are equal in all processes, and what the labels cost."""
@@ -136,6 +199,23 @@ class TrainingModule(LightningModule):
                 rank_zero_warn(f"checkpoints will not record {name!r}: {error}")
         self.hparams.setdefault("_instantiator", INSTANTIATOR)
         self._hparams_initial = copy.deepcopy(self.hparams)
+
+
+def check_range(name: str, value: float, least: float = 0, most: float = math.inf) -> None:
+    """Refuse a setting that is out of range.
+
+    Args:
+        name: Its name.
+        value: What was given.
+        least: Smallest value that is allowed.
+        most: Largest one.
+
+    Raises:
+        ConfigError: It is smaller or larger.
+    """
+    if not least <= value <= most:
+        expected = f"{least} or more" if most == math.inf else f"{least} to {most}"
+        raise ConfigError(f"{name} is out of range", expected=expected, found=value)
 
 
 def pooled_means(terms: Sequence[LossTerms]) -> list[tuple[Tensor, Tensor]]:

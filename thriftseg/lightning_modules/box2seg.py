@@ -17,7 +17,6 @@ from thriftseg.lightning_modules.base import TrainingModule, pooled_means
 from thriftseg.losses import BootstrappedCrossEntropy
 from thriftseg.metrics import MaskRecall
 from thriftseg.types import IGNORE_INDEX, BoxBatch
-from thriftseg.zoo import freeze_batch_norm
 
 
 class BoxSegmentation(TrainingModule):
@@ -42,6 +41,7 @@ class BoxSegmentation(TrainingModule):
     """
 
     monitor: ClassVar[str] = "val/j"
+    network: zoo.Box2Seg
 
     def __init__(
         self,
@@ -73,27 +73,12 @@ class BoxSegmentation(TrainingModule):
         """
         return self.network.two_class_logits(self.network.preprocessing(frames), boxes)
 
-    def train(self, mode: bool = True) -> BoxSegmentation:
-        """Switch to training or evaluation mode; frozen batch norm stays in evaluation mode."""
-        super().train(mode)
-        if self.freeze_batch_norm:
-            freeze_batch_norm(self.network)
-        return self
-
     def training_step(self, batch: BoxBatch, batch_idx: int) -> Tensor:
         """Loss of a batch, over the examples of all processes; logs it as `train/loss`."""
         logits = self(batch["frames"], batch["boxes"])
         loss, logged = pooled_means([self._pixel_terms(logits, batch["target"], batch["weight"])])[0]
         self.log("train/loss", logged, prog_bar=True, batch_size=len(logits))
         return loss
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget the scores of an earlier pass."""
-        self.scores.reset()
-
-    def on_test_epoch_start(self) -> None:
-        """Forget the scores of an earlier pass."""
-        self.scores.reset()
 
     def validation_step(self, batch: BoxBatch, batch_idx: int) -> None:
         """Score a batch; examples without an object do not count."""
@@ -103,14 +88,6 @@ class BoxSegmentation(TrainingModule):
         """As `validation_step`."""
         self._score(batch)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of all processes under `val/`."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of all processes under `test/`."""
-        self._log_scores("test")
-
     def _score(self, batch: BoxBatch) -> None:
         target = batch["target"]
         predicted = self(batch["frames"], batch["boxes"]).argmax(1).bool() & (target != IGNORE_INDEX)
@@ -119,6 +96,9 @@ class BoxSegmentation(TrainingModule):
         present = true.flatten(1).any(1)
         iou = (both[present] / either[present]).double().cpu().numpy()
         self.scores.add(np.arange(len(iou)), iou)
+
+    def _reset_scores(self) -> None:
+        self.scores.reset()
 
     def _log_scores(self, stage: str) -> None:
         scores = self.scores.compute()

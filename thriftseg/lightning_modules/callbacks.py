@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
-from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from thriftseg.arrays import UInt8Array
@@ -107,9 +106,6 @@ def _send(trainer: Trainer, name: str, picture: UInt8Array) -> None:
         elif experiment is not None and hasattr(experiment, "add_image"):
             experiment.add_image(name, picture, step, dataformats="HWC")
         else:
-            path = _folder(logger, trainer) / name.removeprefix("val/prediction/") / f"{step:07d}.png"
+            folder = Path(logger.log_dir or logger.save_dir or trainer.default_root_dir) / "predictions"
+            path = folder / name.removeprefix("val/prediction/") / f"{step:07d}.png"
             write_bytes(path, encode_frame(picture, ".png"))
-
-
-def _folder(logger: Logger, trainer: Trainer) -> Path:
-    return Path(logger.log_dir or logger.save_dir or trainer.default_root_dir) / "predictions"

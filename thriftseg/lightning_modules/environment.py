@@ -10,7 +10,7 @@ from thriftseg.types import AnnotationEnvironment, AnnotationState
 
 
 class VectorStep(NamedTuple):
-    """What a step of all environments gives, an entry for each.
+    """Result of a step of all environments, an entry for each.
 
     Attributes:
         states: Their states; a finished one keeps its last.

@@ -39,6 +39,7 @@ class MaskQuality(TrainingModule):
     """
 
     monitor: ClassVar[str] = "val/rank_correlation"
+    network: QNet
 
     def __init__(
         self,
@@ -75,11 +76,6 @@ class MaskQuality(TrainingModule):
         self.log("train/loss", logged, prog_bar=True, batch_size=len(losses))
         return loss
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the scores of an earlier pass."""
-        self.scores.reset()
-        self.losses.reset()
-
     def validation_step(self, batch: QualityBatch, batch_idx: int) -> None:
         """Score a batch; blank items do not count."""
         real = ~batch["quality"].isnan()
@@ -87,11 +83,14 @@ class MaskQuality(TrainingModule):
         self.losses.update(self._losses(logits, quality))
         self.scores.update(logits, quality)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of all processes under `val/`, and keep the confusion matrix."""
+    def _reset_scores(self) -> None:
+        self.scores.reset()
+        self.losses.reset()
+
+    def _log_scores(self, stage: str) -> None:
         self.results = self.scores.compute()
-        values = {f"val/{name}": self.results[name] for name in ("accuracy", "rank_correlation", "mae")}
-        self._log_with_cost({"val/loss": self.losses.compute(), **values})
+        values = {f"{stage}/{name}": self.results[name] for name in ("accuracy", "rank_correlation", "mae")}
+        self._log_with_cost({f"{stage}/loss": self.losses.compute(), **values})
 
     def _losses(self, logits: Tensor, quality: Tensor) -> Tensor:
         return F.cross_entropy(logits, quality_bins(quality, self.num_bins), reduction="none")

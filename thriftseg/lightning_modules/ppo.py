@@ -87,7 +87,7 @@ Act = Callable[[Sequence[AnnotationState], Sequence[torch.Generator]], Choice]
 
 @dataclass(frozen=True)
 class Episodes:
-    """What happened in N environments; arrays on the CPU.
+    """Records of N environments; arrays on the CPU.
 
     Attributes:
         states: Of each environment, the states that were acted in.
@@ -268,9 +268,13 @@ def roll_out(environment: VectorEnvironment, seeds: Sequence[int], act: Act) -> 
             acted[place].append(states[place])
         choice = act([states[place] for place in running], [generators[place] for place in running])
         step = environment.step(choice.actions.tolist())
-        columns.append(_column(choice, step.rewards, running))
+        column = torch.zeros(5, len(acted), dtype=torch.float64)
+        column[:3, running] = torch.stack([part.detach().double().cpu() for part in choice])
+        column[3] = torch.tensor(step.rewards, dtype=torch.float64)
+        column[4, running] = 1
+        columns.append(column)
         states, infos = step.states, step.infos
-    actions, log_probs, values, rewards, valid = torch.stack(columns, dim=2)
+    actions, log_probs, values, rewards, valid = torch.stack(columns, dim=2)  # (5, N, T)
     return Episodes(
         acted, states, infos, actions.long(), log_probs.float(), values.float(), rewards.float(), valid.bool()
     )
@@ -333,13 +337,3 @@ def _discounted_sums(terms: Tensor, valid: Tensor, discount: float) -> Tensor:
         following = torch.where(valid[:, t], terms[:, t] + discount * following, 0)
         sums[:, t] = following
     return sums
-
-
-def _column(choice: Choice, rewards: Sequence[float], running: Sequence[int]) -> Tensor:
-    """Action, log probability, value, reward and validity of a step in all environments, (5, N) float64."""
-    column = torch.zeros(5, len(rewards), dtype=torch.float64)
-    given = [part.detach().double().cpu() for part in choice]
-    column[:3, running] = torch.stack(given)
-    column[3] = torch.tensor(rewards, dtype=torch.float64)
-    column[4, running] = 1
-    return column

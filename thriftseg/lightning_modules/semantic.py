@@ -57,6 +57,8 @@ class SemanticSegmentation(TrainingModule):
         ConfigError: Class names do not fit the number of classes, or a setting is out of range.
     """
 
+    network: SemanticNetwork
+
     def __init__(
         self,
         network: SemanticNetwork,
@@ -133,16 +135,6 @@ class SemanticSegmentation(TrainingModule):
                 "set its `reduction` to image."
             )
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the scores and the last frame of an earlier pass."""
-        self._previous = None
-        for metric in (self.confusion, self.boundary, self.consistency):
-            metric.reset()
-
-    def on_test_epoch_start(self) -> None:
-        """As `on_validation_epoch_start`."""
-        self.on_validation_epoch_start()
-
     def validation_step(self, batch: StreamBatch, batch_idx: int) -> dict[str, Tensor]:
         """Segment and score consecutive frames.
 
@@ -164,14 +156,6 @@ class SemanticSegmentation(TrainingModule):
     def test_step(self, batch: StreamBatch, batch_idx: int) -> dict[str, Tensor]:
         """As `validation_step`."""
         return self.validation_step(batch, batch_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of all processes under `val/`."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of all processes under `test/`."""
-        self._log_scores("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a user of the network needs: names, colours, working size, inference, cost of the labels."""
@@ -228,6 +212,11 @@ class SemanticSegmentation(TrainingModule):
         self.consistency.update(
             prediction[paired], previous, batch["flow_backward"][paired], batch["flow_forward"][paired]
         )
+
+    def _reset_scores(self) -> None:
+        self._previous = None
+        for metric in (self.confusion, self.boundary, self.consistency):
+            metric.reset()
 
     def _log_scores(self, stage: str) -> None:
         with warnings.catch_warnings():

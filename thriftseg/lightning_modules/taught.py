@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.inference import METADATA_KEY, cost_of_labels, load_weights
-from thriftseg.lightning_modules.base import pooled_means
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.semantic import SemanticSegmentation
-from thriftseg.losses import LossTerms
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, StridedLogits, WholeImage, check_weights, weights_digest
 
 NetworkCallable = Callable[[int], SemanticNetwork]
@@ -56,20 +54,6 @@ class Teacher:
         normal = self.network.preprocessing(frames)
         window = normal[:, None].expand(-1, self.network.past_frames + 1, -1, -1, -1)
         return self.network.strided_logits(window)
-
-
-class LossPart(NamedTuple):
-    """A summand of a loss.
-
-    Attributes:
-        name: Its name in the log, below `train/loss/`; parts that share one are logged as their sum.
-        weight: Factor in the loss; the log leaves it out.
-        terms: Sum and count of this process.
-    """
-
-    name: str
-    weight: float
-    terms: LossTerms
 
 
 class TaughtSegmentation(SemanticSegmentation, ABC):
@@ -174,7 +158,13 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
             return
         network = self.teacher.network.to(self.device)
         self.teacher.network = self.trainer.precision_plugin.convert_module(network)  # type: ignore[assignment]
-        self._count_labels_of(self.teacher)
+        drawn, cost = getattr(self._datamodule(), "mixture_list", None), self.teacher.cost
+        if drawn is None or drawn.digest() == self.teacher.labels:
+            return
+        if not cost:
+            rank_zero_warn("It is not known what the labels of the teacher cost, so they are not counted.")
+        self._added_cost = dict(cost)
+        self._cost = {name: value + cost.get(name, 0.0) for name, value in self._cost.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `SemanticSegmentation`, and note who the teacher was."""
@@ -210,30 +200,3 @@ class TaughtSegmentation(SemanticSegmentation, ABC):
         if self.teacher is None:
             raise ConfigError("there is no teacher to train", fix="name a network as `teacher`")
         return self.teacher.network.train().requires_grad_(True)
-
-    def _weighted_sum(self, parts: Sequence[LossPart], batch_size: int) -> Tensor:
-        """Loss to differentiate; logs it over all processes as `train/loss`, and its parts."""
-        means = pooled_means([part.terms for part in parts])
-        logged: dict[str, Tensor] = {}
-        for part, (_, mean) in zip(parts, means, strict=True):
-            name = f"train/loss/{part.name}"
-            logged[name] = logged[name] + mean if name in logged else mean
-        self.log_dict(logged, batch_size=batch_size)
-        weights = [part.weight for part in parts]
-        losses, everywhere = (_dot(weights, values) for values in zip(*means, strict=True))
-        self.log("train/loss", everywhere, prog_bar=True, batch_size=batch_size)
-        return losses
-
-    def _count_labels_of(self, teacher: Teacher) -> None:
-        """Add the cost of labels that only the teacher learned from."""
-        drawn = getattr(self._datamodule(), "mixture_list", None)
-        if drawn is None or drawn.digest() == teacher.labels:
-            return
-        if not teacher.cost:
-            rank_zero_warn("It is not known what the labels of the teacher cost, so they are not counted.")
-        self._added_cost = dict(teacher.cost)
-        self._cost = {name: value + teacher.cost.get(name, 0.0) for name, value in self._cost.items()}
-
-
-def _dot(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    return torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()

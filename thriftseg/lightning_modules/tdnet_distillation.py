@@ -11,9 +11,10 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
+from thriftseg.lightning_modules.base import LossPart, check_range
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.semantic import SemanticSegmentation
-from thriftseg.lightning_modules.taught import LossPart, NetworkCallable, TaughtSegmentation
+from thriftseg.lightning_modules.taught import NetworkCallable, TaughtSegmentation
 from thriftseg.losses import KnowledgeDistillation, OHEMCrossEntropy
 from thriftseg.types import SemanticBatch
 from thriftseg.zoo import DistillationOutputs, PSPNet, SemanticNetwork, SlidingWindow, TDNet, WholeImage
@@ -88,9 +89,9 @@ class TDNetDistillation(TaughtSegmentation):
     ) -> None:
         if not isinstance(network, TDNet):
             raise ConfigError("grouped distillation trains a TDNet", found=type(network).__name__)
-        _check_weights(
-            full_weight=full_weight, sub_path_weight=sub_path_weight, sub_path_label_weight=sub_path_label_weight
-        )
+        check_range("full_weight", full_weight)
+        check_range("sub_path_weight", sub_path_weight)
+        check_range("sub_path_label_weight", sub_path_label_weight)
         super().__init__(
             network,
             teacher,
@@ -164,7 +165,10 @@ class TDNetDistillation(TaughtSegmentation):
         for name, weight, learned, taught in pairs:
             if weight:
                 cells = F.interpolate(valid[:, None].float(), size=learned.shape[-2:])[:, 0] > 0
-                terms = self.distillation.terms(learned, self._resized(taught, learned), cells)
+                if taught.shape[-2:] != learned.shape[-2:]:
+                    corners = self.network.align_corners
+                    taught = F.interpolate(taught, size=learned.shape[-2:], mode="bilinear", align_corners=corners)
+                terms = self.distillation.terms(learned, taught, cells)
                 yield LossPart(f"{name}_distillation", weight, terms)
 
     @torch.no_grad()
@@ -174,11 +178,6 @@ class TDNetDistillation(TaughtSegmentation):
         gain = 1.0 if groups == 2 else float(groups)
         whole, parts = teacher.forward_groups(teacher.preprocessing(frame), groups, gain)
         return whole, parts[group_of_path(path, groups)]
-
-    def _resized(self, logits: Tensor, like: Tensor) -> Tensor:
-        if logits.shape[-2:] == like.shape[-2:]:
-            return logits
-        return F.interpolate(logits, size=like.shape[-2:], mode="bilinear", align_corners=self.network.align_corners)
 
     def _fitting(self, teacher: SemanticNetwork) -> SemanticNetwork:
         if not isinstance(teacher, PSPNet):
@@ -200,9 +199,3 @@ def group_of_path(path: int, paths: int) -> int:
         ([0, 1], [0, 2, 1, 3])
     """
     return path % 2 * (paths // 2) + path // 2
-
-
-def _check_weights(**weights: float) -> None:
-    for name, weight in weights.items():
-        if weight < 0:
-            raise ConfigError(f"{name} is out of range", expected="0 or more", found=weight)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.inference import FrameSegmenter
-from thriftseg.lightning_modules.base import TrainingModule, pooled_means
+from thriftseg.lightning_modules.base import LossPart, TrainingModule, check_range
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import CrossEntropy, LossTerms, TemporalConsistencyLoss
 from thriftseg.types import VideoFrameBatch, VideoPairBatch
-from thriftseg.zoo import SemanticNetwork, freeze_batch_norm
+from thriftseg.zoo import SemanticNetwork
 
 CHECKPOINT = "round.ckpt"
 """Name of the file that holds a round after its last finished epoch."""
@@ -90,6 +90,7 @@ class TestTimeTuning(TrainingModule):
     """
 
     __test__: ClassVar[bool] = False  # pytest would take the class for tests, by its name
+    network: SemanticNetwork
 
     def __init__(
         self,
@@ -103,7 +104,14 @@ class TestTimeTuning(TrainingModule):
         freeze_batch_norm: bool = False,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, lr_interval)
-        _check(network, consistency_weight)
+        check_range("consistency_weight", consistency_weight)
+        if network.num_phases > 1:
+            raise ConfigError(
+                "parts of this network take turns over the frames of a video",
+                expected="a network that uses the same parameters for all frames",
+                found=type(network).__name__,
+                fix="choose another network, such as HRNet",
+            )
         self._save_plain_hyperparameters()
         self.network = network
         self.loss = loss if loss is not None else CrossEntropy()
@@ -129,29 +137,18 @@ class TestTimeTuning(TrainingModule):
         logits: Tensor = self.network(self.network.preprocessing(frames))
         return logits
 
-    def train(self, mode: bool = True) -> TestTimeTuning:
-        """Switch to training or evaluation mode; frozen batch norm stays in evaluation mode."""
-        super().train(mode)
-        if self.freeze_batch_norm:
-            freeze_batch_norm(self.network)
-        return self
-
     def training_step(self, batch: VideoPairBatch, batch_idx: int) -> Tensor:
         """Loss of a batch; logs it as `train/loss`, and its parts."""
-        logits = self(batch["frames"].flatten(0, 1))
-        parts = {"semantic": (1.0, self._semantic_terms(logits, batch))}
+        logits, target = self(batch["frames"].flatten(0, 1)), batch["label"].flatten(0, 1)
+        weight = logits.new_ones(len(target), dtype=torch.float32)
+        parts = [LossPart("semantic", 1.0, self._pixel_terms(logits, target, weight))]
         if self.consistency_weight:
-            parts["consistency"] = (self.consistency_weight, self._consistency_terms(logits, batch))
-        means = pooled_means([terms for _, terms in parts.values()])
-        for name, (_, mean) in zip(parts, means, strict=True):
-            self.log(f"train/loss/{name}", mean, batch_size=len(logits))
-        weights = [weight for weight, _ in parts.values()]
-        loss, everywhere = (
-            torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
-            for values in zip(*means, strict=True)
-        )
-        self.log("train/loss", everywhere, prog_bar=True, batch_size=len(logits))
-        return loss
+            previous, current = logits.unflatten(0, (-1, 2)).unbind(1)
+            # the mask of what is no true pair is empty, so it adds nothing to the sum
+            terms = self.consistency.terms(current, previous, batch["flow"], batch["mask"])
+            mean_over_pairs = LossTerms(terms.sum, batch["paired"].sum())
+            parts.append(LossPart("consistency", self.consistency_weight, mean_over_pairs))
+        return self._weighted_sum(parts, len(logits))
 
     def predict_step(self, batch: VideoFrameBatch) -> list[FramePrediction]:
         """Segment frames, and tell their features from the same pass."""
@@ -161,16 +158,6 @@ class TestTimeTuning(TrainingModule):
         numbers = batch["number"].tolist()
         told = zip(numbers, found.probabilities, found.labels, found.confidence, features, strict=True)
         return [FramePrediction(*prediction) for prediction in told]
-
-    def _semantic_terms(self, logits: Tensor, batch: VideoPairBatch) -> LossTerms:
-        target = batch["label"].flatten(0, 1)
-        return self._pixel_terms(logits, target, logits.new_ones(len(target), dtype=torch.float32))
-
-    def _consistency_terms(self, logits: Tensor, batch: VideoPairBatch) -> LossTerms:
-        """Sum over the true pairs and their number; the mask of others is empty, so they add nothing to the sum."""
-        previous, current = logits.unflatten(0, (-1, 2)).unbind(1)
-        terms = self.consistency.terms(current, previous, batch["flow"], batch["mask"])
-        return LossTerms(terms.sum, batch["paired"].sum())
 
 
 def tune(
@@ -270,15 +257,3 @@ class _Reporter(Callback):
     ) -> None:
         for prediction in outputs:
             self._report(prediction)
-
-
-def _check(network: SemanticNetwork, consistency_weight: float) -> None:
-    if consistency_weight < 0:
-        raise ConfigError("consistency_weight is out of range", expected="0 or more", found=consistency_weight)
-    if network.num_phases > 1:
-        raise ConfigError(
-            "parts of this network take turns over the frames of a video",
-            expected="a network that uses the same parameters for all frames",
-            found=type(network).__name__,
-            fix="choose another network, such as HRNet",
-        )

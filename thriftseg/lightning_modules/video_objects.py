@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import PALETTE, encode_label_png
 from thriftseg.errors import ConfigError
-from thriftseg.lightning_modules.base import TrainingModule, pooled_means
+from thriftseg.lightning_modules.base import LossPart, TrainingModule
 from thriftseg.losses import CrossEntropy
 from thriftseg.metrics import JAndF, VOSProtocol
 from thriftseg.types import VOSBatch, VOSVideo
-from thriftseg.zoo import ObjectTracker, VOSNetwork, freeze_batch_norm
+from thriftseg.zoo import ObjectTracker, VOSNetwork
 
 
 class VideoObjectSegmentation(TrainingModule):
@@ -56,6 +56,7 @@ class VideoObjectSegmentation(TrainingModule):
     """
 
     monitor: ClassVar[str] = "val/jf"
+    network: VOSNetwork
 
     def __init__(
         self,
@@ -96,13 +97,6 @@ class VideoObjectSegmentation(TrainingModule):
         logits: Tensor = self.network(normalised, masks, num_objects, detach_feedback=True, remember_all=True)
         return logits
 
-    def train(self, mode: bool = True) -> VideoObjectSegmentation:
-        """Switch to training or evaluation mode; frozen batch norm stays in evaluation mode."""
-        super().train(mode)
-        if self.freeze_batch_norm:
-            freeze_batch_norm(self.network)
-        return self
-
     def setup(self, stage: str) -> None:
         """Score by the rules of the data."""
         protocol: VOSProtocol = getattr(self._datamodule(), "protocol", self.scores.protocol)
@@ -113,21 +107,11 @@ class VideoObjectSegmentation(TrainingModule):
         masks = batch["masks"]
         given = first_masks(masks[:, 0], int(batch["num_objects"].max()))
         logits = self(batch["frames"], given, batch["num_objects"])
-        predicted = range(1, masks.shape[1])
-        means = pooled_means([self._pixel_terms(logits[:, t], masks[:, t], batch["weight"]) for t in predicted])
-        losses, everywhere = (torch.stack(values) for values in zip(*means, strict=True))
-        parts = {f"train/loss/frame{t + 1}": value for t, value in zip(predicted, everywhere, strict=True)}
-        self.log_dict(parts, batch_size=len(masks))
-        self.log("train/loss", everywhere.sum(), prog_bar=True, batch_size=len(masks))
-        return losses.sum()
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget the scores of an earlier pass."""
-        self.scores.reset()
-
-    def on_test_epoch_start(self) -> None:
-        """Forget the scores of an earlier pass."""
-        self.scores.reset()
+        parts = [
+            LossPart(f"frame{t + 1}", 1.0, self._pixel_terms(logits[:, t], masks[:, t], batch["weight"]))
+            for t in range(1, masks.shape[1])
+        ]
+        return self._weighted_sum(parts, len(masks))
 
     def validation_step(self, batch: VOSVideo, batch_idx: int) -> None:
         """Follow the objects of a video, and score it."""
@@ -140,14 +124,6 @@ class VideoObjectSegmentation(TrainingModule):
             ConfigError: The truth is not public, and no folder for predictions is named.
         """
         self._evaluate(batch, self.predictions)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of all processes under `val/`."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of all processes under `test/`."""
-        self._log_scores("test")
 
     def _evaluate(self, video: VOSVideo, folder: Path | None) -> None:
         tracker = ObjectTracker(self.network)
@@ -171,6 +147,9 @@ class VideoObjectSegmentation(TrainingModule):
                 f"video {video.video} has no public masks to score against",
                 fix="name a folder for the predictions (model.predictions), and hand them in to the server",
             )
+
+    def _reset_scores(self) -> None:
+        self.scores.reset()
 
     def _log_scores(self, stage: str) -> None:
         with warnings.catch_warnings():

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.flow import RAFT
+from thriftseg.lightning_modules.base import LossPart, check_range
 from thriftseg.lightning_modules.schedules import PolyLR
-from thriftseg.lightning_modules.taught import LossPart, NetworkCallable, TaughtSegmentation
+from thriftseg.lightning_modules.taught import NetworkCallable, TaughtSegmentation
 from thriftseg.losses import GatedCRF, KnowledgeDistillation, LossTerms, MemoryFlowDistillation, PartialCrossEntropy
 from thriftseg.types import SemanticBatch
 from thriftseg.zoo import IMAGENET, SemanticNetwork, SlidingWindow, StridedLogits, WholeImage
@@ -121,15 +122,19 @@ class WeClick(TaughtSegmentation):
         inference: WholeImage | SlidingWindow | None = None,
         compile: bool = False,
     ) -> None:
-        _check_network(network)
-        _check_range(stride=(stride, 1, math.inf), memory_flow_stride=(memory_flow_stride, 1, math.inf))
-        _check_range(
-            weak_weight=(weak_weight, 0, math.inf),
-            gated_crf_weight=(gated_crf_weight, 0, math.inf),
-            memory_flow_weight=(memory_flow_weight, 0, math.inf),
-            distillation_weight=(distillation_weight, 0, math.inf),
-            gated_crf_start=(gated_crf_start, 0, 1),
-        )
+        if network.past_frames:
+            raise ConfigError(
+                "WeClick trains networks that segment single frames",
+                found=f"{type(network).__name__} with {network.past_frames} past frames",
+                fix="train it on clicks by SemanticSegmentation with PartialCrossEntropy",
+            )
+        check_range("stride", stride, least=1)
+        check_range("memory_flow_stride", memory_flow_stride, least=1)
+        check_range("weak_weight", weak_weight)
+        check_range("gated_crf_weight", gated_crf_weight)
+        check_range("memory_flow_weight", memory_flow_weight)
+        check_range("distillation_weight", distillation_weight)
+        check_range("gated_crf_start", gated_crf_start, most=1)
         super().__init__(
             network,
             teacher,
@@ -192,7 +197,8 @@ class WeClick(TaughtSegmentation):
         views = student.at(self.memory_flow_stride) if flows else None
         target = views[:, 0] if views is not None and self.memory_flow_stride == 1 else student.target(1)
         yield LossPart("label", self.weak_weight, self._label_terms(target, batch))
-        if self.gated_crf_weight and self._joined():
+        joined = self._trainer is None or self.trainer.global_step >= self._gated_crf_from
+        if self.gated_crf_weight and joined:
             weight = self.weak_weight * self.gated_crf_weight
             yield LossPart("gated_crf", weight, self._gated_crf_terms(student.target(self.stride), batch))
         teacher = None
@@ -206,9 +212,6 @@ class WeClick(TaughtSegmentation):
             taught = None if teacher is None else teacher.target(self.memory_flow_stride)
             for terms in self._memory_flow_terms(views, taught, batch):
                 yield LossPart("memory_flow", self.memory_flow_weight, terms)
-
-    def _joined(self) -> bool:
-        return self._trainer is None or self.trainer.global_step >= self._gated_crf_from
 
     def _gated_crf_terms(self, logits: Tensor, batch: SemanticBatch) -> LossTerms:
         image = IMAGENET(batch.get("frames_raw", batch["frames"])[:, -1])
@@ -228,9 +231,11 @@ class WeClick(TaughtSegmentation):
                 f"memory flow distillation of weight {self.memory_flow.weight!r} needs a teacher",
                 fix="give the model a teacher, or the weight none",
             )
-        valid = _all_valid(batch["valid"], self.memory_flow_stride)
+        stride = self.memory_flow_stride
+        valid = _all_valid(batch["valid"], stride)
         for place, flow in enumerate(self._flows(batch).unbind(dim=1), start=1):
-            moved = _mean_flow(flow, self.memory_flow_stride)
+            # mean flow of each cell, in cells; NaN where that of any of its pixels is
+            moved = flow if stride == 1 else F.avg_pool2d(flow, stride, ceil_mode=True) / stride
             yield self.memory_flow.terms(views[:, 0], views[:, place], moved, taught, valid)
 
     def _flows(self, batch: SemanticBatch) -> Tensor:
@@ -254,24 +259,3 @@ def _all_valid(valid: Tensor, stride: int) -> Tensor:
         return valid
     padded = F.max_pool2d((~valid).float()[:, None], stride, ceil_mode=True)
     return padded[:, 0] == 0
-
-
-def _mean_flow(flow: Tensor, stride: int) -> Tensor:
-    """Mean flow of each cell in cells, (B, 2, h, w); NaN where any pixel is."""
-    return flow if stride == 1 else F.avg_pool2d(flow, stride, ceil_mode=True) / stride
-
-
-def _check_network(network: SemanticNetwork) -> None:
-    if network.past_frames:
-        raise ConfigError(
-            "WeClick trains networks that segment single frames",
-            found=f"{type(network).__name__} with {network.past_frames} past frames",
-            fix="train it on clicks by SemanticSegmentation with PartialCrossEntropy",
-        )
-
-
-def _check_range(**settings: tuple[float, float, float]) -> None:
-    for name, (value, least, most) in settings.items():
-        if not least <= value <= most:
-            expected = f"{least} or more" if most == math.inf else f"{least} to {most}"
-            raise ConfigError(f"{name} is out of range", expected=expected, found=value)

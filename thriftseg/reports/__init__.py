@@ -1,4 +1,4 @@
-"""What a run shows its user: tables, cost-quality plots, predictions on new video."""
+"""Results for the user: scores of predictions, published tables, cost-quality plots, published checkpoints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
     from thriftseg.reports.publishing.publish import Publication, publish
     from thriftseg.reports.run_scores import RunScores, find_runs, read_run
-    from thriftseg.reports.scoring.layouts import NAMING_LAYOUTS
+    from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS
     from thriftseg.reports.scoring.tables import print_evaluation
     from thriftseg.reports.tables.comparison import TableComparison, compare_table, configs_of
     from thriftseg.reports.tables.figures import plot_comparison

@@ -140,7 +140,9 @@ def _draw_panel(axes: Axes, points: Sequence[CostQualityPoint], metric: str, x: 
     style_panel(axes, AXIS_NAMES[x], METRIC_NAMES[metric])
     if x == "hours":
         _set_hours(axes, points)
-    _set_quality(axes, points, metric)
+    values = [value for point in points if not math.isnan(value := float(getattr(point, metric)))] or [0.0, 1.0]
+    margin = max(0.02, 0.18 * (max(values) - min(values)))
+    axes.set_ylim(max(0.0, min(values) - margin), min(1.0, max(values) + margin))
     curves = list(_curves(points, metric, x))
     for curve in curves:
         _draw_curve(axes, curve, 6 if legend else 8)
@@ -179,7 +181,15 @@ def _curves(points: Sequence[CostQualityPoint], metric: str, x: CostAxis) -> Ite
 
 def _draw_curve(axes: Axes, curve: _Curve, size: int) -> None:
     for quality in curve.free:
-        _draw_free(axes, curve.name, quality, curve.color)
+        axes.axhline(quality, color=curve.color, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f"{curve.name} (no annotation)",
+            (axes.get_xlim()[0], quality),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=curve.color,
+            fontsize=9,
+        )
     if not curve.places:
         return
     best: dict[float, float] = {}
@@ -202,37 +212,16 @@ def _draw_curve(axes: Axes, curve: _Curve, size: int) -> None:
         axes.errorbar(x, y, yerr=deviation, color=curve.color, linestyle="none", linewidth=1.2, capsize=3)
 
 
-def _draw_free(axes: Axes, name: str, quality: float, color: str) -> None:
-    axes.axhline(quality, color=color, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.annotate(
-        f"{name} (no annotation)",
-        (axes.get_xlim()[0], quality),
-        xytext=(4, 3),
-        textcoords="offset points",
-        color=color,
-        fontsize=9,
-    )
-
-
 def _set_hours(axes: Axes, points: Sequence[CostQualityPoint]) -> None:
     axes.set_xscale("log")
     hours = [point.hours for point in points if point.hours > 0] or [1.0]
     low, high = min(hours) / 1.6, max(hours) * 1.6
     axes.set_xlim(low, high)
-    ticks = [step * 10.0**power for power in range(-6, 7) for step in _tick_steps(high / low)]
+    steps = (1, 2, 5) if high / low < 100 else (1, 3) if high / low < 10_000 else (1,)
+    ticks = [step * 10.0**power for power in range(-6, 7) for step in steps]
     shown = [tick for tick in ticks if low <= tick <= high]
     axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axes.set_xticks([], minor=True)
-
-
-def _set_quality(axes: Axes, points: Sequence[CostQualityPoint], metric: str) -> None:
-    values = [value for point in points if not math.isnan(value := float(getattr(point, metric)))] or [0.0, 1.0]
-    margin = max(0.02, 0.18 * (max(values) - min(values)))
-    axes.set_ylim(max(0.0, min(values) - margin), min(1.0, max(values) + margin))
-
-
-def _tick_steps(ratio: float) -> tuple[int, ...]:
-    return (1, 2, 5) if ratio < 100 else (1, 3) if ratio < 10_000 else (1,)
 
 
 def _place(axes: Axes, markers: list[tuple[float, float]], names: list[_Note], labels: list[_Note]) -> None:

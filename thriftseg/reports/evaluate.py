@@ -15,10 +15,10 @@ from thriftseg.metrics import BoundaryIoU, Rule, VoidRule, VOSProtocol
 from thriftseg.reports.scoring.classes import ClassScorer, ClassScores, IdChoice
 from thriftseg.reports.scoring.counting import ClassRule, PairRule
 from thriftseg.reports.scoring.effort import Effort
-from thriftseg.reports.scoring.layouts import LayoutName, Located, NamingLayout, select_layout
+from thriftseg.reports.scoring.layouts import FolderLayout, LayoutName, Located, select_layout
 from thriftseg.reports.scoring.objects import ObjectEvaluation, score_objects
 from thriftseg.reports.scoring.pairing import Pairing, pair
-from thriftseg.reports.scoring.report import EvaluationReport, ScoredVideoRow
+from thriftseg.reports.scoring.report import EvaluationReport, VideoResult
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.workers import Workers
 
@@ -68,7 +68,7 @@ def evaluate(
         pred: Folder of predictions, searched with its sub-folders: palette or greyscale PNGs of ids, or PNGs in the
             colours of the class table. Names as in the data set; endings are free where the beginning names the frame.
         gt: Root of the data set, or any folder of true labels in its naming.
-        layout: How files are named, a key of `LAYOUTS`.
+        layout: How files are named, a key of `FOLDER_LAYOUTS`.
         metrics: Some of `miou`, `boundary_iou`, `tc`, `jf`; by default `miou` and `boundary_iou`, or `jf` where there
             are no classes.
         classes: YAML class table (for `folder`, that of its root by default), or `idd19` for IDD in 19 classes.
@@ -108,16 +108,19 @@ def evaluate(
     effort = Effort(Workers(workers, "cpu", shared=False, progress=progress), resamples, seed)
     located = rules.locate(Path(gt), split)
     rules = _with_own_classes(rules, Path(gt))
-    rules = dataclasses.replace(rules, fps=_positive(rules.fps if fps is None else fps, "fps"))
+    rules = dataclasses.replace(rules, fps=rules.fps if fps is None else fps)
+    if not rules.fps > 0:
+        raise ConfigError("fps is out of range", expected="above 0", found=fps)
     wanted = _wanted(metrics, rules)
-    protocol = jf_protocol or _protocol_of(layout)
+    reader = VOS_DATASETS.get(layout)
+    protocol = jf_protocol or ("all_frames" if reader is None else reader().protocol)
     pairs = PairRule(_flow_store(flow, flow_weights, flow_store), tc_rule) if "tc" in wanted else None
     pictures = _pictures(frames, located) if pairs else None
     pairing = pair(rules, located, Path(pred), pictures, optional=wanted == ("jf",) and protocol == "davis")
     by_class, by_object = None, None
     if rules.taxonomy is not None and wanted != ("jf",):
         boundary = _boundary(boundary_width, boundary_ratio) if "boundary_iou" in wanted else 0
-        rule = ClassRule(boundary, _checked_void(void))
+        rule = ClassRule(boundary, BoundaryIoU(1, void=void).void)
         truth_ids = rules.gt_ids if gt_ids == "auto" else gt_ids
         scorer = ClassScorer(rules.taxonomy, wanted, rule, pairs, pred_ids, truth_ids, rules.fps, effort)
         by_class = scorer.score(pairing.videos)
@@ -134,7 +137,7 @@ def evaluate(
     return _report(settings, pairing, rules.taxonomy, by_class, by_object, pairs)
 
 
-def _wanted(metrics: Sequence[Metric] | None, layout: NamingLayout) -> tuple[Metric, ...]:
+def _wanted(metrics: Sequence[Metric] | None, layout: FolderLayout) -> tuple[Metric, ...]:
     """The metrics in their usual order."""
     chosen = metrics or (("miou", "boundary_iou") if layout.taxonomy else ("jf",))
     unknown = [name for name in chosen if name not in METRICS]
@@ -153,13 +156,7 @@ def _wanted(metrics: Sequence[Metric] | None, layout: NamingLayout) -> tuple[Met
     return tuple(name for name in METRICS if name in chosen)
 
 
-def _protocol_of(layout: LayoutName) -> VOSProtocol:
-    """What training on the data set is validated by."""
-    reader = VOS_DATASETS.get(layout)
-    return "all_frames" if reader is None else reader().protocol
-
-
-def _with_own_classes(layout: NamingLayout, gt: Path) -> NamingLayout:
+def _with_own_classes(layout: FolderLayout, gt: Path) -> FolderLayout:
     """Take the class table that lies in the root of a user's own clips."""
     if layout.name != "folder" or layout.taxonomy is not None:
         return layout
@@ -195,16 +192,6 @@ def _boundary(width: int, ratio: float | None) -> float:
     return ratio
 
 
-def _checked_void(void: VoidRule) -> VoidRule:
-    return BoundaryIoU(1, void=void).void
-
-
-def _positive(value: float, name: str) -> float:
-    if not value > 0:
-        raise ConfigError(f"{name} is out of range", expected="above 0", found=value)
-    return value
-
-
 def _report(
     settings: dict[str, Any],
     pairing: Pairing,
@@ -220,12 +207,16 @@ def _report(
     frames = [max(counts) for counts in zip(*(part.frames for part in parts), strict=True)]
     pair_counts = by_class.pairs if by_class else [0] * len(names)
     rows = [
-        ScoredVideoRow(
+        VideoResult(
             name, frames[index], pair_counts[index], {k: v for part in parts for k, v in part.per_video[index].items()}
         )
         for index, name in enumerate(names)
     ]
-    warnings = [*_surplus(pairing.surplus), *(warning for part in parts for warning in part.warnings)]
+    warnings = [warning for part in parts for warning in part.warnings]
+    surplus = ["/".join(path.parts[-2:]) for path in pairing.surplus]
+    if surplus:
+        shown = ", ".join(surplus[:_SHOWN]) + (", ..." if len(surplus) > _SHOWN else "")
+        warnings.insert(0, f"{len(surplus)} PNGs among the predictions belong to nothing that is scored: {shown}")
     return EvaluationReport(
         settings=settings,
         version=__version__,
@@ -242,10 +233,3 @@ def _report(
         flow=repr(pairs.flow.estimator) if pairs else None,
         warnings=tuple(warnings),
     )
-
-
-def _surplus(paths: Sequence[Path]) -> list[str]:
-    if not paths:
-        return []
-    shown = ", ".join("/".join(path.parts[-2:]) for path in paths[:_SHOWN]) + (", ..." if len(paths) > _SHOWN else "")
-    return [f"{len(paths)} PNGs among the predictions belong to nothing that is scored: {shown}"]

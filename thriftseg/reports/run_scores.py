@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from thriftseg.errors import CheckpointError, ConfigError, LabelStoreError
 
@@ -18,14 +17,14 @@ SEED_SEPARATOR = "-"
 """Comes between the name of a config and what tells its runs apart, as in `cityscapes_tmanet_b3-seed1`."""
 
 QUALITY_FILE = "quality.json"
-"""What `thriftseg label boxes` writes beside the labels of a source."""
+"""File that `thriftseg label boxes` writes beside the labels of a source."""
 
 _QUALITIES = {"mean_j": "j_mean", "recall_50": "recall_50", "recall_70": "recall_70"}
 
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """What a trainer command wrote about a network: `fit.json`, `validate.json` or `test.json`.
+    """Scores that a trainer command wrote: `fit.json`, `validate.json` or `test.json`.
 
     Attributes:
         path: The file.
@@ -84,14 +83,13 @@ def read_score_file(path: str | Path) -> ScoreFile:
     try:
         content = json.loads(path.read_bytes())
         training = content.get("training", {})
+        counts = {name: training.get(name) for name in ("steps", "scored_step", "seed")}
         return ScoreFile(
             path,
             str(content["command"]),
             {str(name): None if value is None else float(value) for name, value in content["metrics"].items()},
             content["network_sha256"],
-            steps=_count(training.get("steps")),
-            scored_step=_count(training.get("scored_step")),
-            seed=_count(training.get("seed")),
+            **{name: None if value is None else int(value) for name, value in counts.items()},
         )
     except FileNotFoundError as error:
         raise CheckpointError("no such file of scores", path=path, fix="`thriftseg test` writes test.json") from error
@@ -214,10 +212,6 @@ def read_labels(folder: str | Path) -> RunScores | None:
             found=error,
             fix="delete it, and run its `thriftseg label boxes` again",
         ) from error
-
-
-def _count(value: Any) -> int | None:
-    return None if value is None else int(value)
 
 
 def _known(values: Iterator[int | None]) -> Iterator[int]:

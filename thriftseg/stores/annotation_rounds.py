@@ -1,4 +1,4 @@
-"""What the training sets of EVA-VOS share: rounds in which an object was annotated, with small masks as PNG.
+"""Base of the training sets of EVA-VOS: rounds in which an object was annotated, with small masks as PNG.
 
     <root>/set.json          what the set is of: kind, data set, arguments of whoever made it
     <root>/manifest.jsonl    a row per round of an object, see `thriftseg.stores.manifest`
@@ -59,14 +59,15 @@ class RoundFolder:
 
     Attributes:
         kind: Which set it is.
+        header_path: The file that says what the set is of.
     """
 
     kind: ClassVar[str]
 
     def __init__(self, root: str | Path, frames_root: str | Path | None = None, *, writer: str | None = None) -> None:
         self.root, self._frames_argument = Path(root), frames_root
+        self.header_path = self.root / "set.json"
         self._manifest = Manifest(self.root, writer)
-        self._rows: dict[RoundKey, Row] | None = None
 
     @classmethod
     def create(
@@ -100,14 +101,9 @@ class RoundFolder:
         )
         return made
 
-    @property
-    def header_path(self) -> Path:
-        """The file that says what the set is of."""
-        return self.root / "set.json"
-
     @cached_property
     def header(self) -> dict[str, Any]:
-        """What the set is of.
+        """Kind, data set and arguments of the set.
 
         Raises:
             DatasetError: There is no set, or one of another kind or version.
@@ -139,19 +135,26 @@ class RoundFolder:
         """Whether a round is complete."""
         return key in self.rows
 
-    @property
-    def rows(self) -> Mapping[RoundKey, Row]:
+    @cached_property
+    def rows(self) -> dict[RoundKey, Row]:
         """Rows by round, in the order of writing; where a round was written twice, the later row.
 
         Raises:
             LabelStoreError: The manifest is damaged.
             DatasetError: A row has no key, or there is no set.
         """
-        return self._read()
+        _ = self.header  # refuses other folders
+        rows = {}
+        for row in self._manifest.read():
+            try:
+                rows[RoundKey(str(row["video"]), int(row["object"]), int(row["round"]))] = row
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._damaged(row) from error
+        return rows
 
     def consolidate(self) -> None:
         """Merge the rows of all writers into one sorted file. No other writer may be at work."""
-        self._rows = None
+        self.__dict__.pop("rows", None)  # other processes have written since
         self._manifest.consolidate(self.rows.values())
 
     def read_image(self, image: str) -> UInt8Array:
@@ -172,8 +175,8 @@ class RoundFolder:
             )
         return mask.astype(np.uint8, copy=False)
 
-    def _folder_of(self, key: RoundKey) -> Path:
-        return self.root / "masks" / key.video / f"{key.object_id:03d}" / f"{key.round:02d}"
+    def _mask_path(self, key: RoundKey, name: str) -> Path:
+        return self.root / "masks" / key.video / f"{key.object_id:03d}" / f"{key.round:02d}" / f"{name}.png"
 
     def _image_name(self, frame: Path) -> str:
         try:
@@ -190,21 +193,9 @@ class RoundFolder:
 
     def _add(self, key: RoundKey, values: Mapping[str, Any]) -> None:
         row = {"video": key.video, "object": key.object_id, "round": key.round, **values}
-        known = self._read()
+        known = self.rows
         self._manifest.append([row])
         known[key] = row
-
-    def _read(self) -> dict[RoundKey, Row]:
-        if self._rows is None:
-            _ = self.header  # refuses other folders
-            self._rows = {self._key_of(row): row for row in self._manifest.read()}
-        return self._rows
-
-    def _key_of(self, row: Row) -> RoundKey:
-        try:
-            return RoundKey(str(row["video"]), int(row["object"]), int(row["round"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(row) from error
 
     def _damaged(self, row: Mapping[str, Any]) -> DatasetError:
         return DatasetError(f"damaged row in the {self.kind}", path=self._manifest.path, found=str(dict(row))[:200])

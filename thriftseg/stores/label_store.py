@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +52,9 @@ class LabelStore:
         writer: Name of this process when several write at the same time, else `None`.
 
     Attributes:
+        folder: Folder of the source.
+        manifest_path: The manifest, for messages.
+        click_path: The click file.
         object_log: What became of the objects that labels were made of.
         review_log: What people decided about the labels.
 
@@ -77,27 +81,15 @@ class LabelStore:
         self.root, self.source, self.taxonomy = Path(root), source, taxonomy
         self.folder = self.root / source
         self._manifest = Manifest(self.folder, writer)
+        self.manifest_path = self._manifest.path
+        self.click_path = self.folder / "clicks.json"
         self.object_log = ObjectLog(self.folder, writer)
         self.review_log = ReviewLog(self.folder, writer)
-        self._reviews: Reviews | None = None
-        self._labels: dict[Frame, LabelRow] | None = None
-        self._actions: dict[str, ActionRow] = {}
-        self._points: dict[str, tuple[Click, ...]] | None = None
 
     @property
     def exists(self) -> bool:
         """Whether anything was stored under this source."""
         return self.folder.is_dir()
-
-    @property
-    def manifest_path(self) -> Path:
-        """The manifest, for messages."""
-        return self._manifest.path
-
-    @property
-    def click_path(self) -> Path:
-        """The click file."""
-        return self.folder / "clicks.json"
 
     @property
     def labels(self) -> Mapping[Frame, LabelRow]:
@@ -106,7 +98,7 @@ class LabelStore:
         Raises:
             LabelStoreError: The manifest is damaged, of another version or of another class table.
         """
-        return self._load()
+        return self._rows[0]
 
     @property
     def usable(self) -> Mapping[Frame, LabelRow]:
@@ -114,18 +106,15 @@ class LabelStore:
         rejected = self.reviews.rejected
         return {frame: row for frame, row in self.labels.items() if frame not in rejected}
 
-    @property
+    @cached_property
     def reviews(self) -> Reviews:
-        """What people decided about the labels."""
-        if self._reviews is None:
-            self._reviews = self.review_log.read()
-        return self._reviews
+        """Decisions of people about the labels."""
+        return self.review_log.read()
 
     @property
     def actions(self) -> Mapping[str, ActionRow]:
         """Human actions by identifier."""
-        self._load()
-        return self._actions
+        return self._rows[1]
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows as JSON objects, sorted; where a frame was written twice, the later row only."""
@@ -145,7 +134,7 @@ class LabelStore:
         row = self.labels.get((video, number))
         if row is None:
             return False
-        return row.key in self._click_file() if row.kind == POINTS else self.path_of(video, number).is_file()
+        return row.key in self._clicks if row.kind == POINTS else self.path_of(video, number).is_file()
 
     def write(
         self,
@@ -226,9 +215,9 @@ class LabelStore:
         """
         self._refuse_locked(points)
         keys = {frame: click_key(dataset, *frame) for frame in points}
-        merged = dict(self._click_file()) | {keys[frame]: tuple(clicks) for frame, clicks in points.items()}
+        merged = self._clicks | {keys[frame]: tuple(clicks) for frame, clicks in points.items()}
         write_bytes(self.click_path, encode_click_file(merged, self.taxonomy))
-        self._points = merged
+        self._clicks = merged
         rows: list[LabelRow | ActionRow] = []
         for frame, clicks in points.items():
             action = action_id(self.source, dataset, *frame)
@@ -265,7 +254,7 @@ class LabelStore:
             LabelStoreError: The frame has no clicks.
         """
         row = self.labels.get((video, number))
-        clicks = self._click_file().get(row.key) if row is not None and row.key is not None else None
+        clicks = self._clicks.get(row.key) if row is not None and row.key is not None else None
         if clicks is None:
             raise LabelStoreError(f"no clicks for frame {number} of {video!r}", path=self.click_path)
         return clicks
@@ -331,39 +320,47 @@ class LabelStore:
 
     def refresh(self) -> None:
         """Forget what was read, to see rows that other processes have written."""
-        self._labels, self._points, self._reviews = None, None, None
+        for name in ("_rows", "_clicks", "reviews"):
+            self.__dict__.pop(name, None)
 
-    def _load(self) -> dict[Frame, LabelRow]:
-        if self._labels is None:
-            labels: dict[Frame, LabelRow] = {}
-            actions: dict[str, ActionRow] = {}
-            for values in self._manifest.read():
-                row = parse_row(values, self.manifest_path)
-                if isinstance(row, ActionRow):
-                    actions[row.id] = row
-                else:
-                    self._check_taxonomy(row)
-                    labels[row.video, row.frame] = row
-            self._labels, self._actions = labels, actions
-        return self._labels
+    @cached_property
+    def _rows(self) -> tuple[dict[Frame, LabelRow], dict[str, ActionRow]]:
+        """Labels and human actions of the manifest."""
+        labels: dict[Frame, LabelRow] = {}
+        actions: dict[str, ActionRow] = {}
+        for values in self._manifest.read():
+            row = parse_row(values, self.manifest_path)
+            if isinstance(row, ActionRow):
+                actions[row.id] = row
+            elif (row.taxonomy, row.taxonomy_version) == (self.taxonomy.name, self.taxonomy.version):
+                labels[row.video, row.frame] = row
+            else:
+                raise LabelStoreError(
+                    "labels of another class table",
+                    path=self.manifest_path,
+                    expected=f"{self.taxonomy.name} version {self.taxonomy.version}",
+                    found=f"{row.taxonomy} version {row.taxonomy_version}",
+                    fix="choose the view of the data set they were made for, or generate them again",
+                )
+        return labels, actions
+
+    @cached_property
+    def _clicks(self) -> dict[str, tuple[Click, ...]]:
+        """Clicks by the names of frames in the click file."""
+        return read_click_file(self.click_path, self.taxonomy) if self.click_path.is_file() else {}
 
     def _add(self, rows: Sequence[LabelRow | ActionRow]) -> None:
-        labels = self._load()
+        labels, actions = self._rows
         self._manifest.append([row.to_json() for row in rows])
         for row in rows:
             if isinstance(row, ActionRow):
-                self._actions[row.id] = row
+                actions[row.id] = row
             else:
                 labels[row.video, row.frame] = row
 
-    def _click_file(self) -> dict[str, tuple[Click, ...]]:
-        if self._points is None:
-            self._points = read_click_file(self.click_path, self.taxonomy) if self.click_path.is_file() else {}
-        return self._points
-
     def _is_intact(self, row: LabelRow) -> bool:
         if row.kind == POINTS:
-            return row.key in self._click_file() and digest_of(self._click_file()[row.key]) == row.sha256
+            return row.key in self._clicks and digest_of(self._clicks[row.key]) == row.sha256
         path = self.file_of(row)
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
 
@@ -375,16 +372,6 @@ class LabelStore:
                 f"the label of frame {number} of {video!r} is locked",
                 path=self.path_of(video, number),
                 fix="accept the frame (thriftseg label review), which takes the lock away",
-            )
-
-    def _check_taxonomy(self, row: LabelRow) -> None:
-        if (row.taxonomy, row.taxonomy_version) != (self.taxonomy.name, self.taxonomy.version):
-            raise LabelStoreError(
-                "labels of another class table",
-                path=self.manifest_path,
-                expected=f"{self.taxonomy.name} version {self.taxonomy.version}",
-                found=f"{row.taxonomy} version {row.taxonomy_version}",
-                fix="choose the view of the data set they were made for, or generate them again",
             )
 
     def _check_label(self, label: UInt8Array, space: str, path: Path) -> None:

@@ -35,18 +35,16 @@ class Manifest:
         folder: Where the files lie; made at the first write.
         writer: Name of this writer when there are several; only letters, digits and `-`.
         stem: Name of the files without writer and suffix.
+
+    Attributes:
+        path: The file that holds the rows when nobody is writing.
     """
 
     def __init__(self, folder: Path, writer: str | None = None, stem: str = "manifest") -> None:
         self._folder, self._stem = folder, stem
-        self._main = folder / f"{stem}.jsonl"
-        self._own = self._main if writer is None else folder / f"{stem}.{writer}.jsonl"
+        self.path = folder / f"{stem}.jsonl"
+        self._own = self.path if writer is None else folder / f"{stem}.{writer}.jsonl"
         self._repaired = False
-
-    @property
-    def path(self) -> Path:
-        """The file that holds the rows when nobody is writing."""
-        return self._main
 
     def read(self) -> list[Row]:
         """Complete rows of all writers; those of single writers come after the common ones.
@@ -54,15 +52,23 @@ class Manifest:
         Raises:
             LabelStoreError: A complete line is no JSON object.
         """
-        return [row for path in self._files() for row in _read_lines(path)]
+        rows = []
+        for path in self._files():
+            complete, _, _torn = path.read_bytes().rpartition(b"\n")
+            lines = complete.split(b"\n") if complete else []
+            rows += [_parse_line(line, path, number) for number, line in enumerate(lines, start=1)]
+        return rows
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows and wait until they are on disk."""
         lines = "".join(f"{canonical(row)}\n" for row in rows).encode()
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not self._repaired:
-            _cut_torn_line(self._own)
-            self._repaired = True
+        if not self._repaired and self._own.is_file():
+            content = self._own.read_bytes()
+            complete = content.rfind(b"\n") + 1
+            if complete < len(content):
+                os.truncate(self._own, complete)
+        self._repaired = True
         with self._own.open("ab") as stream:
             stream.write(lines)
             stream.flush()
@@ -74,20 +80,43 @@ class Manifest:
         files = self._files()
         if not files and not lines:
             return
-        write_bytes(self._main, "".join(f"{line}\n" for line in lines).encode())
+        write_bytes(self.path, "".join(f"{line}\n" for line in lines).encode())
         for path in files:
-            if path != self._main:
+            if path != self.path:
                 path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        main = [self._main] if self._main.is_file() else []
+        main = [self.path] if self.path.is_file() else []
         return main + sorted(self._folder.glob(f"{self._stem}.*.jsonl"))
 
 
-def _read_lines(path: Path) -> list[Row]:
-    complete, _, _torn = path.read_bytes().rpartition(b"\n")
-    lines = complete.split(b"\n") if complete else []
-    return [_parse_line(line, path, number) for number, line in enumerate(lines, start=1)]
+def check_schema(
+    row: Mapping[str, Any],
+    schema: int,
+    name: str,
+    path: Path,
+    fix: str = "use the thriftseg version that wrote it, or generate the labels again",
+) -> None:
+    """Refuse a row of another version.
+
+    Args:
+        row: The row.
+        schema: The version that is read.
+        name: What the file is called in the message.
+        path: The file.
+        fix: What to do about rows of other versions.
+
+    Raises:
+        LabelStoreError: It is of another version, or tells none.
+    """
+    if row.get("schema") != schema:
+        raise LabelStoreError(
+            f"{name} of an unknown version",
+            path=path,
+            expected=f"schema {schema}",
+            found=f"schema {row.get('schema')!r}",
+            fix=fix,
+        )
 
 
 def _parse_line(line: bytes, path: Path, number: int) -> Row:
@@ -104,12 +133,3 @@ def _parse_line(line: bytes, path: Path, number: int) -> Row:
             fix="delete this line and generate the labels again; complete frames are kept",
         )
     return row
-
-
-def _cut_torn_line(path: Path) -> None:
-    if not path.is_file():
-        return
-    content = path.read_bytes()
-    complete = content.rfind(b"\n") + 1
-    if complete < len(content):
-        os.truncate(path, complete)

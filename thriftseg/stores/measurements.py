@@ -30,7 +30,14 @@ class MeasurementCache:
 
     def __init__(self, path: Path | None, header: Mapping[str, Any]) -> None:
         self._path, self._header = path, dict(header)
-        self._entries = self._read()
+        self._entries: dict[str, Any] = {}
+        if path is not None:
+            try:
+                content = json.loads(path.read_text())
+                if all(content.get(name) == value for name, value in header.items()):
+                    self._entries = dict(content["entries"])
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                pass
 
     def get(self, name: str, stamp: Any) -> Any:
         """The value measured from what has this stamp (a plain value of JSON), or `None`."""
@@ -50,14 +57,6 @@ class MeasurementCache:
             write_bytes(self._path, content.encode())
         except OSError:
             return
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self._path.read_text()) if self._path is not None else {}
-            fits = all(content.get(name) == value for name, value in self._header.items())
-            return dict(content["entries"]) if fits and content else {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
 
 
 def file_stamp(path: Path) -> list[int]:

@@ -17,7 +17,7 @@ from PIL import Image
 from thriftseg.arrays import UInt16Array
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import LabelStoreError
-from thriftseg.stores.manifest import Manifest
+from thriftseg.stores.manifest import Manifest, check_schema
 from thriftseg.types import Frame
 
 _SCHEMA = 1
@@ -55,6 +55,9 @@ class ObjectLog:
         folder: Folder of the source.
         writer: Name of this process when several write at the same time, else `None`.
 
+    Attributes:
+        path: The file that holds the rows when nobody is writing.
+
     Example:
         >>> import tempfile
         >>> log = ObjectLog(Path(tempfile.mkdtemp()))
@@ -66,11 +69,7 @@ class ObjectLog:
     def __init__(self, folder: Path, writer: str | None = None) -> None:
         self._folder = folder
         self._lines = Manifest(folder, writer, stem="objects")
-
-    @property
-    def path(self) -> Path:
-        """The file that holds the rows when nobody is writing."""
-        return self._lines.path
+        self.path = self._lines.path
 
     def write(self, video: str, number: int, objects: Iterable[LoggedObject]) -> None:
         """Note the objects of a frame, before its label is stored.
@@ -108,14 +107,7 @@ class ObjectLog:
         """
         found = {}
         for row in self._lines.read():
-            if row.get("schema") != _SCHEMA:
-                raise LabelStoreError(
-                    "object log of an unknown version",
-                    path=self.path,
-                    expected=f"schema {_SCHEMA}",
-                    found=f"schema {row.get('schema')!r}",
-                    fix="use the thriftseg version that wrote it, or generate the labels again",
-                )
+            check_schema(row, _SCHEMA, "object log", self.path)
             try:
                 found[str(row["video"]), int(row["frame"])] = tuple(LoggedObject(**item) for item in row["objects"])
             except (TypeError, KeyError, ValueError) as error:

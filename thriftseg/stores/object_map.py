@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal, get_args
 
 import cv2
@@ -16,7 +15,7 @@ from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
 ObjectUnit = Literal["class", "instance", "component"]
-"""What counts as one object: a class, an instance (else a class), or a connected component of a class."""
+"""Unit that counts as one object: a class, an instance (else a class), or a connected component of a class."""
 
 OBJECT_UNITS: tuple[ObjectUnit, ...] = get_args(ObjectUnit)
 
@@ -73,7 +72,8 @@ class ObjectMap:
         """
         if ids.size and int(ids.max()) > len(self.objects):
             raise ConfigError("object id without object", expected=f"0..{len(self.objects)}", found=int(ids.max()))
-        return self._train_ids[ids]
+        train_ids: UInt8Array = np.array([self.rest, *(item.train_id for item in self.objects)], np.uint8)
+        return train_ids[ids]
 
     def without_background(self) -> ObjectMap:
         """The same map where `BACKGROUND` is no object, but what is left beside the others.
@@ -88,10 +88,6 @@ class ObjectMap:
         table[[item.id for item in kept]] = np.arange(1, len(kept) + 1)
         objects = tuple(replace(item, id=place) for place, item in enumerate(kept, start=1))
         return ObjectMap(table[self.ids], objects, rest=BACKGROUND)
-
-    @cached_property
-    def _train_ids(self) -> UInt8Array:
-        return np.array([self.rest, *(item.train_id for item in self.objects)], np.uint8)
 
 
 def objects_of(

@@ -43,11 +43,11 @@ def draw_point_map(clicks: Sequence[Click], height: int, width: int) -> UInt8Arr
     return drawn
 
 
-def points_of_map(point_map: UInt8Array) -> tuple[Click, ...]:
+def clicks_of_point_map(point_map: UInt8Array) -> tuple[Click, ...]:
     """The clicks of a point map as (column, row, train id), ordered by class, then row and column.
 
     Example:
-        >>> points_of_map(np.array([[9, 255], [255, 4]], np.uint8))
+        >>> clicks_of_point_map(np.array([[9, 255], [255, 4]], np.uint8))
         ((1, 1, 4), (0, 0, 9))
     """
     rows, columns = np.nonzero(point_map != IGNORE_INDEX)
@@ -93,4 +93,4 @@ def read_point_map(path: str | Path, taxonomy: Taxonomy, size: tuple[int, int]) 
             expected="single pixels",
             found=f"{clicked.size} of {ids.size} pixels with a label",
         )
-    return points_of_map(ids.astype(np.uint8))
+    return clicks_of_point_map(ids.astype(np.uint8))

@@ -19,7 +19,6 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import resize_frame
 from thriftseg.errors import DatasetError
 from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey, check_quality
-from thriftseg.stores.manifest import Row
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class QualitySet(RoundFolder):
             quality = None if item.quality is None else check_quality(item.quality)
             frames.append({"frame": item.number, "image": self._image_name(item.frame), "quality": quality})
             if quality is not None:
-                self._write_mask(self._mask_path(key, item.number), item.mask)
+                self._write_mask(self._mask_path(key, f"{item.number:06d}"), item.mask)
         self._add(key, {"frames": frames})
 
     def samples(self) -> list[QualitySample]:
@@ -102,7 +101,16 @@ class QualitySet(RoundFolder):
         Raises:
             DatasetError: The set is missing or empty, or a row is damaged.
         """
-        found = [sample for key in sorted(self.rows) for sample in self._samples_of(key, self.rows[key])]
+        found = []
+        for key, row in sorted(self.rows.items(), key=lambda item: item[0]):
+            try:
+                found += [
+                    QualitySample(key, int(item["frame"]), str(item["image"]), check_quality(item["quality"]))
+                    for item in sorted(row["frames"], key=lambda item: item["frame"])
+                    if item["quality"] is not None
+                ]
+            except (KeyError, TypeError, ValueError, DatasetError) as error:
+                raise self._damaged(row) from error
         if not found:
             raise DatasetError("the quality set has no masks of present objects", path=self.root)
         return found
@@ -116,18 +124,5 @@ class QualitySet(RoundFolder):
         Raises:
             DatasetError: A file is missing or unreadable.
         """
-        mask = self.read_mask(self._mask_path(sample.key, sample.number))
+        mask = self.read_mask(self._mask_path(sample.key, f"{sample.number:06d}"))
         return resize_frame(self.read_image(sample.image), MASK_SIZE), mask
-
-    def _samples_of(self, key: RoundKey, row: Row) -> list[QualitySample]:
-        try:
-            return [
-                QualitySample(key, int(item["frame"]), str(item["image"]), check_quality(item["quality"]))
-                for item in sorted(row["frames"], key=lambda item: item["frame"])
-                if item["quality"] is not None
-            ]
-        except (KeyError, TypeError, ValueError, DatasetError) as error:
-            raise self._damaged(row) from error
-
-    def _mask_path(self, key: RoundKey, number: int) -> Path:
-        return self._folder_of(key) / f"{number:06d}.png"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from thriftseg.errors import LabelStoreError
-from thriftseg.stores.manifest import Manifest
+from thriftseg.stores.manifest import Manifest, check_schema
 from thriftseg.types import Frame
 
 Verdict = Literal["accept", "reject", "lock"]
@@ -65,7 +65,7 @@ class Decision:
 
     @property
     def key(self) -> tuple[str, int, int | None]:
-        """What it is about."""
+        """Video, frame and object that it is about."""
         return self.video, self.frame, None if self.object is None else self.object.id
 
 
@@ -92,7 +92,7 @@ class Remade:
 
 @dataclass(frozen=True)
 class Reviews:
-    """What holds now.
+    """The decisions and notes that hold now.
 
     Attributes:
         decisions: Decisions by video, frame number and number of the object, `None` for the whole frame.
@@ -105,12 +105,12 @@ class Reviews:
     @cached_property
     def rejected(self) -> frozenset[Frame]:
         """Frames whose labels are not to be used."""
-        return self._frames("reject")
+        return frozenset(key[:2] for key, item in self.decisions.items() if key[2] is None and item.verdict == "reject")
 
     @cached_property
     def locked(self) -> frozenset[Frame]:
         """Frames whose labels must stay as they are."""
-        return self._frames("lock")
+        return frozenset(key[:2] for key, item in self.decisions.items() if key[2] is None and item.verdict == "lock")
 
     def of_objects(self, video: str, number: int) -> list[Decision]:
         """Decisions about objects of a frame, by number of the object."""
@@ -134,13 +134,6 @@ class Reviews:
             found[item.video, item.frame].append(item)
         return found
 
-    def _frames(self, verdict: Verdict) -> frozenset[Frame]:
-        return frozenset(
-            (video, number)
-            for (video, number, item), decision in self.decisions.items()
-            if item is None and decision.verdict == verdict
-        )
-
 
 class ReviewLog:
     """The reviews of one source; any number of processes may add to them.
@@ -148,6 +141,9 @@ class ReviewLog:
     Args:
         folder: Folder of the source.
         writer: Name of this process when several write at the same time, else `None`.
+
+    Attributes:
+        path: The file that holds the rows when nobody is writing.
 
     Example:
         >>> import tempfile
@@ -159,11 +155,7 @@ class ReviewLog:
 
     def __init__(self, folder: Path, writer: str | None = None) -> None:
         self._lines = Manifest(folder, writer, stem="reviews")
-
-    @property
-    def path(self) -> Path:
-        """The file that holds the rows when nobody is writing."""
-        return self._lines.path
+        self.path = self._lines.path
 
     def add(self, rows: Iterable[Decision | Remade]) -> None:
         """Add rows and wait until they are on disk."""
@@ -172,7 +164,7 @@ class ReviewLog:
             self._lines.append(lines)
 
     def read(self) -> Reviews:
-        """What holds now.
+        """The decisions and notes that hold now.
 
         Raises:
             LabelStoreError: The file is damaged or of an unknown version.
@@ -180,8 +172,13 @@ class ReviewLog:
         rows = [self._parse(row) for row in self._lines.read()]
         notes = [row for row in rows if isinstance(row, Remade)]
         remade = {(row.video, row.frame): row for row in sorted(notes, key=lambda row: row.remade)}
-        reviews = Reviews({row.key: row for row in rows if isinstance(row, Decision)}, remade)
-        return Reviews({key: row for key, row in reviews.decisions.items() if _holds(row, reviews)}, remade)
+        times = {frame: note.remade for frame, note in remade.items()}
+        decisions = {row.key: row for row in rows if isinstance(row, Decision)}
+        for key, row in list(decisions.items()):
+            locks_object = row.object is not None and row.verdict == "lock"
+            if not locks_object and row.remade != times.get((row.video, row.frame), 0):
+                del decisions[key]
+        return Reviews(decisions, remade)
 
     def consolidate(self) -> None:
         """Merge the files of all writers into one sorted one. No other writer may be at work."""
@@ -190,14 +187,7 @@ class ReviewLog:
         self._lines.consolidate(map(_to_json, rows))
 
     def _parse(self, row: Mapping[str, Any]) -> Decision | Remade:
-        if row.get("schema") != _SCHEMA:
-            raise LabelStoreError(
-                "reviews of an unknown version",
-                path=self.path,
-                expected=f"schema {_SCHEMA}",
-                found=f"schema {row.get('schema')!r}",
-                fix="use the thriftseg version that wrote them",
-            )
+        check_schema(row, _SCHEMA, "reviews", self.path, fix="use the thriftseg version that wrote them")
         values = {name: value for name, value in row.items() if name != "schema"}
         try:
             if "verdict" not in values:
@@ -209,12 +199,6 @@ class ReviewLog:
         if decision.verdict not in VERDICTS:
             raise LabelStoreError("damaged row in the reviews", path=self.path, found=str(row))
         return decision
-
-
-def _holds(decision: Decision, reviews: Reviews) -> bool:
-    if decision.object is not None and decision.verdict == "lock":
-        return True
-    return decision.remade == reviews.times_remade(decision.video, decision.frame)
 
 
 def _to_json(row: Decision | Remade) -> dict[str, Any]:

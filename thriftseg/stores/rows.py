@@ -9,6 +9,7 @@ from typing import Any
 
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import LabelStoreError, ThriftsegError
+from thriftseg.stores.manifest import check_schema
 from thriftseg.types import Frame, LabelKind
 
 SCHEMA = 1
@@ -138,17 +139,14 @@ def parse_row(row: Mapping[str, Any], path: Path) -> LabelRow | ActionRow:
     Raises:
         LabelStoreError: The row is of an unknown version or incomplete.
     """
-    if row.get("schema") != SCHEMA:
-        raise LabelStoreError(
-            "manifest of an unknown version",
-            path=path,
-            expected=f"schema {SCHEMA}",
-            found=f"schema {row.get('schema')!r}",
-            fix="use the thriftseg version that wrote it, or generate the labels again",
-        )
+    check_schema(row, SCHEMA, "manifest", path)
     values = {name: value for name, value in row.items() if name != "schema"}
     try:
-        return _action_of(values) if values.get("kind") == ACTION else _label_of(values)
+        if values.get("kind") == ACTION:
+            del values["kind"]
+            return ActionRow(**{**values, "cost": AnnotationCost.from_dict(values["cost"])})
+        label = LabelRow(**{**values, "frame": int(values["frame"]), "parents": tuple(values["parents"])})
+        _ = label.label_kind  # a KeyError here names an unknown kind
     except (TypeError, KeyError, ValueError, ThriftsegError) as error:
         raise LabelStoreError(
             "damaged row in the manifest",
@@ -156,14 +154,4 @@ def parse_row(row: Mapping[str, Any], path: Path) -> LabelRow | ActionRow:
             expected="the fields " + ", ".join(f.name for f in fields(LabelRow)),
             found=f"{dict(row)} ({error})",
         ) from error
-
-
-def _action_of(values: dict[str, Any]) -> ActionRow:
-    del values["kind"]
-    return ActionRow(**{**values, "cost": AnnotationCost.from_dict(values["cost"])})
-
-
-def _label_of(values: dict[str, Any]) -> LabelRow:
-    row = LabelRow(**{**values, "frame": int(values["frame"]), "parents": tuple(values["parents"])})
-    _ = row.label_kind  # a KeyError here names an unknown kind
-    return row
+    return label

@@ -1,4 +1,4 @@
-"""What came of each way to annotate an object in a frame: what the choice between them is learned from.
+"""Outcomes of each way to annotate an object in a frame, which the choice between the ways is learned from.
 
     <root>/set.json          see `thriftseg.stores.annotation_rounds`
     <root>/manifest.jsonl    {"video", "object", "round", "frame", "image", "quality", "overhead",
@@ -26,7 +26,6 @@ from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.stores.annotation_rounds import RoundFolder, RoundKey, check_quality
-from thriftseg.stores.manifest import Row
 
 EMBEDDING_CHANNELS = 256
 
@@ -156,7 +155,7 @@ class TypeSet(RoundFolder):
         }
         self._write_mask(self._mask_path(key, "before"), mask)
         for count, item in enumerate(clicks, start=1):
-            self._write_mask(self._mask_path(key, _after_clicks(count)), item.mask)
+            self._write_mask(self._mask_path(key, f"clicks{count:02d}"), item.mask)
         self._write_mask(self._mask_path(key, "drawn"), drawn.mask)
         self._add(key, row)
 
@@ -166,7 +165,25 @@ class TypeSet(RoundFolder):
         Raises:
             DatasetError: The set is missing or empty, or a row is damaged.
         """
-        found = [self._state_of(key, self.rows[key]) for key in sorted(self.rows)]
+        found = []
+        for key, row in sorted(self.rows.items(), key=lambda item: item[0]):
+            try:
+                state = TypeState(
+                    key=key,
+                    number=int(row["frame"]),
+                    image=str(row["image"]),
+                    mask=self._mask_path(key, "before"),
+                    quality=check_quality(row["quality"]),
+                    overhead=AnnotationCost.from_dict(row["overhead"]),
+                    clicks=tuple(
+                        self._outcome(key, f"clicks{count:02d}", item)
+                        for count, item in enumerate(row["clicks"], start=1)
+                    ),
+                    drawn=self._outcome(key, "drawn", row["drawn"]),
+                )
+            except (KeyError, TypeError, ValueError, ConfigError, DatasetError) as error:
+                raise self._damaged(row) from error
+            found.append(state)
         if not found:
             raise DatasetError("the type set has no states", path=self.root)
         return found
@@ -174,7 +191,7 @@ class TypeSet(RoundFolder):
     def embedding(
         self, state: TypeState, encoder: str, compute: Callable[[UInt8Array], Float32Array] | None = None
     ) -> Float32Array:
-        """What an image encoder says about the frame of a state, averaged over the frame.
+        """Embedding of the frame of a state by an image encoder, averaged over the frame.
 
         Args:
             state: The state.
@@ -206,33 +223,9 @@ class TypeSet(RoundFolder):
         write_bytes(path, stream.getvalue())
         return average
 
-    def _state_of(self, key: RoundKey, row: Row) -> TypeState:
-        try:
-            return TypeState(
-                key=key,
-                number=int(row["frame"]),
-                image=str(row["image"]),
-                mask=self._mask_path(key, "before"),
-                quality=check_quality(row["quality"]),
-                overhead=AnnotationCost.from_dict(row["overhead"]),
-                clicks=tuple(
-                    self._outcome(key, _after_clicks(count), item) for count, item in enumerate(row["clicks"], start=1)
-                ),
-                drawn=self._outcome(key, "drawn", row["drawn"]),
-            )
-        except (KeyError, TypeError, ValueError, ConfigError, DatasetError) as error:
-            raise self._damaged(row) from error
-
     def _outcome(self, key: RoundKey, name: str, item: Mapping[str, Any]) -> Outcome:
         cost = AnnotationCost.from_dict(item["cost"])
         return Outcome(self._mask_path(key, name), check_quality(item["quality"]), cost)
-
-    def _mask_path(self, key: RoundKey, name: str) -> Path:
-        return self._folder_of(key) / f"{name}.png"
-
-
-def _after_clicks(count: int) -> str:
-    return f"clicks{count:02d}"
 
 
 def _outcome_row(item: Annotated) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def declare(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_loop_arguments(parser, left_out={"budget", "target_miou"})
     parser.add_argument("--target_miou", type=float, required=True, help="mIoU to reach, 0 to 1")
-    parser.add_argument("--tolerance", type=float, default=1.0, help="stop at budgets so many per cent apart")
+    parser.add_argument("--tolerance", type=float, default=1.0, help="stop at budgets this many per cent apart")
     parser.add_argument("--max_budget", type=float, default=100.0, help="largest budget to try, in per cent")
 
 

@@ -1,4 +1,4 @@
-"""What the commands that tune a network on one video share: their options, and what these name."""
+"""Options of the commands that tune a network on one video, and the objects that they name."""
 
 from __future__ import annotations
 
@@ -40,10 +40,12 @@ def add_loop_arguments(parser: ArgumentParser, *, left_out: set[str]) -> None:
         parser: Parser of the command.
         left_out: Settings of `HVSASettings` that the command has its own options for.
     """
+    from thriftseg.annotation import HVSASettings
+
     add_config_argument(parser)
     _add_video_arguments(parser)
     _add_network_arguments(parser)
-    _add_settings(parser, left_out)
+    parser.add_class_arguments(HVSASettings, skip=left_out)
     _add_tuning_arguments(parser)
     parser.add_argument(
         "--superpixel_label",
@@ -91,12 +93,6 @@ def _add_network_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--resize", type=int, nargs=2, metavar=("H", "W"), help="working size; that of the weights, or of the files"
     )
-
-
-def _add_settings(parser: ArgumentParser, left_out: set[str]) -> None:
-    from thriftseg.annotation import HVSASettings
-
-    parser.add_class_arguments(HVSASettings, skip=left_out)
 
 
 def _add_tuning_arguments(parser: ArgumentParser) -> None:
@@ -245,28 +241,22 @@ class VideoLoop:
 
     def _network(self) -> tuple[SemanticNetwork, Size | None, dict[str, Any] | None]:
         """The network to start from, the size it works at, and what names its weights where they are not random."""
-        from thriftseg.zoo import weights_digest
+        import torch
+
+        from thriftseg.zoo import create_model, weights_digest
 
         resize = (self._args.resize[0], self._args.resize[1]) if self._args.resize else None
         if not self._args.weights:
-            return self._random_network(), resize, None
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._args.seed)
+                name, classes = self._args.network or DEFAULT_NETWORK, self._dataset.taxonomy.num_classes
+                network: SemanticNetwork = create_model(name, classes, **self._args.network_options)
+            return network, resize, None
         if self._args.network or self._args.network_options:
             raise ConfigError("the weights name their network themselves", fix="drop --network and --network_options")
         loaded = load_for(self._dataset.taxonomy, self._args.weights)
         start = {"weights": Path(self._args.weights).name, "sha256": weights_digest(loaded.network)}
         return loaded.network, resize or loaded.eval_size, start
-
-    def _random_network(self) -> SemanticNetwork:
-        import torch
-
-        from thriftseg.zoo import create_model
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._args.seed)
-            network: SemanticNetwork = create_model(
-                self._args.network or DEFAULT_NETWORK, self._dataset.taxonomy.num_classes, **self._args.network_options
-            )
-        return network
 
     def _module(self, network: SemanticNetwork) -> TestTimeTuning:
         import torch
@@ -284,7 +274,7 @@ class VideoLoop:
         )
 
     def _notes(self, annotator: Annotator, data: VideoPairDataModule) -> dict[str, Any]:
-        """What makes the run beside its settings and the module."""
+        """Facts that make the run, beside its settings and the module."""
         from thriftseg.annotation import PolygonAnnotator
 
         simulated = ("count_class_clicks", "superpixel_label") if isinstance(annotator, PolygonAnnotator) else ()

@@ -1,4 +1,4 @@
-"""What the commands that annotate objects of videos share: their options, and what these name."""
+"""Options of the commands that annotate objects of videos, and the objects that they name."""
 
 from __future__ import annotations
 
@@ -88,21 +88,21 @@ def listed_objects(args: Namespace, dataset: VOSDataset) -> tuple[ObjectVideo, .
 
 
 def prompter_of(args: Namespace) -> Prompter:
-    """What makes masks of clicks."""
+    """The prompter, which makes masks of clicks."""
     from thriftseg.labels import create_prompter
 
     return create_prompter(args.prompter, **scorer_network_of(args, "prompter", "prompter_weights", {"sam", "sam2"}))
 
 
 def encoders_of(prompter: Any) -> dict[str, Callable[[UInt8Array], Float32Array]]:
-    """What embeds frames for an agent that was trained with the embeddings of SAM or SAM 2, by its name."""
+    """Encoders of frames by name, for an agent that was trained with the embeddings of SAM or SAM 2."""
     from thriftseg.annotation import STORED_EMBEDDINGS
 
     return {prompter.name: lambda frame: prompter.embed(frame).embedding} if prompter.name in STORED_EMBEDDINGS else {}
 
 
 def propagator_of(args: Namespace) -> MaskPropagator:
-    """What carries masks to other frames."""
+    """The propagator, which carries masks to other frames."""
     from thriftseg.annotation import create_mask_propagator
 
     network = scorer_network_of(args, "propagator", "propagator_weights", {"stm", "sam2"})

@@ -82,15 +82,9 @@ class BoxAugmentation:
         jittered = pixel_box(jitter_box(box, rng, self.jitter), size)
         window = BoxWindow.around(jittered or box, size, self.margin)
         shown, plane = window.show(frame, self.crop)
-        sample = BoxSample(_with_gamma(shown, self._power(rng)), plane, window.show_label(mask, self.crop))
+        power = np.exp(rng.uniform(-1, 1) * np.log1p(self.gamma))
+        brightness = np.rint(255 * (np.arange(256) / 255) ** power).astype(np.uint8)
+        sample = BoxSample(brightness[shown], plane, window.show_label(mask, self.crop))
         if rng.random() < self.flip:
             return BoxSample(*(np.ascontiguousarray(image[:, ::-1]) for image in sample))
         return sample
-
-    def _power(self, rng: np.random.Generator) -> float:
-        return float(np.exp(rng.uniform(-1, 1) * np.log1p(self.gamma)))
-
-
-def _with_gamma(frame: UInt8Array, power: float) -> UInt8Array:
-    table = np.rint(255 * (np.arange(256) / 255) ** power).astype(np.uint8)
-    return table[frame]

@@ -135,7 +135,7 @@ class BoxWindow:
         return array[self.pixels]
 
     def show(self, frame: UInt8Array, crop: Size = CROP) -> tuple[UInt8Array, UInt8Array]:
-        """What a network sees: the window resized to the crop, whatever its aspect ratio.
+        """Input of a network: the window resized to the crop, whatever its aspect ratio.
 
         Args:
             frame: (H, W, 3) uint8.

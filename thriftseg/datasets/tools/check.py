@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass
 class SplitSummary:
-    """What a split holds.
+    """Contents of a split.
 
     Attributes:
         split: Name of the split.
@@ -71,7 +71,7 @@ class SplitSummary:
 
 @dataclass(kw_only=True)
 class Report:
-    """What every check ends in.
+    """Outcome of a check.
 
     Attributes:
         dataset: Name of the data set.
@@ -143,7 +143,10 @@ def check_dataset(
     clips, findings = list_splits(dataset)
     summaries = [_summarise(split, listed, len(class_names)) for split, listed in clips.items()]
     findings += _read_everything(dataset, clips, summaries, every_frame, jobs, progress)
-    findings += _without_labels(summaries)
+    for summary in summaries:
+        if not summary.labels and not summary.coarse:
+            message = f"split {summary.split!r} has no labels: it serves prediction only"
+            findings.append(Finding("label", message, fault=False))
     fatal = strict or not dataset.official_splits
     findings += [Finding("leakage", leak.describe(), fatal) for leak in find_leaks(clips)]
     findings += [Finding("leakage", message) for message in shared_names(clips)]
@@ -175,21 +178,6 @@ def list_splits(dataset: ClipReader[ClipType]) -> tuple[dict[str, list[ClipType]
     return clips, findings
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What reading all files of one frame gave."""
-
-    findings: list[Finding]
-    pixels: Int64Array | None = None
-
-
-@dataclass(frozen=True)
-class _Task:
-    split: int
-    clip: Clip
-    number: int
-
-
 def _summarise(split: str, clips: list[Clip], num_classes: int) -> SplitSummary:
     numbers = [number for clip in clips for number in clip.frames]
     return SplitSummary(
@@ -213,59 +201,50 @@ def _read_everything(
     jobs: int | None,
     progress: bool,
 ) -> list[Finding]:
-    tasks = [
-        _Task(position, clip, number)
-        for position, listed in enumerate(clips.values())
+    frames = [
+        (summary, clip, number)
+        for summary, listed in zip(summaries, clips.values(), strict=True)
         for clip in listed
         for number in clip.frames
     ]
+    num_classes = dataset.taxonomy.num_classes
     findings: list[Finding] = []
-    with (
-        progress_bar(progress) as bar,
-        ThreadPoolExecutor(jobs or available_cpus()) as pool,
-    ):
-        shown = bar.add_task(f"reading {dataset.name}", total=len(tasks))
-        for task, outcome in zip(tasks, pool.map(_reader(dataset, every_frame), tasks), strict=True):
-            findings += outcome.findings
-            if outcome.pixels is not None:
-                summaries[task.split].pixels += outcome.pixels
-            bar.advance(shown)
+    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or available_cpus()) as pool:
+        outcomes = pool.map(lambda frame: _read_files(dataset, every_frame, *frame[1:]), frames)
+        shown = bar.track(outcomes, total=len(frames), description=f"reading {dataset.name}")
+        for (summary, _, _), (found, pixels) in zip(frames, shown, strict=True):
+            findings += found
+            if pixels is not None:
+                summary.pixels += np.append(pixels[:num_classes], pixels[num_classes:].sum())
     for summary, listed in zip(summaries, clips.values(), strict=True):
         summary.sizes.update(sizes_of(dataset, listed))
     return findings
 
 
-def _reader(dataset: VideoDataset, every_frame: bool) -> Callable[[_Task], _Outcome]:
-    num_classes = dataset.taxonomy.num_classes
-
-    def read(task: _Task) -> _Outcome:
-        clip, number = task.clip, task.number
-        findings: list[Finding] = []
-
-        def attempt(kind: str, action: Callable[[Clip, int], object]) -> object:
-            try:
-                return action(clip, number)
-            except DatasetError as error:
-                findings.append(Finding(kind, error.headline))
-                return None
-
-        decode = every_frame or number in clip.labels
-        attempt("frame", dataset.read_frame if decode else _open_frame)
-        if number in clip.coarse:
-            attempt("coarse", dataset.read_coarse)
-        if number in clip.instances:
-            attempt("instances", dataset.read_instances)
-        label = attempt("label", dataset.read_label) if number in clip.labels else None
-        if not isinstance(label, np.ndarray):
-            return _Outcome(findings)
-        counts = np.bincount(label.ravel(), minlength=256)
-        return _Outcome(findings, np.append(counts[:num_classes], counts[num_classes:].sum()).astype(np.int64))
-
-    return read
-
-
-def _open_frame(clip: Clip, number: int) -> tuple[int, int]:
-    return probe_size(clip.frames[number])
+def _read_files(
+    dataset: VideoDataset, every_frame: bool, clip: Clip, number: int
+) -> tuple[list[Finding], Int64Array | None]:
+    """Faults in the files of a frame, and the number of pixels of each train id in its label."""
+    decoded = every_frame or number in clip.labels
+    readings: list[tuple[str, Mapping[int, object], Callable[[Clip, int], object]]] = [
+        ("frame", clip.frames, dataset.read_frame if decoded else lambda clip, number: probe_size(clip.frames[number])),
+        ("coarse", clip.coarse, dataset.read_coarse),
+        ("instances", clip.instances, dataset.read_instances),
+        ("label", clip.labels, dataset.read_label),
+    ]
+    findings: list[Finding] = []
+    pixels = None
+    for kind, files, read in readings:
+        if number not in files:
+            continue
+        try:
+            content = read(clip, number)
+        except DatasetError as error:
+            findings.append(Finding(kind, error.headline))
+            continue
+        if kind == "label":
+            pixels = np.bincount(np.asarray(content).ravel(), minlength=256)
+    return findings, pixels
 
 
 def sizes_of(dataset: ClipReader[ClipType], clips: Iterable[ClipType]) -> Iterator[tuple[int, int]]:
@@ -275,12 +254,6 @@ def sizes_of(dataset: ClipReader[ClipType], clips: Iterable[ClipType]) -> Iterat
             yield dataset.clip_size(clip)
         except DatasetError:  # its frames are among the findings already
             continue
-
-
-def _without_labels(summaries: list[SplitSummary]) -> Iterator[Finding]:
-    for summary in summaries:
-        if not summary.labels and not summary.coarse:
-            yield Finding("label", f"split {summary.split!r} has no labels: it serves prediction only", fault=False)
 
 
 def shared_names(clips: Mapping[str, Sequence[Clip]]) -> Iterator[str]:
@@ -296,7 +269,14 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
     console = console or Console()
     console.print(f"[bold]{report.dataset}[/bold] in {report.root}", highlight=False)
     if report.splits:
-        console.print(_counts_table(report))
+        table = Table("", title="Counts")
+        for summary in report.splits:
+            table.add_column(summary.split, justify="right")
+        for row in ("clips", "recordings", "frames", "labels", "coarse", "instances"):
+            table.add_row(row, *(str(getattr(summary, row)) for summary in report.splits))
+        table.add_row("frame numbers", *("{}..{}".format(*summary.number_range) for summary in report.splits))
+        table.add_row("sizes", *(sizes_text(summary.sizes) for summary in report.splits))
+        console.print(table)
     if any(summary.pixels.any() for summary in report.splits):
         console.print(_classes_table(report))
     print_findings(report, console)
@@ -311,17 +291,6 @@ def print_findings(report: Report, console: Console) -> None:
         if len(findings) > SHOWN_FINDINGS:
             console.print(f"[{style}]... and {len(findings) - SHOWN_FINDINGS} more[/{style}]")
     console.print(f"{len(report.faults)} faults, {len(report.warnings)} warnings", highlight=False)
-
-
-def _counts_table(report: CheckReport) -> Table:
-    table = Table("", title="Counts")
-    for summary in report.splits:
-        table.add_column(summary.split, justify="right")
-    for row in ("clips", "recordings", "frames", "labels", "coarse", "instances"):
-        table.add_row(row, *(str(getattr(summary, row)) for summary in report.splits))
-    table.add_row("frame numbers", *("{}..{}".format(*summary.number_range) for summary in report.splits))
-    table.add_row("sizes", *(sizes_text(summary.sizes) for summary in report.splits))
-    return table
 
 
 def sizes_text(sizes: Counter[tuple[int, int]]) -> str:

@@ -49,7 +49,7 @@ def match_frames(candidates: Mapping[Path, Mapping[int, Path]], root: Path) -> d
     Raises:
         DatasetError: An image or frame is unreadable.
     """
-    cache = _cache_file(root)
+    cache = cache_folder() / "frame_matching" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.json"
     known = _load(cache)
     keys = {image: image.relative_to(root).as_posix() for image in candidates}
     signatures = {image: _signature(image, frames) for image, frames in candidates.items()}
@@ -64,18 +64,21 @@ def match_frames(candidates: Mapping[Path, Mapping[int, Path]], root: Path) -> d
             located = bar.track(matches, total=len(pending), description="locating annotated frames")
             known.update(zip((keys[image] for image in pending), located, strict=True))
         _save(cache, known)
-    _warn_of_doubtful([(image, known[keys[image]]["difference"]) for image in candidates])
+    differences = {image: known[keys[image]]["difference"] for image in candidates}
+    doubtful = [image for image, difference in differences.items() if difference > DOUBTFUL_DIFFERENCE]
+    if doubtful:
+        worst = max(doubtful, key=differences.__getitem__)
+        warnings.warn(
+            f"{len(doubtful)} of {len(differences)} annotated images resemble no frame of their video "
+            f"(worst: {worst}, mean difference {differences[worst]:.1f} of 255)",
+            stacklevel=2,
+        )
     return {image: known[keys[image]]["number"] for image in candidates}
 
 
 def cache_folder() -> Path:
     """Folder for answers that can be computed again: `$XDG_CACHE_HOME/thriftseg`, by default `~/.cache/thriftseg`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thriftseg"
-
-
-def _cache_file(root: Path) -> Path:
-    digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
-    return cache_folder() / "frame_matching" / f"{digest}.json"
 
 
 def _load(cache: Path) -> dict[str, _Match]:
@@ -111,14 +114,3 @@ def _reduced(path: Path) -> Float32Array:
     grey = read_grey(path, at_least=_COMPARED_WIDTH)
     size = (_COMPARED_WIDTH, max(1, _COMPARED_WIDTH * grey.shape[0] // grey.shape[1]))
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-
-
-def _warn_of_doubtful(differences: list[tuple[Path, float]]) -> None:
-    doubtful = [(image, difference) for image, difference in differences if difference > DOUBTFUL_DIFFERENCE]
-    if doubtful:
-        image, worst = max(doubtful, key=lambda entry: entry[1])
-        warnings.warn(
-            f"{len(doubtful)} of {len(differences)} annotated images resemble no frame of their video "
-            f"(worst: {image}, mean difference {worst:.1f} of 255)",
-            stacklevel=2,
-        )

@@ -25,7 +25,7 @@ from thriftseg.progress import progress_bar
 from thriftseg.taxonomies import Taxonomy
 
 RECORD_FILE, TO_LABEL_FILE = "import.json", "to_label.txt"
-"""What was imported with which settings, and the label files that wait to be made."""
+"""Files that note what was imported with which settings, and which label files are to be made."""
 
 CLASS_TEMPLATE = """\
 # The classes, in the order of the network's outputs. `id` is the value in the label PNGs (by default the position),
@@ -65,7 +65,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class VideoImportSummary:
-    """What an import left on disk.
+    """Result of an import.
 
     Attributes:
         root: Folder to pass as `--root` of the data set `folder`.
@@ -98,14 +98,9 @@ class VideoImportSummary:
 class _ClipPlan:
     """A stretch of a video that becomes one clip."""
 
-    split: str
-    name: str
+    folder: str
     numbers: tuple[int, ...]
     to_label: tuple[int, ...]
-
-    @property
-    def folder(self) -> str:
-        return f"{self.split}/{self.name}"
 
 
 def import_videos(
@@ -170,7 +165,9 @@ def import_videos(
                 _write_clip(out / clip.folder, islice(shown, len(clip.numbers)), frame_format)
     planned = [clip for clips in plans.values() for clip in clips]
     to_label = [f"{clip.folder}/labels/{number:06d}.png" for clip in planned for number in clip.to_label]
-    _list_labels(out, to_label)
+    listing = out / TO_LABEL_FILE
+    listed = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    write_bytes(listing, "".join(f"{name}\n" for name in dict.fromkeys([*listed, *to_label])).encode())
     return VideoImportSummary(
         root=out,
         clips=tuple(clip.folder for clip in planned),
@@ -227,7 +224,7 @@ def _plan(path: Path, name: str, settings: _Settings) -> list[_ClipPlan]:
                 fix="lower the gap, or leave a split out by a share of 0",
             )
         period = max(1, round(settings.every * rate / stride))
-        clips.append(_ClipPlan(split, f"{name}__{numbers[0]:06d}", numbers, _middles(numbers, period)))
+        clips.append(_ClipPlan(f"{split}/{name}__{numbers[0]:06d}", numbers, _middles(numbers, period)))
         start = stop + gap
     return clips
 
@@ -262,7 +259,7 @@ def _write_clip(folder: Path, frames: Iterable[tuple[int, UInt8Array]], suffix: 
     (partial / "frames").mkdir(parents=True)
     (partial / "labels").mkdir()
     for number, frame in frames:
-        _write_frame(partial / "frames" / f"{number:06d}.{suffix}", frame)
+        (partial / "frames" / f"{number:06d}.{suffix}").write_bytes(encode_frame(frame, f".{suffix}"))
     partial.replace(folder)
 
 
@@ -275,10 +272,6 @@ def _frames(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, UInt8Arra
                 raise DatasetError(f"cannot decode frame {number}", path=path, fix="convert the video again")
             if number in wanted:
                 yield number, np.asarray(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def _write_frame(path: Path, frame: UInt8Array) -> None:
-    path.write_bytes(encode_frame(frame, path.suffix))
 
 
 def _record(out: Path, named: Mapping[str, Path], settings: _Settings) -> None:
@@ -312,9 +305,3 @@ def _write_class_file(out: Path, classes: str | Path | None) -> bool:
         raise DatasetError("there is another class table already", path=path, fix="edit that one, or use another --out")
     write_bytes(path, content)
     return content != template
-
-
-def _list_labels(out: Path, to_label: list[str]) -> None:
-    path = out / TO_LABEL_FILE
-    listed = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    write_bytes(path, "".join(f"{name}\n" for name in dict.fromkeys([*listed, *to_label])).encode())

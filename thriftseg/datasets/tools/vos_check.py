@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -31,7 +32,7 @@ _SHOWN_IDS = 8
 
 @dataclass
 class VOSSplitSummary:
-    """What a split holds.
+    """Contents of a split.
 
     Attributes:
         split: Name of the split.
@@ -98,10 +99,12 @@ def check_vos(
     """
     clips, findings = list_splits(dataset)
     summaries = []
-    for split, listed in clips.items():
-        found = _check_clips(dataset, split, listed, every_frame, jobs, progress)
-        findings += [finding for part in found for finding in part]
-        summaries.append(_summarise(dataset, split, listed))
+    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or available_cpus()) as pool:
+        for split, listed in clips.items():
+            found = pool.map(partial(_check_clip, dataset, every_frame, split), listed)
+            for part in bar.track(found, total=len(listed), description=f"reading {split}"):
+                findings += part
+            summaries.append(_summarise(dataset, split, listed))
     fatal = strict or not dataset.official_splits
     findings += [Finding("leakage", message) for message in shared_names(clips)]
     findings += [Finding("leakage", message, fatal) for message in _shared_footage(clips)]
@@ -109,18 +112,12 @@ def check_vos(
     return VOSCheckReport(dataset=dataset.name, root=root, findings=findings, splits=summaries)
 
 
-def _check_clips(
-    dataset: VOSDataset, split: str, clips: Sequence[VOSClip], every_frame: bool, jobs: int | None, progress: bool
-) -> list[list[Finding]]:
-    def check_clip(clip: VOSClip) -> list[Finding]:
-        return [
-            *_missing_masks(dataset, split, clip),
-            *_frame_faults(dataset, clip, every_frame),
-            *_mask_faults(dataset, clip),
-        ]
-
-    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or available_cpus()) as pool:
-        return list(bar.track(pool.map(check_clip, clips), total=len(clips), description=f"reading {split}"))
+def _check_clip(dataset: VOSDataset, every_frame: bool, split: str, clip: VOSClip) -> list[Finding]:
+    return [
+        *_missing_masks(dataset, split, clip),
+        *_frame_faults(dataset, clip, every_frame),
+        *_mask_faults(dataset, clip),
+    ]
 
 
 def _missing_masks(dataset: VOSDataset, split: str, clip: VOSClip) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What the readers of video object segmentation share: masks of numbered objects instead of labels of classes.
+"""Base class of the readers of video object segmentation: masks of numbered objects instead of labels of classes.
 
 These data sets have no class table, objects have ids that mean something within their video only, and often just the
 mask of the first frame is public. So their readers are no `VideoDataset`, but everything else is as there: a video is
@@ -13,7 +13,6 @@ Names of frames stay strings in the paths (`VOSClip.frame_name`); the native num
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +23,7 @@ import numpy as np
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datasets.base import ClipReader
-from thriftseg.datasets.files import frame_number, keep_preferred, list_files, natural_key, usual_step
+from thriftseg.datasets.files import frame_number, keep_preferred, list_files, list_folders, natural_key, usual_step
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import OBJECT_IDS, Taxonomy, distinct_color
@@ -84,7 +83,7 @@ class VOSClip(Clip):
 class VOSDataset(ClipReader[VOSClip]):
     """Reader of videos with masks of objects.
 
-    A reader implements `_scan`, mostly by `_make_clip`, and `masks_of`.
+    A reader implements `_scan`, mostly by `_make_clip`, and `masks_of` where some splits lack masks.
 
     Attributes:
         protocol: Rules by which predictions are scored, see `thriftseg.metrics.JAndF`.
@@ -100,9 +99,9 @@ class VOSDataset(ClipReader[VOSClip]):
         super().__init__(root)
         self._objects: dict[str, tuple[VideoObject, ...]] = {}
 
-    @abstractmethod
     def masks_of(self, split: str) -> MasksOfSplit:
-        """Which masks a split comes with."""
+        """Which masks a split comes with; all of them, unless a reader says otherwise."""
+        return "all"
 
     def read_mask(self, clip: VOSClip, number: int) -> UInt8Array | Int32Array:
         """Object ids of a frame.
@@ -175,6 +174,13 @@ class VOSDataset(ClipReader[VOSClip]):
     def _introducing(self, clip: VOSClip) -> Iterable[int]:
         """Frames whose masks may introduce objects."""
         return clip.annotated
+
+    def _videos_below(self, folder: Path, split: str) -> list[str]:
+        """Names of the videos in the folder of a split that holds `JPEGImages`."""
+        videos = [path.name for path in list_folders(folder / "JPEGImages")]
+        if not videos:
+            raise self.empty(split, folder / "JPEGImages" / "{video}")
+        return videos
 
     def _make_clip(
         self, video: str, frame_folder: Path, mask_folder: Path | None, only_masked: bool = False

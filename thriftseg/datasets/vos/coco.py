@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
-from thriftseg.datasets.vos.base import MasksOfSplit, VideoObject, VOSClip, VOSDataset
+from thriftseg.datasets.vos.base import VideoObject, VOSClip, VOSDataset
 from thriftseg.errors import DatasetError
 from thriftseg.parsing import load_json, located
 from thriftseg.regions import segmentation_regions
@@ -51,10 +51,6 @@ class COCO(VOSDataset):
         super().__init__(root)
         self._annotations: dict[str, list[dict[str, Any]]] = {}
 
-    def masks_of(self, split: str) -> MasksOfSplit:
-        """All images of both splits are annotated."""
-        return "all"
-
     def objects(self, clip: VOSClip) -> tuple[VideoObject, ...]:
         """The instances of an image, in the order of the file."""
         return clip.listed
@@ -68,9 +64,9 @@ class COCO(VOSDataset):
         Raises:
             DatasetError: A segmentation is malformed or does not fit the image.
         """
-        masks = {item.id: self._instance(clip, item.id) for item in clip.listed}
+        masks = {item.id: self._painted(clip, item.id) for item in clip.listed}
         ids = np.zeros(self.clip_size(clip), np.int32 if max(masks, default=0) > IGNORE_INDEX else np.uint8)
-        ids[self._crowd(clip)] = IGNORE_INDEX
+        ids[self._painted(clip, IGNORE_INDEX)] = IGNORE_INDEX
         for object_id in sorted(masks, key=lambda key: (-int(masks[key].sum()), key)):
             ids[masks[object_id]] = object_id
         return ids
@@ -83,20 +79,14 @@ class COCO(VOSDataset):
         """
         if object_id not in {item.id for item in clip.listed}:
             raise DatasetError(f"image {clip.video} has no instance {object_id}", expected=f"1 to {len(clip.listed)}")
-        mask = np.where(self._crowd(clip), IGNORE_INDEX, 0).astype(np.uint8)
-        mask[self._instance(clip, object_id)] = 1
+        mask = np.where(self._painted(clip, IGNORE_INDEX), IGNORE_INDEX, 0).astype(np.uint8)
+        mask[self._painted(clip, object_id)] = 1
         return mask
 
-    def _instance(self, clip: VOSClip, object_id: int) -> BoolArray:
-        instances = [entry for entry in self._annotations[clip.video] if not entry["crowd"]]
-        return self._painted(clip, [instances[_position(object_id)]])
-
-    def _crowd(self, clip: VOSClip) -> BoolArray:
-        return self._painted(clip, (entry for entry in self._annotations[clip.video] if entry["crowd"]))
-
-    def _painted(self, clip: VOSClip, entries: Iterable[dict[str, Any]]) -> BoolArray:
+    def _painted(self, clip: VOSClip, value: int) -> BoolArray:
+        """Pixels of the instance with an id, or of all crowds for `IGNORE_INDEX`."""
         canvas: UInt8Array = np.zeros(self.clip_size(clip), np.uint8)
-        for entry in entries:
+        for entry in (entry for entry in self._annotations[clip.video] if entry["value"] == value):
             with located(clip.labels[_NUMBER], f"annotation {entry['id']}"):
                 for region in segmentation_regions(entry["segmentation"], self.clip_size(clip)):
                     region.paint(canvas, 1)
@@ -123,8 +113,10 @@ class COCO(VOSDataset):
         with located(path, f"image {image['id']}"):
             frame = self.root / f"{split}{YEAR}" / str(image["file_name"])
             self._sizes[frame.stem] = int(image["height"]), int(image["width"])
+        object_ids = (number for number in count(1) if number != IGNORE_INDEX)
+        for entry in entries:
+            entry["value"] = IGNORE_INDEX if entry["crowd"] else next(object_ids)
         self._annotations[frame.stem] = entries
-        instances = [entry for entry in entries if not entry["crowd"]]
         return VOSClip(
             video=frame.stem,
             frames={_NUMBER: frame},
@@ -132,14 +124,15 @@ class COCO(VOSDataset):
             drive=frame.stem,
             scored=(_NUMBER,),
             listed=tuple(
-                VideoObject(_object_id(position), _NUMBER, entry["category"], (_NUMBER,))
-                for position, entry in enumerate(instances)
+                VideoObject(entry["value"], _NUMBER, entry["category"], (_NUMBER,))
+                for entry in entries
+                if not entry["crowd"]
             ),
         )
 
 
 def _entry(annotation: dict[str, Any], names: dict[Any, str]) -> dict[str, Any]:
-    """What is kept of an annotation; polygons become arrays, which take an eighth of the memory of lists."""
+    """The part of an annotation that is kept; polygons become arrays, which take an eighth of the memory of lists."""
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
         segmentation = [np.asarray(ring, np.float32) for ring in segmentation]
@@ -149,12 +142,3 @@ def _entry(annotation: dict[str, Any], names: dict[Any, str]) -> dict[str, Any]:
         "crowd": bool(annotation.get("iscrowd", 0)),
         "segmentation": segmentation,
     }
-
-
-def _object_id(position: int) -> int:
-    """1, 2, ... without 255."""
-    return position + 1 + (position + 1 >= IGNORE_INDEX)
-
-
-def _position(object_id: int) -> int:
-    return object_id - 1 - (object_id > IGNORE_INDEX)

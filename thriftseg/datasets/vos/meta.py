@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from thriftseg.datasets.vos.base import VideoObject, VOSClip
 from thriftseg.errors import DatasetError
@@ -37,16 +36,14 @@ def read_meta(path: Path) -> dict[str, MetaObjects]:
         videos = dict(content["videos"])
     meta: dict[str, MetaObjects] = {}
     for video, entry in videos.items():
+        meta[video] = {}
         with located(path, f"video {video}"):
-            meta[video] = {int(object_id): _object(value) for object_id, value in entry["objects"].items()}
+            for object_id, value in entry["objects"].items():
+                frames = value["frames"]
+                if not isinstance(frames, list) or not frames:
+                    raise ValueError(f"frames {frames!r}, expected a list of names")
+                meta[video][int(object_id)] = str(value.get("category", "")), tuple(str(name) for name in frames)
     return meta
-
-
-def _object(entry: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
-    frames = entry["frames"]
-    if not isinstance(frames, list) or not frames:
-        raise ValueError(f"frames {frames!r}, expected a list of names")
-    return str(entry.get("category", "")), tuple(str(name) for name in frames)
 
 
 def with_objects(clip: VOSClip, objects: MetaObjects, path: Path) -> VOSClip:

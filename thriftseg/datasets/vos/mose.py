@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from thriftseg.datasets.files import list_folders
 from thriftseg.datasets.vos.base import (
     HELD_OUT,
     MasksOfSplit,
@@ -67,9 +66,7 @@ class MOSE(VOSDataset):
 
     def _scan(self, split: str) -> list[VOSClip]:
         folder = self.root / ("valid" if split == "valid" else "train")
-        videos = [path.name for path in list_folders(folder / "JPEGImages")]
-        if not videos:
-            raise self.empty(split, folder / "JPEGImages" / "{video}")
+        videos = self._videos_below(folder, split)
         if split != "valid" and self.held_out:
             videos = self._training_part(videos, split)
         frames, masks = folder / "JPEGImages", folder / "Annotations"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from thriftseg.datasets.files import list_files
-from thriftseg.datasets.vos.base import MasksOfSplit, VOSClip, VOSDataset, read_list
+from thriftseg.datasets.vos.base import VOSClip, VOSDataset, read_list
 from thriftseg.datasets.vos.meta import META_FILE, read_meta, with_objects
 
 if TYPE_CHECKING:
@@ -56,13 +56,12 @@ class TAOVOS(VOSDataset):
         super().__init__(root)
         self.all_frames = all_frames
 
-    def masks_of(self, split: str) -> MasksOfSplit:
-        """All masks, of both splits."""
-        return "all"
-
     def _scan(self, split: str) -> list[VOSClip]:
         folder = self.root / split
-        found = {_as_folder(name): name for name in _video_folders(folder / "JPEGImages")}
+        frames_root = folder / "JPEGImages"
+        with_files = (Path(parent) for parent, _, files in os.walk(frames_root) if files)
+        names = sorted(parent.relative_to(frames_root).as_posix() for parent in with_files if list_files(parent))
+        found = {_as_folder(name): name for name in names}
         if not found:
             raise self.empty(split, folder / "JPEGImages" / "{source}" / "{video}")
         listing = self.root / "ImageSets" / f"{split}.txt"
@@ -71,26 +70,18 @@ class TAOVOS(VOSDataset):
         for video in list(found.values()) if videos is None else videos:
             if _as_folder(video) not in found:
                 raise self.missing(f"video {video} is in the list but not on disk", listing)
-            clips.append(self._video(folder, video, found[_as_folder(video)]))
-        return clips if not (folder / META_FILE).is_file() else self._with_meta(clips, folder / META_FILE)
-
-    def _video(self, folder: Path, video: str, place: str) -> VOSClip:
-        frames, masks = folder / "JPEGImages" / place, folder / "Annotations" / place
-        clip = self._make_clip(video, frames, masks, only_masked=not self.all_frames)
-        return replace(clip, scored=clip.annotated or clip.scored)
-
-    def _with_meta(self, clips: list[VOSClip], path: Path) -> list[VOSClip]:
-        meta = {_as_folder(video): objects for video, objects in read_meta(path).items()}
+            place = found[_as_folder(video)]
+            frames, masks = folder / "JPEGImages" / place, folder / "Annotations" / place
+            clip = self._make_clip(video, frames, masks, only_masked=not self.all_frames)
+            clips.append(replace(clip, scored=clip.annotated or clip.scored))
+        meta_file = folder / META_FILE
+        if not meta_file.is_file():
+            return clips
+        meta = {_as_folder(video): objects for video, objects in read_meta(meta_file).items()}
         for clip in clips:
             if _as_folder(clip.video) not in meta:
-                raise self.missing(f"video {clip.video} has no entry", path)
-        return [with_objects(clip, meta[_as_folder(clip.video)], path) for clip in clips]
-
-
-def _video_folders(root: Path) -> list[str]:
-    """Paths below `root` of the folders that hold frames, sorted."""
-    folders = (Path(folder) for folder, _, files in os.walk(root) if files)
-    return sorted(folder.relative_to(root).as_posix() for folder in folders if list_files(folder))
+                raise self.missing(f"video {clip.video} has no entry", meta_file)
+        return [with_objects(clip, meta[_as_folder(clip.video)], meta_file) for clip in clips]
 
 
 def _as_folder(video: str) -> str:

@@ -6,9 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from thriftseg.datasets.files import list_folders
 from thriftseg.datasets.vos.base import HELD_OUT, MasksOfSplit, VOSClip, VOSDataset, check_share, part_of_training
-from thriftseg.datasets.vos.meta import META_FILE, MetaObjects, read_meta, with_objects
+from thriftseg.datasets.vos.meta import META_FILE, read_meta, with_objects
 
 if TYPE_CHECKING:
     from thriftseg.metrics import VOSProtocol
@@ -85,17 +84,15 @@ class YouTubeVOS(VOSDataset):
         source = "train" if split == HELD_OUT else split
         folder = self.root / source
         images = self.root / f"{source}_all_frames" if self.all_frames else folder
-        videos = [path.name for path in list_folders(folder / "JPEGImages")]
-        if not videos:
-            raise self.empty(split, folder / "JPEGImages" / "{video}")
+        videos = self._videos_below(folder, split)
         if source == "train":
             videos = part_of_training(videos, split, self.held_out)
-        meta = read_meta(folder / META_FILE)
-        return [self._listed_clip(video, images, folder, meta.get(video)) for video in videos]
-
-    def _listed_clip(self, video: str, images: Path, folder: Path, objects: MetaObjects | None) -> VOSClip:
         meta_file = folder / META_FILE
-        if objects is None:
-            raise self.missing(f"video {video} has no entry", meta_file)
-        clip = self._make_clip(video, images / "JPEGImages" / video, folder / "Annotations" / video)
-        return with_objects(clip, objects, meta_file)
+        meta = read_meta(meta_file)
+        clips = []
+        for video in videos:
+            if video not in meta:
+                raise self.missing(f"video {video} has no entry", meta_file)
+            clip = self._make_clip(video, images / "JPEGImages" / video, folder / "Annotations" / video)
+            clips.append(with_objects(clip, meta[video], meta_file))
+        return clips

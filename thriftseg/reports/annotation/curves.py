@@ -10,7 +10,7 @@ import glob
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -101,7 +101,14 @@ class CurveGroup:
 
     def area(self, span: Span) -> float:
         """Mean quality over hours that all runs cover, NaN where there are none."""
-        return statistics.fmean(_area_within(curve, span) for curve in self.curves)
+        if span.first > span.last:
+            return math.nan
+        areas = []
+        for curve in self.curves:
+            inside = curve.hours[(curve.hours > span.first) & (curve.hours < span.last)]
+            hours = np.array([span.first, *inside, span.last])
+            areas.append(area_under_curve(hours, _quality_at(curve, hours)))
+        return statistics.fmean(areas)
 
 
 def write_curve(folder: str | Path, curve: AnnotationCurve, target: float) -> Path:
@@ -175,7 +182,8 @@ def curve_table(groups: Sequence[CurveGroup], target: float) -> Table:
         groups: One at least.
         target: The J&F.
     """
-    span = _shared(groups)
+    spans = [group.span for group in groups]
+    span = Span(max(each.first for each in spans), min(each.last for each in spans))
     table = number_table(None, "runs", ["n", f"hours at\nJ&F {100 * target:g}", "area\n%"])
     for group in groups:
         area = percent_cell(group.area(span))
@@ -237,19 +245,6 @@ def _hours_cell(hours: Sequence[float]) -> str:
     return mean if len(hours) == 1 else f"{mean} ± {format_hours(statistics.stdev(hours))}"
 
 
-def _shared(groups: Iterable[CurveGroup]) -> Span:
-    spans = [group.span for group in groups]
-    return Span(max(span.first for span in spans), min(span.last for span in spans))
-
-
-def _area_within(curve: AnnotationCurve, span: Span) -> float:
-    if span.first > span.last:
-        return math.nan
-    inside = curve.hours[(curve.hours > span.first) & (curve.hours < span.last)]
-    hours = np.array([span.first, *inside, span.last])
-    return area_under_curve(hours, _quality_at(curve, hours))
-
-
 def _quality_at(curve: AnnotationCurve, hours: Float64Array) -> Float64Array:
-    """What `quality_at_cost` says about hours that the curve covers, for all of them at once."""
+    """`quality_at_cost` for many hours at once, all of which the curve covers."""
     return np.interp(hours, *cost_quality_curve(*curve))

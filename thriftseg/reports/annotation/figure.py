@@ -81,7 +81,11 @@ def plot_curves(curves: Sequence[Curve], path: Path) -> Path | None:
     picture = Picture(figsize=(4.2 * len(shown), 6.8), dpi=130, layout="constrained")
     FigureCanvasAgg(picture)
     panels = picture.subplots(2, len(shown), squeeze=False)
-    for row, (heading, cost) in zip(panels, [_share_axis(curves), ("annotation hours", _hours)], strict=True):
+    rounds = [row for curve in curves for run in curve.group.runs for row in run.rounds]
+    share: tuple[str, Figure] = "clicks (%)", lambda _, row: 100 * row.click_share
+    if any(math.isnan(row.click_share) for row in rounds):  # nothing tells what drawing every frame takes
+        share = "pixels (%)", lambda _, row: 100 * row.pixel_share
+    for row, (heading, cost) in zip(panels, [share, ("annotation hours", _hours)], strict=True):
         for axes, name in zip(row, shown, strict=True):
             _draw(axes, curves, heading, cost, name)
     panels[0][0].legend(frameon=False, fontsize=8)
@@ -116,14 +120,6 @@ def _points(curve: Curve, cost: Figure, quality: Figure) -> list[tuple[float, fl
         for round in range(group.length)
     ]
     return [point for point in points if not (math.isnan(point[0]) or math.isnan(point[1]))]
-
-
-def _share_axis(curves: Sequence[Curve]) -> tuple[str, Figure]:
-    """Clicks where all runs know what drawing every frame takes, else pixels."""
-    rows = [row for curve in curves for run in curve.group.runs for row in run.rounds]
-    if any(math.isnan(row.click_share) for row in rows):
-        return "pixels (%)", lambda _, row: 100 * row.pixel_share
-    return "clicks (%)", lambda _, row: 100 * row.click_share
 
 
 def _hours(run: AnnotationRun, row: AnnotationRound) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import VideoDataset, encode_frame
 from thriftseg.drawing import VideoWriter, blend
@@ -23,7 +22,6 @@ from thriftseg.reports.annotation.runs import (
     BOUGHT,
     LABELS,
     QUALITIES,
-    AnnotationRound,
     AnnotationRun,
     read_annotation_run,
 )
@@ -103,7 +101,11 @@ def _thumbnails(run: AnnotationRun, dataset: VideoDataset, clip: Clip) -> Iterat
         frame, label = dataset.read_frame(clip, number), store.read(clip.video, number)
         drawn = blend(frame, label, dataset.taxonomy.palette, alpha=0.6)
         counts = ", ".join(f"{count} in round {round}" for round, count in sorted(rounds.items()))
-        yield f"frame {number}: {counts}", encode_frame(_shrunk(drawn), ".jpg")
+        height, width = drawn.shape[:2]
+        if width > _THUMBNAIL_WIDTH:
+            size = (_THUMBNAIL_WIDTH, max(1, round(height * _THUMBNAIL_WIDTH / width)))
+            drawn = np.asarray(cv2.resize(drawn, size, interpolation=cv2.INTER_AREA), np.uint8)
+        yield f"frame {number}: {counts}", encode_frame(drawn, ".jpg")
 
 
 def _bought(run: AnnotationRun, store: LabelStore, clip: Clip) -> dict[int, Counter[int]]:
@@ -121,16 +123,9 @@ def _bought(run: AnnotationRun, store: LabelStore, clip: Clip) -> dict[int, Coun
     return bought
 
 
-def _shrunk(image: UInt8Array) -> UInt8Array:
-    height, width = image.shape[:2]
-    if width <= _THUMBNAIL_WIDTH:
-        return image
-    size = (_THUMBNAIL_WIDTH, max(1, round(height * _THUMBNAIL_WIDTH / width)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _page(run: AnnotationRun, picture: Path | None, thumbnails: Sequence[tuple[str, bytes]]) -> str:
     title = f"{run.settings['dataset']}: {run.settings['video']}"
+    settings = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in run.settings.items()]
     plots = f'<img alt="quality against cost" src="{_data("image/png", picture.read_bytes())}">' if picture else ""
     figures = "".join(
         f'<figure><img alt="" src="{_data("image/jpeg", content)}"><figcaption>{escape(caption)}</figcaption></figure>'
@@ -143,7 +138,7 @@ def _page(run: AnnotationRun, picture: Path | None, thumbnails: Sequence[tuple[s
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{_rounds(run)}"
         "<p>Scores are those of the network alone and, on the right, with the manual labels pasted over it. "
         f"Shares are of drawing every frame.</p>{plots}<h2>What was bought</h2>{figures}{more}"
-        f"<h2>Settings</h2>{_settings(run.settings)}</body></html>\n"
+        f"<h2>Settings</h2>{_table([], settings)}</body></html>\n"
     )
 
 
@@ -151,20 +146,13 @@ def _rounds(run: AnnotationRun) -> str:
     names = [metric_heading(name) for name in QUALITIES]
     head = ["round", "samples", "clicks", "class clicks", "hours", "% pixels", "% clicks"]
     head += [f"{name} %" for name in names] + [f"{name} % pasted" for name in names]
-    return _table([head], [_cells(row) for row in run.rounds])
-
-
-def _cells(row: AnnotationRound) -> list[str]:
-    counts = [row.number, row.samples, row.cost.clicks, row.cost.class_clicks]
-    scores = [scores[name] for scores in (row.predicted, row.pasted) for name in QUALITIES]
-    percents = [percent_cell(value).plain for value in (row.pixel_share, row.click_share, *scores)]
-    return [*map(str, counts), format_hours(row.cost.hours), *percents]
-
-
-def _settings(settings: Mapping[str, object]) -> str:
-    return _table(
-        [], [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in settings.items()]
-    )
+    rows = []
+    for row in run.rounds:
+        counts = [row.number, row.samples, row.cost.clicks, row.cost.class_clicks]
+        scores = [scores[name] for scores in (row.predicted, row.pasted) for name in QUALITIES]
+        percents = [percent_cell(value).plain for value in (row.pixel_share, row.click_share, *scores)]
+        rows.append([*map(str, counts), format_hours(row.cost.hours), *percents])
+    return _table([head], rows)
 
 
 def _table(head: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> str:

@@ -75,7 +75,7 @@ class AnnotationRun:
 
     Attributes:
         folder: Its folder.
-        settings: What it was told; inner settings by dotted names.
+        settings: Its settings; inner ones by dotted names.
         rounds: Its finished rounds, from 0.
     """
 
@@ -170,7 +170,12 @@ def group_runs(runs: Sequence[AnnotationRun]) -> list[RunGroup]:
     members = list(groups.values())
     names = sorted({name for run in runs for name in run.settings} - {_SEED})
     differing = [name for name in names if len({_text(group[0].settings.get(name)) for group in members}) > 1]
-    return [RunGroup(_group_name(group, differing), tuple(group)) for group in members]
+    found = []
+    for group in members:
+        settings = group[0].settings
+        parts = [f"{name.rpartition('.')[2]} {_text(settings.get(name))}" for name in differing]
+        found.append(RunGroup(", ".join(parts) or group[0].folder.name, tuple(group)))
+    return found
 
 
 def annotation_table(run: AnnotationRun) -> Table:
@@ -226,12 +231,6 @@ def _with_deviation(group: RunGroup, quality: str, round: int) -> str:
     mean, deviation = (figure(quality_of(quality), round) for figure in (group.mean, group.deviation))
     text = percent_cell(mean).plain
     return text if math.isnan(deviation) else f"{text} ± {100 * deviation:.1f}"
-
-
-def _group_name(group: Sequence[AnnotationRun], differing: Sequence[str]) -> str:
-    settings = group[0].settings
-    parts = [f"{name.rpartition('.')[2]} {_text(settings.get(name))}" for name in differing]
-    return ", ".join(parts) or group[0].folder.name
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Under which terms data, labels and weights stand: the line that leads from one to the other."""
+"""Licence lineage: the terms of the data, of the labels made from them, and of the weights trained on these."""
 
 from __future__ import annotations
 

@@ -39,15 +39,17 @@ def model_card(card: Mapping[str, Any]) -> str:
     Returns:
         Markdown.
     """
+    name, remarks = card["name"], card["remarks"]
     sections = [
         _header(card),
         "\n".join(_introduction(card)),
-        "\n".join(_usage(card)),
+        f"## Use\n\n```bash\nthriftseg predict --weights {name} --input VIDEO\n```",
+        f'```python\nfrom thriftseg import zoo\n\npublished = zoo.load("{name}")\n```',
         "\n".join(_scores(card)),
         "\n".join(_labels(card)),
         "\n".join(_training(card)),
         "\n".join(_licences(card["licences"])),
-        "\n".join(_remarks(card["remarks"])),
+        "\n".join(["## Remarks\n", *(f"- {remark}" for remark in remarks)]) if remarks else "",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -84,7 +86,7 @@ def _hub_result(card: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str,
 
 def _introduction(card: Mapping[str, Any]) -> Iterator[str]:
     weights, preprocessing = card["weights"], card["preprocessing"]
-    size = card["eval_size"]
+    size, windows = card["eval_size"], card["inference"]["init_args"]
     yield f"# {card['name']}\n"
     classes, data = len(card["taxonomy"]["classes"]), card["data"]["name"]
     yield f"`{card['network']['class_path']}`, {classes} classes, trained on {data or 'unrecorded data'}.\n"
@@ -100,23 +102,15 @@ def _introduction(card: Mapping[str, Any]) -> Iterator[str]:
                 f"std {preprocessing['std']}",
             ),
             ("working size", f"{size[0]}x{size[1]}" if size else "that of the frames"),
-            ("inference", _inference(card["inference"])),
+            (
+                "inference",
+                f"windows of {windows['crop']} every {windows['stride']} pixels, logits averaged"
+                if windows
+                else "whole image",
+            ),
             ("classes", ", ".join(entry["name"] for entry in card["taxonomy"]["classes"])),
         ],
     )
-
-
-def _inference(record: Mapping[str, Any]) -> str:
-    arguments = record["init_args"]
-    if not arguments:
-        return "whole image"
-    return f"windows of {arguments['crop']} every {arguments['stride']} pixels, logits averaged"
-
-
-def _usage(card: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Use\n"
-    yield f"```bash\nthriftseg predict --weights {card['name']} --input VIDEO\n```\n"
-    yield f'```python\nfrom thriftseg import zoo\n\npublished = zoo.load("{card["name"]}")\n```'
 
 
 def _scores(card: Mapping[str, Any]) -> Iterator[str]:
@@ -179,12 +173,6 @@ def _licences(licences: Mapping[str, Any]) -> Iterator[str]:
         ("from", "what", "terms"), [(step["what"], step["name"], step["licence"]) for step in licences["lineage"]]
     )
     yield f"\nCode: {licences['code']}."
-
-
-def _remarks(remarks: Sequence[str]) -> Iterator[str]:
-    if remarks:
-        yield "## Remarks\n"
-        yield from (f"- {remark}" for remark in remarks)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:

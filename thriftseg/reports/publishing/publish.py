@@ -41,7 +41,7 @@ _RECIPE = ("loss", "optimizer", "lr_scheduler", "auxiliary_weight")
 
 @dataclass(frozen=True)
 class Publication:
-    """What `publish` left in the folder.
+    """Result of `publish`.
 
     Attributes:
         name: Name of the published checkpoint.
@@ -110,13 +110,19 @@ def publish(
         CheckpointError: The checkpoint cannot be read, is of another architecture than the name says, the scores are
             of other weights, the name is taken, or the hub refuses the upload.
     """
-    architecture, tag = _split(name)
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise CheckpointError(
+            "not a name of a published checkpoint", expected="<architecture>.<tag>, as tmanet_r50.camvid_n1", found=name
+        )
+    architecture, tag = match["architecture"], match["tag"]
     loaded, raw = load_network(checkpoint), read_checkpoint(checkpoint)
     network = loaded.network
     _check_architecture(network, architecture, checkpoint)
     content = encode_weights(network, half=half)
     if half:
         network.half().float()
+    pretrained = bool(raw["hyper_parameters"]["network"].get("init_args", {}).get("pretrained"))
     notes = {
         "name": name,
         "architecture": architecture,
@@ -126,7 +132,7 @@ def publish(
         "teacher": loaded.metadata.get("teacher"),
         "data": {"name": data or _dataset(loaded), "source": data_source},
         "training": _training(loaded, raw),
-        "licences": lineage_of(_dataset(loaded), data, data_licence, licence, _pretrained(raw)),
+        "licences": lineage_of(_dataset(loaded), data, data_licence, licence, pretrained),
         "remarks": list(remarks),
         "thriftseg": loaded.metadata.get("version", __version__),
     }
@@ -173,15 +179,6 @@ def push(folder: str | Path, repository: str) -> None:
             found=str(error).strip().splitlines()[0] if str(error).strip() else None,
             fix="log in with `hf auth login`, and check that you may write there",
         ) from error
-
-
-def _split(name: str) -> tuple[str, str]:
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise CheckpointError(
-            "not a name of a published checkpoint", expected="<architecture>.<tag>, as tmanet_r50.camvid_n1", found=name
-        )
-    return match["architecture"], match["tag"]
 
 
 def _check_architecture(network: Network, architecture: str, path: str | Path) -> None:
@@ -235,10 +232,6 @@ def _training(loaded: LoadedNetwork, raw: Mapping[str, Any]) -> dict[str, Any]:
         "global_step": loaded.metadata.get("global_step"),
         "recipe": {key: settings[key] for key in _RECIPE if settings.get(key)},
     }
-
-
-def _pretrained(raw: Mapping[str, Any]) -> bool:
-    return bool(raw["hyper_parameters"]["network"].get("init_args", {}).get("pretrained"))
 
 
 def _files(

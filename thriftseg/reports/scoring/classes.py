@@ -35,7 +35,7 @@ _MOSTLY = 0.5
 
 @dataclass(frozen=True)
 class ClassScores:
-    """What comes of a comparison of class maps.
+    """Outcome of a comparison of class maps.
 
     Attributes:
         scores: Pooled scores by name.

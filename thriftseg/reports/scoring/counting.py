@@ -59,7 +59,7 @@ class Block:
 
 @dataclass
 class BlockCounts:
-    """What one block adds up to.
+    """Sums over one block.
 
     Attributes:
         video: Position of the video.

@@ -1,4 +1,4 @@
-"""How the data sets that can be scored name their files: which video and frame a path belongs to."""
+"""Folder layouts of the data sets that can be scored: which video and frame a path belongs to."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Located(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NamingLayout:
+class FolderLayout:
     r"""Naming rules of a data set.
 
     Attributes:
@@ -130,7 +130,9 @@ class NamingLayout:
 
     def _located(self, root: Path, known: Folders, split: str, asked: str | None) -> Located:
         frames = (root / pattern.format(split=split) for pattern in known.frames)
-        listing = self._listing(root, split)
+        listing = root / self.listing.format(split=split) if self.listing and split != ALL else None
+        if listing is not None and not listing.is_file():
+            listing = None
         if asked not in (None, ALL) and "{split}" not in known.labels and listing is None:
             raise _no_split(root, split)
         return Located(
@@ -140,30 +142,26 @@ class NamingLayout:
             listing=listing,
         )
 
-    def _listing(self, root: Path, split: str) -> Path | None:
-        path = root / self.listing.format(split=split) if self.listing and split != ALL else None
-        return path if path is not None and path.is_file() else None
 
-
-def select_layout(name: str, classes: str | Path | None = None) -> NamingLayout:
+def select_layout(name: str, classes: str | Path | None = None) -> FolderLayout:
     """A layout by name, with another class table if one is given.
 
     Args:
-        name: A key of `NAMING_LAYOUTS`.
+        name: A key of `FOLDER_LAYOUTS`.
         classes: YAML class table, or `idd19` to see IDD through the classes of Cityscapes.
 
     Raises:
         ConfigError: There is no such layout.
         DatasetError: The class table is missing or wrong.
     """
-    if name not in NAMING_LAYOUTS:
-        raise ConfigError("no such layout", expected=", ".join(NAMING_LAYOUTS), found=name)
-    layout = NAMING_LAYOUTS[name]
+    if name not in FOLDER_LAYOUTS:
+        raise ConfigError("no such layout", expected=", ".join(FOLDER_LAYOUTS), found=name)
+    layout = FOLDER_LAYOUTS[name]
     if classes is None:
         return layout
     if name == "idd" and str(classes) == IDD19.name:
-        return NamingLayout(**{**vars(layout), "taxonomy": IDD19, "label_files": (r"_labelcsTrainIds\.png$", "")})
-    return NamingLayout(**{**vars(layout), "taxonomy": Taxonomy.from_yaml(classes)})
+        return FolderLayout(**{**vars(layout), "taxonomy": IDD19, "label_files": (r"_labelcsTrainIds\.png$", "")})
+    return FolderLayout(**{**vars(layout), "taxonomy": Taxonomy.from_yaml(classes)})
 
 
 def _no_split(folder: Path, split: str) -> ConfigError:
@@ -244,10 +242,10 @@ LayoutName = Literal[
     "cityscapes", "camvid", "idd", "veis", "scenenet", "davis", "youtube_vos", "mose", "tao_vos", "folder"
 ]
 
-NAMING_LAYOUTS: dict[str, NamingLayout] = {
+FOLDER_LAYOUTS: dict[str, FolderLayout] = {
     layout.name: layout
     for layout in (
-        NamingLayout(
+        FolderLayout(
             "cityscapes",
             _cityscapes_frame,
             fps=17,
@@ -257,7 +255,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             label_files=(r"_labelIds\.png$", r"_labelTrainIds\.png$", r"(^|/)labels/", ""),
             stretches=_cityscapes_stretches,
         ),
-        NamingLayout(
+        FolderLayout(
             "camvid",
             _camvid_frame,
             fps=camvid.FRAMES_PER_SECOND,
@@ -267,7 +265,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             splits=("test", "val", "train"),
             stretches=_camvid_stretches,
         ),
-        NamingLayout(
+        FolderLayout(
             "idd",
             _idd_frame,
             fps=15,
@@ -276,7 +274,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             folders=(Folders("gtFine/{split}", ("leftImg8bit/{split}",)),),
             label_files=(r"_labellevel3Ids\.png$", r"(^|/)labels/", ""),
         ),
-        NamingLayout(
+        FolderLayout(
             "veis",
             _tree_frame,
             fps=30,
@@ -285,7 +283,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             folders=(Folders("labels", ("images",)),),
             listing="{split}.txt",
         ),
-        NamingLayout(
+        FolderLayout(
             "scenenet",
             _scenenet_frame,
             fps=scenenet.SCENENET_FRAME_STEP,
@@ -296,7 +294,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             frame_files=(r"(^|/)photo/", ""),
             gt_ids="label",
         ),
-        NamingLayout(
+        FolderLayout(
             "davis",
             _tree_frame,
             fps=24,
@@ -305,7 +303,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             folders=_DAVIS_FOLDERS,
             listing="ImageSets/2017/{split}.txt",
         ),
-        NamingLayout(
+        FolderLayout(
             "youtube_vos",
             _tree_frame,
             fps=30,
@@ -314,7 +312,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             folders=_VOS_FOLDERS,
             splits=_VOS_SPLITS,
         ),
-        NamingLayout(
+        FolderLayout(
             "mose",
             _tree_frame,
             fps=6,
@@ -323,7 +321,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             folders=_VOS_FOLDERS,
             splits=_VOS_SPLITS,
         ),
-        NamingLayout(
+        FolderLayout(
             "tao_vos",
             _tree_frame,
             fps=30,
@@ -332,7 +330,7 @@ NAMING_LAYOUTS: dict[str, NamingLayout] = {
             folders=_VOS_FOLDERS,
             splits=_VOS_SPLITS,
         ),
-        NamingLayout(
+        FolderLayout(
             "folder",
             _tree_frame,
             fps=30,

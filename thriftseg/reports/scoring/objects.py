@@ -17,7 +17,7 @@ from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling, Scores
 from thriftseg.reports.scoring.counting import check_size
 from thriftseg.reports.scoring.effort import Effort
 from thriftseg.reports.scoring.pairing import PairedVideo
-from thriftseg.reports.scoring.report import Score, ScoredObjectRow
+from thriftseg.reports.scoring.report import ObjectResult, Score
 from thriftseg.workers import run_tasks
 
 NAMES = ("jf_mean", "j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay")
@@ -99,7 +99,7 @@ class SequenceScorer:
 
 @dataclass(frozen=True)
 class ObjectEvaluation:
-    """What comes of a comparison of object masks.
+    """Outcome of a comparison of object masks.
 
     Attributes:
         scores: Pooled scores by name.
@@ -111,7 +111,7 @@ class ObjectEvaluation:
 
     scores: dict[str, Score]
     per_video: list[dict[str, float]]
-    per_object: list[ScoredObjectRow]
+    per_object: list[ObjectResult]
     frames: list[int]
     warnings: list[str]
 
@@ -146,7 +146,7 @@ def score_objects(videos: Sequence[PairedVideo], protocol: VOSProtocol, fps: flo
     return ObjectEvaluation(
         scores={name: Score(float(v), *intervals.get(name, none), unit, units) for name, v in pooled.items()},
         per_video=[{name: float(values[index]) for name, values in per_video.items()} for index in range(len(videos))],
-        per_object=[ScoredObjectRow(videos[row.position].name, row.object, row.scores()) for row in rows],
+        per_object=[ObjectResult(videos[row.position].name, row.object, row.scores()) for row in rows],
         frames=[len(video.labels) for video in videos],
         warnings=list(_doubts(rows)),
     )

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from thriftseg.datasets import FRAME_SUFFIXES, usual_step
 from thriftseg.errors import DatasetError
-from thriftseg.reports.scoring.layouts import FrameName, Located, NamingLayout, Stretch
+from thriftseg.reports.scoring.layouts import FolderLayout, Located, Stretch
 
 _SHOWN = 5
 _CHUNK = 1 << 20
@@ -61,7 +61,7 @@ class Pairing:
     surplus: tuple[Path, ...] = field(default=())
 
 
-def pair(layout: NamingLayout, located: Located, pred: Path, frames: Path | None, optional: bool = False) -> Pairing:
+def pair(layout: FolderLayout, located: Located, pred: Path, frames: Path | None, optional: bool = False) -> Pairing:
     """List both folders and match them frame by frame.
 
     Args:
@@ -76,7 +76,13 @@ def pair(layout: NamingLayout, located: Located, pred: Path, frames: Path | None
         DatasetError: The folders are the same or equal in content, one of them holds nothing of this layout, two files
             claim the same frame, or a label has no prediction.
     """
-    _refuse_same_folder(located.labels, pred)
+    if located.labels.resolve() == pred.resolve():
+        raise DatasetError(
+            "predictions and truth are the same folder",
+            path=pred,
+            found=str(located.labels),
+            fix="point --pred to the predictions",
+        )
     labels = _index(layout, located.labels, layout.label_files, (".png",), "true labels")
     predictions = _index(layout, pred, layout.label_files, (".png",), "predictions")
     pictures = _index(layout, frames, layout.frame_files, FRAME_SUFFIXES, "frames") if frames else _Index()
@@ -103,7 +109,7 @@ class _Index:
         return [path for numbered in self.files.values() for path in numbered.values()]
 
 
-def _index(layout: NamingLayout, folder: Path, patterns: Sequence[str], suffixes: tuple[str, ...], kind: str) -> _Index:
+def _index(layout: FolderLayout, folder: Path, patterns: Sequence[str], suffixes: tuple[str, ...], kind: str) -> _Index:
     if not folder.is_dir():
         raise DatasetError("no such folder", path=folder, expected=kind)
     everything = sorted(_walk(folder))
@@ -115,7 +121,12 @@ def _index(layout: NamingLayout, folder: Path, patterns: Sequence[str], suffixes
         if name is None:
             unnamed.append(path)
         elif name.number in found[name.recording]:
-            raise _two_files(path, found[name.recording][name.number], name, kind)
+            raise DatasetError(
+                f"two {kind} for frame {name.number} of {name.recording or 'the video'}",
+                path=path,
+                found=str(found[name.recording][name.number]),
+                fix="keep one file per frame, or point to the folder that holds only these",
+            )
         else:
             found[name.recording][name.number] = path
     if not any(found.values()):
@@ -148,15 +159,6 @@ def _best(folder: Path, paths: list[Path], patterns: Sequence[str]) -> list[Path
     return []
 
 
-def _two_files(path: Path, other: Path, name: FrameName, kind: str) -> DatasetError:
-    return DatasetError(
-        f"two {kind} for frame {name.number} of {name.recording or 'the video'}",
-        path=path,
-        found=str(other),
-        fix="keep one file per frame, or point to the folder that holds only these",
-    )
-
-
 def _listed(labels: _Index, listing: Path | None) -> _Index:
     """The recordings that a list of videos names."""
     if listing is None:
@@ -170,7 +172,7 @@ def _listed(labels: _Index, listing: Path | None) -> _Index:
     return _Index({name: labels.files[name] for name in names})
 
 
-def _videos(layout: NamingLayout, labels: _Index, predictions: _Index, pictures: _Index) -> Iterator[PairedVideo]:
+def _videos(layout: FolderLayout, labels: _Index, predictions: _Index, pictures: _Index) -> Iterator[PairedVideo]:
     for recording, numbered in sorted(labels.files.items()):
         predicted, shown = _Numbered(predictions.files.get(recording)), _Numbered(pictures.files.get(recording))
         truth = _Numbered(numbered)
@@ -198,15 +200,8 @@ class _Numbered:
         return {number: self.files[number] for number in self.numbers[start:stop]}
 
 
-def _refuse_same_folder(gt: Path, pred: Path) -> None:
-    if gt.resolve() == pred.resolve():
-        raise DatasetError(
-            "predictions and truth are the same folder", path=pred, found=str(gt), fix="point --pred to the predictions"
-        )
-
-
 def _refuse_missing(
-    videos: Iterable[PairedVideo], pred: Path, predictions: _Index, layout: NamingLayout, optional: bool
+    videos: Iterable[PairedVideo], pred: Path, predictions: _Index, layout: FolderLayout, optional: bool
 ) -> None:
     missing = [
         path

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class ScoredVideoRow:
+class VideoResult:
     """Scores of one video.
 
     Attributes:
@@ -54,7 +54,7 @@ class ScoredVideoRow:
 
 
 @dataclass(frozen=True)
-class ScoredObjectRow:
+class ObjectResult:
     """Scores of one object over its video.
 
     Attributes:
@@ -99,17 +99,17 @@ class EvaluationReport:
     class_names: list[str] = field(default_factory=list)
     per_class: dict[str, list[float]] = field(default_factory=dict)
     per_category: dict[str, float] = field(default_factory=dict)
-    per_video: list[ScoredVideoRow] = field(default_factory=list)
-    per_object: list[ScoredObjectRow] = field(default_factory=list)
+    per_video: list[VideoResult] = field(default_factory=list)
+    per_object: list[ObjectResult] = field(default_factory=list)
     confusion: Int64Array | None = None
     flow: str | None = None
     warnings: tuple[str, ...] = ()
 
-    def worst_first(self) -> list[ScoredVideoRow]:
+    def worst_first(self) -> list[VideoResult]:
         """The videos by their first score, worst first; those without a score last."""
         main = next(iter(self.scores))
 
-        def rank(row: ScoredVideoRow) -> tuple[bool, float]:
+        def rank(row: VideoResult) -> tuple[bool, float]:
             value = row.scores.get(main, math.nan)
             return math.isnan(value), value if not math.isnan(value) else 0.0
 
@@ -130,44 +130,34 @@ class EvaluationReport:
             out: Folder for them. Files of an earlier report that this one lacks are removed.
         """
         out = Path(out)
+        of_classes = [
+            [name, *(column[index] for column in self.per_class.values())]
+            for index, name in enumerate(self.class_names)
+        ]
+        of_videos = [[row.video, row.frames, row.pairs, *row.scores.values()] for row in self.per_video]
+        of_objects = [[row.video, row.object, *row.scores.values()] for row in self.per_object]
+        video_scores, object_scores = (
+            list(rows[0].scores) if rows else [] for rows in (self.per_video, self.per_object)
+        )
         contents = {
-            "per_class.csv": _csv(["class", *self.per_class], self._class_rows()) if self.per_class else None,
-            "per_video.csv": _csv(["video", "frames", "pairs", *self._names(self.per_video)], self._video_rows()),
-            "per_object.csv": _csv(["video", "object", *self._names(self.per_object)], self._object_rows())
-            if self.per_object
-            else None,
-            "confusion.png": self._picture(),
+            "per_class.csv": _csv(["class", *self.per_class], of_classes) if self.per_class else None,
+            "per_video.csv": _csv(["video", "frames", "pairs", *video_scores], of_videos),
+            "per_object.csv": _csv(["video", "object", *object_scores], of_objects) if self.per_object else None,
+            "confusion.png": None,
             "report.json": self.to_json().encode(),
         }
+        if self.confusion is not None:
+            from thriftseg.reports.scoring.confusion_picture import draw_confusion
+
+            contents["confusion.png"] = draw_confusion(self.confusion, self.class_names)
         for name, content in contents.items():
             if content is None:
                 (out / name).unlink(missing_ok=True)
             else:
                 write_bytes(out / name, content)
 
-    @staticmethod
-    def _names(rows: Sequence[ScoredVideoRow] | Sequence[ScoredObjectRow]) -> list[str]:
-        return list(rows[0].scores) if rows else []
 
-    def _class_rows(self) -> Iterable[list[object]]:
-        columns = self.per_class.values()
-        return ([name, *(column[index] for column in columns)] for index, name in enumerate(self.class_names))
-
-    def _video_rows(self) -> Iterable[list[object]]:
-        return ([row.video, row.frames, row.pairs, *row.scores.values()] for row in self.per_video)
-
-    def _object_rows(self) -> Iterable[list[object]]:
-        return ([row.video, row.object, *row.scores.values()] for row in self.per_object)
-
-    def _picture(self) -> bytes | None:
-        if self.confusion is None:
-            return None
-        from thriftseg.reports.scoring.confusion_picture import draw_confusion
-
-        return draw_confusion(self.confusion, self.class_names)
-
-
-def _csv(header: list[str], rows: Iterable[list[object]]) -> bytes:
+def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
@@ -176,7 +166,7 @@ def _csv(header: list[str], rows: Iterable[list[object]]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold."""
+    """The same as plain values of JSON."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

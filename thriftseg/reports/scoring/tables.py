@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from thriftseg.reports.scoring.report import EvaluationReport, Score
+from thriftseg.reports.scoring.report import EvaluationReport
 from thriftseg.reports.tables.terminal import class_table, metric_heading, number_table
 
 if TYPE_CHECKING:
@@ -27,15 +27,22 @@ def print_evaluation(report: EvaluationReport, console: Console) -> None:
         report: The report.
         console: Where to print it.
     """
-    console.print(_score_table(report))
+    table = number_table(escape(str(report.settings["pred"])), "score", ["%", "95 % interval"])
+    for name, score in report.scores.items():
+        interval = "-" if math.isnan(score.low) else f"{_percent(score.low)} to {_percent(score.high)}"
+        table.add_row(metric_heading(name), _percent(score.value), interval)
+    console.print(table)
     console.print(_caption(report), highlight=False, style="dim")
     if report.per_class:
         columns = {metric_heading(name): values for name, values in report.per_class.items()}
         console.print()
         console.print(class_table(report.class_names, columns, "Per class"))
     if report.per_category:
+        table = number_table("Per category", "category", ["IoU %"])
+        for name, value in report.per_category.items():
+            table.add_row(name, _percent(value))
         console.print()
-        console.print(_category_table(report))
+        console.print(table)
     console.print()
     console.print(_video_table(report))
     for warning in report.warnings:
@@ -43,19 +50,8 @@ def print_evaluation(report: EvaluationReport, console: Console) -> None:
         console.print(warning, markup=False, highlight=False, soft_wrap=True)
 
 
-def _score_table(report: EvaluationReport) -> Table:
-    table = number_table(escape(str(report.settings["pred"])), "score", ["%", "95 % interval"])
-    for name, score in report.scores.items():
-        table.add_row(metric_heading(name), _percent(score.value), _interval(score))
-    return table
-
-
-def _interval(score: Score) -> str:
-    return "-" if math.isnan(score.low) else f"{_percent(score.low)} to {_percent(score.high)}"
-
-
 def _caption(report: EvaluationReport) -> str:
-    """What was scored and how, in a few short lines."""
+    """Frames, flow and intervals of the scores, in a few short lines."""
     lines = [f"{report.frames} frames of {report.videos} videos"]
     if report.flow is not None:
         lines.append(
@@ -73,13 +69,6 @@ def _units(unit: str, units: int, resamples: int) -> str:
     if units < 2:
         return f"none from a single {'video' if unit == 'video' else '1-second block'}"
     return f"{resamples} draws of {units} {drawn}"
-
-
-def _category_table(report: EvaluationReport) -> Table:
-    table = number_table("Per category", "category", ["IoU %"])
-    for name, value in report.per_category.items():
-        table.add_row(name, _percent(value))
-    return table
 
 
 def _video_table(report: EvaluationReport) -> Table:

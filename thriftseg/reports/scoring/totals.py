@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +53,7 @@ class Family:
         return {name: Score(float(value), *intervals[name], unit, len(drawn)) for name, value in values.items()}
 
     def _drawn(self) -> tuple[Int64Array, str]:
-        """What the bootstrap draws: videos, or seconds where there are few of them."""
+        """Counts of the units that the bootstrap draws: videos, or seconds where there are few videos."""
         used = self.units > 0
         videos = np.unique(self.videos[used])
         if len(videos) < LEAST_VIDEOS:
@@ -77,26 +76,17 @@ def families(counts: Sequence[BlockCounts], metrics: Collection[str], rule: Rule
     frames = np.array([block.frames for block in counts], np.int64)
     found = {}
     if "miou" in metrics:
-        found["miou"] = Family(
-            _stack(class_totals(block.confusion) for block in counts), videos, frames, semantic_scores
-        )
+        of_classes = np.stack([class_totals(block.confusion) for block in counts])
+        found["miou"] = Family(of_classes, videos, frames, semantic_scores)
     if "boundary_iou" in metrics:
-        of_boundary = _stack(block.boundary for block in counts)  # both, true, predicted: as class_totals
-        found["boundary_iou"] = Family(of_boundary, videos, frames, _boundary_scores)
+        of_boundary = np.stack([block.boundary for block in counts])  # both, true, predicted: as class_totals
+        found["boundary_iou"] = Family(
+            of_boundary, videos, frames, lambda totals: {"boundary_iou": mean_of_known(class_iou(totals))}
+        )
     if "tc" in metrics:
-        of_pairs = _stack(class_totals(block.consistency) for block in counts)
+        of_pairs = np.stack([class_totals(block.consistency) for block in counts])
         pairs = np.array([block.pairs for block in counts], np.int64)
-        found["tc"] = Family(of_pairs, videos, pairs, partial(_consistency_scores, rule=rule))
+        found["tc"] = Family(
+            of_pairs, videos, pairs, lambda totals: {"tc": mean_of_known(consistency_iou(totals, rule))}
+        )
     return found
-
-
-def _stack(counts: Iterable[Int64Array]) -> Int64Array:
-    return np.stack(list(counts))
-
-
-def _boundary_scores(totals: npt.NDArray[Any]) -> Scores:
-    return {"boundary_iou": mean_of_known(class_iou(totals))}
-
-
-def _consistency_scores(totals: npt.NDArray[Any], rule: Rule) -> Scores:
-    return {"tc": mean_of_known(consistency_iou(totals, rule))}

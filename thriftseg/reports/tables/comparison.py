@@ -136,7 +136,8 @@ def compare_table(
     table = load_table(table) if isinstance(table, str) else table
     if scores is not None and scores not in SCORE_FILES:
         raise ConfigError("unknown file of scores", expected=", ".join(SCORE_FILES), found=scores)
-    root = _default_folder(table) if runs is None else Path(runs)
+    default = store_root(None, table.dataset) if table.of_labels else Path(RUNS)
+    root = default if runs is None else Path(runs)
     found = {row.folder: find_runs(root, row.folder) for row in table.rows}
     if not any(found.values()):
         raise _no_runs(table, root)
@@ -146,7 +147,10 @@ def compare_table(
         read = _read_runs(table, found[row.folder], SCORE_FILES if scores is None else (scores,), notes)
         counting = read if table.of_labels else _counting(read, row, unfinished, notes)
         rows.append(ComparedRow(row, tuple(counting)))
-    notes += _mixed_kinds(rows)
+    kinds = {run.kind for row in rows for run in row.runs}
+    if len(kinds) > 1:
+        files = ", ".join(f"{kind}.json" for kind in SCORE_FILES if kind in kinds)
+        notes.append(f"the scores come from different files ({files}); choose one with --scores")
     return TableComparison(table, tuple(rows), tuple(dict.fromkeys(notes)))
 
 
@@ -165,10 +169,6 @@ def configs_of(table: str | PublishedTable) -> list[str]:
     """
     table = load_table(table) if isinstance(table, str) else table
     return list(dict.fromkeys(row.config for row in table.rows))
-
-
-def _default_folder(table: PublishedTable) -> Path:
-    return store_root(None, table.dataset) if table.of_labels else Path(RUNS)
 
 
 def _no_runs(table: PublishedTable, runs: Path) -> ConfigError:
@@ -226,11 +226,3 @@ def _counting(runs: Iterable[RunScores], row: PublishedRow, unfinished: bool, no
         elif run.scored_step is not None and run.scored_step < run.steps:
             notes.append(f"{run.folder}: {run.kind}.json has the scores after {run.scored_step} of {run.steps} steps")
         yield run
-
-
-def _mixed_kinds(rows: Iterable[ComparedRow]) -> list[str]:
-    kinds = {run.kind for row in rows for run in row.runs}
-    if len(kinds) < 2:
-        return []
-    files = ", ".join(f"{kind}.json" for kind in SCORE_FILES if kind in kinds)
-    return [f"the scores come from different files ({files}); choose one with --scores"]

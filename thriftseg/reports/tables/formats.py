@@ -9,20 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table
 
 from thriftseg.reports.tables.comparison import ComparedRow, Measured, TableComparison
-from thriftseg.reports.tables.terminal import format_hours, metric_heading
+from thriftseg.reports.tables.terminal import format_hours, metric_heading, print_table
 
 SIDE_BY_SIDE = 2
 """Scores that stand side by side; more of them take a line each."""
 
 Number = TypeVar("Number", int, float)
 
-_UNBOUNDED = 1000
 _WHAT = ("paper", "ours", "diff.")
 _SAME_FOR_ALL = ("samples", "iterations")
 """Settings that a narrow table says once if all rows share them."""
@@ -53,10 +50,7 @@ def print_comparison(comparison: TableComparison) -> None:
     Args:
         comparison: The table and the runs.
     """
-    table = comparison_table(comparison)
-    console = Console()
-    width = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
-    Console(width=max(width, console.width)).print(table)
+    print_table(comparison_table(comparison))
 
 
 def comparison_table(comparison: TableComparison) -> Table:
@@ -124,18 +118,15 @@ def comparison_csv(comparison: TableComparison) -> str:
         settings = [published.key, published.series, published.config, published.samples, published.iterations]
         costs = [published.coarse_percent, published.hours, _rounded(row.hours)]
         for metric in comparison.table.metrics:
-            writer.writerow([*settings, *costs, metric, *_csv_scores(row, metric), published.masks, row.masks])
+            measured = row.measured(metric) or Measured(math.nan, math.nan, 0)
+            ours = [_rounded(measured.mean), _rounded(measured.std), measured.runs, _rounded(row.difference(metric))]
+            value = published.published.get(metric)
+            writer.writerow([*settings, *costs, metric, value, *ours, published.masks, row.masks])
     return stream.getvalue()
 
 
-def _csv_scores(row: ComparedRow, metric: str) -> list[float | None]:
-    measured = row.measured(metric)
-    mean, std, runs = (None, None, 0) if measured is None else (measured.mean, measured.std, measured.runs)
-    return [row.published.published.get(metric), _rounded(mean), _rounded(std), runs, _rounded(row.difference(metric))]
-
-
 def _setting_columns(comparison: TableComparison) -> dict[str, list[str]]:
-    """What was trained, by heading, a cell for every row; without what is known of no row."""
+    """Columns of settings by heading, a cell for every row; without columns that are known of no row."""
     columns = {
         "samples": [_known(row.published.samples) for row in comparison.rows],
         "masks": [_both(row.published.masks, row.masks, str) for row in comparison.rows],
