@@ -67,7 +67,7 @@ class Segmentation:
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (B, C, h, w) at another height and width, bilinear."""
-    if maps.shape[-2:] == size:
+    if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps.float(), size=size, mode="bilinear", align_corners=False)
 
