@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -158,3 +159,15 @@ def folder_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if number % 2:
                 write_label_png(clip / "labels" / f"{number:06d}.png", to_three[frame.label])
     return root
+
+
+@pytest.fixture
+def camvid_copy(camvid_root: Path, tmp_path: Path) -> Path:
+    """CamVid files that a test may break."""
+    return Path(shutil.copytree(camvid_root, tmp_path / "camvid"))
+
+
+@pytest.fixture
+def cityscapes_copy(cityscapes_root: Path, tmp_path: Path) -> Path:
+    """Cityscapes files that a test may break."""
+    return Path(shutil.copytree(cityscapes_root, tmp_path / "cityscapes"))

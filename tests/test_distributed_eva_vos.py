@@ -11,12 +11,12 @@ from lightning.pytorch import Trainer
 
 from tests.annotation_sets import write_quality_set
 from tests.distributed import GlooPool
-from tests.lightning_modules.test_annotation_policy import data as episodes_of
-from tests.lightning_modules.test_annotation_policy import places as type_set  # noqa: F401
-from tests.lightning_modules.test_annotation_policy import tiny as tiny_agent
-from tests.lightning_modules.test_annotation_policy import weights_of
-from tests.lightning_modules.test_mask_quality import data as masks_of
-from tests.lightning_modules.test_mask_quality import tiny as tiny_qnet
+from tests.lightning_modules.eva_vos.test_annotation_policy import data as episodes_of
+from tests.lightning_modules.eva_vos.test_annotation_policy import places as type_set  # noqa: F401
+from tests.lightning_modules.eva_vos.test_annotation_policy import tiny as tiny_agent
+from tests.lightning_modules.eva_vos.test_annotation_policy import weights_of
+from tests.lightning_modules.eva_vos.test_mask_quality import data as masks_of
+from tests.lightning_modules.eva_vos.test_mask_quality import tiny as tiny_qnet
 from thriftseg.lightning_modules import PPO, AnnotationTypeSelection, MaskQuality
 
 Places = tuple[Path, Path]

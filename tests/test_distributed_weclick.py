@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tests.distributed import GlooPool
-from tests.lightning_modules.clicked_clips import CLASSES, WEIGHTS, Tiny, make_batch, tiny_teacher
+from tests.lightning_modules.weclick.clicked_clips import CLASSES, WEIGHTS, Tiny, make_batch, tiny_teacher
 from tests.test_distributed_training import Gradients, trainer_with
 from thriftseg.lightning_modules import WeClick
 

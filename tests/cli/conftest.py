@@ -8,7 +8,7 @@ import lightning.pytorch  # noqa: F401
 import pytest
 import torch
 
-from tests.cli.recipe_data import RecipeData, make_recipe_data
+from tests.cli.configs.recipe_data import RecipeData, make_recipe_data
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from tests.datasets import vos_trees as trees
+from tests.datasets.vos import vos_trees as trees
 from thriftseg import zoo
 from thriftseg.datamodules import BoxDataModule
 from thriftseg.datamodules.boxes import TrainingBoxes, list_instances
