@@ -19,7 +19,7 @@ from thriftseg.errors import ConfigError, ThriftsegError
 
 Codec = Literal["auto", "h264", "mp4v"]
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class VideoWriter:
@@ -167,7 +167,7 @@ def _choose_codec(codec: Codec) -> Codec:
 
 @functools.cache
 def _hint_at_h264() -> None:
-    logger.warning("videos are written as mp4v, which browsers do not play; pip install av for H.264")
+    _logger.warning("videos are written as mp4v, which browsers do not play; pip install av for H.264")
 
 
 def _padded_to_even(frame: UInt8Array) -> UInt8Array:
