@@ -170,6 +170,23 @@ def public_names_exist_once(house: House) -> Iterator[str]:
     yield from (f"{name} is offered by {count} faces" for name, count in offered.items() if count > 1)
 
 
+def aliases_and_constants_exist_once(house: House) -> Iterator[str]:
+    """An alias of a type by its name; a constant by name and value, as a name such as `FORMAT` may say two things."""
+    homes = defaultdict(list)
+    for source in house.sources:
+        for node in source.tree.body:
+            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+                continue
+            name, value = node.targets[0].id, ast.unparse(node.value)
+            if name.isupper() and isinstance(node.value, ast.Constant | ast.Tuple):
+                homes[f"{name} = {value}"].append(source.module)
+            elif not name.isupper() and name[0].isupper() and not value.startswith("TypeVar("):
+                homes[name].append(source.module)
+    for name, modules in homes.items():
+        if len(modules) > 1 and not name.startswith("_"):
+            yield f"{name} is defined in {', '.join(modules)}"
+
+
 def listings_are_short(house: House) -> Iterator[str]:
     counts = Counter(source.path.parent for source in house.sources)
     yield from (f"{folder}: {count} files" for folder, count in counts.items() if count > FOLDER_LIMIT)
@@ -222,6 +239,7 @@ RULES = [
     rooms_meet_at_faces,
     nothing_runs_in_circles,
     public_names_exist_once,
+    aliases_and_constants_exist_once,
     listings_are_short,
 ]
 
@@ -249,6 +267,7 @@ BREACHES = {
         "zoo/b.py": "def f():\n    from thriftseg.zoo.a import A",
     },
     public_names_exist_once: {"zoo/a.py": "class A: ...", "flow/a.py": "def A(): ..."},
+    aliases_and_constants_exist_once: {"zoo/a.py": "Size = tuple[int, int]", "flow/a.py": "Size = tuple[int, int]"},
     listings_are_short: {"zoo/zoo_network.py": ""},
 }
 

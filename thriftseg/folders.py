@@ -11,6 +11,9 @@ from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.parsing import load_json
 
+RUNS = "runs"
+"""Where runs go by default, below the current folder."""
+
 
 def claim_folder(
     folder: Path,

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from thriftseg.arrays import UInt8Array
+from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.errors import DatasetError
 from thriftseg.types import IGNORE_INDEX
 
@@ -157,27 +157,21 @@ class Taxonomy:
         Raises:
             DatasetError: The map holds ids outside the table.
         """
-        narrow = raw if raw.dtype == np.uint8 else self._narrowed(raw, path)
+        inside: BoolArray | np.bool = np.True_
+        narrow = raw
+        if raw.dtype != np.uint8:
+            inside = (raw >= 0) & (raw <= 255)
+            narrow = np.where(inside, raw, IGNORE_INDEX).astype(np.uint8)
         translated = np.take(self._translation, narrow)
-        if not self.others_ignored and (translated == _UNKNOWN).any():
-            raise self._unknown(raw, path)
+        if not self.others_ignored and not (inside.all() and (translated != _UNKNOWN).all()):
+            unknown = self.unknown_ids(raw)
+            raise DatasetError(
+                f"label ids outside the class table {self.name!r}",
+                path=path,
+                expected=f"ids {_ranges(row.id for row in self.table if row.id >= 0)}",
+                found=", ".join(map(str, unknown[:10])) + (", ..." if len(unknown) > 10 else ""),
+            )
         return translated
-
-    def _narrowed(self, raw: npt.NDArray[Any], path: str | Path | None) -> UInt8Array:
-        outside = (raw < 0) | (raw > 255)
-        if outside.any() and not self.others_ignored:
-            raise self._unknown(raw, path)
-        return np.where(outside, IGNORE_INDEX, raw).astype(np.uint8)
-
-    def _unknown(self, raw: npt.NDArray[Any], path: str | Path | None) -> DatasetError:
-        unknown = self.unknown_ids(raw)
-        shown = ", ".join(map(str, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
-        return DatasetError(
-            f"label ids outside the class table {self.name!r}",
-            path=path,
-            expected=f"ids {_ranges(row.id for row in self.table if row.id >= 0)}",
-            found=shown,
-        )
 
     def flat_palette(self) -> bytes:
         """Colours for a palette PNG of train ids: 768 bytes, 255 and unused indices black."""
@@ -203,8 +197,13 @@ class Taxonomy:
             DatasetError: The file is missing, is no YAML, or its table is incomplete or contradicts itself.
         """
         path = Path(path)
-        content = _load_yaml(path)
-        entries = content.get("classes")
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DatasetError("cannot read the class table", path=path, found=error.strerror) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise DatasetError("the class table is no valid YAML", path=path, found=str(error)) from error
+        entries = content.get("classes") if isinstance(content, dict) else None
         if not isinstance(entries, list) or not entries:
             raise DatasetError(
                 "no list of classes", path=path, expected="classes: [{name: ..., color: [r, g, b]}, ...]"
@@ -240,18 +239,6 @@ def _ranges(ids: Iterable[int]) -> str:
         else:
             runs.append([value, value])
     return ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in runs)
-
-
-def _load_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError("cannot read the class table", path=path, found=error.strerror) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DatasetError("the class table is no valid YAML", path=path, found=str(error)) from error
-    if not isinstance(content, dict):
-        raise DatasetError("no list of classes", path=path, expected="classes: [{name: ..., color: [r, g, b]}, ...]")
-    return content
 
 
 def _row_of(entry: Any, train_id: int, path: Path) -> LabelClass:

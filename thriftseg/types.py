@@ -14,8 +14,20 @@ if TYPE_CHECKING:
 IGNORE_INDEX = 255
 """Train id of pixels without a label: no loss, not scored."""
 
+BACKGROUND = 0
+"""Id of pixels without an object."""
+
 INSTANCES_PER_CLASS = 1000
 """Instance maps hold `train_id * INSTANCES_PER_CLASS + k` with k from 1; 0 = no object."""
+
+EMBEDDING_CHANNELS = 256
+"""Channels of image embeddings, as SAM and SAM 2 give them."""
+
+SPLITS = ("train", "val", "test")
+"""Splits of a data set that names no others."""
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 class LabelKind(IntEnum):

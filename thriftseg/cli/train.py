@@ -28,11 +28,11 @@ from thriftseg.cli.run_folder import (
     write_scores,
 )
 from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.folders import RUNS
 from thriftseg.inference import read_checkpoint
 from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar
 from thriftseg.resources import config_path
 
-RUNS = "runs"
 TEACHER = "teacher"
 TEACHER_CHECKPOINT = "teacher.ckpt"
 

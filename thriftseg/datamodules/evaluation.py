@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 from thriftseg.arrays import Float16Array, UInt8Array
 from thriftseg.datamodules.reading import ClipDecoder
-from thriftseg.datamodules.transforms import Size, write_planar
+from thriftseg.datamodules.transforms import write_planar
 from thriftseg.datasets import resize_frame, resize_label, shard
 from thriftseg.flow import DIS, FlowStore
 from thriftseg.stores import MANUAL
-from thriftseg.types import IGNORE_INDEX, Clip, ClipFrame, LabelKind, TrainingSample
+from thriftseg.types import IGNORE_INDEX, Clip, ClipFrame, LabelKind, Size, TrainingSample
 
 Pairs = Literal["labelled", "all", "off"]
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
-from thriftseg.datamodules.transforms import Size, write_planar
+from thriftseg.datamodules.transforms import write_planar
 from thriftseg.datasets import VideoDataset, resize_frame
 from thriftseg.flow import FlowStore, consistency_mask_np
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
-from thriftseg.types import Clip
+from thriftseg.types import Clip, Size
 
 FLOW_STEPS = 64
 """Steps per pixel of flow in memory; those of `FlowStore`, so nothing is lost."""

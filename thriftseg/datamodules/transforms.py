@@ -7,22 +7,17 @@ ends up in the crop is found first, in whole source pixels, and only that window
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float32Array, Scalar, UInt8Array
 from thriftseg.datasets import resize_frame, resize_label
 from thriftseg.errors import ConfigError
 from thriftseg.flow import flip_flow, scale_flow
-from thriftseg.stores import draw_point_map
-from thriftseg.types import IGNORE_INDEX
-
-Size = tuple[int, int]
-Point = tuple[int, int, int]
-Scalar = TypeVar("Scalar", bound=np.generic)
+from thriftseg.stores import Click, draw_point_map
+from thriftseg.types import IGNORE_INDEX, Size
 
 
 def write_planar(image: UInt8Array, out: UInt8Array) -> None:
@@ -77,7 +72,7 @@ class Geometry:
         padded[: self.shown[0], : self.shown[1]] = self._mirror(window)
         return padded
 
-    def points(self, points: tuple[Point, ...]) -> list[Point]:
+    def points(self, points: tuple[Click, ...]) -> list[Click]:
         """Points (column, row, train id) to their pixels in the crop; those outside are dropped."""
         moved = []
         for column, row, train_id in points:
@@ -87,7 +82,7 @@ class Geometry:
                 moved.append((self.shown[1] - 1 - x if self.flip else x, y, train_id))
         return moved
 
-    def point_map(self, points: tuple[Point, ...]) -> UInt8Array:
+    def point_map(self, points: tuple[Click, ...]) -> UInt8Array:
         """Points drawn as single pixels into an otherwise ignored map (*crop); on one pixel the last point wins."""
         return draw_point_map(self.points(points), *self.crop)
 

@@ -16,12 +16,11 @@ from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
 from thriftseg.datamodules.base import ClassesDataModule, check_counts
 from thriftseg.datamodules.loaded_video import FLOW_STEPS, LoadedVideo, Pair, load_video
 from thriftseg.datamodules.sampling import seeded_generator
-from thriftseg.datamodules.transforms import Size
 from thriftseg.datasets import VideoDataset, resize_label
 from thriftseg.errors import CheckpointError, ConfigError, DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
 from thriftseg.stores import LabelStore
-from thriftseg.types import IGNORE_INDEX, Clip
+from thriftseg.types import IGNORE_INDEX, Clip, Size
 
 Labels = Mapping[int, UInt8Array]
 """Label maps (H, W) uint8 by native frame number: train ids, 255 = not labelled."""

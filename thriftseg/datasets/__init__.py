@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         Box,
         BoxWindow,
         PixelBox,
-        Size,
         box_of,
         jitter_box,
         pixel_box,
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
     from thriftseg.datasets.tools.vos_check import check_vos, print_vos_report
     from thriftseg.datasets.veis import VEIS
     from thriftseg.datasets.vos.base import (
-        BACKGROUND,
         PALETTE,
         MasksOfSplit,
         VideoObject,

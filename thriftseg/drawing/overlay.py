@@ -99,7 +99,7 @@ def side_by_side(images: Sequence[UInt8Array], captions: Sequence[str] | None = 
     """Put pictures next to each other, each below its caption.
 
     Args:
-        images: RGB pictures; lower ones are scaled to the height of the first.
+        images: RGB pictures, scaled to the height of the first.
         captions: One line per picture.
         gap: Pixels between pictures.
 

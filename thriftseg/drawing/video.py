@@ -19,7 +19,7 @@ from thriftseg.errors import ConfigError, ThriftsegError
 
 Codec = Literal["auto", "h264", "mp4v"]
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class VideoWriter:
@@ -97,19 +97,15 @@ class VideoWriter:
             )
         size = (frame.shape[0], frame.shape[1])
         if self._encoder is None:
-            self._size = size
-            self._encoder = self._open(size)
+            self._size, (height, width) = size, (side + side % 2 for side in size)
+            encoder = _H264Encoder if self.codec == "h264" else _MP4VEncoder
+            self._encoder = encoder(self._temporary, self.fps, height, width)
         if size != self._size:
             raise ConfigError(
                 f"frame {self.count} of the video has another size", path=self.path, expected=self._size, found=size
             )
         self._encoder.write(_padded_to_even(frame))
         self.count += 1
-
-    def _open(self, size: tuple[int, int]) -> _Encoder:
-        height, width = (side + side % 2 for side in size)
-        encoder = _H264Encoder if self.codec == "h264" else _MP4VEncoder
-        return encoder(self._temporary, self.fps, height, width)
 
 
 class _Encoder(Protocol):
@@ -167,7 +163,7 @@ def _choose_codec(codec: Codec) -> Codec:
 
 @functools.cache
 def _hint_at_h264() -> None:
-    logger.warning("videos are written as mp4v, which browsers do not play; pip install av for H.264")
+    _logger.warning("videos are written as mp4v, which browsers do not play; pip install av for H.264")
 
 
 def _padded_to_even(frame: UInt8Array) -> UInt8Array:

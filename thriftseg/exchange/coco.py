@@ -1,7 +1,7 @@
 """Annotations in the JSON format of COCO: run lengths, compressed or not, and polygons.
 
 Compressed run lengths are byte for byte those of COCO's own tools. Those draw polygons on a grid of a fifth of a pixel,
-which decides otherwise than the pixel centre for about one pixel in twenty along the outline.
+which gives another answer than the pixel centre for about one pixel in twenty along the outline.
 
 [0] Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; https://cocodataset.org/#format-data.
 """

@@ -25,11 +25,9 @@ from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, ExportedOb
 from thriftseg.parsing import load_json, located
 from thriftseg.regions import MaskRegion, run_lengths
 from thriftseg.taxonomies import Taxonomy, distinct_color
+from thriftseg.types import IGNORE_INDEX
 
 ANNOTATIONS, TABLE_FILE = "Annotations", "objects.json"
-VOID = 255
-"""Id of pixels that DAVIS does not score; no object has it."""
-
 _RESOLUTIONS = ("480p", "Full-Resolution")
 _Table = Mapping[str, Mapping[str, str]]
 
@@ -89,7 +87,7 @@ def _image(path: Path, name: str, table: _Table, table_file: Path) -> AnnotatedI
     names = {**table.get("*", {}), **table.get(name.rpartition("/")[0], {})}
     shapes: list[Shape] = []
     for object_id in np.unique(ids).tolist():
-        if object_id and (object_id != VOID or str(object_id) in names):
+        if object_id and (object_id != IGNORE_INDEX or str(object_id) in names):
             if str(object_id) not in names:
                 raise DatasetError(f"object {object_id} has no class", path=path, fix=f"add its id to {table_file}")
             region = MaskRegion(run_lengths((ids == object_id).ravel()), ids.shape[1], ids.shape[0])
@@ -106,13 +104,13 @@ def _ids_of(frame: ExportedFrame, known: dict[ExportedObject, int], taxonomy: Ta
             continue
         if item not in known:
             free = taxonomy.num_classes + 1 + len(known)
-            known[item] = free + (taxonomy.num_classes < VOID <= free)
+            known[item] = free + (taxonomy.num_classes < IGNORE_INDEX <= free)
         numbers[position] = known[item]
     return numbers[frame.ids]
 
 
 def _encode(ids: UInt16Array, taxonomy: Taxonomy) -> bytes:
-    if ids.size and ids.max() > VOID - 1:
+    if ids.size and ids.max() > IGNORE_INDEX - 1:
         return encode_label_png(ids)
     return encode_label_png(ids.astype(np.uint8), _palette(taxonomy))
 

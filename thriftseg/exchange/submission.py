@@ -10,9 +10,10 @@ import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import whole_file
-from thriftseg.datasets import BACKGROUND, PALETTE, VOSClip, VOSDataset, encode_label_png, read_label_png
+from thriftseg.datasets import PALETTE, VOSClip, VOSDataset, encode_label_png, read_label_png
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.progress import progress_bar
+from thriftseg.types import BACKGROUND
 
 PROPOSALS = 20
 """Largest id where no mask introduces objects: the unsupervised task of DAVIS takes that many proposals."""

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float32Array, UInt8Array, UInt16Array
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow.estimators import FlowEstimator
@@ -33,8 +32,6 @@ _NOTE = b"tEXtthriftseg\0"  # kind and keyword of the chunk that says what a sto
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # to write and to read
 _FLO_START = np.float32(202021.25).tobytes()
 _FLO_UNKNOWN = 1e9
-
-UInt16Array = npt.NDArray[np.uint16]
 
 
 def write_flow(path: str | Path, flow: Float32Array, valid: BoolArray | None = None) -> None:

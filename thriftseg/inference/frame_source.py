@@ -14,7 +14,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import FRAME_SUFFIXES, list_files, natural_key, read_frame
 from thriftseg.errors import DatasetError
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class NamedFrame(NamedTuple):
@@ -86,7 +86,7 @@ class FrameSource:
         if index == 0:
             raise _unreadable(self.path)
         if self.count and index < self.count:
-            logger.warning("%s: declares %d frames, only %d could be read", self.path, self.count, index)
+            _logger.warning("%s: declares %d frames, only %d could be read", self.path, self.count, index)
 
 
 def _pictures(path: Path) -> list[Path] | None:

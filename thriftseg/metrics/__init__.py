@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from thriftseg.metrics.quality_scores import QualityScores, expected_quality, quality_bins, rank_correlation
     from thriftseg.metrics.temporal_consistency import Rule, TemporalConsistency, consistency_iou
     from thriftseg.metrics.video_scores import VideoFrame, VideoScores, score_video
-    from thriftseg.metrics.vos.boundary_f import VOID, object_scores, sequence_scores
+    from thriftseg.metrics.vos.boundary_f import object_scores, sequence_scores
     from thriftseg.metrics.vos.j_and_f import FrameStatistics, JAndF, frame_statistics
     from thriftseg.metrics.vos.mask_recall import MaskRecall, present_ious
     from thriftseg.metrics.vos.protocols import ObjectScores, VOSProtocol, score_sequence

@@ -11,10 +11,10 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor
 
-Values = TypeVar("Values", npt.NDArray[Any], "Tensor")
+Array = TypeVar("Array", npt.NDArray[Any], "Tensor")
 
 
-def class_totals(confusion: Values) -> Values:
+def class_totals(confusion: Array) -> Array:
     """Per class the hits, the true pixels and the predicted pixels.
 
     Args:
@@ -31,7 +31,7 @@ def class_totals(confusion: Values) -> Values:
     return library_of(confusion).stack([hits, truth, predicted], -2)  # type: ignore[no-any-return]
 
 
-def class_iou(totals: Values) -> Values:
+def class_iou(totals: Array) -> Array:
     """Intersection over union per class.
 
     Args:
@@ -44,7 +44,7 @@ def class_iou(totals: Values) -> Values:
     return ratio(hits, truth + predicted - hits)
 
 
-def class_accuracy(totals: Values) -> Values:
+def class_accuracy(totals: Array) -> Array:
     """Share of the true pixels of each class that was found.
 
     Args:
@@ -56,7 +56,7 @@ def class_accuracy(totals: Values) -> Values:
     return ratio(totals[..., 0, :], totals[..., 1, :])
 
 
-def semantic_scores(totals: Values) -> dict[str, Values]:
+def semantic_scores(totals: Array) -> dict[str, Array]:
     """Pooled scores of all classes.
 
     Args:
@@ -76,7 +76,7 @@ def semantic_scores(totals: Values) -> dict[str, Values]:
     }
 
 
-def mean_of_known(values: Values) -> Values:
+def mean_of_known(values: Array) -> Array:
     """Mean along the last axis without NaN; NaN where nothing else is there.
 
     Args:
@@ -94,11 +94,11 @@ def mean_of_known(values: Values) -> Values:
         return library_of(values).nanmean(values, -1)  # type: ignore[no-any-return]
 
 
-def ratio(part: Values, whole: Values) -> Values:
+def ratio(part: Array, whole: Array) -> Array:
     """Quotient of counts in float64; 0 / 0 is NaN."""
     library = library_of(part)
     with np.errstate(divide="ignore", invalid="ignore"):
-        quotient: Values = library.asarray(part, dtype=library.float64) / library.asarray(whole, dtype=library.float64)
+        quotient: Array = library.asarray(part, dtype=library.float64) / library.asarray(whole, dtype=library.float64)
     return quotient
 
 

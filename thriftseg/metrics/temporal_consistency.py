@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thriftseg.errors import ConfigError
 from thriftseg.flow import consistency_mask, consistency_mask_np, end_points, warp, warp_labels
-from thriftseg.metrics.class_scores import Values, class_iou, class_totals, library_of, mean_of_known
+from thriftseg.metrics.class_scores import Array, class_iou, class_totals, library_of, mean_of_known
 from thriftseg.metrics.confusion import ConfusionMetric, check_same_shape, confusion_matrix
 from thriftseg.metrics.joint_histogram import as_uint8
 
@@ -109,7 +109,7 @@ def warp_next_mixed(following: Tensor, flow_forward: Tensor) -> Tensor:
     return (mixed[:, 0] + 1e-6).floor().long()  # inside a region the mixture may fall short of the id by rounding
 
 
-def consistency_iou(totals: Values, rule: Rule) -> Values:
+def consistency_iou(totals: Array, rule: Rule) -> Array:
     """Consistency per class.
 
     Args:

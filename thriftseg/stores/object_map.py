@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import AnyArray, BoolArray, Int32Array, UInt8Array, UInt16Array
-from thriftseg.datasets import BACKGROUND
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
+from thriftseg.types import BACKGROUND, IGNORE_INDEX, INSTANCES_PER_CLASS
 
 ObjectUnit = Literal["class", "instance", "component"]
 """Unit that counts as one object: a class, an instance (else a class), or a connected component of a class."""

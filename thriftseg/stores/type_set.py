@@ -26,8 +26,7 @@ from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.stores.annotation_rounds import RoundFolder, RoundKey, check_quality
-
-EMBEDDING_CHANNELS = 256
+from thriftseg.types import EMBEDDING_CHANNELS
 
 
 @dataclass(frozen=True)

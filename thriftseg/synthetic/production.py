@@ -19,13 +19,11 @@ from thriftseg.errors import ConfigError
 from thriftseg.folders import claim_folder
 from thriftseg.synthetic.layouts.classes import ClipName, ImageFormat, Layout
 from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.types import SPLITS
 from thriftseg.workers import Workers, run_tasks
 
 GENERATOR = 1
 """Counted up whenever the same arguments give other files."""
-
-SPLITS = ("train", "val", "test")
-"""Splits of every synthetic data set; layouts name their folders."""
 
 _RECORD = "synthesis.json"
 _PROGRESS_FOLDER = ".synthesis"

@@ -24,7 +24,8 @@ from thriftseg.labels.propagation.propagators.registry import PROPAGATORS
 from thriftseg.labels.refining.prompters.registry import PROMPTERS
 from thriftseg.labels.refining.prompters.sam import SAMEmbedded, SAMPrompter
 from thriftseg.stores.quality_set import QualitySet
-from thriftseg.stores.type_set import EMBEDDING_CHANNELS, TypeSet
+from thriftseg.stores.type_set import TypeSet
+from thriftseg.types import EMBEDDING_CHANNELS
 from thriftseg.zoo import AnnotationPolicy, QNet
 from thriftseg.zoo.weights.files import save_weights
 

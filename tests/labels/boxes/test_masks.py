@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from thriftseg.labels.boxes.masks import MANUAL, ObjectMask, compose_masks, ignore_boxes, levels_of, mean_probability
+from thriftseg.labels.boxes.masks import DRAWN, ObjectMask, compose_masks, ignore_boxes, levels_of, mean_probability
 from thriftseg.losses import CrossEntropy, PartiallyHuberisedCrossEntropy
 
 SIZE = (10, 12)
@@ -32,12 +32,12 @@ class TestCompose:
         assert compose_masks([mask(1, (0, 0, 5, 5), 0.5001)], SIZE).sum() == 25
 
     def test_drawn_beats_predicted(self):
-        drawn = mask(2, (0, 0, 8, 8), source=MANUAL)
+        drawn = mask(2, (0, 0, 8, 8), source=DRAWN)
         ids = compose_masks([mask(3, (2, 2, 4, 4), 1.0), drawn], SIZE)
         assert (ids[:8, :8] == 2).all()
 
     def test_the_smaller_of_two_drawn_is_on_top(self):
-        ids = compose_masks([mask(1, (2, 2, 4, 4), source=MANUAL), mask(2, (0, 0, 8, 8), source=MANUAL)], SIZE)
+        ids = compose_masks([mask(1, (2, 2, 4, 4), source=DRAWN), mask(2, (0, 0, 8, 8), source=DRAWN)], SIZE)
         assert (ids == 1).sum() == 4
 
     def test_ties_go_to_the_smaller_mask_then_to_the_smaller_id(self):

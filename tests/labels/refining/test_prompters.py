@@ -25,8 +25,8 @@ from thriftseg.labels.refining.prompters.protocol import MaskGenerator, Prompt
 from thriftseg.labels.refining.prompters.registry import create_prompter
 from thriftseg.labels.refining.prompters.sam import SAMPrompter
 from thriftseg.labels.refining.prompters.sam2 import SAM2Prompter
+from thriftseg.types import EMBEDDING_CHANNELS
 from thriftseg.zoo import AnnotationPolicy
-from thriftseg.zoo.scorers.annotation_policy import EMBEDDING_CHANNELS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")  # of predictors made by hand
 

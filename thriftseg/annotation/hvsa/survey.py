@@ -1,4 +1,4 @@
-"""What a network says about all frames of a video: label maps, and the samples that a person may be asked for."""
+"""Survey of a video by a network: label maps of all frames, and the samples that a person may be asked for."""
 
 from __future__ import annotations
 

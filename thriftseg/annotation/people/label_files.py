@@ -23,7 +23,7 @@ from pathlib import Path
 from thriftseg.annotation.people.answer_files import answer_files
 from thriftseg.annotation.people.images import ImageTask
 from thriftseg.annotation.people.requests import Answer, Request
-from thriftseg.annotation.people.task_file import TASK_FILE, open_task_file
+from thriftseg.annotation.people.task_file import INSTRUCTIONS, TASK_FILE, open_task_file
 from thriftseg.arrays import UInt8Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.costs import PolygonCost, count_polygon_vertices
@@ -31,8 +31,6 @@ from thriftseg.datasets import encode_frame
 from thriftseg.errors import ConfigError, WaitingForLabels
 from thriftseg.taxonomies import Taxonomy, hex_color
 from thriftseg.types import IGNORE_INDEX
-
-INSTRUCTIONS = "instructions.md"
 
 _MARGIN = 32  # enough to see what a small region is part of
 _SHOWN = 3

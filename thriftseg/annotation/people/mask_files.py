@@ -23,7 +23,7 @@ import numpy as np
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.people.mask_clicker import by_score, limits_of, price_of, rebuild_mask
 from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotation, MaskClick
-from thriftseg.annotation.people.task_file import TASK_FILE, Note, other_run
+from thriftseg.annotation.people.task_file import INSTRUCTIONS, TASK_FILE, Note, other_run
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
@@ -32,8 +32,6 @@ from thriftseg.drawing import blend
 from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels
 from thriftseg.labels import NumCandidates, Prompter
 from thriftseg.parsing import load_json, located
-
-INSTRUCTIONS = "instructions.md"
 
 _SCHEMA = 1
 _OBJECT_COLOR = (0, 220, 60)

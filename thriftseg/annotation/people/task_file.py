@@ -15,7 +15,7 @@ from thriftseg.errors import DatasetError
 from thriftseg.parsing import load_json, located
 from thriftseg.taxonomies import Taxonomy, hex_color
 
-TASK_FILE = "task.json"
+TASK_FILE, INSTRUCTIONS = "task.json", "instructions.md"
 
 _SCHEMA = 1
 _NOTES = {"seconds": None, "done": False}

@@ -1,4 +1,4 @@
-"""What to label next in a whole data set, by a network or, before there is one, by looks and motion."""
+"""Ranks what to label next in a whole data set, by a network or, before there is one, by looks and motion."""
 
 from __future__ import annotations
 

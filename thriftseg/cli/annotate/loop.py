@@ -12,6 +12,7 @@ from thriftseg.cli.inference import load_for
 from thriftseg.cli.reader import add_reader_arguments, announced_reader
 from thriftseg.cli.shipped_config import add_config_argument
 from thriftseg.errors import ConfigError
+from thriftseg.folders import RUNS
 from thriftseg.progress import quiet_trainer
 
 if TYPE_CHECKING:
@@ -23,13 +24,10 @@ if TYPE_CHECKING:
     from thriftseg.datasets import VideoDataset
     from thriftseg.flow import FlowEstimator
     from thriftseg.lightning_modules import TestTimeTuning
-    from thriftseg.types import Clip
+    from thriftseg.types import Clip, Size
     from thriftseg.zoo import SemanticNetwork
 
-    Size = tuple[int, int]
-
 DEFAULT_NETWORK = "hrnet_w18"
-RUNS = "runs"
 MOMENTUM = 0.9
 
 

@@ -12,14 +12,14 @@ from torch.utils.data import Dataset
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datamodules.photometric import PhotometricConfig
-from thriftseg.datamodules.transforms import Geometry, Size, draw_window
+from thriftseg.datamodules.transforms import Geometry, draw_window
 from thriftseg.datamodules.vos.curriculum import ClipDraw, GapCurriculum, draw_positions
 from thriftseg.datamodules.vos.labels import MaskedVideo
 from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
 from thriftseg.datasets import VOSClip, ids_in
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.stores import MaskSource
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.types import IGNORE_INDEX, Size
 
 DRAWS_PER_SOURCE = 10
 """Clips drawn of one video, or crops of one image, before another one takes its place."""

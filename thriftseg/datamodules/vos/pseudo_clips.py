@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import Float32Array, Float64Array, UInt8Array
-from thriftseg.datamodules.transforms import Geometry, Size, write_planar
+from thriftseg.datamodules.transforms import Geometry, write_planar
 from thriftseg.datasets import resize_frame, resize_label
 from thriftseg.errors import ConfigError
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.types import IGNORE_INDEX, Size
 
 
 @dataclass(frozen=True)

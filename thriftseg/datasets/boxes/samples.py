@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets.boxes.windows import CROP, MARGIN, BoxWindow, Size, box_of, jitter_box, pixel_box
+from thriftseg.datasets.boxes.windows import CROP, MARGIN, BoxWindow, box_of, jitter_box, pixel_box
 from thriftseg.errors import ConfigError
+from thriftseg.types import Size
 
 
 class BoxSample(NamedTuple):

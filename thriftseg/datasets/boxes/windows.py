@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float32Array, Scalar, UInt8Array
 from thriftseg.datasets.images import resize_frame, resize_label
 from thriftseg.regions import bounding_box
+from thriftseg.types import Size
 
-Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 PixelBox = tuple[int, int, int, int]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 MARGIN = 50
 """Pixels that are shown on each side of a box, as in PReMVOS (Luiten et al., ACCV 2018)."""

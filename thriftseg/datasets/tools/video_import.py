@@ -23,6 +23,7 @@ from thriftseg.datasets.tools.leakage import NEAR_STEPS
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.progress import progress_bar
 from thriftseg.taxonomies import Taxonomy
+from thriftseg.types import SPLITS
 
 RECORD_FILE, TO_LABEL_FILE = "import.json", "to_label.txt"
 """Files that note what was imported with which settings, and which label files are to be made."""
@@ -36,8 +37,6 @@ classes:
   - {{name: object, color: [220, 20, 60], instances: true}}
 ignore: [255]  # label values that mean "not labelled": no loss, not scored
 """
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,10 @@ from thriftseg.datasets.files import frame_number, keep_preferred, list_files, l
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import OBJECT_IDS, Taxonomy, distinct_color
-from thriftseg.types import IGNORE_INDEX, Clip
+from thriftseg.types import BACKGROUND, IGNORE_INDEX, Clip
 
 if TYPE_CHECKING:
     from thriftseg.metrics import VOSProtocol
-
-BACKGROUND = 0
-"""Id of pixels without an object."""
 
 PALETTE: bytes = np.array([distinct_color(index) for index in range(-1, 255)], np.uint8).tobytes()
 """Colours of the ids in the files of DAVIS, 768 bytes RGB: black, (128, 0, 0), (0, 128, 0), ..."""

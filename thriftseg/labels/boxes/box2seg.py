@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from thriftseg.arrays import Float32Array, UInt8Array
-from thriftseg.datasets import CROP, MARGIN, BoxAugmentation, BoxWindow, PixelBox, Size
+from thriftseg.datasets import CROP, MARGIN, BoxAugmentation, BoxWindow, PixelBox
 from thriftseg.errors import ConfigError
 from thriftseg.labels.boxes.masks import ObjectMask, levels_of, mean_probability
 from thriftseg.losses import BootstrappedCrossEntropy
+from thriftseg.types import Size
 from thriftseg.zoo import Box2Seg, freeze_batch_norm, weights_digest
 
 

@@ -19,7 +19,7 @@ from thriftseg.datasets import VOSDataset
 from thriftseg.errors import DatasetError
 from thriftseg.exchange import BoxTracks
 from thriftseg.labels.boxes.job import BoxJob, BoxTask
-from thriftseg.labels.boxes.masks import MANUAL
+from thriftseg.labels.boxes.masks import DRAWN
 from thriftseg.labels.boxes.segmenters import BoxSegmenter
 from thriftseg.labels.boxes.settings import BoxSettings, DrawnFrame, MaskFilter
 from thriftseg.labels.boxes.sources import BoxSource, MaskBoxes, TrackBoxes
@@ -197,7 +197,7 @@ def label_boxes(
         found = BoxSummary(
             **vars(summary),
             boxes=len(rows),
-            manual=sum(row.source == MANUAL for row in rows),
+            manual=sum(row.source == DRAWN for row in rows),
             empty=sum(row.status == "empty" for row in rows),
             invalid=sum(row.status == "invalid_box" for row in rows),
             bad=sum(settings.is_bad(row) for row in rows),

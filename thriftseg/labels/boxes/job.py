@@ -12,7 +12,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.costs import CostModel
 from thriftseg.datasets import Box, PixelBox, VOSClip, VOSDataset, pixel_box, write_label_png
 from thriftseg.errors import ConfigError, DatasetError, ThriftsegError
-from thriftseg.labels.boxes.masks import MANUAL, ObjectMask, compose_masks, ignore_boxes
+from thriftseg.labels.boxes.masks import DRAWN, ObjectMask, compose_masks, ignore_boxes
 from thriftseg.labels.boxes.segmenters import BoxSegmenter, LearnsOneMask
 from thriftseg.labels.boxes.settings import BoxSettings, drawn_frame
 from thriftseg.labels.boxes.sources import BoxSource, seed_of
@@ -162,7 +162,7 @@ class BoxJob(FrameJob[BoxTask]):
         mask = self.dataset.read_object_mask(clip, drawn, object_id)
         if not (mask == 1).any():
             raise DatasetError(f"the mask does not have object {object_id}", path=clip.labels[drawn])
-        found = {drawn: ObjectMask(object_id, MANUAL, np.where(mask == 1, np.uint8(255), np.uint8(0)))}
+        found = {drawn: ObjectMask(object_id, DRAWN, np.where(mask == 1, np.uint8(255), np.uint8(0)))}
         others = [number for number in task.targets if number in track and number != drawn]
         if others and isinstance(segmenter, LearnsOneMask):
             seed = seed_of(self._settings.seed, clip.video, object_id)

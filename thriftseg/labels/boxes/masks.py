@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
-from thriftseg.datasets import PixelBox, Size
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.datasets import PixelBox
+from thriftseg.types import IGNORE_INDEX, Size
 
-MANUAL = "manual"
+DRAWN = "manual"
 """Source of a mask that was drawn."""
 
 _THRESHOLD = 127  # levels above belong to the mask
-_DRAWN = 256  # added to the levels of a drawn mask
+_DRAWN_FIRST = 256  # added to the levels of a drawn mask
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ObjectMask:
 
     Attributes:
         id: Id of the object, 1 to 254.
-        source: What made it, `MANUAL` for a drawn one.
+        source: What made it, `DRAWN` for a drawn one.
         levels: Foreground probability in steps of 1/255, (h, w) uint8; the mask is where it is above one half.
         top: First row of the part in the frame.
         left: First column.
@@ -92,7 +92,7 @@ def compose_masks(masks: Sequence[ObjectMask], size: Size) -> UInt8Array:
     """
     ids, best = np.zeros(size, np.uint8), np.zeros(size, np.int16)
     for mask in sorted(masks, key=lambda mask: (mask.area, mask.id), reverse=True):
-        strength = mask.levels.astype(np.int16) + (_DRAWN if mask.source == MANUAL else 0)
+        strength = mask.levels.astype(np.int16) + (_DRAWN_FIRST if mask.source == DRAWN else 0)
         wins = mask.mask & (strength >= best[mask.pixels])
         ids[mask.pixels][wins] = mask.id
         best[mask.pixels][wins] = strength[wins]

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.labels.boxes.masks import MANUAL
+from thriftseg.labels.boxes.masks import DRAWN
 from thriftseg.labels.boxes.table import MaskRow
 
 DrawnFrame = Literal["middle", "first", "random"]
@@ -84,7 +84,7 @@ class MaskFilter:
 
     def is_bad(self, row: MaskRow) -> bool:
         """Whether the mask of a row is bad; the oracle says nothing of masks whose truth is not known."""
-        if row.status == "invalid_box" or row.source == MANUAL:
+        if row.status == "invalid_box" or row.source == DRAWN:
             return False
         if self.source == "oracle":
             return row.iou is not None and row.iou < self.threshold

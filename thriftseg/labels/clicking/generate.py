@@ -18,7 +18,7 @@ import numpy as np
 
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.costs import AnnotationCost, CostModel
-from thriftseg.datasets import Size, VideoDataset, probe_size
+from thriftseg.datasets import VideoDataset, probe_size
 from thriftseg.errors import LabelStoreError
 from thriftseg.labels.jobs.generate import generate
 from thriftseg.labels.jobs.job import FrameJob, LabelOutcome, LabelTask, annotated_frames
@@ -33,7 +33,7 @@ from thriftseg.stores import (
     read_point_map,
     store_root,
 )
-from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Frame
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Frame, Size
 from thriftseg.workers import Workers
 
 REFERENCE_MIN_COMPONENT = 512

@@ -25,11 +25,10 @@ import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float64Array, UInt8Array
 from thriftseg.errors import ConfigError
+from thriftseg.types import IGNORE_INDEX
 
 Bits = npt.NDArray[np.uint64]
 
-VOID = 255
-"""Id of void pixels in the truth."""
 
 _WORD = 64
 _WHOLE = np.uint64(2**_WORD - 1)
@@ -321,7 +320,7 @@ def pair_scores(
         if scorer is None:
             height, width = target_frame.shape
             scorer = FrameScorer(height, width, bound_th)
-        scorer.load(pred_frame, target_frame, target_frame == VOID if ignore_void else None)
+        scorer.load(pred_frame, target_frame, target_frame == IGNORE_INDEX if ignore_void else None)
         chosen = range(len(pairs)) if scored is None else np.flatnonzero(scored[:, t]).tolist()
         column = np.full((len(pairs), 2), np.nan)
         for index in chosen:

@@ -13,7 +13,7 @@ from thriftseg.arrays import Float64Array, Int64Array, UInt8Array
 from thriftseg.errors import ConfigError
 from thriftseg.metrics.confusion import check_same_shape
 from thriftseg.metrics.joint_histogram import as_uint8, joint_histogram
-from thriftseg.metrics.vos.boundary_f import VOID
+from thriftseg.types import IGNORE_INDEX
 
 
 def present_ious(
@@ -34,8 +34,8 @@ def present_ious(
         >>> ids.tolist(), iou.tolist()
         ([1, 2], [0.5, 1.0])
     """
-    counts = joint_histogram(target, pred)[:VOID]
-    of_target, of_pred, both = counts.sum(axis=1), counts.sum(axis=0)[:VOID], counts.diagonal()
+    counts = joint_histogram(target, pred)[:IGNORE_INDEX]
+    of_target, of_pred, both = counts.sum(axis=1), counts.sum(axis=0)[:IGNORE_INDEX], counts.diagonal()
     ids = np.flatnonzero(of_target[1:]) + 1
     if objects is not None:
         ids = ids[np.isin(ids, np.asarray(objects, np.int64))]

@@ -11,7 +11,8 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Float64Array, UInt8Array
 from thriftseg.errors import DatasetError
 from thriftseg.metrics.vos.assignment import best_assignment
-from thriftseg.metrics.vos.boundary_f import VOID, pair_scores, sequence_scores
+from thriftseg.metrics.vos.boundary_f import pair_scores, sequence_scores
+from thriftseg.types import IGNORE_INDEX
 
 VOSProtocol = Literal["davis", "davis_unsupervised", "all_frames", "present_frames", "youtube_vos"]
 
@@ -74,7 +75,7 @@ def score_sequence(
         raise DatasetError(
             "the first true frame holds no object",
             path=sequence,
-            expected=f"ids from 1 to {VOID - 1} ({VOID} is void)",
+            expected=f"ids from 1 to {IGNORE_INDEX - 1} ({IGNORE_INDEX} is void)",
             found=f"ids {np.flatnonzero(_ids(target[0])).tolist()}",
             fix='number the objects from 1 on, or use the protocol "all_frames" if they enter later',
         )
@@ -114,9 +115,9 @@ def _true_objects(target: UInt8Array, protocol: VOSProtocol) -> list[int]:
     """Ids of the objects that a protocol scores."""
     if protocol.startswith("davis"):
         first = target[0]
-        return list(range(1, int(first[first != VOID].max(initial=0)) + 1))
+        return list(range(1, int(first[first != IGNORE_INDEX].max(initial=0)) + 1))
     present = np.any([_ids(frame) for frame in target], axis=0)
-    return [id_ for id_ in np.flatnonzero(present).tolist() if id_ not in (0, VOID)]
+    return [id_ for id_ in np.flatnonzero(present).tolist() if id_ not in (0, IGNORE_INDEX)]
 
 
 def _check_surplus(pred: UInt8Array, known: set[int], sequence: str | None) -> None:

@@ -12,12 +12,13 @@ import numpy as np
 from thriftseg.arrays import AnyArray, Float64Array, Int64Array, UInt8Array
 from thriftseg.datasets import read_label_png
 from thriftseg.errors import DatasetError
-from thriftseg.metrics import VOID, VOSProtocol, frame_statistics, mean_of_known, ratio, score_sequence
+from thriftseg.metrics import VOSProtocol, frame_statistics, mean_of_known, ratio, score_sequence
 from thriftseg.reports.scoring.bootstrap import LEAST_VIDEOS, Resampling, Scores
 from thriftseg.reports.scoring.counting import check_size
 from thriftseg.reports.scoring.effort import Effort
 from thriftseg.reports.scoring.pairing import PairedVideo
 from thriftseg.reports.scoring.report import ObjectResult, Score
+from thriftseg.types import IGNORE_INDEX
 from thriftseg.workers import run_tasks
 
 NAMES = ("jf_mean", "j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay")
@@ -225,11 +226,11 @@ def _read_maps(files: Mapping[int, Path], numbers: Sequence[int], labels: Mappin
 
 def _read_ids(path: Path) -> UInt8Array:
     ids = read_label_png(path)
-    if ids.dtype != np.uint8 and (ids.min() < 0 or ids.max() > VOID):
+    if ids.dtype != np.uint8 and (ids.min() < 0 or ids.max() > IGNORE_INDEX):
         raise DatasetError(
             "ids that no object can have",
             path=path,
-            expected=f"0 to {VOID}",
+            expected=f"0 to {IGNORE_INDEX}",
             found=f"{ids.min()} to {ids.max()}",
             fix="number the objects of a video from 1 on",
         )

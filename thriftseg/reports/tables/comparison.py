@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thriftseg.errors import ConfigError
+from thriftseg.folders import RUNS
 from thriftseg.reports.run_scores import (
     QUALITY_FILE,
     SCORE_FILES,
@@ -20,8 +21,6 @@ from thriftseg.reports.run_scores import (
 )
 from thriftseg.reports.tables.published import PublishedRow, PublishedTable, load_table
 from thriftseg.stores import store_root
-
-RUNS = "runs"
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from thriftseg.synthetic.layouts.vos import VOS_LAYOUTS, VOSLayout
 from thriftseg.synthetic.objects.baselines import BASELINES, measure
 from thriftseg.synthetic.objects.shapes import CATEGORIES, UNSEEN
 from thriftseg.synthetic.objects.video import ObjectDrawing, SyntheticObjectVideo
-from thriftseg.synthetic.production import SPLITS, PlannedClip, Progress, Record, produce, write_record
+from thriftseg.synthetic.production import PlannedClip, Progress, Record, produce, write_record
 from thriftseg.synthetic.scene import SceneConfig
+from thriftseg.types import SPLITS
 
 _LEAST_SHARE = 0.003  # of the image: what an object shows when it is introduced
 _HIDDEN_SHARE = 0.3  # of an object, from which on it counts as occluded

@@ -12,10 +12,10 @@ from thriftseg.errors import ConfigError
 from thriftseg.flow import DIS, warp_labels
 from thriftseg.synthetic.layouts.classes import LAYOUTS, ImageFormat, annotated_position
 from thriftseg.synthetic.motion import Drawing
-from thriftseg.synthetic.production import SPLITS, PlannedClip, Progress, Record, produce, write_record
+from thriftseg.synthetic.production import PlannedClip, Progress, Record, produce, write_record
 from thriftseg.synthetic.street.video import StreetVideo
 from thriftseg.taxonomies import CITYSCAPES
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.types import IGNORE_INDEX, SPLITS
 
 _VIDEO_INTERVAL = 0.2  # seconds; frames further apart are single images, for which flow means nothing
 

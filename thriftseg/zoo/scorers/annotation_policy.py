@@ -9,13 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
+from thriftseg.types import EMBEDDING_CHANNELS
 from thriftseg.zoo.blocks.backbones import create_encoder, create_timm_model, init_classifier
 from thriftseg.zoo.network import Preprocessing
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.scorers.base import Scorer, run_branch
-
-EMBEDDING_CHANNELS = 256
-"""Channels of the image embedding, as SAM gives it."""
 
 GIVEN_EMBEDDINGS = ("sam", "sam2")
 

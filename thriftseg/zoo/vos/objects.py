@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-
-BACKGROUND = 0
-IGNORE_INDEX = 255
+from thriftseg.types import BACKGROUND, IGNORE_INDEX
 
 
 @dataclass(frozen=True)

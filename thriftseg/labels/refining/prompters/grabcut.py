@@ -27,7 +27,7 @@ _LOGIT = 10.0
 CERTAIN = 15.0
 """Logits of a mask beyond this, in either direction, are taken for certain."""
 
-Window = tuple[slice, slice]
+_Window = tuple[slice, slice]
 
 
 class GrabCutPrompter:
@@ -149,7 +149,7 @@ class GrabCutEmbedded:
     def _reach(self) -> float:
         return self._prompter.reach * math.hypot(*self._size)
 
-    def _window(self, prompt: Prompt, likely: BoolArray, scale: float) -> Window:
+    def _window(self, prompt: Prompt, likely: BoolArray, scale: float) -> _Window:
         """The part of the frame that the cut looks at."""
         corners = [prompt.points]
         if prompt.box is not None:
@@ -164,7 +164,7 @@ class GrabCutEmbedded:
         margin *= scale
         return _pixels_of((x0 - margin, y0 - margin, x1 + margin + 1, y1 + margin + 1), self._size)
 
-    def _cut(self, prompt: Prompt, likely: BoolArray, window: Window) -> BoolArray:
+    def _cut(self, prompt: Prompt, likely: BoolArray, window: _Window) -> BoolArray:
         """Mask of the object in the window."""
         image, states = self._frame[window], self._states(prompt, likely, window)
         full_size = states.shape[::-1]
@@ -179,7 +179,7 @@ class GrabCutEmbedded:
         positive = _inside(prompt.points[prompt.positive], window)
         return _regions_with(mask, positive) if len(positive) else mask
 
-    def _states(self, prompt: Prompt, likely: BoolArray, window: Window) -> UInt8Array:
+    def _states(self, prompt: Prompt, likely: BoolArray, window: _Window) -> UInt8Array:
         """What OpenCV is told of each pixel of the window."""
         states = np.where(likely[window], cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
         if prompt.mask_logits is not None:
@@ -243,7 +243,7 @@ def _regions_with(mask: BoolArray, points: Float32Array) -> BoolArray:
     return np.isin(regions, held)
 
 
-def _inside(points: Float32Array, window: Window) -> Float32Array:
+def _inside(points: Float32Array, window: _Window) -> Float32Array:
     """Points as (x, y) in the window."""
     rows, columns = window
     return points - np.array([columns.start, rows.start], np.float32)
@@ -261,7 +261,7 @@ def _draw(canvas: UInt8Array, points: Float32Array, radius: float, value: int) -
         cv2.circle(canvas, (column, row), max(1, round(radius)), value, thickness=cv2.FILLED)
 
 
-def _pixels_of(box: Sequence[float], size: Sequence[int]) -> Window:
+def _pixels_of(box: Sequence[float], size: Sequence[int]) -> _Window:
     """Pixels that a box touches, at least one, inside of the frame."""
     x0, y0, x1, y1 = box
     rows, columns = _interval(y0, y1, size[0]), _interval(x0, x1, size[1])

@@ -1,4 +1,4 @@
-"""What a method offers that turns points, boxes and masks into masks."""
+"""Protocol of methods that turn points, boxes and masks into masks."""
 
 from __future__ import annotations
 
