@@ -1,4 +1,4 @@
-"""How much a clip moves around its annotated frames, measured by optical flow and remembered."""
+"""Motion of a clip around its annotated frames, measured by optical flow and remembered."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def measure_motion(
         DatasetError: A frame is missing or unreadable.
     """
     flow = estimator if estimator is not None else DIS()
-    cache = _cache(store, flow)
+    header = {"schema": _SCHEMA, "estimator": repr(flow), "software": str(getattr(flow, "software", ""))}
+    cache = MeasurementCache(store / CACHE_NAME if store is not None else None, header)
     plans = [_Plan(clip, {n: spread_pairs(clip, n) for n in sorted({*clip.labels, *clip.coarse})}) for clip in clips]
     stamps = {frame: stamp for plan in plans for frame, stamp in plan.stamps().items()}
     todo = [missing for plan in plans if (missing := plan.without(cache, stamps)).pairs]
@@ -113,7 +114,13 @@ class _Plan:
 
     def stamps(self) -> dict[tuple[str, int], str]:
         """By annotated frame, a digest of the frame files that its motion is measured from."""
-        return {(self.clip.video, number): _stamp(self.clip, pairs) for number, pairs in self.pairs.items()}
+        stamps = {}
+        for annotated, pairs in self.pairs.items():
+            numbers = sorted({number for pair in pairs for number in pair})
+            files = [(number, *file_stamp(self.clip.frames[number])) for number in numbers]
+            digest = hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
+            stamps[self.clip.video, annotated] = digest
+        return stamps
 
     def without(self, cache: MeasurementCache, stamps: Mapping[tuple[str, int], str]) -> _Plan:
         """The part that is not in the cache."""
@@ -144,17 +151,5 @@ def _mean_length(first: UInt8Array, second: UInt8Array, estimator: FlowEstimator
     return float(lengths.mean(dtype=np.float64))
 
 
-def _stamp(clip: Clip, pairs: Sequence[tuple[int, int]]) -> str:
-    """Digest of the frame files that motion is measured from."""
-    numbers = sorted({number for pair in pairs for number in pair})
-    files = [(number, *file_stamp(clip.frames[number])) for number in numbers]
-    return hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
-
-
 def _name(frame: tuple[str, int]) -> str:
     return f"{frame[0]}/{frame[1]:06d}"
-
-
-def _cache(store: Path | None, estimator: FlowEstimator) -> MeasurementCache:
-    header = {"schema": _SCHEMA, "estimator": repr(estimator), "software": str(getattr(estimator, "software", ""))}
-    return MeasurementCache(store / CACHE_NAME if store is not None else None, header)
