@@ -43,7 +43,7 @@ def square_scene(shift: float) -> Renderer:
 def test_an_object_moving_three_pixels_pins_the_direction():
     renderer = square_scene(3.0)
     first, second = renderer.draw(0), renderer.draw(1)
-    backward, forward = renderer.flow(second, 1, 0), renderer.flow(first, 0, 1)
+    backward, forward = renderer.motion.flow(second, 1, 0), renderer.motion.flow(first, 0, 1)
     on_first, on_second = first.label == CAR, second.label == CAR
     assert on_second.any()
     assert np.array_equal(on_second[:, 3:], on_first[:, :-3])
@@ -56,7 +56,7 @@ def test_an_object_moving_three_pixels_pins_the_direction():
 def test_what_the_object_uncovers_is_occluded():
     renderer = square_scene(3.0)
     first, second = renderer.draw(0), renderer.draw(1)
-    occluded = renderer.occluded(renderer.flow(second, 1, 0), second, first)
+    occluded = renderer.motion.occluded(renderer.motion.flow(second, 1, 0), second, first)
     uncovered = (first.label == CAR) & (second.label != CAR)
     assert uncovered.any()
     assert np.array_equal(occluded, uncovered)

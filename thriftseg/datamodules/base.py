@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from thriftseg.datamodules.sampling import EpochSampler, seeded_generator
-from thriftseg.datasets import VideoDataset
+from thriftseg.datamodules.sampling import EpochSampler, OrderedSampler, seeded_generator
+from thriftseg.datasets import VideoDataset, VOSDataset
 from thriftseg.errors import ConfigError
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.workers import keep_freed_memory
@@ -42,14 +43,15 @@ class VideoDataModule(LightningDataModule):
 
     def _loader(
         self, frames: Any, sampler: Any, batch_size: int, collate_fn: Callable[[list[Any]], Any] | None = None
-    ) -> DataLoader[dict[str, Any]]:
+    ) -> DataLoader[Any]:
+        on_cuda = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
         return DataLoader(
             frames,
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=collate_fn or collate,
-            pin_memory=self._on_cuda(),
+            pin_memory=on_cuda,
             worker_init_fn=start_worker,
             persistent_workers=self.num_workers > 0,
             generator=seeded_generator(self.seed),
@@ -59,8 +61,24 @@ class VideoDataModule(LightningDataModule):
         """Rank of this process and number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _on_cuda(self) -> bool:
-        return self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
+    def _training_loader(
+        self, items: Any, collate_fn: Callable[[list[Any]], Any] | None = None, **settings: Any
+    ) -> DataLoader[Any]:
+        """Shuffled batches of this rank, from where an interrupted run stopped.
+
+        Args:
+            items: The training data; `None` before `setup`.
+            collate_fn: Makes a batch of items.
+            settings: Further arguments of `EpochSampler`.
+        """
+        if items is None:
+            raise ConfigError("no training data", fix='call setup("fit") first')
+        rank, world_size = self._place()
+        sampler = EpochSampler(
+            len(items), self.batch_size, seed=self.seed, rank=rank, world_size=world_size, **settings
+        )
+        self._resume(sampler)
+        return self._loader(items, sampler, self.batch_size, collate_fn)
 
     def _resume(self, sampler: EpochSampler) -> None:
         """Bring a new sampler to where an interrupted run stopped; the Trainer sets the epoch only after this."""
@@ -85,14 +103,89 @@ class VideoDataModule(LightningDataModule):
         print(text)
 
 
+class SplitDataModule(VideoDataModule, ABC):
+    """A data module that trains on one split of a data set and is scored on others.
+
+    Args:
+        batch_size: Training samples per batch and process.
+        num_workers: Worker processes per loader; 0 loads in the main process.
+        seed: Non-negative seed; by default that of `seed_everything`, else 0.
+        splits: Splits to train on, to validate on and to test on.
+
+    Attributes:
+        dataset: Reader of the splits.
+        eval_batch_size: Items per evaluation batch.
+    """
+
+    dataset: VideoDataset | VOSDataset
+    eval_batch_size: int = 1
+
+    def __init__(self, batch_size: int, num_workers: int, seed: int | None, splits: tuple[str, str, str]) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        self.train_split, self.val_split, self.test_split = splits
+        self._evaluated: dict[str, Any] = {}
+
+    @abstractmethod
+    def _setup_training(self) -> None:
+        """List what is trained on."""
+
+    @abstractmethod
+    def _evaluation(self, split: str, needs_truth: bool) -> Any:
+        """This rank's part of a split, in order.
+
+        Args:
+            split: Name of the split.
+            needs_truth: Whether everything in it must be scored.
+        """
+
+    def setup(self, stage: str | None = None) -> None:
+        """List what a stage trains on or scores.
+
+        Args:
+            stage: fit, validate, test or predict; `None` for all.
+
+        Raises:
+            DatasetError: A split is empty or holds no labels, or files are missing.
+            MixtureError: A mixture asks for labels that do not exist.
+            ConfigError: The labels of a split are not public, or a setting does not fit the data.
+        """
+        if stage != "predict":
+            self._announce(self.dataset.describe_root())
+        if stage in ("fit", None):
+            self._setup_training()
+        if stage in ("fit", "validate", None):
+            self._evaluated["val"] = self._evaluation(self.val_split, needs_truth=True)
+        if stage in ("test", None):
+            self._evaluated["test"] = self._evaluation(self.test_split, needs_truth=False)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """This rank's part of the validation split, in order."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """This rank's part of the test split, in order."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, name: str) -> DataLoader[Any]:
+        if name not in self._evaluated:
+            raise ConfigError(f"no {name} videos", fix="call setup for this stage first")
+        items = self._evaluated[name]
+        return self._ordered_loader(items, OrderedSampler(len(items)))
+
+    def _ordered_loader(self, items: Any, sampler: OrderedSampler) -> DataLoader[Any]:
+        return self._loader(items, sampler, self.eval_batch_size)
+
+
 class ClassesDataModule(VideoDataModule):
     """A data module of labels of classes.
 
     Attributes:
         dataset: Reader of the videos.
+        past_frames: Frames before the one to segment; by default as many as the network of the trainer's module takes.
     """
 
     dataset: VideoDataset
+    past_frames: int | None
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -108,6 +201,12 @@ class ClassesDataModule(VideoDataModule):
     def class_names(self) -> list[str]:
         """Class names by train id; needs no `setup`."""
         return list(self.taxonomy.class_names)
+
+    def _past_frames(self) -> int:
+        if self.past_frames is not None:
+            return self.past_frames
+        network = getattr(self.trainer.lightning_module, "network", None) if self.trainer else None
+        return int(getattr(network, "past_frames", 0))
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -125,14 +224,14 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             found=", ".join(f"{height}x{width}" for height, width in sorted(sizes)),
             fix="set eval_size, or eval_batch_size to 1",
         )
-    columns = {key: [item[key] for item in items] for key in items[0]}
-    return {key: _stack(values) for key, values in columns.items()}
-
-
-def _stack(values: list[Any]) -> Any:
-    if isinstance(values[0], Tensor):
-        return default_collate(values)
-    return values if isinstance(values[0], str | list) else np.array(values)
+    batch: dict[str, Any] = {}
+    for key, first in items[0].items():
+        values = [item[key] for item in items]
+        if isinstance(first, Tensor):
+            batch[key] = default_collate(values)
+        else:
+            batch[key] = values if isinstance(first, str | list) else np.array(values)
+    return batch
 
 
 def shown_mask(shown: Tensor, crop: torch.Size) -> Tensor:

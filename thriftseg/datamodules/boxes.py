@@ -10,10 +10,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datamodules.base import VideoDataModule, check_counts
-from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
+from thriftseg.datamodules.base import SplitDataModule, check_counts
+from thriftseg.datamodules.sampling import Draw
 from thriftseg.datasets import CROP, MARGIN, BoxAugmentation, BoxSample, VOSClip, VOSDataset, shard
-from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.errors import DatasetError
 from thriftseg.types import IGNORE_INDEX
 
 _TRIES = 100
@@ -38,7 +38,7 @@ class BoxInstance(NamedTuple):
         return f"{self.clip.video}/{self.number:06d}/{self.object_id}"
 
 
-class BoxDataModule(VideoDataModule):
+class BoxDataModule(SplitDataModule):
     """Single objects with their boxes and surroundings, from COCO or the masks of any videos.
 
     Yields `types.BoxBatch`. Loaders yield uint8; `on_after_batch_transfer`, which the Trainer calls, makes frames
@@ -65,6 +65,8 @@ class BoxDataModule(VideoDataModule):
         ConfigError: A setting is out of range.
     """
 
+    dataset: VOSDataset
+
     def __init__(
         self,
         dataset: VOSDataset,
@@ -82,51 +84,18 @@ class BoxDataModule(VideoDataModule):
         val_split: str = "val",
         test_split: str = "val",
     ) -> None:
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(batch_size, num_workers, seed, (train_split, val_split, test_split))
         check_counts(min_size=(min_size, 1))
         size = (crop[0], crop[1])
         self.dataset, self.min_size = dataset, min_size
         self.augmentation = BoxAugmentation(size, margin, jitter, flip, gamma)
         self.exact = BoxAugmentation(size, margin, jitter=0.0, flip=0.0, gamma=0.0)
-        self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
+        self.eval_batch_size = batch_size
         self._train: TrainingBoxes | None = None
-        self._scored: dict[str, ScoredBoxes] = {}
-
-    def setup(self, stage: str | None = None) -> None:
-        """List the objects that a stage needs.
-
-        Args:
-            stage: fit, validate, test or predict; `None` for all.
-
-        Raises:
-            DatasetError: A split is empty or has no objects.
-        """
-        if stage != "predict":
-            self._announce(self.dataset.describe_root())
-        if stage in ("fit", None):
-            instances = list_instances(self.dataset, self.train_split)
-            self._train = TrainingBoxes(self.dataset, instances, self.augmentation, self.min_size, self.seed)
-        if stage in ("fit", "validate", None):
-            self._scored["val"] = self._evaluated(self.val_split)
-        if stage in ("test", None):
-            self._scored["test"] = self._evaluated(self.test_split)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled training batches of this rank."""
-        if self._train is None:
-            raise ConfigError("no training list", fix='call setup("fit") first')
-        rank, world_size = self._place()
-        sampler = EpochSampler(len(self._train), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
-        self._resume(sampler)
-        return self._loader(self._train, sampler, self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """This rank's part of the validation objects."""
-        return self._evaluation_loader("val")
-
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """This rank's part of the test objects."""
-        return self._evaluation_loader("test")
+        return self._training_loader(self._train)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         """Make a loaded batch float.
@@ -143,15 +112,13 @@ class BoxDataModule(VideoDataModule):
             "weight": torch.from_numpy(batch["weight"]).to(batch["frames"].device),
         }
 
-    def _evaluated(self, split: str) -> ScoredBoxes:
+    def _setup_training(self) -> None:
+        instances = list_instances(self.dataset, self.train_split)
+        self._train = TrainingBoxes(self.dataset, instances, self.augmentation, self.min_size, self.seed)
+
+    def _evaluation(self, split: str, needs_truth: bool) -> ScoredBoxes:
         instances = shard(list_instances(self.dataset, split), *self._place())
         return ScoredBoxes(self.dataset, instances, self.exact, self.min_size)
-
-    def _evaluation_loader(self, name: str) -> DataLoader[dict[str, Any]]:
-        if name not in self._scored:
-            raise ConfigError(f"no {name} objects", fix="call setup for this stage first")
-        scored = self._scored[name]
-        return self._loader(scored, OrderedSampler(len(scored)), self.batch_size)
 
 
 class TrainingBoxes(Dataset[dict[str, Any]]):
@@ -224,18 +191,14 @@ class ScoredBoxes(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Item of a batch."""
-        if not self.instances:
-            return _item(self._blank(), None)
-        instance = self.instances[index]
-        mask = self.dataset.read_object_mask(*instance)
-        if np.count_nonzero(mask == 1) < self.min_size:
-            return _item(self._blank(), instance)
-        frame = self.dataset.read_frame(instance.clip, instance.number)
-        return _item(self.exact.draw(frame, mask, np.random.default_rng(0)), instance)
-
-    def _blank(self) -> BoxSample:
+        instance = self.instances[index] if self.instances else None
+        if instance is not None:
+            mask = self.dataset.read_object_mask(*instance)
+            if np.count_nonzero(mask == 1) >= self.min_size:
+                frame = self.dataset.read_frame(instance.clip, instance.number)
+                return _item(self.exact.draw(frame, mask, np.random.default_rng(0)), instance)
         black: UInt8Array = np.zeros(self.exact.crop, np.uint8)
-        return BoxSample(np.dstack([black] * 3), black, np.full_like(black, IGNORE_INDEX))
+        return _item(BoxSample(np.dstack([black] * 3), black, np.full_like(black, IGNORE_INDEX)), instance)
 
 
 def list_instances(dataset: VOSDataset, split: str) -> list[BoxInstance]:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from thriftseg.arrays import Float16Array, UInt8Array
 from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.transforms import write_planar
 from thriftseg.datasets import resize_frame, resize_label, shard
@@ -127,13 +126,23 @@ class StreamFrames(Dataset[dict[str, Any]]):
         before = [number - clip.frame_step] if item.paired else []
         images = self.reader.frames(clip, before + numbers)
         resized = [resize_frame(image, self.size) if self.size else image for image in images]
+        height, width = resized[-1].shape[:2]
+        label = np.full((height, width), IGNORE_INDEX, dtype=np.uint8)
+        if item.labelled:
+            label = resize_label(self.reader.label(_manual(item), images[-1]), (height, width))
+        flow = np.zeros((2, 2, height, width), dtype=np.float16)
+        if item.paired:
+            flow = self.flow.both(clip.video, before[0], number, resized[0], resized[-1]).astype(np.float16)
+        frames = torch.empty((len(numbers), 3, height, width), dtype=torch.uint8)
+        for image, out in zip(resized[len(before) :], frames.numpy(), strict=True):
+            write_planar(image, out)
         return {
-            "frames": _stack(resized[len(before) :]),
-            "label": torch.from_numpy(self._label(item, images[-1], resized[-1])),
+            "frames": frames,
+            "label": torch.from_numpy(label),
             "scored": item.scored,
             "labelled": item.labelled,
             "paired": item.paired,
-            "flow": torch.from_numpy(self._flow(item, resized)),
+            "flow": torch.from_numpy(flow),
             "video": clip.video,
             "number": number,
             "position": bisect_left(sorted(clip.frames), number),
@@ -150,26 +159,6 @@ class StreamFrames(Dataset[dict[str, Any]]):
     def labelled_samples(self) -> list[TrainingSample]:
         """The labelled items as samples with manual labels."""
         return [_manual(item) for item in self.items if item.labelled]
-
-    def _label(self, item: StreamItem, image: UInt8Array, resized: UInt8Array) -> UInt8Array:
-        size = resized.shape[:2]
-        if not item.labelled:
-            return np.full(size, IGNORE_INDEX, dtype=np.uint8)
-        return resize_label(self.reader.label(_manual(item), image), (size[0], size[1]))
-
-    def _flow(self, item: StreamItem, resized: Sequence[UInt8Array]) -> Float16Array:
-        if not item.paired:
-            return np.zeros((2, 2, *resized[-1].shape[:2]), dtype=np.float16)
-        before = item.number - item.clip.frame_step
-        both = self.flow.both(item.clip.video, before, item.number, resized[0], resized[-1])
-        return both.astype(np.float16)
-
-
-def _stack(images: Sequence[UInt8Array]) -> torch.Tensor:
-    frames = torch.empty((len(images), 3, *images[0].shape[:2]), dtype=torch.uint8)
-    for image, out in zip(images, frames.numpy(), strict=True):
-        write_planar(image, out)
-    return frames
 
 
 def _manual(item: StreamItem) -> TrainingSample:

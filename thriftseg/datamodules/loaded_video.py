@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thriftseg.arrays import BoolArray, Float32Array, UInt8Array
+from thriftseg.arrays import BoolArray, Float32Array
 from thriftseg.datamodules.transforms import write_planar
 from thriftseg.datasets import VideoDataset, resize_frame
 from thriftseg.flow import FlowStore, consistency_mask_np
@@ -139,12 +139,15 @@ def _decode(dataset: VideoDataset, clip: Clip, numbers: Sequence[int], size: Siz
 def _flows(
     clip: Clip, numbers: Sequence[int], frames: Tensor, pairs: Sequence[Pair], store: FlowStore
 ) -> Iterator[tuple[int, CheckedFlow]]:
+    """By place of the later frame of each pair, the flow to the earlier one."""
     for pair in pairs:
-        if not pair.adjacent:
-            yield pair.current, _no_flow(frames)
-            continue
-        images = [_interleaved(frames[place]) for place in pair]
-        yield pair.current, check_flow(*store.both(clip.video, numbers[pair.previous], numbers[pair.current], *images))
+        if pair.adjacent:
+            images = (np.ascontiguousarray(frames[place].permute(1, 2, 0).numpy()) for place in pair)
+            both = store.both(clip.video, numbers[pair.previous], numbers[pair.current], *images)
+            yield pair.current, check_flow(*both)
+        else:
+            nothing = torch.zeros(2, *frames.shape[-2:], dtype=torch.int16)
+            yield pair.current, CheckedFlow(nothing, torch.zeros(frames.shape[-2:], dtype=torch.bool))
 
 
 def check_flow(backward: Float32Array, forward: Float32Array) -> CheckedFlow:
@@ -157,12 +160,3 @@ def check_flow(backward: Float32Array, forward: Float32Array) -> CheckedFlow:
     mask = consistency_mask_np(backward, forward)
     steps = np.rint(np.nan_to_num(backward) * FLOW_STEPS).astype(np.int16)
     return CheckedFlow(torch.from_numpy(steps), torch.from_numpy(mask))
-
-
-def _no_flow(frames: Tensor) -> CheckedFlow:
-    size = frames.shape[-2:]
-    return CheckedFlow(torch.zeros(2, *size, dtype=torch.int16), torch.zeros(size, dtype=torch.bool))
-
-
-def _interleaved(frame: Tensor) -> UInt8Array:
-    return np.ascontiguousarray(frame.permute(1, 2, 0).numpy())

@@ -1,4 +1,4 @@
-"""Which unlabelled frames accompany a training frame."""
+"""Choice of the unlabelled frames that accompany a training frame."""
 
 from __future__ import annotations
 
@@ -46,7 +46,13 @@ class NeighbourPolicy:
 
     def offsets(self, rng: np.random.Generator) -> list[int]:
         """Offsets of the `n - 1` neighbours, nearest first."""
-        past, future = (self._side(count, rng) for count in self._counts())
+        sides = []
+        for count in self._counts():
+            steps = self._steps(count)
+            if self.distance is None:
+                steps = [int(step) for step in rng.choice(steps, size=count, replace=False)]
+            sides.append(steps)
+        past, future = sides
         return sorted([-step for step in past] + future, key=lambda offset: (abs(offset), offset))
 
     def possible_offsets(self) -> list[int]:
@@ -74,10 +80,7 @@ class NeighbourPolicy:
         return {"forward": (total, 0), "backward": (0, total)}.get(self.direction, (total - total // 2, total // 2))
 
     def _steps(self, count: int) -> list[int]:
+        """Distances that the neighbours of one side have, or are drawn from."""
         if self.distance is not None:
             return [self.distance * k for k in range(1, count + 1)]
         return list(range(1, self.reach + 1))
-
-    def _side(self, count: int, rng: np.random.Generator) -> list[int]:
-        steps = self._steps(count)
-        return steps if self.distance is not None else [int(s) for s in rng.choice(steps, size=count, replace=False)]

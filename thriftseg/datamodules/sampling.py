@@ -18,7 +18,7 @@ from thriftseg.errors import ConfigError
 
 
 class Draw(NamedTuple):
-    """What a training sampler asks a data set for.
+    """Request of a training sampler to a data set.
 
     Attributes:
         epoch: The epoch; sent along because persistent workers never see a changed attribute.

@@ -11,23 +11,22 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.datamodules.base import ClassesDataModule, check_choice, check_counts, shown_mask
+from thriftseg.datamodules.base import ClassesDataModule, SplitDataModule, check_choice, check_counts, shown_mask
 from thriftseg.datamodules.evaluation import StreamFrames, build_stream, shard_stream
 from thriftseg.datamodules.mixing.mixture import Mixture
 from thriftseg.datamodules.mixing.mixture_list import MixtureList
 from thriftseg.datamodules.neighbours import NeighbourPolicy
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.reading import ClipDecoder
-from thriftseg.datamodules.sampling import EpochSampler, OrderedSampler
 from thriftseg.datamodules.training import TrainingFrames
 from thriftseg.datamodules.transforms import RandomScaleCrop
 from thriftseg.datasets import VideoDataset, probe_size
-from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.errors import DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
 from thriftseg.types import LabelKind
 
 
-class SemanticDataModule(ClassesDataModule):
+class SemanticDataModule(ClassesDataModule, SplitDataModule):
     """Training batches from a mixture of label sources, evaluation streams in playing order.
 
     Training yields `types.SemanticBatch`, validation and test yield `types.StreamBatch`. Loaders yield uint8;
@@ -70,6 +69,8 @@ class SemanticDataModule(ClassesDataModule):
         ConfigError: A setting is out of range.
     """
 
+    dataset: VideoDataset
+
     def __init__(
         self,
         dataset: VideoDataset,
@@ -97,7 +98,7 @@ class SemanticDataModule(ClassesDataModule):
         val_split: str = "val",
         test_split: str = "test",
     ) -> None:
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(batch_size, num_workers, seed, (train_split, val_split, test_split))
         check_counts(eval_batch_size=(eval_batch_size, 1), past_frames=(past_frames or 0, 0))
         check_choice("cache", cache, ("none", "ram"))
         check_choice("tc", tc, ("labelled", "all", "off"))
@@ -113,11 +114,9 @@ class SemanticDataModule(ClassesDataModule):
         self.tc = tc
         self.flow = FlowStore(flow_cache, flow or DIS())
         self.cache = cache
-        self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
         self.mixture_list: MixtureList | None = None
         self._reader = ClipDecoder(dataset)
         self._train: TrainingFrames | None = None
-        self._streams: dict[str, StreamFrames] = {}
 
     @property
     def annotation_cost(self) -> AnnotationCost | None:
@@ -129,50 +128,10 @@ class SemanticDataModule(ClassesDataModule):
         """Kinds of the labels in the training list; empty until `setup("fit")` draws that list."""
         return frozenset(sample.kind for sample in self.mixture_list.samples) if self.mixture_list else frozenset()
 
-    def setup(self, stage: str | None = None) -> None:
-        """Draw the training list and lay out the evaluation streams that a stage needs.
-
-        Args:
-            stage: fit, validate, test or predict; `None` for all.
-
-        Raises:
-            DatasetError: A split is empty or holds no label, or frames are missing.
-            MixtureError: The mixture asks for labels that do not exist.
-            ConfigError: The crop is larger than the padded image, or a neighbour does not exist.
-        """
-        if stage != "predict":
-            self._announce(self.dataset.describe_root())
-        if stage in ("fit", None):
-            self._setup_training()
-        if stage in ("fit", "validate", None):
-            self._streams["val"] = self._stream(self.val_split)
-        if stage in ("test", None):
-            self._streams["test"] = self._stream(self.test_split)
-
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled training batches of this rank."""
-        if self._train is None:
-            raise ConfigError("no training list", fix='call setup("fit") first')
-        rank, world_size = self._place()
-        sampler = EpochSampler(
-            len(self._train),
-            self.batch_size,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-            sources=[sample.source for sample in self._train.samples],
-            ratios=self.source_ratios,
-        )
-        self._resume(sampler)
-        return self._loader(self._train, sampler, self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """This rank's part of the validation videos in playing order."""
-        return self._stream_loader("val")
-
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """This rank's part of the test videos in playing order."""
-        return self._stream_loader("test")
+        sources = [sample.source for sample in self._train.samples] if self._train is not None else None
+        return self._training_loader(self._train, sources=sources, ratios=self.source_ratios)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         """Make a loaded batch float, and change the colours of a training batch.
@@ -250,7 +209,7 @@ class SemanticDataModule(ClassesDataModule):
             self._reader.preload(self._train.needed_frames(), samples, max(1, self.num_workers))
         self._announce(self.mixture_list)
 
-    def _stream(self, split: str) -> StreamFrames:
+    def _evaluation(self, split: str, needs_truth: bool) -> StreamFrames:
         items = build_stream(self.dataset.clips(split), self.tc)
         if not any(item.scored for item in items):
             raise DatasetError(
@@ -268,15 +227,3 @@ class SemanticDataModule(ClassesDataModule):
         if self.cache == "ram":
             self._reader.preload(stream.needed_frames(), stream.labelled_samples(), max(1, self.num_workers))
         return stream
-
-    def _stream_loader(self, name: str) -> DataLoader[dict[str, Any]]:
-        if name not in self._streams:
-            raise ConfigError(f"no {name} videos", fix="call setup for this stage first")
-        stream = self._streams[name]
-        return self._loader(stream, OrderedSampler(len(stream)), self.eval_batch_size)
-
-    def _past_frames(self) -> int:
-        if self.past_frames is not None:
-            return self.past_frames
-        network = getattr(self.trainer.lightning_module, "network", None) if self.trainer else None
-        return int(getattr(network, "past_frames", 0))

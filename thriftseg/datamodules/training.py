@@ -62,7 +62,8 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         rng = np.random.default_rng((self.seed, epoch, position))
         sample = self.samples[index]
         past = [*sample.clip.past(sample.number, self.past_frames), sample.number]
-        beside = self._neighbours_of(sample, rng)
+        offsets = self.neighbours.offsets(rng) if self.neighbours is not None else []
+        beside = [sample.clip.number_at(sample.number, offset) for offset in offsets]
         images = self.reader.frames(sample.clip, [*beside, *past])
         geometry = self.transform.draw(rng, *images[-1].shape[:2])
         frames = torch.empty((len(images), 3, *geometry.crop), dtype=torch.uint8)
@@ -70,9 +71,13 @@ class TrainingFrames(Dataset[dict[str, Any]]):
             frames.zero_()
         for image, out in zip(images, frames.numpy(), strict=True):
             geometry.frame(image, out)
+        if sample.points is not None:
+            label = geometry.point_map(sample.points)
+        else:
+            label = geometry.label(self.reader.label(sample, images[-1]))
         item: dict[str, Any] = {
             "frames": frames[len(beside) :],
-            "label": torch.from_numpy(self._label(sample, geometry, images[-1])),
+            "label": torch.from_numpy(label),
             "kind": int(sample.kind),
             "weight": np.float32(sample.weight),
             "shown": np.array(geometry.shown),
@@ -95,16 +100,6 @@ class TrainingFrames(Dataset[dict[str, Any]]):
                 yield sample.clip, number
             for offset in offsets:
                 yield sample.clip, sample.clip.number_at(sample.number, offset)
-
-    def _neighbours_of(self, sample: TrainingSample, rng: np.random.Generator) -> list[int]:
-        if self.neighbours is None:
-            return []
-        return [sample.clip.number_at(sample.number, offset) for offset in self.neighbours.offsets(rng)]
-
-    def _label(self, sample: TrainingSample, geometry: Geometry, frame: Any) -> Any:
-        if sample.points is not None:
-            return geometry.point_map(sample.points)
-        return geometry.label(self.reader.label(sample, frame))
 
 
 def _flow_item(

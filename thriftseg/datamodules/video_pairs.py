@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ Labels = Mapping[int, UInt8Array]
 
 
 class PairDraw(NamedTuple):
-    """What the sampler asks for.
+    """Request of the sampler.
 
     Attributes:
         pair: Index of the pair.
@@ -226,7 +226,15 @@ class VideoPairDataModule(ClassesDataModule):
             DatasetError: The split is empty, or files are missing.
         """
         if self._clip is None:
-            self._clip = self._find()
+            clips = {clip.video: clip for clip in self.dataset.clips(self.split)}
+            video = next(iter(clips)) if self.video is None and len(clips) == 1 else self.video
+            if video not in clips:
+                raise ConfigError(
+                    f"split {self.split!r} has no video {video!r}" if video else "no video was named",
+                    expected=", ".join(clips),
+                    fix="set video",
+                )
+            self._clip = clips[video]
         return self._clip
 
     @property
@@ -352,7 +360,7 @@ class VideoPairDataModule(ClassesDataModule):
         return resize_label(self.dataset.read_label(self.clip, number), self.size)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a round is told by, in plain types: video, seed, number, and a digest of its labels."""
+        """Tells rounds apart, in plain types: video, seed, number, and a digest of the labels."""
         digest = hashlib.sha256(repr((self.clip.video, self.size)).encode())
         for number, label in sorted(self.labels.items()):
             digest.update(repr(number).encode() + np.ascontiguousarray(label).tobytes())
@@ -377,28 +385,10 @@ class VideoPairDataModule(ClassesDataModule):
                 fix="delete the checkpoint, or choose another folder for this round",
             )
 
-    def _find(self) -> Clip:
-        clips = {clip.video: clip for clip in self.dataset.clips(self.split)}
-        if self.video is None and len(clips) == 1:
-            return next(iter(clips.values()))
-        if self.video not in clips:
-            raise ConfigError(
-                f"split {self.split!r} has no video {self.video!r}" if self.video else "no video was named",
-                expected=", ".join(clips),
-                fix="set video",
-            )
-        return clips[self.video]
-
     def _load(self) -> LoadedVideo:
         if self._loaded is None:
             self._loaded = load_video(self.dataset, self.clip, self.size, self.flow, self.progress)
         return self._loaded
-
-    def _past_frames(self) -> int:
-        if self.past_frames is not None:
-            return self.past_frames
-        network = getattr(self.trainer.lightning_module, "network", None) if self.trainer else None
-        return int(getattr(network, "past_frames", 0))
 
     def _read(self, labels: Labels | LabelStore) -> dict[int, UInt8Array]:
         if isinstance(labels, LabelStore):
@@ -409,7 +399,8 @@ class VideoPairDataModule(ClassesDataModule):
     def _checked(self, number: int, label: UInt8Array) -> UInt8Array:
         """The label at the working size."""
         if number not in self.clip.frames:
-            raise self._wrong(number, "the video has no such frame", _span(self.numbers), number)
+            span = f"frames {self.numbers[0]} to {self.numbers[-1]}"
+            raise self._wrong(number, "the video has no such frame", span, number)
         sizes = self.dataset.clip_size(self.clip), self.size
         if label.shape not in sizes:
             expected = " or ".join(f"{width}x{height}" for height, width in dict.fromkeys(sizes))
@@ -422,7 +413,3 @@ class VideoPairDataModule(ClassesDataModule):
 
     def _wrong(self, number: int, problem: str, expected: object, found: object) -> DatasetError:
         return DatasetError(f"label of frame {number} of {self.clip.video}: {problem}", expected=expected, found=found)
-
-
-def _span(numbers: Sequence[int]) -> str:
-    return f"frames {numbers[0]} to {numbers[-1]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from thriftseg.datamodules.base import VideoDataModule, check_counts
 from thriftseg.datamodules.eva_vos.type_environment import TypeSetEnvironment
-from thriftseg.datamodules.eva_vos.video_split import validation_videos
-from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
+from thriftseg.datamodules.eva_vos.video_split import split_by_video
+from thriftseg.datamodules.sampling import Draw, OrderedSampler
 from thriftseg.datasets import shard
 from thriftseg.errors import ConfigError
 from thriftseg.metrics import RewardRule
@@ -86,14 +87,16 @@ class AnnotationTypeDataModule(VideoDataModule):
             )
         self.type_set = TypeSet(type_set, frames_root)
         self.held_out, self.val_list, self.states_per_object = held_out, val_list, states_per_object
-        self._settings: dict[str, Any] = {
-            "reward": reward,
-            "second_price": second_price,
-            "clicks_per_action": train_clicks_per_action,
-            "charge_overhead": charge_overhead,
-            "max_steps": max_steps,
-            "embeddings": embeddings,
-        }
+        self._environment: BuildEnvironment = partial(
+            TypeSetEnvironment,
+            self.type_set,
+            reward=reward,
+            second_price=second_price,
+            clicks_per_action=train_clicks_per_action,
+            charge_overhead=charge_overhead,
+            max_steps=max_steps,
+            embeddings=embeddings,
+        )
         self._train: TrainingEpisodes | None = None
         self._val: ScoredEpisodes | None = None
 
@@ -108,35 +111,22 @@ class AnnotationTypeDataModule(VideoDataModule):
             ConfigError: A split is empty, or a state has too few clicks on record.
         """
         states = self.type_set.states()
-        videos = {state.key.video for state in states}
-        chosen = validation_videos(videos, self.held_out, self.val_list)
-        train = [state for state in states if state.key.video not in chosen]
-        val = [state for state in states if state.key.video in chosen]
+        train, val, summary = split_by_video(states, self.held_out, self.val_list, "states")
         for state in states:
             self._environment(state)
         self._train = TrainingEpisodes(train, self.states_per_object, self._environment, self.seed)
         self._val = ScoredEpisodes(shard(list(enumerate(val)), *self._place()), self._environment, self.seed)
-        self._announce(f"type set {self.type_set.root}: frames from {self.type_set.frames_root}")
-        counts = (f"{len(train)} states of {len(videos - chosen)} videos", f"{len(val)} states of {len(chosen)} videos")
-        self._announce("  train: {}; val: {}".format(*counts))
+        self._announce(f"type set {self.type_set.root}: frames from {self.type_set.frames_root}\n  {summary}")
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled environments of this rank."""
-        if self._train is None:
-            raise ConfigError("no training states", fix='call setup("fit") first')
-        rank, world_size = self._place()
-        sampler = EpochSampler(len(self._train), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
-        self._resume(sampler)
-        return self._loader(self._train, sampler, self.batch_size, collate_episodes)
+        return self._training_loader(self._train, collate_episodes)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """This rank's part of the validation states, each once."""
         if self._val is None:
             raise ConfigError("no validation states", fix="call setup first")
         return self._loader(self._val, OrderedSampler(len(self._val)), self.batch_size, collate_episodes)
-
-    def _environment(self, state: TypeState) -> TypeSetEnvironment:
-        return TypeSetEnvironment(self.type_set, state, **self._settings)
 
 
 class TrainingEpisodes(Dataset[Episode]):

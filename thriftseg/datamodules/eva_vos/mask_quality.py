@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from thriftseg.datamodules.base import VideoDataModule
-from thriftseg.datamodules.eva_vos.video_split import validation_videos
-from thriftseg.datamodules.sampling import Draw, EpochSampler, OrderedSampler
+from thriftseg.datamodules.eva_vos.video_split import split_by_video
+from thriftseg.datamodules.sampling import Draw, OrderedSampler
 from thriftseg.datasets import shard
 from thriftseg.errors import ConfigError
 from thriftseg.metrics import quality_bins
@@ -67,32 +67,18 @@ class MaskQualityDataModule(VideoDataModule):
             DatasetError: The set is missing, empty or damaged.
             ConfigError: A split is empty.
         """
-        samples = self.quality_set.samples()
-        videos = {sample.key.video for sample in samples}
-        chosen = validation_videos(videos, self.held_out, self.val_list)
-        train = [sample for sample in samples if sample.key.video not in chosen]
-        val = [sample for sample in samples if sample.key.video in chosen]
+        train, val, summary = split_by_video(self.quality_set.samples(), self.held_out, self.val_list, "masks")
         self._train = RatedMasks(self.quality_set, train)
         self._val = RatedMasks(self.quality_set, shard(val, *self._place()))
-        self._announce(f"quality set {self.quality_set.root}: frames from {self.quality_set.frames_root}")
-        counts = (f"{len(train)} masks of {len(videos - chosen)} videos", f"{len(val)} masks of {len(chosen)} videos")
-        self._announce("  train: {}; val: {}".format(*counts))
+        self._announce(f"quality set {self.quality_set.root}: frames from {self.quality_set.frames_root}\n  {summary}")
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled training batches of this rank."""
-        if self._train is None:
-            raise ConfigError("no training masks", fix='call setup("fit") first')
-        rank, world_size = self._place()
-        sampler = EpochSampler(
-            len(self._train),
-            self.batch_size,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-            **(_equal_shares(self._train.samples) if self.balanced else {}),
-        )
-        self._resume(sampler)
-        return self._loader(self._train, sampler, self.batch_size)
+        if not self.balanced or self._train is None:
+            return self._training_loader(self._train)
+        qualities = torch.tensor([sample.quality for sample in self._train.samples], dtype=torch.float64)
+        sources = [f"{number:02d}" for number in quality_bins(qualities).tolist()]
+        return self._training_loader(self._train, sources=sources, ratios=dict.fromkeys(sources, 1.0))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """This rank's part of the validation masks."""
@@ -152,10 +138,3 @@ def _item(frame: Any, mask: Any, quality: float, name: str) -> dict[str, Any]:
         "quality": np.float32(quality),
         "id": name,
     }
-
-
-def _equal_shares(samples: Sequence[QualitySample]) -> dict[str, Any]:
-    """Settings of a sampler that draws from every occupied bin equally often."""
-    bins = quality_bins(torch.tensor([sample.quality for sample in samples], dtype=torch.float64)).tolist()
-    sources = [f"{number:02d}" for number in bins]
-    return {"sources": sources, "ratios": dict.fromkeys(sources, 1.0)}

@@ -80,7 +80,11 @@ class TypeSetEnvironment:
         Raises:
             DatasetError: A file is missing or unreadable.
         """
-        self._image = self._read_image()
+        if self._embeddings is not None:
+            self._image = torch.from_numpy(self._type_set.embedding(self.state, self._embeddings)).view(-1, 1, 1)
+        else:
+            frame = self._type_set.read_image(self.state.image)
+            self._image = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
         self._actions, self._quality, self._seconds = [], self.state.quality, 0.0
         return self._shown(self._image, self.state.mask), {"quality": self._quality}
 
@@ -130,12 +134,6 @@ class TypeSetEnvironment:
         done = len(self._actions) * self.clicks_per_action
         clicks = self.state.clicks[done : done + self.clicks_per_action]
         return clicks[-1], sum(click.cost.seconds for click in clicks)
-
-    def _read_image(self) -> Tensor:
-        if self._embeddings is not None:
-            return torch.from_numpy(self._type_set.embedding(self.state, self._embeddings)).view(-1, 1, 1)
-        frame = self._type_set.read_image(self.state.image)
-        return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
 
     def _shown(self, image: Tensor, mask: Path) -> AnnotationState:
         pixels = torch.from_numpy(self._type_set.read_mask(mask))

@@ -1,4 +1,4 @@
-"""How much a clip moves around its annotated frames, measured by optical flow and remembered."""
+"""Motion of a clip around its annotated frames, measured by optical flow and remembered."""
 
 from __future__ import annotations
 

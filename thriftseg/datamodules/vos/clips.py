@@ -222,8 +222,9 @@ class TrainingClips(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: ClipDraw) -> dict[str, Any]:
         """Item of a batch: frames and masks as uint8 tensors, everything small as numbers."""
         rng = np.random.default_rng((self.seed, draw.epoch, draw.position))
-        take, visible = self._draw_take(rng, draw)
-        ids = self._chosen(rng, visible)
+        take, ids = self._draw_take(rng, draw)
+        if len(ids) > self.max_objects:
+            ids = sorted(int(number) for number in rng.choice(ids, self.max_objects, replace=False))
         item: dict[str, Any] = {
             "frames": torch.from_numpy(take.frames(self.crop)),
             "masks": torch.from_numpy(take.masks(ids)),
@@ -254,11 +255,6 @@ class TrainingClips(Dataset[dict[str, Any]]):
             found=f"none in {MOST_DRAWS} drawn clips",
             fix="check the masks (thriftseg data check), or use a larger crop or a smaller min_share",
         )
-
-    def _chosen(self, rng: np.random.Generator, ids: list[int]) -> list[int]:
-        if len(ids) <= self.max_objects:
-            return ids
-        return sorted(int(number) for number in rng.choice(ids, self.max_objects, replace=False))
 
 
 def renumbered(mask: UInt8Array | Int32Array, ids: Sequence[int]) -> UInt8Array:

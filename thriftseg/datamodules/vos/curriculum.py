@@ -1,4 +1,4 @@
-"""How far apart the frames of training clips may lie, growing over training."""
+"""Gap between the frames of training clips, which grows over training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thriftseg.errors import ConfigError
 
 
 class ClipDraw(NamedTuple):
-    """What the sampler asks for, as `Draw`, with the gap of the moment, which persistent workers could not see change.
+    """Request of the sampler, as `Draw`, with the gap of the moment, which persistent workers could not see change.
 
     Attributes:
         epoch: The epoch.

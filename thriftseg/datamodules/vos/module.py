@@ -10,14 +10,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.datamodules.base import VideoDataModule, check_counts, shown_mask
+from thriftseg.datamodules.base import SplitDataModule, check_counts, shown_mask
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.sampling import OrderedSampler
 from thriftseg.datamodules.vos.clips import PseudoClips, ShorterSideCrop, TrainingClips, VideoClips
 from thriftseg.datamodules.vos.curriculum import CurriculumSampler, GapCurriculum
 from thriftseg.datamodules.vos.labels import MaskedVideo, masked_videos, recorded_cost
 from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
-from thriftseg.datamodules.vos.streams import NoVideo, VideoStream, VideoStreams
+from thriftseg.datamodules.vos.streams import VideoStream, VideoStreams
 from thriftseg.datasets import VOSDataset
 from thriftseg.errors import ConfigError
 from thriftseg.metrics import VOSProtocol
@@ -26,7 +26,7 @@ from thriftseg.stores import MANUAL, MaskSource, store_root
 VIDEO, STATIC = "video", "static"
 
 
-class VOSDataModule(VideoDataModule):
+class VOSDataModule(SplitDataModule):
     """Short training clips with masks of objects, and whole videos for evaluation.
 
     Training yields `types.VOSBatch`, validation and test yield one `types.VOSVideo` per batch, whose frames are read
@@ -70,6 +70,8 @@ class VOSDataModule(VideoDataModule):
         ConfigError: A setting is out of range.
     """
 
+    dataset: VOSDataset
+
     def __init__(
         self,
         dataset: VOSDataset,
@@ -98,7 +100,7 @@ class VOSDataModule(VideoDataModule):
         val_split: str = "val",
         test_split: str = "val",
     ) -> None:
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(batch_size, num_workers, seed, (train_split, val_split, test_split))
         check_counts(frames=(frames, 2), max_objects=(max_objects, 1), clips_per_video=(clips_per_video, 1))
         for name, share in (("static_share", static_share), ("min_share", min_share)):
             if not 0 <= share <= 1:
@@ -111,12 +113,10 @@ class VOSDataModule(VideoDataModule):
         self.static_split, self.static_share = static_split, static_share if static is not None else 0.0
         self.photometric = PhotometricConfig() if photometric is True else photometric or None
         self.eval_resize = eval_resize
-        self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
         self.masks = MaskSource(dataset, store_root(store, dataset.name), labels)
         self._train: TrainingClips | None = None
         self._sources: list[str] = []
         self._cost: AnnotationCost | None = None
-        self._streams: dict[str, VideoStreams] = {}
 
     @property
     def protocol(self) -> VOSProtocol:
@@ -127,25 +127,6 @@ class VOSDataModule(VideoDataModule):
     def annotation_cost(self) -> AnnotationCost | None:
         """What the labels of a source cost; `None` for masks of the data set, and until `setup("fit")`."""
         return self._cost
-
-    def setup(self, stage: str | None = None) -> None:
-        """List the training clips and the videos that a stage needs.
-
-        Args:
-            stage: fit, validate, test or predict; `None` for all.
-
-        Raises:
-            DatasetError: A split is empty, or no video has enough masks.
-            ConfigError: The masks of a split are not public, so that it cannot be trained on or validated.
-        """
-        if stage != "predict":
-            self._announce(self.dataset.describe_root())
-        if stage in ("fit", None):
-            self._setup_training()
-        if stage in ("fit", "validate", None):
-            self._streams["val"] = self._videos(self.val_split, needs_truth=True)
-        if stage in ("test", None):
-            self._streams["test"] = self._videos(self.test_split, needs_truth=False)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled training batches of this rank."""
@@ -166,14 +147,6 @@ class VOSDataModule(VideoDataModule):
         sampler.batches = self._batches_per_epoch(sampler)
         self._resume(sampler)
         return self._loader(self._train, sampler, self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[VideoStream | NoVideo]:
-        """This rank's validation videos."""
-        return self._stream_loader("val")
-
-    def test_dataloader(self) -> DataLoader[VideoStream | NoVideo]:
-        """This rank's test videos."""
-        return self._stream_loader("test")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         """Make a loaded training batch float, and change its colours.
@@ -241,7 +214,7 @@ class VOSDataModule(VideoDataModule):
             if _may_hold_objects(static, video, number)
         ]
 
-    def _videos(self, split: str, needs_truth: bool) -> VideoStreams:
+    def _evaluation(self, split: str, needs_truth: bool) -> VideoStreams:
         kept = self.dataset.masks_of(split)
         if kept == "none" or (needs_truth and kept != "all"):
             raise ConfigError(
@@ -252,11 +225,8 @@ class VOSDataModule(VideoDataModule):
         streams = [VideoStream(self.dataset, clip, self.eval_resize, truth=kept == "all") for clip in clips]
         return VideoStreams(streams, *self._place())
 
-    def _stream_loader(self, name: str) -> DataLoader[VideoStream | NoVideo]:
-        if name not in self._streams:
-            raise ConfigError(f"no {name} videos", fix="call setup() first")
-        streams = self._streams[name]
-        return DataLoader(streams, batch_size=None, sampler=OrderedSampler(len(streams)), num_workers=0)
+    def _ordered_loader(self, items: VideoStreams, sampler: OrderedSampler) -> DataLoader[Any]:
+        return DataLoader(items, batch_size=None, sampler=sampler, num_workers=0)
 
 
 def _may_hold_objects(dataset: VOSDataset, video: MaskedVideo, number: int) -> bool:

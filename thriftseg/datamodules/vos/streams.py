@@ -68,7 +68,9 @@ class VideoStream:
 
     def _frame(self, number: int, ids: tuple[int, ...]) -> VOSFrame:
         image = self.dataset.read_frame(self.clip, number)
-        size = self._working_size(*image.shape[:2])
+        height, width = image.shape[:2]
+        factor = self.resize / min(height, width) if self.resize else 1.0
+        size = round(height * factor), round(width * factor)
         planar = np.empty((3, *size), np.uint8)
         write_planar(resize_frame(image, size), planar)
         scored = number in self.clip.scored
@@ -82,10 +84,6 @@ class VideoStream:
             scored=scored,
             truth=torch.from_numpy(mask) if mask is not None and has_truth else None,
         )
-
-    def _working_size(self, height: int, width: int) -> tuple[int, int]:
-        factor = self.resize / min(height, width) if self.resize else 1.0
-        return round(height * factor), round(width * factor)
 
 
 class NoVideo:
