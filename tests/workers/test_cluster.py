@@ -78,7 +78,7 @@ class TestCluster:
         assert is_first_process() == member.is_first
 
     def test_nodes_that_cannot_meet(self, monkeypatch):
-        for name in ("MASTER_ADDR", "SLURM_JOB_ID"):
+        for name in ("MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID"):
             monkeypatch.delenv(name, raising=False)
         with pytest.raises(ConfigError, match="do not know where to meet; expected MASTER_ADDR"):
             run(abs, [1], num_nodes=2)

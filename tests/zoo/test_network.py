@@ -108,6 +108,26 @@ def test_streaming_equals_forward_on_the_window(network):
         assert len(state.frames) == 2
 
 
+class Turns(FadingMemory):
+    """Adds 1 to the class of every second frame."""
+
+    num_phases = 2
+
+    def forward(self, frames: torch.Tensor, first_index: int = 0) -> torch.Tensor:
+        return super().forward(frames).roll((first_index + self.past_frames) % 2, dims=1)
+
+
+def test_a_stream_counts_the_phases_of_a_network_that_does_not_do_so_itself():
+    torch.manual_seed(0)
+    network, frames = Turns(3).eval(), torch.randn(1, 5, 3, 20, 12)
+    state = network.start()
+    for t in range(5):
+        logits, state = network.step(frames[:, t], state)
+        window = frames[:, [max(t - 2, 0), max(t - 1, 0), t]]
+        assert torch.equal(logits, network(window, first_index=t - 2))
+        assert not torch.equal(logits, network(window, first_index=t - 1))
+
+
 def test_state_of_another_network_is_refused(network):
     with pytest.raises(ConfigError, match="state of another network; expected FrameWindow; found StreamState"):
         network.step(torch.zeros(1, 3, 16, 16), StreamState())

@@ -55,7 +55,7 @@ class Member:
         """Meet the others. The group stays for later calls, since the address can be used only once."""
         from torch import distributed
 
-        if "MASTER_ADDR" not in os.environ:
+        if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             if "SLURM_JOB_ID" not in os.environ:
                 raise ConfigError(
                     "several nodes do not know where to meet",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,7 +47,7 @@ def run(network: TMANet, inputs: dict[str, Tensor], golden: dict[str, Any]) -> d
     """Logits at the size of the frames, auxiliary logits at stride 8, and maps inside the network."""
     memory = [inputs[f"memory{position}"] for position in range(network.past_frames)]
     clip = torch.stack([*memory, inputs["query"]], dim=1)
-    with record(network, batch=len(clip)) as outputs:
+    with record(network) as outputs:
         logits = network.compute_logits(clip)
     outputs["logits"] = F.interpolate(
         logits, size=clip.shape[-2:], mode="bilinear", align_corners=network.align_corners
@@ -58,24 +58,24 @@ def run(network: TMANet, inputs: dict[str, Tensor], golden: dict[str, Any]) -> d
 
 
 @contextmanager
-def record(network: TMANet, batch: int) -> Iterator[dict[str, Tensor]]:
+def record(network: TMANet) -> Iterator[dict[str, Tensor]]:
     """Outputs of inner modules under the authors' names."""
     outputs: dict[str, Tensor] = {}
     handles = []
 
-    def keep(name: str, module: nn.Module, arrange: Callable[[Tensor], Tensor] = lambda value: value) -> None:
+    def keep(name: str, module: nn.Module, per_memory: bool = False) -> None:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            outputs[name] = torch.cat([outputs[name], arrange(output)]) if name in outputs else arrange(output)
+            outputs[name] = torch.cat([outputs.get(name, output[None][:0]), output[None]]) if per_memory else output
 
         handles.append(module.register_forward_hook(hook))
 
     encoder, memory, head = network.encoder, network.memory, network.head
     for name, stage in {"stem": encoder.act1, **{f"layer{i}": encoder[f"layer{i}"] for i in range(1, 5)}}.items():
-        keep(f"query/backbone.{name}", stage, lambda value: value.unflatten(0, (batch, -1))[:, -1])
+        keep(f"query/backbone.{name}", stage)  # the query is encoded after the memory frames
     for kind in ("key", "value"):
         keep(f"seg/decode_head.query_{kind}_conv", getattr(memory, f"query_{kind}"))
         for projection in getattr(memory, f"memory_{kind}"):
-            keep(f"seg/decode_head.memory_{kind}_conv", projection, lambda value: value.unsqueeze(0))
+            keep(f"seg/decode_head.memory_{kind}_conv", projection, per_memory=True)
     keep("seg/decode_head.memory_module", memory)
     keep("seg/decode_head.bottleneck", head[0])
     keep("seg/decode_head.conv_seg", head[2])

@@ -185,8 +185,9 @@ def label_clicks(
         progress: Whether to show a progress bar.
 
     Raises:
-        LabelStoreError: The source holds clicks made in another way, or some frames could not be read (the others
-            are stored).
+        LabelStoreError: The split has no annotated frames, the source holds clicks made in another way, or a process
+            died.
+        UnfinishedError: Some labels could not be made (the others are stored).
     """
     target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
     job = _SimulatedClicks(dataset, target, min_component, seed, CostModel.named(cost_model))

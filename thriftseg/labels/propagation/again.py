@@ -174,7 +174,8 @@ def label_repropagate(
     Raises:
         ConfigError: The labels were not propagated, or with another method or other settings; or the corrections are
             not the work of people.
-        LabelStoreError: One of the sources has no labels, or some labels could not be made (the others are stored).
+        LabelStoreError: One of the sources has no labels, or a process died.
+        UnfinishedError: Some labels could not be made (the others are stored).
     """
     repropagation = Repropagation(dataset, split, source, corrections, store=store)
     return repropagation.run(propagator, devices=devices, accelerator=accelerator, progress=progress)

@@ -227,7 +227,8 @@ def label_coarse(
         ConfigError: The cost model knows no price for this data set, or the data set has coarse labels of its own and
             `source` is "coarse", which names those in a mixture.
         LabelStoreError: The split has no annotated frames, the source holds labels that were made in another way, or
-            some frames could not be read (the others are stored).
+            a process died.
+        UnfinishedError: Some labels could not be made (the others are stored).
     """
     check_free(source, dataset, split)
     target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)

@@ -133,8 +133,9 @@ def label_fill(
 
     Raises:
         ConfigError: The network has other classes, a setting is out of range, or there is nothing to fill.
-        LabelStoreError: The source has no labels, `out_source` holds labels that were made in another way, or some
-            labels could not be made (the others are stored).
+        LabelStoreError: The source has no labels, `out_source` holds labels that were made in another way, or a process
+            died.
+        UnfinishedError: Some labels could not be made (the others are stored).
     """
     _check(dataset, network, source, out_source, min_confidence, fill_void)
     root = store_root(store, dataset.name)

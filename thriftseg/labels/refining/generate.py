@@ -117,8 +117,9 @@ def label_refine(
 
     Raises:
         ConfigError: A class or setting is unknown, or the prompter makes no automatic masks.
-        LabelStoreError: There are no coarse labels, the source holds labels that were made in another way, or some
-            frames could not be refined (the others are stored).
+        LabelStoreError: There are no coarse labels, the source holds labels that were made in another way, or a process
+            died.
+        UnfinishedError: Some labels could not be made (the others are stored).
     """
     if automatic and not isinstance(prompter, MaskGenerator):
         raise ConfigError("this prompter makes no masks of its own", found=prompter.name, fix="take sam2")
