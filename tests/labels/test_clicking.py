@@ -153,7 +153,7 @@ class TestCommand:
         whole = broken.read_bytes()
         broken.write_bytes(b"no image")
         frames = sum(len(clip.annotated) for clip in dataset.clips("train"))
-        with pytest.raises(LabelStoreError, match=rf"1 of {frames} frames got no clicks[\s\S]*{broken.name}"):
+        with pytest.raises(LabelStoreError, match=rf"1 of {frames} labels could not be made[\s\S]*{broken.name}"):
             label_clicks(dataset, "train", store=tmp_path / "s", progress=False)
         assert len(LabelStore(tmp_path / "s", "clicks", dataset.taxonomy).labels) == frames - 1
         broken.write_bytes(whole)

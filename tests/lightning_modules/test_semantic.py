@@ -156,6 +156,7 @@ def test_an_unscored_frame_serves_the_pair_only(build_module) -> None:
         "flow_backward": torch.zeros(2, 2, 24, 32),
         "flow_forward": torch.zeros(2, 2, 24, 32),
         "id": ["v/0", "v/1"],
+        "position": torch.tensor([0, 1]),
     }
     with torch.no_grad():
         module.validation_step(batch, 0)
@@ -173,6 +174,7 @@ def test_a_pair_without_its_first_frame_is_an_error(build_module) -> None:
         "flow_backward": torch.zeros(1, 2, 24, 32),
         "flow_forward": torch.zeros(1, 2, 24, 32),
         "id": ["v/7"],
+        "position": torch.tensor([7]),
     }
     with pytest.raises(RuntimeError, match="v/7 is paired with a frame that was not evaluated"):
         module.validation_step(batch, 0)
