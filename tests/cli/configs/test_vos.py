@@ -138,7 +138,9 @@ class TestSettings:
                 data, first = content["data"]["init_args"], stem(config).split("_")[0]
                 reader = "DAVIS" if config == "vos/coco_stm_static.yaml" else READERS[first]
                 assert class_name(data["dataset"]) == reader
-                assert class_name(content["model"]) == ("BoxSegmentation" if is_box2seg(config) else "VideoObjectSegmentation")
+                assert class_name(content["model"]) == (
+                    "BoxSegmentation" if is_box2seg(config) else "VideoObjectSegmentation"
+                )
                 assert data["num_workers"] > 0
                 assert content["trainer"]["precision"] is None
 
