@@ -125,7 +125,7 @@ class VOSDataModule(SplitDataModule):
 
     @property
     def annotation_cost(self) -> AnnotationCost | None:
-        """What the labels of a source cost; `None` for masks of the data set, and until `setup("fit")`."""
+        """Cost of the labels of a source; `None` for masks of the data set, and until `setup("fit")`."""
         return self._cost
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
