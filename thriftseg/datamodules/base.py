@@ -114,11 +114,11 @@ class SplitDataModule(VideoDataModule, ABC):
 
     Attributes:
         dataset: Reader of the splits.
-        eval_batch_size: Items per evaluation batch.
+        eval_batch_size: Items per evaluation batch; `None` hands over single items, which never leave this process.
     """
 
     dataset: VideoDataset | VOSDataset
-    eval_batch_size: int = 1
+    eval_batch_size: int | None = 1
 
     def __init__(self, batch_size: int, num_workers: int, seed: int | None, splits: tuple[str, str, str]) -> None:
         super().__init__(batch_size, num_workers, seed)
@@ -170,9 +170,9 @@ class SplitDataModule(VideoDataModule, ABC):
         if name not in self._evaluated:
             raise ConfigError(f"no {name} videos", fix="call setup for this stage first")
         items = self._evaluated[name]
-        return self._ordered_loader(items, OrderedSampler(len(items)))
-
-    def _ordered_loader(self, items: Any, sampler: OrderedSampler) -> DataLoader[Any]:
+        sampler = OrderedSampler(len(items))
+        if self.eval_batch_size is None:
+            return DataLoader(items, batch_size=None, sampler=sampler, num_workers=0)
         return self._loader(items, sampler, self.eval_batch_size)
 
 

@@ -53,21 +53,16 @@ def build_stream(clips: Sequence[Clip], pairs: Pairs = "labelled") -> list[Strea
         pairs: Which pairs of adjacent frames count for temporal consistency: those that end at a labelled frame, all,
             or none. Frames that neither carry a label nor belong to a counted pair are left out.
     """
-    return [item for clip in clips for item in _stream_of(clip, pairs)]
-
-
-def _stream_of(clip: Clip, pairs: Pairs) -> Iterator[StreamItem]:
-    def ends_pair(number: int) -> bool:
-        wanted = pairs == "all" or (pairs == "labelled" and number in clip.labels)
-        return wanted and number - clip.frame_step in clip.frames
-
-    numbers = set(clip.frames) if pairs == "all" else set(clip.labels)
-    numbers |= {number - clip.frame_step for number in numbers if ends_pair(number)}
-    previous = None
-    for number in sorted(numbers):
-        paired = ends_pair(number) and previous == number - clip.frame_step
-        yield StreamItem(clip, number, scored=number in clip.labels, paired=paired)
-        previous = number
+    stream = []
+    for clip in clips:
+        numbers = set(clip.frames) if pairs == "all" else set(clip.labels)
+        ends = {number for number in numbers if pairs != "off" and number - clip.frame_step in clip.frames}
+        previous = None
+        for number in sorted(numbers | {number - clip.frame_step for number in ends}):
+            paired = number in ends and previous == number - clip.frame_step
+            stream.append(StreamItem(clip, number, scored=number in clip.labels, paired=paired))
+            previous = number
+    return stream
 
 
 def shard_stream(items: Sequence[StreamItem], rank: int, world_size: int) -> list[StreamItem]:
@@ -77,19 +72,17 @@ def shard_stream(items: Sequence[StreamItem], rank: int, world_size: int) -> lis
     repeated here as a lead-in that is not scored. All ranks get equally many items, at least one: ranks that would
     fall short get padding, because a distributed module synchronises its buffers in every forward pass.
     """
-    shards = [_owned(items, part, world_size) for part in range(world_size)]
+    shards = []
+    for part in range(world_size):
+        positions = shard(range(len(items)), part, world_size)
+        owned = [items[position] for position in positions]
+        if owned and owned[0].paired:
+            owned.insert(0, replace(items[positions[0] - 1], scored=False, paired=False))
+        shards.append(owned)
     length = max(1, *(len(shard) for shard in shards))
     own = shards[rank]
     filler = replace(own[-1] if own else items[0], scored=False, paired=False, padding=True)
     return own + [filler] * (length - len(own))
-
-
-def _owned(items: Sequence[StreamItem], rank: int, world_size: int) -> list[StreamItem]:
-    positions = shard(range(len(items)), rank, world_size)
-    owned = [items[position] for position in positions]
-    if owned and owned[0].paired:
-        owned.insert(0, replace(items[positions[0] - 1], scored=False, paired=False))
-    return owned
 
 
 class StreamFrames(Dataset[dict[str, Any]]):

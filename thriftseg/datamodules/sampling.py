@@ -6,7 +6,6 @@ trains on several processes.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -97,7 +96,12 @@ class EpochSampler(DistributedSampler[Draw]):
     def order(self, epoch: int) -> list[int]:
         """Sample indices of an epoch over all ranks."""
         generator = seeded_generator(self.seed, epoch)
-        drawn = list(itertools.chain.from_iterable(_cycle(indices, count, generator) for indices, count in self._pools))
+        drawn: list[int] = []
+        for indices, count in self._pools:
+            of_source: list[int] = []
+            while len(of_source) < count:  # one permutation after the other
+                of_source += [indices[i] for i in torch.randperm(len(indices), generator=generator).tolist()]
+            drawn += of_source[:count]
         if len(self._pools) == 1:
             return drawn
         return [drawn[i] for i in torch.randperm(len(drawn), generator=generator).tolist()]
@@ -129,11 +133,3 @@ def _pools(
     for k in by_remainder[: total - sum(counts)]:
         counts[k] += 1
     return [([i for i, s in enumerate(sources) if s == name], count) for name, count in zip(names, counts, strict=True)]
-
-
-def _cycle(indices: list[int], count: int, generator: torch.Generator) -> list[int]:
-    """The first `count` of endlessly many permutations of the indices."""
-    drawn: list[int] = []
-    while len(drawn) < count:
-        drawn += [indices[i] for i in torch.randperm(len(indices), generator=generator).tolist()]
-    return drawn[:count]

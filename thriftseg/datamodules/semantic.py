@@ -120,7 +120,7 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
 
     @property
     def annotation_cost(self) -> AnnotationCost | None:
-        """What the labels of the training list cost; `None` until `setup("fit")` draws that list."""
+        """Cost of the labels of the training list; `None` until `setup("fit")` draws that list."""
         return self.mixture_list.cost() if self.mixture_list is not None else None
 
     @property

@@ -391,25 +391,25 @@ class VideoPairDataModule(ClassesDataModule):
         return self._loaded
 
     def _read(self, labels: Labels | LabelStore) -> dict[int, UInt8Array]:
+        """Labels at the working size by native number."""
         if isinstance(labels, LabelStore):
             video = self.clip.video
             labels = {number: labels.read(video, number) for name, number in labels.usable if name == video}
-        return {number: self._checked(number, label) for number, label in labels.items()}
-
-    def _checked(self, number: int, label: UInt8Array) -> UInt8Array:
-        """The label at the working size."""
-        if number not in self.clip.frames:
-            span = f"frames {self.numbers[0]} to {self.numbers[-1]}"
-            raise self._wrong(number, "the video has no such frame", span, number)
         sizes = self.dataset.clip_size(self.clip), self.size
-        if label.shape not in sizes:
-            expected = " or ".join(f"{width}x{height}" for height, width in dict.fromkeys(sizes))
-            raise self._wrong(number, "wrong size", expected, "x".join(map(str, label.shape[::-1])))
-        unknown = label[(label >= self.num_classes) & (label != IGNORE_INDEX)]
-        if label.dtype != np.uint8 or unknown.size:
-            found = unknown[0] if unknown.size else label.dtype
-            raise self._wrong(number, "no train ids", f"uint8, 0..{self.num_classes - 1} or {IGNORE_INDEX}", found)
-        return resize_label(label, self.size)
+        read = {}
+        for number, label in labels.items():
+            if number not in self.clip.frames:
+                span = f"frames {self.numbers[0]} to {self.numbers[-1]}"
+                raise self._wrong(number, "the video has no such frame", span, number)
+            if label.shape not in sizes:
+                expected = " or ".join(f"{width}x{height}" for height, width in dict.fromkeys(sizes))
+                raise self._wrong(number, "wrong size", expected, "x".join(map(str, label.shape[::-1])))
+            unknown = label[(label >= self.num_classes) & (label != IGNORE_INDEX)]
+            if label.dtype != np.uint8 or unknown.size:
+                found = unknown[0] if unknown.size else label.dtype
+                raise self._wrong(number, "no train ids", f"uint8, 0..{self.num_classes - 1} or {IGNORE_INDEX}", found)
+            read[number] = resize_label(label, self.size)
+        return read
 
     def _wrong(self, number: int, problem: str, expected: object, found: object) -> DatasetError:
         return DatasetError(f"label of frame {number} of {self.clip.video}: {problem}", expected=expected, found=found)

@@ -17,7 +17,7 @@ _ESTIMATORS = {"dis": ("dis", "DIS"), "raft": ("raft", "RAFT")}
 class FlowEstimator(Protocol):
     """Dense flow between two frames.
 
-    Its `repr` names every setting that the flow depends on: stored flow and stored labels are told apart by it. It can
+    Its `repr` names every setting that the flow depends on: by it, stored flow and stored labels are kept apart. It can
     be pickled, so that worker processes get a copy. A text `software`, such as "opencv 5.0.0", is noted beside stored
     flow where there is one.
     """

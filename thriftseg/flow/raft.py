@@ -148,7 +148,7 @@ class RAFT:
 
 
 def _read_weights(weights: str | Path | None) -> tuple[str, Mapping[str, Tensor]]:
-    """What names the weights in a `repr`, and their state."""
+    """Name of the weights for a `repr`, and their state."""
     fetched = {str(entry): entry for enum in (Raft_Large_Weights, Raft_Small_Weights) for entry in enum}
     names = ", ".join(fetched)
     if weights is None:

@@ -81,7 +81,7 @@ class _Energy(torch.autograd.Function):
     def forward(ctx: Any, probabilities: Tensor, pairs: _Pairs, compatibility: Tensor | None) -> Tensor:
         with torch.autocast(probabilities.device.type, enabled=False):
             values, sums = pairs.gather(probabilities)
-            gathered = pairs.crop(sums)[:, 1:]
+            gathered = sums[:, 1:].unflatten(2, (pairs.height, pairs.stride))[..., : pairs.width]
             if compatibility is None:
                 gradient, ctx.sign = gathered, -1
                 products = values.mul_(sums)
@@ -162,11 +162,6 @@ class _Pairs:
                 sums.narrow(2, self.length - size, size).addcmul_(pairs, values.narrow(2, 0, size))
                 offset += 1
         return values, sums
-
-    def crop(self, x: Tensor) -> Tensor:
-        """(B, C, L) to (B, C, H, W)."""
-        rows: Tensor = x.unflatten(2, (self.height, self.stride))
-        return rows[..., : self.width]
 
     def _affinities(self, dy: int, shifts: range, offset: int, buffers: Tensor) -> Tensor:
         """Weights of the pairs of consecutive shifts in one row, (B, K, n), in a part of the buffers.

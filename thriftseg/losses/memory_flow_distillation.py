@@ -15,7 +15,7 @@ ConsistencyWeight = Literal["exp_neg", "channel_l1", "printed", "none"]
 
 
 def _consistency_weight(warped: Tensor, teacher: Tensor, rule: ConsistencyWeight) -> Tensor:
-    """How far a neighbour is trusted, (B, C, H, W) or (B, 1, H, W)."""
+    """Trust in a neighbour, (B, C, H, W) or (B, 1, H, W)."""
     difference = (warped - teacher).abs()
     if rule == "channel_l1":
         return torch.exp(-difference.sum(dim=1, keepdim=True))

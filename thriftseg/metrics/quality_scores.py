@@ -78,7 +78,7 @@ def rank_correlation(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 class QualityScores(RowMetric):
-    """How well predicted qualities agree with true ones, over all masks of the data set.
+    """Agreement of predicted qualities with true ones, over all masks of the data set.
 
     Args:
         num_bins: Number of quality bins n.

@@ -142,7 +142,7 @@ def add_input_channel(encoder: nn.Module, zero: bool) -> None:
 def _encoder_source(
     backbone: str, output_stride: int, pretrained: bool
 ) -> tuple[Literal["imagenet", True], str, Preprocessing]:
-    """What loads the ImageNet weights of an encoder, the address they come from, and their preprocessing."""
+    """Argument that loads the ImageNet weights of an encoder, their address, and their preprocessing."""
     import timm
 
     if not backbone.startswith(TIMM_PREFIX):

@@ -18,7 +18,7 @@ from thriftseg.zoo.blocks.strided_logits import StridedLogits
 
 
 class ConstructorRecord(TypedDict):
-    """How a network was built: enough to build it again, and plain enough for JSON."""
+    """Class and arguments of a network: enough to build it again, and plain enough for JSON."""
 
     class_path: str
     init_args: dict[str, Any]
@@ -26,7 +26,7 @@ class ConstructorRecord(TypedDict):
 
 @dataclass(frozen=True)
 class StreamState:
-    """What a network remembers between two frames of a video; opaque to the caller, and never changed in place.
+    """Memory of a network between two frames of a video; opaque to the caller, and never changed in place.
 
     A subclass adds fields: tensors, numbers, and tuples, lists or dicts of them.
 
@@ -65,7 +65,7 @@ class FrameWindow(StreamState):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network wants its frames normalised.
+    """Normalisation of the frames of a network.
 
     Args:
         mean: Per RGB channel, for values in [0, 1].
@@ -232,7 +232,7 @@ class SemanticNetwork(Network):
         return self.classify(self.compute_features(frames))
 
     def compute_features(self, frames: Tensor) -> Tensor:
-        """What the head of the network reads.
+        """Features that the head of the network reads.
 
         Args:
             frames: As for `compute_logits`.
@@ -263,7 +263,7 @@ class SemanticNetwork(Network):
         raise ConfigError(f"{type(self).__name__} does not tell its features", fix="choose another network")
 
     def features(self, frames: Tensor) -> Tensor:
-        """What the network sees in the last frame of each clip, before it decides on classes.
+        """Features of the last frame of each clip, before the network decides on classes.
 
         Args:
             frames: As for `forward`.

@@ -16,7 +16,7 @@ from thriftseg.zoo.registry import register_network
 
 
 class PyramidPooling(nn.Module):
-    """Pools a map to a few coarse grids and lays what they say next to it.
+    """Pools a map to a few coarse grids, enlarges these, and lays them next to it.
 
     Args:
         in_channels: Channels of the map.
@@ -169,7 +169,7 @@ class PSPNet(SemanticNetwork):
         return logits, others
 
     def group_maps(self, frame: Tensor, groups: int) -> list[Tensor]:
-        """What each group of channels adds to the map that the head normalises first.
+        """Share of each group of channels in the map that the head normalises first.
 
         Args:
             frame: (B, 3, H, W) normalised; H and W are multiples of `size_multiple`.
@@ -189,6 +189,6 @@ class PSPNet(SemanticNetwork):
         ]
 
     def _fuse(self, maps: list[Tensor]) -> Tensor:
-        """What the classifier reads of the encoder's maps."""
+        """Map that the classifier reads, from the encoder's maps."""
         fused: Tensor = self.head[:-1](self.pyramid(maps[-1]))
         return fused

@@ -82,7 +82,7 @@ def create_model(name: str, num_classes: int | None = None, **arguments: Any) ->
         fix = f"did you mean {', '.join(close)}?" if close else f"choose from {', '.join(list_models())}"
         raise ConfigError(f"unknown network {name!r}", fix=fix)
     entry = _entries[name]
-    taken = _parameters(entry.network_class)
+    taken = inspect.signature(entry.network_class).parameters
     options = [key for key in taken if key not in {"num_classes", *entry.arguments}]
     for key in arguments:
         if key not in options:
@@ -118,7 +118,7 @@ def rebuild(record: Mapping[str, Any]) -> Any:
     except TypeError as error:
         raise CheckpointError(
             f"{record['class_path']} cannot be built from its recorded arguments",
-            expected=", ".join(_parameters(network_class)),
+            expected=", ".join(inspect.signature(network_class).parameters),
             found=", ".join(arguments),
             fix="use the version of the package that wrote the checkpoint",
         ) from error
@@ -156,7 +156,3 @@ def _resolve(record: Mapping[str, Any]) -> type[Network]:
             "the recorded class is no network", expected="a subclass of thriftseg.zoo.Network", found=path
         )
     return found
-
-
-def _parameters(network_class: type[Network]) -> list[str]:
-    return list(inspect.signature(network_class).parameters)

@@ -37,7 +37,7 @@ OFFICIAL_NAMES = (
 
 @dataclass(frozen=True)
 class FeatureMemory(StreamState):
-    """What a TMANet remembers of a video.
+    """Memory of a TMANet between two frames of a video.
 
     Attributes:
         features: Last feature maps of the encoder, (B, C, h, w), oldest first; at most `past_frames`.
@@ -260,7 +260,7 @@ class TMANet(SemanticNetwork):
         return middle.unflatten(0, clip.shape[:2]), last.unflatten(0, clip.shape[:2])
 
     def _fuse(self, window: Sequence[Tensor]) -> Tensor:
-        """What the classifier reads of the encoder's last maps."""
+        """Map that the classifier reads, from the encoder's last maps."""
         fused: Tensor = self.head[:-1](self.memory(window))
         return fused
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thriftseg.errors import ConfigError
 from thriftseg.metrics import RewardRule, annotation_reward, check_reward_rule
-from thriftseg.stores import Outcome, TypeSet, TypeState
+from thriftseg.stores import TypeSet, TypeState
 from thriftseg.types import AnnotationState
 
 CLICK, MASK = 0, 1
@@ -105,7 +105,11 @@ class TypeSetEnvironment:
             raise ConfigError(
                 "no such action, or the episode is over", expected="0 or 1", found=action, fix="reset first"
             )
-        outcome, seconds = self._click() if action == CLICK else (self.state.drawn, self.state.drawn.cost.seconds)
+        outcome, seconds = self.state.drawn, self.state.drawn.cost.seconds
+        if action == CLICK:
+            done = len(self._actions) * self.clicks_per_action
+            clicks = self.state.clicks[done : done + self.clicks_per_action]
+            outcome, seconds = clicks[-1], sum(click.cost.seconds for click in clicks)
         first_click = action == CLICK and CLICK not in self._actions
         overhead = self.state.overhead.seconds if first_click and self.charge_overhead else 0.0
         self._actions.append(action)
@@ -128,12 +132,6 @@ class TypeSetEnvironment:
 
     def _is_over(self) -> bool:
         return MASK in self._actions or len(self._actions) >= self.max_steps
-
-    def _click(self) -> tuple[Outcome, float]:
-        """Outcome after the next clicks, and their time."""
-        done = len(self._actions) * self.clicks_per_action
-        clicks = self.state.clicks[done : done + self.clicks_per_action]
-        return clicks[-1], sum(click.cost.seconds for click in clicks)
 
     def _shown(self, image: Tensor, mask: Path) -> AnnotationState:
         pixels = torch.from_numpy(self._type_set.read_mask(mask))

@@ -107,7 +107,7 @@ def spread_pairs(clip: Clip, annotated: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which pairs of adjacent frames of a clip are looked at, by annotated frame."""
+    """Pairs of adjacent frames of a clip to look at, by annotated frame."""
 
     clip: Clip
     pairs: Mapping[int, Sequence[tuple[int, int]]]

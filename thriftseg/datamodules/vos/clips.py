@@ -69,7 +69,7 @@ class ShorterSideCrop:
 
 
 class Transform(Protocol):
-    """What happens to a frame and its mask, see `Geometry` and `Warp`."""
+    """Augmentation of a frame and its mask, see `Geometry` and `Warp`."""
 
     @property
     def shown(self) -> Size:

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules.base import SplitDataModule, check_counts, shown_mask
 from thriftseg.datamodules.photometric import PhotometricConfig
-from thriftseg.datamodules.sampling import OrderedSampler
 from thriftseg.datamodules.vos.clips import PseudoClips, ShorterSideCrop, TrainingClips, VideoClips
 from thriftseg.datamodules.vos.curriculum import CurriculumSampler, GapCurriculum
 from thriftseg.datamodules.vos.labels import MaskedVideo, masked_videos, recorded_cost
@@ -71,6 +70,7 @@ class VOSDataModule(SplitDataModule):
     """
 
     dataset: VOSDataset
+    eval_batch_size = None
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class VOSDataModule(SplitDataModule):
 
     @property
     def annotation_cost(self) -> AnnotationCost | None:
-        """What the labels of a source cost; `None` for masks of the data set, and until `setup("fit")`."""
+        """Cost of the labels of a source; `None` for masks of the data set, and until `setup("fit")`."""
         return self._cost
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -224,9 +224,6 @@ class VOSDataModule(SplitDataModule):
         clips = self.dataset.clips(split)
         streams = [VideoStream(self.dataset, clip, self.eval_resize, truth=kept == "all") for clip in clips]
         return VideoStreams(streams, *self._place())
-
-    def _ordered_loader(self, items: VideoStreams, sampler: OrderedSampler) -> DataLoader[Any]:
-        return DataLoader(items, batch_size=None, sampler=sampler, num_workers=0)
 
 
 def _may_hold_objects(dataset: VOSDataset, video: MaskedVideo, number: int) -> bool:

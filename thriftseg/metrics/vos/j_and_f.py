@@ -26,7 +26,7 @@ from thriftseg.metrics.vos.protocols import VOSProtocol, score_sequence
 
 @dataclass(frozen=True)
 class FrameStatistics:
-    """What the values of the scored frames of an object come down to.
+    """Summary of the values of an object in its scored frames.
 
     Attributes:
         mean: Mean value.

@@ -1,4 +1,4 @@
-"""How many masks of present objects are good enough: the measure of mask labels made from boxes."""
+"""Share of the masks of present objects that are good enough: the measure of mask labels made from boxes."""
 
 from __future__ import annotations
 

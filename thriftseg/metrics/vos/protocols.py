@@ -1,4 +1,4 @@
-"""Which frames and objects of a video count: the conventions of the benchmarks of video object segmentation."""
+"""Conventions of the benchmarks of video object segmentation: the frames and objects of a video that count."""
 
 from __future__ import annotations
 

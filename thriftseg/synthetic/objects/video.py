@@ -53,7 +53,7 @@ class SyntheticObjectVideo(DrawnVideo):
 
     @property
     def categories(self) -> list[str]:
-        """What the objects are, in the order of their numbers."""
+        """Categories of the objects, in the order of their numbers."""
         return self._scene.categories
 
     def draw(self, t: int) -> ObjectDrawing:

@@ -28,7 +28,7 @@ _GAPS = 0.5  # share of clips whose ids have gaps, where the layout allows
 
 @dataclass(frozen=True)
 class ObjectSynthesisSummary:
-    """What `synthesize_objects` wrote and how hard it is.
+    """Result of `synthesize_objects`: what was written and how hard it is.
 
     The baselines start from the true mask that introduces an object and never see another one; J is their mean over
     objects and the frames after that.
@@ -105,7 +105,7 @@ def synthesize_objects(
         seed: Everything random follows from it.
         jobs: Worker processes; by default as many as there are cores, or none for small sets.
         image_format: `png` or `jpg` frames.
-        own_colors: Give every object colours of its own, so that it can be told by them.
+        own_colors: Give every object colours of its own, so that it can be recognised by them.
         progress: Called with the number of finished clips and of all clips.
 
     Raises:

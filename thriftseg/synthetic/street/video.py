@@ -2,7 +2,7 @@
 
 A clip shows a street from a driving camera: houses with windows, trees, fences and walls on both sides, poles, signs
 and lights, parked and moving vehicles, riders and people who enter late, hide each other and leave, under changing
-light. Colours are drawn anew for every clip and object, so that classes are told apart by shape, texture and place.
+light. Colours are drawn anew for every clip and object, so that classes differ by shape, texture and place.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _VIDEO_INTERVAL = 0.2  # seconds; frames further apart are single images, for wh
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """What was written for one clip.
+    """One written clip.
 
     Attributes:
         split: Split of the clip.
@@ -47,7 +47,7 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class SynthesisSummary:
-    """What `synthesize` wrote and how hard it is for classical optical flow.
+    """Result of `synthesize`: what was written and how hard it is for classical optical flow.
 
     Attributes:
         out: Root of the data set.
@@ -185,7 +185,7 @@ class _Tally:
         self.confusion += np.bincount(pairs, minlength=256 * 256).reshape(256, 256)
 
     def figures(self) -> Record:
-        """What `ClipRecord` holds beside the files."""
+        """Fields of `ClipRecord` beside the files."""
         hits = np.diag(self.confusion)[: self.classes]
         unions = self.confusion.sum(axis=1)[: self.classes] + self.confusion.sum(axis=0)[: self.classes] - hits
         return {

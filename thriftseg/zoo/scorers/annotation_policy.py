@@ -19,7 +19,7 @@ GIVEN_EMBEDDINGS = ("sam", "sam2")
 
 
 class PolicyOutput(NamedTuple):
-    """What the agent says about a state.
+    """Judgement of an agent about states.
 
     Attributes:
         policy_logits: Of the actions, (B, num_actions).
@@ -116,7 +116,7 @@ class AnnotationPolicy(Scorer):
         return PolicyOutput(self.policy(features), self.value(features))
 
     def features(self, images: Tensor, masks: Tensor, costs: Tensor | None = None) -> Tensor:
-        """What both heads read, (B, D): D is 1024 with ResNet-18, 1536 with costs.
+        """Features that both heads read, (B, D): D is 1024 with ResNet-18, 1536 with costs.
 
         Args:
             images: As for `forward`.

@@ -34,7 +34,7 @@ class Scorer(Network, ABC):
 
     @abstractmethod
     def features(self, images: Tensor, masks: Tensor) -> Tensor:
-        """What the heads read.
+        """Features that the heads read.
 
         Args:
             images: Normalised frames (B, 3, H, W), or what the network takes in their place.

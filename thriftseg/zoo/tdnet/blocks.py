@@ -38,7 +38,7 @@ class Encoding(nn.Module):
         init_decoder(self)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What the frame to segment needs.
+        """Encode the frame to segment.
 
         Args:
             features: (B, C, h, w).
@@ -49,7 +49,7 @@ class Encoding(nn.Module):
         return as_tokens(self.query(features)), self.value(features)
 
     def memorise(self, features: Tensor, stride: int) -> FrameMemory:
-        """What later frames need of this one.
+        """Encode a past frame, at few positions, for the frames that follow.
 
         Args:
             features: (B, C, h, w).
@@ -157,7 +157,7 @@ class Path(nn.Module):
         self.auxiliary_head = auxiliary_head
 
     def recall(self, queries: Tensor, memory: Sequence[FrameMemory]) -> Tensor:
-        """What the past frames say about the positions of the current one.
+        """Read the past frames at the positions of the current one.
 
         The oldest frame's values go to the positions of the next one, are added to the values there, and so on.
 
@@ -180,7 +180,7 @@ class Path(nn.Module):
         return logits
 
     def fuse(self, values: Tensor) -> Tensor:
-        """What the last layer of the head reads, (B, D, h, w), from values (B, V, h, w)."""
+        """Map that the last layer of the head reads, (B, D, h, w), from values (B, V, h, w)."""
         fused: Tensor = self.head[:-1](self.norm(values))
         return fused
 
@@ -205,12 +205,6 @@ def create_resnet(backbone: str, pretrained: bool, **options: Any) -> Any:
 def as_tokens(features: Tensor) -> Tensor:
     """Positions of a map in a row: (B, C, h, w) to (B, h * w, C)."""
     return features.flatten(2).mT
-
-
-def as_map(tokens: Tensor, size: Sequence[int]) -> Tensor:
-    """Inverse of `as_tokens`: (B, h * w, C) to (B, C, h, w)."""
-    features: Tensor = tokens.mT.unflatten(2, tuple(size))
-    return features
 
 
 def _projection(in_channels: int) -> nn.Sequential:

@@ -92,11 +92,18 @@ class Fusion(nn.Module):
 class FANetSubnetwork(nn.Module):
     """FANet [0] up to its head: a ResNet whose maps have strides 8, 16, 32 and 64, and a decoder of fast attention.
 
+    The ResNet is that of timm with a stride of 2 in its first stage, too, and leaky ReLUs but for the last one of each
+    block.
+
     [0] Hu et al., Real-time Semantic Segmentation with Fast Attention, RA-L 2021.
 
     Args:
         backbone: resnet18 or resnet34.
         pretrained: Start from ImageNet weights.
+
+    Raises:
+        ConfigError: Unknown backbone.
+        CheckpointError: The ImageNet weights cannot be fetched.
     """
 
     channels = 2 * SMOOTH_CHANNELS
@@ -104,7 +111,19 @@ class FANetSubnetwork(nn.Module):
 
     def __init__(self, backbone: str, pretrained: bool) -> None:
         super().__init__()
-        self.encoder = create_strided_resnet(backbone, pretrained)
+        if backbone not in SHALLOW:
+            raise ConfigError(f"no FANet on {backbone!r} here", expected=" or ".join(SHALLOW))
+        self.encoder = create_resnet(
+            backbone, pretrained, act_layer=nn.LeakyReLU, norm_layer=PooledBatchNorm2d, out_indices=(1, 2, 3, 4)
+        )
+        for stage in (self.encoder.layer1, self.encoder.layer2, self.encoder.layer3, self.encoder.layer4):
+            for block in stage:
+                block.act2 = nn.ReLU(inplace=True)
+        first = self.encoder.layer1[0]
+        first.conv1.stride = (2, 2)
+        width = first.conv2.out_channels
+        first.downsample = _conv_bn(width, width, stride=2)
+        init_decoder(first.downsample)
         channels = self.encoder.feature_info.channels()[::-1]
         outputs = ((True, False), (True, True), (True, False), (False, True))
         self.fusions = nn.ModuleList(
@@ -125,37 +144,11 @@ class FANetSubnetwork(nn.Module):
         return torch.cat([_resize(coarse, fine), fine], dim=1), coarse
 
 
-def create_strided_resnet(backbone: str, pretrained: bool) -> Any:
-    """ResNet of timm with a stride of 2 in its first stage, too, and leaky ReLUs but for the last one of each block.
-
-    Returns:
-        A module that maps (B, 3, H, W) to maps at strides 8, 16, 32 and 64.
-
-    Raises:
-        ConfigError: Unknown backbone.
-        CheckpointError: The ImageNet weights cannot be fetched.
-    """
-    if backbone not in SHALLOW:
-        raise ConfigError(f"no FANet on {backbone!r} here", expected=" or ".join(SHALLOW))
-    encoder = create_resnet(
-        backbone, pretrained, act_layer=nn.LeakyReLU, norm_layer=PooledBatchNorm2d, out_indices=(1, 2, 3, 4)
-    )
-    for stage in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4):
-        for block in stage:
-            block.act2 = nn.ReLU(inplace=True)
-    first = encoder.layer1[0]
-    first.conv1.stride = (2, 2)
-    channels = first.conv2.out_channels
-    first.downsample = _conv_bn(channels, channels, stride=2)
-    init_decoder(first.downsample)
-    return encoder
-
-
 @register_network("td2_fanet18", backbone="resnet18")
 class TDNetFANet(TDNet):
     """TDNet [0] with two FANets.
 
-    How paths take turns, how a stream works and what `first_index` means is told by `TDNet`. In the size-free form
+    See `TDNet` for how paths take turns, how a stream works and what `first_index` means. In the size-free form
     frames are padded to multiples of 8. The keys and values of past frames are subsampled before their projection; the
     authors' training code does it afterwards, which differs in the statistics of the batch norm alone. Random
     initialisation: encoders keep that of timm [2], the rest is He normal, the classifiers small normal (std 0.01).

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.network import IMAGENET, SemanticNetwork, StreamState
-from thriftseg.zoo.tdnet.blocks import FrameMemory, Path, as_map
+from thriftseg.zoo.tdnet.blocks import FrameMemory, Path
 
 WarmUp = Literal["repeat", "no_attention"]
 
@@ -33,7 +33,7 @@ _OFFICIAL_LAYERS = {
 
 @dataclass(frozen=True)
 class TDNetState(StreamState):
-    """What a TDNet remembers of a video.
+    """Memory of a TDNet between two frames of a video.
 
     Attributes:
         index: Path of the next frame.
@@ -49,7 +49,7 @@ class TDNetState(StreamState):
 
 
 class DistillationOutputs(NamedTuple):
-    """What grouped knowledge distillation compares with the labels and with a teacher.
+    """Logits that grouped knowledge distillation compares with the labels and with a teacher.
 
     Attributes:
         logits: (B, num_classes, H, W), those of `forward`.
@@ -78,7 +78,7 @@ class _Outputs(NamedTuple):
 
 
 class TDNet(SemanticNetwork):
-    """What TDNets have in common [0, 1]: paths that take turns, and attention from frame to frame.
+    """Base of the TDNets [0, 1]: paths that take turns, and attention from frame to frame.
 
     Frame `i` of a window goes through path `(first_index + i) % num_phases`, so a window uses every path once, and the
     last frame, the one to segment, goes through path `(first_index - 1) % num_phases`. Each frame's queries and values
@@ -140,7 +140,7 @@ class TDNet(SemanticNetwork):
         return outputs.path.classify(outputs.values)
 
     def compute_features(self, frames: Tensor, first_index: int = 0) -> Tensor:
-        """What the classifier of the current path reads; see `SemanticNetwork.compute_features` and `forward`."""
+        """Map that the classifier of the current path reads; see `SemanticNetwork.compute_features` and `forward`."""
         outputs = self._run(frames, first_index)
         return outputs.path.fuse(outputs.values)
 
@@ -306,7 +306,7 @@ class TDNet(SemanticNetwork):
         queries, own = path.encoding(features)
         values = own
         if len(memory) == self.past_frames:
-            values = own + as_map(path.recall(queries, memory), features.shape[-2:])
+            values = own + path.recall(queries, memory).mT.unflatten(2, features.shape[-2:])
         return _Outputs(own, values, intermediate, path)
 
     def _auxiliary(self, outputs: _Outputs, clip: Tensor, frames: Tensor) -> dict[str, Tensor]:

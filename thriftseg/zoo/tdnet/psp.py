@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,16 +41,14 @@ class GroupedPyramidPooling(PyramidPooling):
     def forward(self, features: Tensor) -> Tensor:
         """Half of the map and of its pooled branches: (B, C, h, w) -> (B, C, h, w)."""
         size = features.shape[-2:]
-        pooled = [self._half(branch(features)) for branch in self.branches]
+        maps = (features, *(branch(features) for branch in self.branches))
+        half, *pooled = (each.chunk(2, dim=1)[self.group] for each in maps)
         enlarged = [F.interpolate(coarse, size=size, mode="bilinear", align_corners=True) for coarse in pooled]
-        return torch.cat([self._half(features), *enlarged], dim=1)
-
-    def _half(self, features: Tensor) -> Tensor:
-        return features.chunk(2, dim=1)[self.group]
+        return torch.cat([half, *enlarged], dim=1)
 
 
 class PSPSubnetwork(nn.Module):
-    """ResNet dilated to output stride 8, and half of its pyramid pooling.
+    """ResNet with output stride 8, dilated by 4, 8, 16 in the blocks of its last stage, and half of a pyramid pooling.
 
     Args:
         backbone: resnet18, resnet34 or resnet50.
@@ -60,7 +58,10 @@ class PSPSubnetwork(nn.Module):
 
     def __init__(self, backbone: str, group: int, pretrained: bool) -> None:
         super().__init__()
-        self.encoder = create_dilated_resnet(backbone, pretrained)
+        self.encoder = create_resnet(backbone, pretrained, output_stride=8, out_indices=(3, 4))
+        for block, dilation in zip(self.encoder.layer4, (4, 8, 16), strict=False):
+            convolution = block.conv2 if hasattr(block, "conv3") else block.conv1
+            convolution.dilation = convolution.padding = (dilation, dilation)
         middle, last = self.encoder.feature_info.channels()
         self.pyramid = GroupedPyramidPooling(last, group)
         self.channels: int = last
@@ -72,29 +73,12 @@ class PSPSubnetwork(nn.Module):
         return self.pyramid(last), intermediate
 
 
-def create_dilated_resnet(backbone: str, pretrained: bool) -> Any:
-    """ResNet of timm with output stride 8; dilations 4, 8, 16 in the blocks of the last stage.
-
-    Returns:
-        A module that maps (B, 3, H, W) to the maps of its third and fourth stages.
-
-    Raises:
-        ConfigError: Unknown backbone.
-        CheckpointError: The ImageNet weights cannot be fetched.
-    """
-    encoder = create_resnet(backbone, pretrained, output_stride=8, out_indices=(3, 4))
-    for block, dilation in zip(encoder.layer4, (4, 8, 16), strict=False):
-        convolution = block.conv2 if hasattr(block, "conv3") else block.conv1
-        convolution.dilation = convolution.padding = (dilation, dilation)
-    return encoder
-
-
 @register_network("td4_psp18", backbone="resnet18", num_paths=4)
 @register_network("td2_psp50", backbone="resnet50", num_paths=2)
 class TDNetPSP(TDNet):
     """TDNet [0] with PSPNets: each path is a whole ResNet that passes half of its channels on.
 
-    How paths take turns, how a stream works and what `first_index` means is told by `TDNet`. In the size-free form
+    See `TDNet` for how paths take turns, how a stream works and what `first_index` means. In the size-free form
     frames are padded to sides 8k + 1, for which corner-aligned enlargement is exact: 769x1537 passes as it is. Random
     initialisation: encoders keep that of timm [2], the rest is He normal, the classifiers small normal (std 0.01).
 

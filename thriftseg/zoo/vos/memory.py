@@ -14,7 +14,7 @@ from thriftseg.zoo.vos.objects import ObjectRows
 
 @dataclass(frozen=True)
 class MemoryPolicy:
-    """Which frames are remembered.
+    """Rule that chooses the frames to remember.
 
     Args:
         every: Keep every such frame, counted from the first one of the video.
@@ -54,7 +54,7 @@ class MemoryPolicy:
 
 @dataclass(frozen=True)
 class MemoryFrame(StreamState):
-    """What is remembered of one frame.
+    """One remembered frame.
 
     Attributes:
         features: Tensors (M, ...), one row per object.
@@ -72,19 +72,6 @@ class MemoryFrame(StreamState):
     def nbytes(self) -> int:
         """Bytes of the tensors."""
         return sum(tensor.nbytes for tensor in self.features)
-
-    def placed(self, positions: list[int], rows: int) -> MemoryFrame:
-        """The same frame with its rows at new positions among more rows."""
-        known = [False] * rows
-        for old, new in enumerate(positions):
-            known[new] = self.known[old]
-        features = tuple(
-            tensor.new_zeros(rows, *tensor.shape[1:]).index_copy(
-                0, torch.tensor(positions, device=tensor.device), tensor
-            )
-            for tensor in self.features
-        )
-        return replace(self, features=features, known=tuple(known))
 
 
 @dataclass(frozen=True)
@@ -152,7 +139,17 @@ class Memory(StreamState):
         if rows.places == self.rows.places:
             return replace(self, rows=rows)
         positions = self.rows.positions_in(rows)
-        return replace(self, rows=rows, frames=tuple(frame.placed(positions, len(rows)) for frame in self.frames))
+        frames = []
+        for frame in self.frames:
+            known = [False] * len(rows)
+            for old, new in enumerate(positions):
+                known[new] = frame.known[old]
+            features = []
+            for tensor in frame.features:
+                index = torch.tensor(positions, device=tensor.device)
+                features.append(tensor.new_zeros(len(rows), *tensor.shape[1:]).index_copy(0, index, tensor))
+            frames.append(replace(frame, features=tuple(features), known=tuple(known)))
+        return replace(self, rows=rows, frames=tuple(frames))
 
     def unknown(self, device: torch.device) -> Tensor | None:
         """Where an object had not appeared yet: (M, frames) bool, or `None` if it had everywhere."""

@@ -18,7 +18,7 @@ from thriftseg.zoo.vos.objects import ObjectRows
 
 @dataclass(frozen=True)
 class VOSState(StreamState):
-    """What a network remembers between two frames of a batch of videos.
+    """Memory of a network between two frames of a batch of videos.
 
     Attributes:
         memory: Remembered frames and the objects in them.

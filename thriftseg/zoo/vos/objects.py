@@ -1,4 +1,4 @@
-"""Which object is where: ids of label maps, channels of logits, rows of a flat batch."""
+"""Places of objects: ids in label maps, channels of logits, rows of a flat batch."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class ObjectRows:
         return rows.reshape(batch_size, self.channels, *rows.shape[1:])
 
     def spread(self, videos: Tensor) -> Tensor:
-        """What belongs to a video, once per object: (B, ...) -> (M, ...), or (1, ...) to broadcast if B is 1."""
+        """Repeat what belongs to a video once per object: (B, ...) -> (M, ...), or (1, ...) to broadcast if B is 1."""
         if len(videos) == 1:
             return videos
         return videos.index_select(0, torch.tensor([video for video, _ in self.places], device=videos.device))

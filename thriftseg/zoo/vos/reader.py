@@ -91,7 +91,7 @@ def _read(
     contents: list[Tensor],
     hidden: Tensor | None,
 ) -> Tensor:
-    """What some query positions (M, q, Ck) read from frames (M, C, p): (M, Cv, q)."""
+    """Mean values (M, Cv, q) that some query positions (M, q, Ck) read from frames (M, C, p)."""
     scores = torch.cat([positions @ address for address in addresses], dim=2)
     if shifts is not None:
         scores = scores + torch.cat(shifts, dim=2)

@@ -64,18 +64,14 @@ class _Encoder(nn.Module):
         return convolved
 
     def pyramid(self, stem: Tensor) -> Pyramid:
-        """What follows the first convolution."""
-        stride4 = self.layer1(F.relu(_pool(self.bn1(stem))))  # ReLU after the maximum: same values, a smaller map
+        """Feature maps from the result of the first convolution."""
+        normalised = self.bn1(stem)
+        if stem.device.type == "cpu":  # PyTorch vectorises the maximum over channels only if they are stored last
+            normalised = normalised.contiguous(memory_format=torch.channels_last)
+        pooled = F.max_pool2d(normalised, kernel_size=3, stride=2, padding=1).contiguous()
+        stride4 = self.layer1(F.relu(pooled))  # ReLU after the maximum: same values, a smaller map
         stride8 = self.layer2(stride4)
         return (stride4, stride8) if self.layer3 is None else (stride4, stride8, self.layer3(stride8))
-
-
-def _pool(features: Tensor) -> Tensor:
-    """3x3 maximum at stride 2; on the CPU, PyTorch vectorises it over channels only if they are stored last."""
-    if features.device.type != "cpu":
-        return F.max_pool2d(features, kernel_size=3, stride=2, padding=1)
-    channels_last = features.contiguous(memory_format=torch.channels_last)
-    return F.max_pool2d(channels_last, kernel_size=3, stride=2, padding=1).contiguous()
 
 
 class QueryEncoder(_Encoder):
@@ -144,7 +140,7 @@ class KeyValue(nn.Module):
 
 
 class ValueHead(nn.Module):
-    """What is stored, where another network makes the addresses.
+    """One 3x3 convolution: the value that is stored, where another network makes the addresses.
 
     Args:
         in_channels: Channels of the encoder.

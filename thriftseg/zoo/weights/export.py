@@ -28,7 +28,7 @@ _SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported and how far it is from torch.
+    """An exported file and its distance from torch.
 
     Attributes:
         path: The ONNX file.

@@ -42,7 +42,7 @@ _NUMPY_NUMBERS: list[Any] = [
 
 @dataclass(frozen=True)
 class OfficialReport:
-    """What became of the entries of a checkpoint.
+    """Use that a network made of the entries of a checkpoint.
 
     Attributes:
         loaded: Entries that the network took, by the authors' names.
@@ -114,7 +114,7 @@ def load_official(network: Network, source: str | Path | Mapping[str, Any]) -> O
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What `import_checkpoint` did.
+    """Result of `import_checkpoint`.
 
     Attributes:
         path: The weight file that was written.
