@@ -40,13 +40,14 @@ _LIBRARIES = ["lightning.pytorch", "torchmetrics", "torch.distributed", "segment
 
 
 def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
     torch.set_num_threads(1)
     while True:
         try:
             job, message = pickle.loads(connection.recv_bytes())  # noqa: S301
         except EOFError:
             return
+        # A trainer that ends forgets WORLD_SIZE.
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
         try:
             if not torch.distributed.is_initialized():  # also after a trainer has left the group
                 torch.distributed.init_process_group(
