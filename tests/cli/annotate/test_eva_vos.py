@@ -12,7 +12,7 @@ import timm
 import torch
 import yaml
 
-from tests.cli.configs.test_supervised import assert_contains
+from tests.cli.configs.parsed import assert_contains
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
 from thriftseg.annotation import TYPE_CHOICES

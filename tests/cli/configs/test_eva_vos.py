@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.annotation_sets import write_quality_set, write_type_set
-from tests.cli.configs.test_supervised import assert_contains
+from tests.cli.configs.parsed import assert_contains
 from thriftseg.cli.main import main
 from thriftseg.datamodules import MaskQualityDataModule
 from thriftseg.stores.type_set import TypeSet

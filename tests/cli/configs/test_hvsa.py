@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.configs.test_supervised import assert_contains
+from tests.cli.configs.parsed import assert_contains
 from thriftseg.cli.main import main
 from thriftseg.datasets.registry import create
 

@@ -12,20 +12,16 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonargparse import Namespace
-from lightning.pytorch.cli import LightningArgumentParser
 
+from tests.cli.configs.parsed import FOLDER, assert_contains, class_name, command_lines, parsed, plain, written
 from tests.cli.configs.recipe_data import HEIGHT, WIDTH, RecipeData
-from tests.cli.configs.test_supervised import assert_contains
 from tests.datamodules.mixing.test_mixture import FakeDataset, make_clips
 from thriftseg.cli.main import main
-from thriftseg.cli.train import TrainingCLI
 from thriftseg.datamodules import Mixture
 from thriftseg.datamodules.mixing.mixture import MixturePart
 from thriftseg.reports import PublishedRow, list_tables, load_table
 from thriftseg.types import Clip
 
-FOLDER = Path(__file__).resolve().parents[3] / "configs"
 PAPERS = ("samsam2", "weclick")
 CONFIGS = sorted(str(path.relative_to(FOLDER)) for paper in PAPERS for path in FOLDER.glob(f"{paper}/*"))
 ALL_ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows]
@@ -47,53 +43,6 @@ TINY_NETWORKS = {
     "DeepLabV3Plus": {"decoder_channels": 16},
     "PSPNet": {"decoder_channels": 16, "output_stride": 16},
 }
-
-
-class ParserBuilt(Exception):
-    """Carries the parser of the command line, which takes as long to build as a config takes to parse."""
-
-
-class ParserOnly(TrainingCLI):
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        raise ParserBuilt(parser, self._parser("fit"))
-
-
-@functools.cache
-def command_lines() -> tuple[LightningArgumentParser, LightningArgumentParser]:
-    """Of `thriftseg`, and of `thriftseg fit` alone, which parses a config once instead of twice."""
-    with pytest.raises(ParserBuilt) as caught:
-        ParserOnly(["fit"], "thriftseg fit")
-    whole, fit = caught.value.args
-    return whole, fit
-
-
-@functools.cache
-def parsed(config: str) -> dict[str, Any]:
-    """The untouched config as `thriftseg fit` understands it."""
-    content: dict[str, Any] = plain(command_lines()[1].parse_args(["--config", str(FOLDER / config)]))
-    data = content["data"]["init_args"]
-    if "mixture" in data:
-        data["mixture"] = data["mixture"]["init_args"]  # the one class that configs need not name
-    return content
-
-
-def plain(value: Any) -> Any:
-    """Parsed settings as a YAML file would hold them."""
-    if isinstance(value, Namespace):
-        value = vars(value)
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-@functools.cache
-def written(config: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.load((FOLDER / config).read_text(), yaml.CSafeLoader)
-    return content
-
-
-def class_name(entry: dict[str, Any]) -> str:
-    return str(entry["class_path"]).rpartition(".")[2]
 
 
 def generator(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.cli.configs.parsed import FOLDER, assert_contains, class_name, parsed, written
 from thriftseg.cli.main import main
 
-FOLDER = Path(__file__).resolve().parents[3] / "configs" / "supervised"
-CONFIGS = sorted(FOLDER.glob("*.yaml"))
+CONFIGS = sorted((FOLDER / "supervised").glob("*.yaml"))
 TINY = {
     "trainer": {"accelerator": "cpu", "precision": "32-true", "fast_dev_run": True, "enable_progress_bar": False},
     "model": {"init_args": {"network": {"init_args": {"pretrained": False}}}},
@@ -43,19 +43,25 @@ def test_the_promised_configs_exist() -> None:
     assert {path.stem.split("_")[0] for path in CONFIGS} == {"camvid", "cityscapes", "folder", "idd", "veis"}
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=by_stem)
-def test_parses_to_what_it_says(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "--config", str(config), "--print_config"]) == 0
-    parsed, written = yaml.safe_load(capsys.readouterr().out), yaml.safe_load(config.read_text())
-    assert_contains(parsed, written)
-    dataset, network, backbone = config.stem.split("_")
-    data, model = parsed["data"]["init_args"], parsed["model"]["init_args"]
-    assert data["dataset"]["class_path"].rpartition(".")[2].lower() == dataset
-    assert model["network"]["class_path"].rpartition(".")[2].lower() == network
-    settings = model["network"]["init_args"]
-    assert backbone in (settings.get("backbone"), f"w{settings.get('width')}", f"r{settings.get('depth')}")
-    assert data["num_workers"] > 0
-    assert parsed["trainer"]["max_epochs"] or parsed["trainer"]["max_steps"] > 0
+def test_every_config_parses_to_what_it_says(subtests: pytest.Subtests) -> None:
+    for config in CONFIGS:
+        with subtests.test(config.stem):
+            content = parsed(f"supervised/{config.name}")
+            assert_contains(content, written(f"supervised/{config.name}"))
+            dataset, network, backbone = config.stem.split("_")
+            data, model = content["data"]["init_args"], content["model"]["init_args"]
+            assert class_name(data["dataset"]).lower() == dataset
+            assert class_name(model["network"]).lower() == network
+            settings = model["network"]["init_args"]
+            assert backbone in (settings.get("backbone"), f"w{settings.get('width')}", f"r{settings.get('depth')}")
+            assert data["num_workers"] > 0
+            assert content["trainer"]["max_epochs"] or content["trainer"]["max_steps"] > 0
+
+
+def test_a_config_is_printed_as_it_is_parsed(capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"supervised/{CONFIGS[0].name}"
+    assert main(["fit", "--config", str(FOLDER / name), "--print_config"]) == 0
+    assert_contains(yaml.safe_load(capsys.readouterr().out), written(name))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=by_stem)
@@ -73,17 +79,3 @@ def test_a_shipped_config_is_found_from_any_folder(
     arguments = [part.format(f"supervised/{CONFIGS[0].name}") for part in form]
     assert main(["fit", *arguments, "--print_config"]) == 0
     assert "thriftseg.datasets" in capsys.readouterr().out
-
-
-def assert_contains(parsed: object, written: object) -> None:
-    """Every setting of the file arrived in the parsed config."""
-    if isinstance(written, dict):
-        assert isinstance(parsed, dict)
-        for key, value in written.items():
-            assert_contains(parsed[key], value)
-    elif isinstance(written, list):
-        assert isinstance(parsed, list)
-        for found, value in zip(parsed, written, strict=True):
-            assert_contains(found, value)
-    else:
-        assert parsed == written

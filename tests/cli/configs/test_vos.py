@@ -14,8 +14,7 @@ import pytest
 import torch
 import yaml
 
-from tests.cli.configs.test_recipes import class_name, parsed, written
-from tests.cli.configs.test_supervised import assert_contains
+from tests.cli.configs.parsed import FOLDER, assert_contains, class_name, parsed, written
 from tests.datasets.vos import vos_trees as trees
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
@@ -30,7 +29,6 @@ from thriftseg.synthetic import synthesize_objects
 from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import LabelKind
 
-FOLDER = Path(__file__).resolve().parents[3] / "configs"
 CONFIGS = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.glob("vos/*"))
 STM = [config for config in CONFIGS if "_stm_" in config]
 ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows if row.config in CONFIGS]

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import tdnet as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
+from tests.undrawn import Undrawn
 from thriftseg.zoo import TDNet, create_model
 from thriftseg.zoo.weights.official import load_official
 
@@ -34,7 +35,8 @@ class Reference:
 def load(name: str) -> Reference:
     golden = json.loads((FOLDER / f"{name}.json").read_text())
     entries = fill(golden["keys"], golden["kinds"], golden["fill"])
-    network = adapter.build(golden["config"], {key: tuple(value.shape) for key, value in entries.items()})
+    with Undrawn():
+        network = adapter.build(golden["config"], {key: tuple(value.shape) for key, value in entries.items()})
     load_official(network, entries)
     inputs = make_inputs(golden["inputs"])
     return Reference(golden, network, inputs, run(network, inputs, golden))
@@ -99,7 +101,8 @@ def test_every_official_entry_has_its_place(reference):
     ],
 )
 def test_entries_of_auxiliary_heads_are_placed_where_there_are_such_heads(name, keys):
-    without, having = create_model(name, 19), create_model(name, 19, auxiliary=True)
+    with torch.device("meta"):
+        without, having = create_model(name, 19), create_model(name, 19, auxiliary=True)
     assert {without.official_key(key) for key in keys} == {None}
     places = [having.official_key(key) for key in keys]
     heads = having.state_dict()

@@ -79,7 +79,7 @@ def test_layer_norm_forms():
 # Streaming
 
 
-@pytest.mark.parametrize(("size", "starts"), [((33, 41), (0, 1, 2, 3)), ((46, 35), (1,))])
+@pytest.mark.parametrize(("size", "starts"), [((17, 25), (0, 1, 2, 3)), ((46, 35), (1,))])
 def test_streaming_equals_forward_in_every_phase(network, size, starts):
     length = network.num_phases
     frames = torch.randn(length + 1, 1, 3, *size)
@@ -296,12 +296,13 @@ def test_weights_that_cannot_be_fetched_are_one_error(monkeypatch, tmp_path):
 
 
 def test_encoders_are_those_of_the_papers():
-    network = create_model("td2_psp50", NUM_CLASSES)
+    with torch.device("meta"):
+        network, four = create_model("td2_psp50", NUM_CLASSES), create_model("td4_psp18", NUM_CLASSES)
     encoder = network.paths[0].subnetwork.encoder
     assert [block.conv2.dilation for block in encoder.layer3] == [(1, 1)] + 5 * [(2, 2)]
     assert [block.conv2.dilation for block in encoder.layer4] == [(4, 4), (8, 8), (16, 16)]
     assert encoder.conv1[6].out_channels == 128
-    shallow = create_model("td4_psp18", NUM_CLASSES).paths[3].subnetwork.encoder
+    shallow = four.paths[3].subnetwork.encoder
     assert [(block.conv1.dilation[0], block.conv2.dilation[0]) for block in shallow.layer3] == [(1, 2), (2, 2)]
     assert [(block.conv1.dilation[0], block.conv2.dilation[0]) for block in shallow.layer4] == [(4, 4), (8, 4)]
 
@@ -353,9 +354,9 @@ def test_loss_falls_in_training(variant):
     network = VARIANTS[variant](NUM_CLASSES).train()
     frames, labels = clips(network, 33, 33, batch=2), torch.randint(NUM_CLASSES, (2, 3, 3))
     labels = labels.repeat_interleave(11, dim=1).repeat_interleave(11, dim=2)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     losses = []
-    for iteration in range(30):
+    for iteration in range(12):
         outputs = network.forward_with_distillation(frames, first_index=iteration)
         loss = nn.functional.cross_entropy(outputs.logits, labels)
         sub_path_loss = nn.functional.cross_entropy(outputs.sub_path_logits, labels)

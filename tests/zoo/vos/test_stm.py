@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import stm as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
+from tests.undrawn import Undrawn
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import IDENTITY, STM, ObjectRows, create_model, list_models
@@ -52,7 +53,8 @@ def goldens() -> dict[str, dict]:
 def official(goldens) -> STM:
     golden = goldens["stm"]
     entries = fill(golden["keys"], golden["kinds"], golden["fill"])
-    network = adapter.build(golden["config"], {name: tuple(value.shape) for name, value in entries.items()})
+    with Undrawn():
+        network = adapter.build(golden["config"], {name: tuple(value.shape) for name, value in entries.items()})
     load_official(network, entries)
     return network
 
@@ -352,7 +354,9 @@ def test_learns_to_follow_moving_squares():
 @pytest.mark.parametrize("name", ["stm_r18", "stm_r50"])
 def test_three_objects_in_one_pass_cost_less_than_three_passes(name):
     """Counted in operations; `python -m benchmarks` measures the time."""
-    network, frames = create_model(name).eval(), torch.rand(2, 1, 3, 64, 96)
+    with Undrawn():
+        network = create_model(name).eval()
+    frames = torch.rand(2, 1, 3, 64, 96)
 
     def operations(objects: int) -> int:
         _, state = network.step(frames[0], network.start(), one_hot(1, objects, 64, 96))
