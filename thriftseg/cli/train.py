@@ -66,10 +66,10 @@ class TrainingCLI(LightningCLI):
             auto_configure_optimizers=False,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The trainer's methods on offer, with the arguments that are not options."""
-        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The method of the trainer that is called; the parser of each takes long to build and to use."""
+        name = self._args[0]
+        return {name: LightningCLI.subcommands()[name]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the name of the run, and link what the data know to what the model needs."""

@@ -39,7 +39,7 @@ def parsed(config: str) -> dict[str, Any]:
     """The untouched config as `thriftseg fit` understands it."""
     content: dict[str, Any] = plain(command_lines()[1].parse_args(["--config", str(FOLDER / config)]))
     data = content["data"]["init_args"]
-    if "mixture" in data:
+    if data.get("mixture"):
         data["mixture"] = data["mixture"]["init_args"]  # the one class that configs need not name
     return content
 
