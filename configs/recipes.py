@@ -143,28 +143,27 @@ def weclick(experiment: Experiment) -> Recipe:
     init: Tree = {"network": _image_network(settings["network"], small)}
     if "kd" in settings["terms"]:
         init["teacher"] = _image_network(TEACHERS["small" if small else family], small)
-    init["loss"] = component("losses.PartialCrossEntropy")
-    init |= (
+    objective: Tree = (
         {"gated_crf_weight": 0.1, "gated_crf_start": SMALL_GATED_CRF_START if small else 0.005}
         if settings.get("gated_crf", True)
         else {"gated_crf_weight": 0.0}
     )
     data: Tree = {"dataset": _dataset(experiment.dataset), "mixture": _click_mixture(experiment.dataset)}
-    if "kd" in settings["terms"]:
-        init["distillation_weight"] = 1.0
+    objective["distillation_weight"] = float("kd" in settings["terms"])
+    objective["memory_flow_weight"] = float("mfd" in settings["terms"])
     if "mfd" in settings["terms"]:
-        init["memory_flow_weight"] = 1.0
         data["neighbours"] = {"direction": "forward", "n": 3} | settings["neighbours"]
         if small:
             data["neighbour_flow"] = True
         else:
-            init["flow"] = component("flow.RAFT", weights="C_T_SKHT_V2")
+            objective["flow"] = component("flow.RAFT", weights="C_T_SKHT_V2")
+    init["objective"] = component("lightning_modules.WeClick", **objective)
     trainer, optimisation, loading = _click_schedule(experiment.dataset, small)
     return Recipe(
         f"WeClick on {NAMES[experiment.dataset]}: {_describe_student(settings, small)}",
         [f"thriftseg label clicks --dataset {experiment.dataset}"],
         trainer,
-        component("lightning_modules.WeClick", **init, **optimisation),
+        component("lightning_modules.SemanticSegmentation", **init, **optimisation),
         data | loading,
         list(_click_notes(experiment)),
         roots={"dataset": experiment.dataset},
@@ -232,8 +231,7 @@ def _tmanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
     model = component(
         "lightning_modules.SemanticSegmentation",
         network=network,
-        auxiliary_weight=0.4,
-        loss=component("losses.CrossEntropy"),
+        objective=[component("lightning_modules.LabelTerm", auxiliary_weight=0.4)],
         **_sgd(0.01, 5e-4, min_factor=0.01),
     )
     trainer = {"max_steps": 40000, "precision": "bf16-mixed", "sync_batchnorm": True, **VALIDATION}
@@ -243,12 +241,15 @@ def _tmanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
 
 def _td2fanet(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
     model = component(
-        "lightning_modules.TDNetDistillation",
+        "lightning_modules.SemanticSegmentation",
         network=component("zoo.TDNetFANet", backbone="resnet18", pretrained=True),
         teacher=_image_network(TEACHERS["psp"], small=False),
-        loss=component("losses.OHEMCrossEntropy", threshold=0.7),
-        full_weight=1.0,
-        sub_path_weight=0.5,
+        objective=component(
+            "lightning_modules.TDNetDistillation",
+            loss=component("losses.OHEMCrossEntropy", threshold=0.7),
+            full_weight=1.0,
+            sub_path_weight=0.5,
+        ),
         **_sgd(0.01, 1e-4, warmup_steps=1000),
     )
     trainer = {
@@ -272,7 +273,7 @@ def _small_supervised(experiment: Experiment) -> tuple[str, Tree, Tree, Tree]:
     model = component(
         "lightning_modules.SemanticSegmentation",
         network=_image_network(experiment.settings["network"], small=True),
-        loss=component("losses.CrossEntropy", class_weights=CAMVID_CLASS_WEIGHTS),
+        objective=component("losses.CrossEntropy", class_weights=CAMVID_CLASS_WEIGHTS),
         **_adamw(),
     )
     title = f"{_name(experiment.settings['network'])} from scratch on CamVid at 96x128, for two CPU cores"

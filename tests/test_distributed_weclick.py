@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from tests.distributed import GlooPool
-from tests.lightning_modules.weclick.clicked_clips import CLASSES, WEIGHTS, Tiny, make_batch, tiny_teacher
+from tests.lightning_modules.objectives.clicked_clips import CLASSES, WEIGHTS, Tiny, make_batch, tiny_teacher
+from tests.lightning_modules.objectives.preset import weclick
 from tests.test_distributed_training import Gradients, trainer_with
-from thriftseg.lightning_modules import WeClick
 
 Batch = dict[str, Any]
 PARTS = ("label", "gated_crf", "memory_flow", "distillation")
@@ -43,7 +43,7 @@ def trained_step(rank: int, world: int, case: str) -> tuple[torch.Tensor, dict[s
     batch = batch_of(rank, case) if world > 1 else joined([batch_of(r, case) for r in range(2)])
     gradients = Gradients()
     trainer = trainer_with(world, gradients)
-    module = WeClick(Tiny(CLASSES), tiny_teacher, gated_crf_start=0.0, **WEIGHTS)
+    module = weclick(Tiny(CLASSES), tiny_teacher, gated_crf_start=0.0, **WEIGHTS)
     trainer.fit(module, DataLoader([batch], batch_size=None))
     return gradients.value, {name: value.item() for name, value in trainer.callback_metrics.items()}
 

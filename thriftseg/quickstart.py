@@ -320,7 +320,7 @@ def _module(config: QuickstartConfig, data: Any) -> SemanticSegmentation:
 
     return SemanticSegmentation(
         network=create_model(config.network, data.num_classes, **config.network_options),
-        loss=CrossEntropy(reduction="image"),
+        objective=CrossEntropy(reduction="image"),
         optimizer=functools.partial(torch.optim.AdamW, lr=config.learning_rate, weight_decay=config.weight_decay),
         lr_scheduler=functools.partial(PolyLR, warmup_steps=config.warmup_steps),
         class_names=data.class_names,

@@ -151,13 +151,19 @@ class SemanticBatch(TypedDict):
     label: Tensor  # (B, H, W) int64 train ids, 255 = ignore
     kind: Tensor  # (B,) LabelKind
     weight: Tensor  # (B,) float
+    source: NotRequired[list[str]]  # where the label comes from, see `thriftseg.stores.LabelSource`
     valid: Tensor  # (B, H, W) bool, False on geometric padding
     id: list[str]
     frames_raw: NotRequired[Tensor]  # (B, T, 3, H, W) float in [0, 1], before photometric augmentation
     neighbours: NotRequired[Tensor]  # (B, N, 3, H, W), colours changed like those of `frames`
     neighbours_raw: NotRequired[Tensor]  # (B, N, 3, H, W), before photometric augmentation
-    neighbour_flow: NotRequired[Tensor]  # (B, N, 2, H, W) flow target -> neighbour
-    neighbour_valid: NotRequired[Tensor]  # (B, N, H, W) bool
+    neighbour_past: NotRequired[Tensor]  # (B, N, T - 1, 3, H, W), the frames before each neighbour
+    neighbour_offset: NotRequired[Tensor]  # (B, N) int64, steps from the target
+    neighbour_flow: NotRequired[Tensor]  # (B, N, 2, H, W) flow target -> neighbour in pixels
+    neighbour_valid: NotRequired[Tensor]  # (B, N, H, W) bool, where that is known and stays in the shown part
+    neighbour_agrees: NotRequired[Tensor]  # (B, N, H, W) bool, where it passes the forward-backward check
+    neighbour_label: NotRequired[Tensor]  # (B, N, H, W) int64
+    neighbour_paired: NotRequired[Tensor]  # (B, N) bool, False where the neighbour is only a filler
 
 
 class StreamBatch(TypedDict):
@@ -177,23 +183,6 @@ class StreamBatch(TypedDict):
     number: Tensor  # (B,) native frame numbers
     position: Tensor  # (B,) place of the frame among those of its clip, from 0
     id: list[str]
-
-
-class VideoPairBatch(TypedDict):
-    """A batch of pairs of adjacent frames of one video. Shapes: P pairs, T frames (the last is the one to segment).
-
-    Of two frames in dimension 1, the first is t-1. A frame without neighbours, and what only fills a batch, is not
-    `paired`: its frames are equal, the label of the first is 255 throughout, and its mask is False.
-
-    `frames` is uint8 RGB when it leaves the workers and float in [0, 1] after the transfer to the device.
-    """
-
-    frames: Tensor  # (P, 2, T, 3, H, W)
-    label: Tensor  # (P, 2, H, W) int64 train ids, 255 = not labelled
-    flow: Tensor  # (P, 2, H, W) flow t -> t-1 in pixels
-    mask: Tensor  # (P, H, W) bool, where the flow passes the forward-backward check
-    paired: Tensor  # (P,) bool
-    id: list[str]  # of frames t
 
 
 class VideoFrameBatch(TypedDict):

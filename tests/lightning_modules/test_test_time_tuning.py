@@ -16,23 +16,20 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
 from tests.distributed import GlooPool
+from tests.lightning_modules.objectives.preset import tuned
 from tests.square_and_disc import FRAMES, GROUND, HEIGHT, SQUARE, WIDTH, SquareFlow, truth, write_video
 from tests.two_layers import TwoLayers
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datasets import Folder
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.inference.checkpoints import load_network, read_checkpoint
-from thriftseg.lightning_modules import FramePrediction, TestTimeTuning, predict_frames, tune
-from thriftseg.losses import CrossEntropy, TemporalConsistencyLoss
+from thriftseg.lightning_modules import FramePrediction, SemanticSegmentation, predict_frames, tune
+from thriftseg.losses import TemporalConsistencyLoss
 from thriftseg.metrics import score_video
 from thriftseg.zoo import IMAGENET, SemanticNetwork
 
 CLASSES = 3
 ON_CPU: dict[str, Any] = {"accelerator": "cpu"}
-
-
-class TakesTurns(TwoLayers):
-    num_phases = 2
 
 
 class OnlyLogits(SemanticNetwork):
@@ -101,7 +98,7 @@ def whole_batch(data: VideoPairDataModule) -> dict[str, Any]:
     return data.on_after_batch_transfer(batch)
 
 
-def step(module: TestTimeTuning, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float], dict[str, Tensor]]:
+def step(module: SemanticSegmentation, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float], dict[str, Tensor]]:
     """Loss, what is logged, and the gradients of a training step outside of a trainer."""
     logged: dict[str, float] = {}
     module.log = lambda name, value, **_: logged.update({name: value.item()})
@@ -111,7 +108,7 @@ def step(module: TestTimeTuning, batch: dict[str, Any]) -> tuple[Tensor, dict[st
     return loss.detach(), logged, {name: p.grad.clone() for name, p in module.network.named_parameters()}
 
 
-def weights(module: TestTimeTuning) -> dict[str, Tensor]:
+def weights(module: SemanticSegmentation) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.network.state_dict().items()}
 
 
@@ -136,8 +133,10 @@ def reference_loss(
 ) -> tuple[Tensor, Tensor]:
     """Both terms by plain loops, for flow in whole pixels."""
     labelled, pairs = [], []
-    for frames, labels, flow, mask in zip(batch["frames"], batch["label"], batch["flow"], batch["mask"], strict=True):
-        logits = [network(IMAGENET(frame)[None])[0] for frame in frames]
+    keys = ("frames", "neighbours", "label", "neighbour_label", "neighbour_flow", "neighbour_agrees")
+    for frame, before, label, label_before, (flow,), (mask,) in zip(*(batch[key] for key in keys), strict=True):
+        labels = [label_before[0], label]
+        logits = [network(IMAGENET(each))[0] for each in (before, frame)]
         for each, label in zip(logits, labels, strict=True):
             labelled += [-each.log_softmax(0)[label[y, x], y, x] for y, x in (label != 255).nonzero().tolist()]
         before, now = (each.softmax(0) for each in logits)
@@ -161,40 +160,42 @@ class TestLoss:
         batch = whole_batch(build(labels={2: partial}, resize=(HEIGHT // 2, WIDTH // 2)))
         batch = {key: value[:3] for key, value in batch.items()}
         generator = torch.Generator().manual_seed(0)  # loops are slow: a few pixels will do
-        batch["mask"] = batch["mask"] & (torch.rand(batch["mask"].shape, generator=generator) < 0.1)
-        batch["label"][torch.rand(batch["label"].shape, generator=generator) > 0.1] = 255
-        module = TestTimeTuning(TwoLayers(CLASSES), None, TemporalConsistencyLoss(name, detach), weight)
+        drawn = torch.rand(batch["neighbour_agrees"].shape, generator=generator) < 0.1
+        batch["neighbour_agrees"] = batch["neighbour_agrees"] & drawn
+        for key in ("label", "neighbour_label"):
+            batch[key][torch.rand(batch[key].shape, generator=generator) > 0.1] = 255
+        module = tuned(TwoLayers(CLASSES), consistency=TemporalConsistencyLoss(name, detach), consistency_weight=weight)
         loss, logged, gradients = step(module, batch)
         semantic, consistency = reference_loss(module.network, batch, name, detach, weight)
         module.zero_grad()
         (semantic + consistency).backward()
         assert loss.item() == pytest.approx((semantic + consistency).item(), rel=1e-5)
         assert logged["train/loss"] == pytest.approx(loss.item())
-        assert logged["train/loss/semantic"] == pytest.approx(semantic.item(), rel=1e-5)
+        assert logged["train/loss/label"] == pytest.approx(semantic.item(), rel=1e-5)
         assert logged["train/loss/consistency"] * weight == pytest.approx(consistency.item(), rel=1e-4)
         for parameter, gradient in zip(module.network.parameters(), gradients.values(), strict=True):
             torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-6)
 
     def test_without_labels_only_the_consistency_is_left(self, build: Any) -> None:
         batch = whole_batch(build(labels={}))
-        _, logged, gradients = step(TestTimeTuning(TwoLayers(CLASSES)), batch)
-        assert logged["train/loss/semantic"] == 0
+        _, logged, gradients = step(tuned(TwoLayers(CLASSES)), batch)
+        assert logged["train/loss/label"] == 0
         assert logged["train/loss"] == logged["train/loss/consistency"] > 0
         assert all(gradient.isfinite().all() for gradient in gradients.values())
-        loss, logged, gradients = step(TestTimeTuning(TwoLayers(CLASSES), consistency_weight=0), batch)
+        loss, logged, gradients = step(tuned(TwoLayers(CLASSES), consistency_weight=0), batch)
         assert loss == 0
         assert "train/loss/consistency" not in logged
         assert not any(gradient.any() for gradient in gradients.values())
 
     def test_a_constant_prediction_is_consistent(self, build: Any) -> None:
-        _, logged, _ = step(TestTimeTuning(OnlyLogits(CLASSES)), whole_batch(build()))
+        _, logged, _ = step(tuned(OnlyLogits(CLASSES)), whole_batch(build()))
         assert logged["train/loss/consistency"] == pytest.approx(0, abs=1e-12)
 
     def test_a_single_frame_learns_from_its_labels_alone(self, build: Any, tmp_path: Path) -> None:
         batch = whole_batch(build(write_video(tmp_path, frames=1), labels={0: truth(0)}))
-        module = TestTimeTuning(TwoLayers(CLASSES))
+        module = tuned(TwoLayers(CLASSES))
         loss, logged, _ = step(module, batch)
-        expected = F.cross_entropy(module(batch["frames"][:, 1]), batch["label"][:, 1])
+        expected = F.cross_entropy(module(batch["frames"]), batch["label"])
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
         assert logged["train/loss/consistency"] == 0
 
@@ -202,11 +203,9 @@ class TestLoss:
         data = build(labels={n: truth(n) for n in range(FRAMES)})
         batch = whole_batch(data)
         padding = whole_batch(build(labels={}))
-        padding |= {"mask": torch.zeros_like(padding["mask"]), "paired": torch.zeros_like(padding["paired"])}
+        padding |= {key: torch.zeros_like(padding[key]) for key in ("neighbour_agrees", "neighbour_paired")}
         padded = {key: torch.cat([batch[key], padding[key]]) for key in batch if key != "id"}
-        (loss, _, gradients), (other, _, others) = (
-            step(TestTimeTuning(TwoLayers(CLASSES)), b) for b in (batch, padded)
-        )
+        (loss, _, gradients), (other, _, others) = (step(tuned(TwoLayers(CLASSES)), b) for b in (batch, padded))
         assert other.item() == pytest.approx(loss.item(), rel=1e-6)
         for name, gradient in gradients.items():
             torch.testing.assert_close(others[name], gradient, rtol=1e-4, atol=1e-7)
@@ -214,14 +213,14 @@ class TestLoss:
     def test_an_absent_class(self, build: Any) -> None:
         label = truth(1)
         label[label == SQUARE] = GROUND
-        loss, _, gradients = step(TestTimeTuning(TwoLayers(CLASSES)), whole_batch(build(labels={1: label})))
+        loss, _, gradients = step(tuned(TwoLayers(CLASSES)), whole_batch(build(labels={1: label})))
         assert loss.isfinite()
         assert all(gradient.isfinite().all() for gradient in gradients.values())
 
 
 class TestRound:
     def test_the_schedule_starts_again_in_each_round(self, build: Any, tmp_path: Path) -> None:
-        module, data = TestTimeTuning(TwoLayers(CLASSES)), build(batch_size=4)
+        module, data = tuned(TwoLayers(CLASSES)), build(batch_size=4)
         for number in range(2):
             data.start_round(number, {1: truth(1)})
             rates = Rates()
@@ -231,7 +230,7 @@ class TestRound:
     @pytest.mark.parametrize("killed_after", [2, 4, 8])
     def test_goes_on_as_if_it_had_not_been_interrupted(self, build: Any, tmp_path: Path, killed_after: int) -> None:
         def run(folder: str, *callbacks: Callback) -> dict[str, Tensor]:
-            module = TestTimeTuning(TwoLayers(CLASSES, noisy=True))
+            module = tuned(TwoLayers(CLASSES, noisy=True))
             torch.manual_seed(len(callbacks))  # what was drawn before does not matter
             tune(module, build(batch_size=4, seed=3), tmp_path / folder, epochs=3, callbacks=callbacks, **ON_CPU)
             return weights(module)
@@ -252,13 +251,13 @@ class TestRound:
                 self.values.append(torch.initial_seed())
 
         noise = Noise()
-        tune(TestTimeTuning(TwoLayers(CLASSES)), build(batch_size=10), tmp_path, epochs=3, callbacks=[noise], **ON_CPU)
+        tune(tuned(TwoLayers(CLASSES)), build(batch_size=10), tmp_path, epochs=3, callbacks=[noise], **ON_CPU)
         assert len(set(noise.values)) == len(noise.values) == 3
 
     def test_a_finished_round_is_only_read(self, build: Any, tmp_path: Path) -> None:
-        module, data = TestTimeTuning(TwoLayers(CLASSES)), build()
+        module, data = tuned(TwoLayers(CLASSES)), build()
         path = tune(module, data, tmp_path, epochs=1, **ON_CPU)
-        again, rates = TestTimeTuning(TwoLayers(CLASSES)), Rates()
+        again, rates = tuned(TwoLayers(CLASSES)), Rates()
         assert tune(again, data, tmp_path, epochs=1, callbacks=[rates], **ON_CPU) == path
         assert rates.values == []
         assert_equal(weights(again), weights(module))
@@ -266,7 +265,7 @@ class TestRound:
         assert [file.name for file in tmp_path.iterdir()] == ["round.ckpt"]
 
     def test_another_round_is_refused(self, build: Any, tmp_path: Path) -> None:
-        module, data = TestTimeTuning(TwoLayers(CLASSES)), build()
+        module, data = tuned(TwoLayers(CLASSES)), build()
         tune(module, data, tmp_path, epochs=1, **ON_CPU)
         data.start_round(1, {2: truth(2)})
         with pytest.raises(CheckpointError, match="begun in another way; expected round 1, labels"):
@@ -274,7 +273,7 @@ class TestRound:
 
     @pytest.mark.parametrize("frozen", [False, True])
     def test_batch_norm(self, build: Any, tmp_path: Path, frozen: bool) -> None:
-        module = TestTimeTuning(TwoLayers(CLASSES, noisy=True), freeze_batch_norm=frozen)
+        module = tuned(TwoLayers(CLASSES, noisy=True), freeze_batch_norm=frozen)
         before = weights(module)
         tune(module, build(), tmp_path, epochs=1, **ON_CPU)
         changed = {name for name, value in weights(module).items() if not torch.equal(value, before[name])}
@@ -288,24 +287,25 @@ class TestRound:
             def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
                 Sees.precision = trainer.precision
 
-        module = TestTimeTuning(TwoLayers(CLASSES))
+        module = tuned(TwoLayers(CLASSES))
         tune(module, build(), tmp_path, epochs=1, callbacks=[Sees()], precision="bf16-mixed", **ON_CPU)
         assert Sees.precision == "bf16-mixed"
         assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights(module).values())
 
     def test_checkpoints_name_their_objects(self, build: Any, tmp_path: Path) -> None:
-        module = TestTimeTuning(TwoLayers(CLASSES), CrossEntropy(), TemporalConsistencyLoss("l1", True), 0.5)
+        module = tuned(TwoLayers(CLASSES), consistency=TemporalConsistencyLoss("l1", True), consistency_weight=0.5)
         arguments = read_checkpoint(tune(module, build(), tmp_path, epochs=1, **ON_CPU))["hyper_parameters"]
-        assert arguments["consistency"] == {
+        _, consistency = arguments["objective"]["init_args"]["terms"]
+        assert consistency["init_args"]["loss"] == {
             "class_path": "thriftseg.losses.temporal_consistency.TemporalConsistencyLoss",
             "init_args": {"distance": "l1", "detach_previous": True},
         }
-        assert arguments["consistency_weight"] == 0.5
+        assert consistency["init_args"]["weight"] == 0.5
 
 
 class TestPrediction:
     def test_all_frames_in_order(self, build: Any) -> None:
-        module, data = TestTimeTuning(TwoLayers(CLASSES, noisy=True)), build(predict_batch_size=4)
+        module, data = tuned(TwoLayers(CLASSES, noisy=True)), build(predict_batch_size=4)
         found: list[FramePrediction] = []
         predict_frames(module, data, found.append, **ON_CPU)
         assert [frame.number for frame in found] == list(range(FRAMES))
@@ -329,20 +329,20 @@ class TestPrediction:
             found = [each for each in gc.get_objects() if isinstance(each, Tensor) and each.is_floating_point()]
             alive.append(sum(each.numel() for each in found))
 
-        predict_frames(TestTimeTuning(TwoLayers(CLASSES)), build(), report, **ON_CPU)
+        predict_frames(tuned(TwoLayers(CLASSES)), build(), report, **ON_CPU)
         assert len(alive) == FRAMES
         assert alive[1] == alive[-1] <= alive[0] + 5 * HEIGHT * WIDTH  # no more than what one frame gives
 
     def test_features_are_told_on_demand(self, build: Any) -> None:
         found: list[FramePrediction] = []
-        predict_frames(TestTimeTuning(OnlyLogits(CLASSES)), build(), found.append, features=False, **ON_CPU)
+        predict_frames(tuned(OnlyLogits(CLASSES)), build(), found.append, features=False, **ON_CPU)
         assert [frame.features for frame in found] == [None] * FRAMES
         with pytest.raises(ConfigError, match="OnlyLogits does not tell its features"):
-            predict_frames(TestTimeTuning(OnlyLogits(CLASSES)), build(), found.append, **ON_CPU)
+            predict_frames(tuned(OnlyLogits(CLASSES)), build(), found.append, **ON_CPU)
 
 
 def test_tuning_helps_and_the_consistency_steadies(build: Any, tmp_path: Path) -> None:
-    def score(module: TestTimeTuning, data: VideoPairDataModule) -> dict[str, float]:
+    def score(module: SemanticSegmentation, data: VideoPairDataModule) -> dict[str, float]:
         found: list[FramePrediction] = []
         predict_frames(module, data, found.append, features=False, **ON_CPU)
         return score_video(
@@ -351,7 +351,7 @@ def test_tuning_helps_and_the_consistency_steadies(build: Any, tmp_path: Path) -
 
     scores = {}
     for weight in (0.0, 1.0):
-        module = TestTimeTuning(
+        module = tuned(
             TwoLayers(CLASSES),
             consistency_weight=weight,
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
@@ -399,7 +399,7 @@ def devices(world: int) -> dict[str, Any]:
 
 def share_of_a_round(rank: int, world: int, root: str, folder: str) -> tuple[dict[str, Tensor], list[float]]:
     """Weights after two epochs, and the losses."""
-    module, losses, data = TestTimeTuning(TwoLayers(CLASSES)), Losses(), data_of(world, root, folder)
+    module, losses, data = tuned(TwoLayers(CLASSES)), Losses(), data_of(world, root, folder)
     tune(module, data, Path(folder) / "round", epochs=2, callbacks=[losses], **devices(world))
     return weights(module), losses.values
 
@@ -407,7 +407,7 @@ def share_of_a_round(rank: int, world: int, root: str, folder: str) -> tuple[dic
 def share_of_the_frames(rank: int, world: int, root: str, folder: str) -> list[tuple[int, float]]:
     """Number of each frame of this process, and how sure the network is."""
     found: list[FramePrediction] = []
-    predict_frames(TestTimeTuning(TwoLayers(CLASSES)), data_of(world, root, folder), found.append, **devices(world))
+    predict_frames(tuned(TwoLayers(CLASSES)), data_of(world, root, folder), found.append, **devices(world))
     return [(frame.number, frame.confidence.mean().item()) for frame in found]
 
 
@@ -425,14 +425,10 @@ def data_of(world: int, root: str, folder: str) -> VideoPairDataModule:
 
 
 class TestSettings:
-    def test_networks_that_take_turns_are_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"take turns over the frames of a video; .*found TakesTurns"):
-            TestTimeTuning(TakesTurns(CLASSES))
-
     def test_negative_weight(self) -> None:
         with pytest.raises(ConfigError, match="consistency_weight is out of range; expected 0 or more; found -1"):
-            TestTimeTuning(TwoLayers(CLASSES), consistency_weight=-1)
+            tuned(TwoLayers(CLASSES), consistency_weight=-1)
 
     def test_no_epoch(self, build: Any, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="number of epochs; expected at least 1; found 0"):
-            tune(TestTimeTuning(TwoLayers(CLASSES)), build(), tmp_path, epochs=0, **ON_CPU)
+            tune(tuned(TwoLayers(CLASSES)), build(), tmp_path, epochs=0, **ON_CPU)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +49,7 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
         photometric: Colour changes in training; `True` for the default strength.
         neighbours: Unlabelled frames to add to training samples.
         neighbour_flow: Add the optical flow from the frame to segment to its neighbours, by `flow` and `flow_cache`.
+        neighbour_check: Add where that flow agrees with the flow back, which is estimated too.
         source_ratios: Share of each source among the training draws; by default every sample is drawn once an epoch.
         batch_size: Training samples per batch and process.
         eval_batch_size: Consecutive frames per evaluation batch.
@@ -84,6 +86,7 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
         photometric: PhotometricConfig | bool = True,
         neighbours: NeighbourPolicy | None = None,
         neighbour_flow: bool = False,
+        neighbour_check: bool = False,
         source_ratios: dict[str, float] | None = None,
         batch_size: int = 8,
         eval_batch_size: int = 1,
@@ -107,7 +110,8 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
         self.transform = RandomScaleCrop(tuple(crop), tuple(scale), flip, tuple(resize) if resize else None)  # type: ignore[arg-type]
         self.past_frames = past_frames
         self.photometric = PhotometricConfig() if photometric is True else photometric or None
-        self.neighbours, self.neighbour_flow = neighbours, neighbour_flow
+        self.neighbours, self.neighbour_flow = neighbours, neighbour_flow or neighbour_check
+        self.neighbour_check = neighbour_check
         self.source_ratios = source_ratios
         self.eval_batch_size = eval_batch_size
         self.eval_size = tuple(eval_size) if eval_size else self.transform.resize
@@ -153,15 +157,17 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
         batch["label"] = batch["label"].long()
         if "flow" in batch:
             batch["flow_backward"], batch["flow_forward"] = batch.pop("flow").float().unbind(1)
-        images = [key for key in ("frames", "neighbours") if key in batch]
+        images = [key for key in ("frames", "neighbours", "neighbour_past") if key in batch]
         for key in images:
             batch[key] = batch[key].float().div_(255)
         if "shown" in batch:
             batch["valid"] = shown_mask(batch.pop("shown"), batch["label"].shape[1:])
-            batch |= {f"{key}_raw": batch[key] for key in images}
+            batch |= {f"{key}_raw": batch[key] for key in images if key != "neighbour_past"}
         if factors is not None and self.photometric is not None:
-            changed = self.photometric.apply(torch.cat([batch[key] for key in images], dim=1), factors)
-            batch |= zip(images, changed.split([batch[key].shape[1] for key in images], dim=1), strict=True)
+            shapes = [batch[key].shape[1:-3] for key in images]
+            flat = torch.cat([batch[key].flatten(1, -4) for key in images], dim=1)
+            changed = self.photometric.apply(flat, factors).split([math.prod(shape) for shape in shapes], dim=1)
+            batch |= {key: part.unflatten(1, shape) for key, part, shape in zip(images, changed, shapes, strict=True)}
         return batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -203,6 +209,7 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
             photometric=self.photometric,
             neighbours=self.neighbours,
             flow=self.flow if self.neighbour_flow else None,
+            check_flow=self.neighbour_check,
             seed=self.seed,
         )
         if self.cache == "ram":

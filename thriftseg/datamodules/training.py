@@ -15,7 +15,7 @@ from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.sampling import Draw
 from thriftseg.datamodules.transforms import Geometry, RandomScaleCrop
-from thriftseg.flow import FlowStore
+from thriftseg.flow import FlowStore, consistency_mask_np
 from thriftseg.types import ClipFrame, TrainingSample
 
 
@@ -30,6 +30,7 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         photometric: Colour changes to draw factors for.
         neighbours: Unlabelled frames to add.
         flow: Store of the flow from the frame to segment to its neighbours, which is then added too.
+        check_flow: Also add where that flow agrees with the flow back.
         seed: Non-negative seed.
     """
 
@@ -43,11 +44,12 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         photometric: PhotometricConfig | None = None,
         neighbours: NeighbourPolicy | None = None,
         flow: FlowStore | None = None,
+        check_flow: bool = False,
         seed: int = 0,
     ) -> None:
         self.reader, self.samples, self.transform = reader, samples, transform
         self.past_frames, self.photometric, self.neighbours, self.seed = past_frames, photometric, neighbours, seed
-        self.flow = flow
+        self.flow, self.check_flow = flow, check_flow
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -61,32 +63,39 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         epoch, position, index = draw if isinstance(draw, Draw) else Draw(0, draw, draw)
         rng = np.random.default_rng((self.seed, epoch, position))
         sample = self.samples[index]
-        past = [*sample.clip.past(sample.number, self.past_frames), sample.number]
         offsets = self.neighbours.offsets(rng) if self.neighbours is not None else []
         beside = [sample.clip.number_at(sample.number, offset) for offset in offsets]
-        images = self.reader.frames(sample.clip, [*beside, *past])
-        geometry = self.transform.draw(rng, *images[-1].shape[:2])
-        frames = torch.empty((len(images), 3, *geometry.crop), dtype=torch.uint8)
+        windows = [[*sample.clip.past(number, self.past_frames), number] for number in (*beside, sample.number)]
+        numbers = list(dict.fromkeys(number for window in windows for number in window))
+        images = dict(zip(numbers, self.reader.frames(sample.clip, numbers), strict=True))
+        target = images[sample.number]
+        geometry = self.transform.draw(rng, *target.shape[:2])
+        frames = torch.empty((len(numbers), 3, *geometry.crop), dtype=torch.uint8)
         if geometry.padded:
             frames.zero_()
-        for image, out in zip(images, frames.numpy(), strict=True):
+        for image, out in zip(images.values(), frames.numpy(), strict=True):
             geometry.frame(image, out)
+        clips = [frames[[numbers.index(number) for number in window]] for window in windows]
         if sample.points is not None:
             label = geometry.point_map(sample.points)
         else:
-            label = geometry.label(self.reader.label(sample, images[-1]))
+            label = geometry.label(self.reader.label(sample, target))
         item: dict[str, Any] = {
-            "frames": frames[len(beside) :],
+            "frames": clips[-1],
             "label": torch.from_numpy(label),
             "kind": int(sample.kind),
             "weight": np.float32(sample.weight),
             "shown": np.array(geometry.shown),
             "id": sample.id,
+            "source": sample.source,
         }
         if beside:
-            item["neighbours"] = frames[: len(beside)]
+            item["neighbours"] = torch.stack([clip[-1] for clip in clips[:-1]])
+            item["neighbour_offset"] = np.array(offsets)
+        if beside and self.past_frames:
+            item["neighbour_past"] = torch.stack([clip[:-1] for clip in clips[:-1]])
         if beside and self.flow is not None:
-            item |= _flow_item(self.flow, sample, dict(zip(beside, images, strict=False)), images[-1], geometry)
+            item |= self._flow_item(self.flow, sample, {number: images[number] for number in beside}, target, geometry)
         if self.photometric is not None:
             item["photometric"] = self.photometric.draw(rng)
         return item
@@ -99,17 +108,29 @@ class TrainingFrames(Dataset[dict[str, Any]]):
             for number in sample.clip.past(sample.number, self.past_frames):
                 yield sample.clip, number
             for offset in offsets:
-                yield sample.clip, sample.clip.number_at(sample.number, offset)
+                neighbour = sample.clip.number_at(sample.number, offset)
+                for number in (*sample.clip.past(neighbour, self.past_frames), neighbour):
+                    yield sample.clip, number
 
-
-def _flow_item(
-    store: FlowStore, sample: TrainingSample, neighbours: dict[int, UInt8Array], frame: UInt8Array, geometry: Geometry
-) -> dict[str, torch.Tensor]:
-    """Flow from the frame to segment to its neighbours, and where it is known and stays in the shown part."""
-    flow = torch.empty((len(neighbours), 2, *geometry.crop))
-    valid = torch.empty((len(neighbours), *geometry.crop), dtype=torch.bool)
-    for place, (number, neighbour) in enumerate(neighbours.items()):
-        found = store.flow(sample.clip.video, sample.number, number, frame, neighbour)
-        moved, inside = geometry.flow(np.nan_to_num(found), np.isfinite(found[0]) & np.isfinite(found[1]))
-        flow[place], valid[place] = torch.from_numpy(moved), torch.from_numpy(inside)
-    return {"neighbour_flow": flow, "neighbour_valid": valid}
+    def _flow_item(
+        self,
+        store: FlowStore,
+        sample: TrainingSample,
+        neighbours: dict[int, UInt8Array],
+        frame: UInt8Array,
+        geometry: Geometry,
+    ) -> dict[str, torch.Tensor]:
+        """Flow from the frame to segment to its neighbours, and where it is known and stays in the shown part."""
+        flow = torch.empty((len(neighbours), 2, *geometry.crop))
+        valid = torch.empty((len(neighbours), *geometry.crop), dtype=torch.bool)
+        agrees = torch.empty_like(valid) if self.check_flow else None
+        for place, (number, neighbour) in enumerate(neighbours.items()):
+            found = store.flow(sample.clip.video, sample.number, number, frame, neighbour)
+            moved, inside = geometry.flow(np.nan_to_num(found), np.isfinite(found[0]) & np.isfinite(found[1]))
+            flow[place], valid[place] = torch.from_numpy(moved), torch.from_numpy(inside)
+            if agrees is not None:
+                back = store.flow(sample.clip.video, number, sample.number, neighbour, frame)
+                same = consistency_mask_np(np.nan_to_num(found, nan=np.inf), np.nan_to_num(back))
+                agrees[place] = torch.from_numpy(geometry.label(same.astype(np.uint8)) == 1)
+        item = {"neighbour_flow": flow, "neighbour_valid": valid}
+        return item if agrees is None else item | {"neighbour_agrees": agrees}

@@ -99,18 +99,28 @@ class VideoPairs(Dataset[dict[str, Any]]):
         return len(self.video.pairs)
 
     def __getitem__(self, draw: PairDraw | int) -> dict[str, Any]:
-        """Item of a batch; see `types.VideoPairBatch`. Frames are uint8, the flow int16."""
+        """Item of a `types.SemanticBatch`: frame t, and frame t-1 as its only neighbour.
+
+        Frames are uint8, the flow int16. A frame without neighbours, and what only fills a batch, is not
+        `neighbour_paired`: its frames are equal, the label of its neighbour is 255 throughout, and no flow agrees.
+        """
         index, padding = draw if isinstance(draw, PairDraw) else PairDraw(draw)
         pair = self.video.pairs[index]
         flow = self.video.flow[pair.current]
-        return {
-            "frames": torch.stack([self.video.window(place, self.past_frames) for place in pair]),
-            "label": self._labels(pair, padding),
-            "flow": flow.steps,
-            "mask": torch.zeros_like(flow.mask) if padding else flow.mask,
-            "paired": np.bool_(pair.adjacent and not padding),
+        before, current = (self.video.window(place, self.past_frames) for place in pair)
+        neighbour_label, label = self._labels(pair, padding)
+        item = {
+            "frames": current,
+            "label": label,
+            "neighbours": before[-1:],
+            "neighbour_offset": np.array([pair.previous - pair.current]),
+            "neighbour_label": neighbour_label[None],
+            "neighbour_flow": flow.steps[None],
+            "neighbour_agrees": (torch.zeros_like(flow.mask) if padding else flow.mask)[None],
+            "neighbour_paired": np.array([pair.adjacent and not padding]),
             "id": f"{self.video.clip.video}/{self.video.numbers[pair.current]:06d}",
         }
+        return item | ({"neighbour_past": before[None, :-1]} if self.past_frames else {})
 
     def _labels(self, pair: Pair, padding: bool) -> Tensor:
         """(2, H, W) uint8; a frame that is paired with itself is labelled once."""
@@ -152,7 +162,7 @@ class VideoFrames(Dataset[dict[str, Any]]):
 class VideoPairDataModule(ClassesDataModule):
     """One video, to tune a network on it in rounds: each round has more labels.
 
-    Training yields `types.VideoPairBatch`: batches of pairs of adjacent frames, every pair once an epoch. Pairs with a
+    Training yields `types.SemanticBatch`: batches of pairs of adjacent frames, every pair once an epoch. Pairs with a
     gap between their frames do not exist, and a frame without neighbours is trained on alone. What is drawn depends on
     the seed, the round and the epoch alone, so an epoch that was interrupted can be done again in the same way.
     Prediction yields `types.VideoFrameBatch`: all frames in playing order. There is no augmentation.
@@ -315,10 +325,15 @@ class VideoPairDataModule(ClassesDataModule):
         device = batch["frames"].device
         numbers = {key: torch.from_numpy(value) for key, value in batch.items() if isinstance(value, np.ndarray)}
         batch = batch | {key: value.to(device) for key, value in numbers.items()}
-        batch["frames"] = batch["frames"].float().div_(255)
-        if "flow" in batch:
-            batch["flow"] = batch["flow"].float().div_(FLOW_STEPS)
-            batch["label"] = batch["label"].long()
+        for key in ("frames", "neighbours", "neighbour_past"):
+            if key in batch:
+                batch[key] = batch[key].float().div_(255)
+        if "label" in batch:
+            batch["neighbour_flow"] = batch["neighbour_flow"].float().div_(FLOW_STEPS)
+            batch["label"], batch["neighbour_label"] = batch["label"].long(), batch["neighbour_label"].long()
+            batch["weight"] = torch.ones(len(batch["label"]), device=device)
+            batch["valid"] = torch.ones_like(batch["label"], dtype=torch.bool)
+            batch["neighbour_valid"] = batch["neighbour_agrees"]
         return batch
 
     def flow_into(self, number: int) -> tuple[Float32Array, BoolArray] | None:

@@ -116,7 +116,8 @@ def to_record(value: Any) -> Any:
     """Write an object down in plain Python types, as a config would name it.
 
     Networks, losses and settings become `{"class_path": ..., "init_args": ...}`. A network records its arguments;
-    those of other objects are read from the attributes named like them.
+    those of other objects are read from the attributes named like them. An object whose class only prepares the
+    arguments of a base class says so by the class attribute `recorded_as`.
 
     Args:
         value: A plain value, a container of values, an object, a class, an importable function or a
@@ -149,7 +150,8 @@ def to_record(value: Any) -> Any:
         return _import_path(value)
     if isinstance(value, Network):
         return dict(value.record)
-    return {"class_path": _import_path(type(value)), "init_args": to_record(_arguments_of(value))}
+    kind = getattr(value, "recorded_as", type(value))
+    return {"class_path": _import_path(kind), "init_args": to_record(_arguments_of(value, kind))}
 
 
 def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
@@ -307,13 +309,13 @@ def _import_path(target: Any) -> str:
     return path
 
 
-def _arguments_of(value: object) -> dict[str, Any]:
+def _arguments_of(value: object, kind: type) -> dict[str, Any]:
     arguments = {}
-    for name, parameter in inspect.signature(type(value)).parameters.items():
+    for name, parameter in inspect.signature(kind).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if hasattr(value, name):
             arguments[name] = getattr(value, name)
         elif parameter.default is parameter.empty:
-            raise Unrecordable(f"{type(value).__name__} does not keep its argument {name!r}")
+            raise Unrecordable(f"{kind.__name__} does not keep its argument {name!r}")
     return arguments

@@ -16,21 +16,22 @@ if TYPE_CHECKING:
     from thriftseg.lightning_modules.callbacks import PredictionImages, default_progress_bar
     from thriftseg.lightning_modules.environment import VectorEnvironment
     from thriftseg.lightning_modules.mask_quality import MaskQuality
+    from thriftseg.lightning_modules.objectives.base import Objective, Term
+    from thriftseg.lightning_modules.objectives.distillation import DistillationTerm, GroupedDistillationTerm
+    from thriftseg.lightning_modules.objectives.label import LabelTerm
+    from thriftseg.lightning_modules.objectives.presets import TDNetDistillation, TestTimeTuning, WeClick
+    from thriftseg.lightning_modules.objectives.regularisers import (
+        FlowTerm,
+        GatedCRFTerm,
+        MemoryFlowTerm,
+        TemporalConsistencyTerm,
+    )
     from thriftseg.lightning_modules.ppo import PPO, ActionChoice, choose_actions
     from thriftseg.lightning_modules.run_record import RunRecord
     from thriftseg.lightning_modules.schedules import PolyLR
-    from thriftseg.lightning_modules.semantic import SemanticSegmentation
-    from thriftseg.lightning_modules.taught import TaughtSegmentation
-    from thriftseg.lightning_modules.tdnet_distillation import TDNetDistillation
-    from thriftseg.lightning_modules.test_time_tuning import (
-        CHECKPOINT,
-        FramePrediction,
-        TestTimeTuning,
-        predict_frames,
-        tune,
-    )
+    from thriftseg.lightning_modules.semantic import FramePrediction, SemanticEvaluation, SemanticSegmentation
+    from thriftseg.lightning_modules.test_time_tuning import CHECKPOINT, predict_frames, tune
     from thriftseg.lightning_modules.video_objects import VideoObjectSegmentation
-    from thriftseg.lightning_modules.weclick import WeClick
 
 __getattr__, __dir__, __all__ = face(
     __name__,

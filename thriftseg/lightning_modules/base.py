@@ -48,12 +48,12 @@ class CountedLoss(Protocol):
 
 
 class TrainingModule(LightningModule):
-    """A network, a loss, and how they are trained and stored.
+    """A network, what it learns from, and how they are trained and stored.
 
     Checkpoints name the network, the loss and the other objects in plain values, whether the module was built by
-    the command line or in Python, and reload by path alone with `weights_only=True`. A subclass has the arguments
-    `network` and `loss`, keeps them as attributes and calls `_save_plain_hyperparameters` in its constructor. One that
-    is scored implements `_reset_scores` and `_log_scores`, which serve validation and test.
+    the command line or in Python, and reload by path alone with `weights_only=True`. A subclass has the argument
+    `network`, keeps it as an attribute and calls `_save_plain_hyperparameters` in its constructor. One that is scored
+    implements `_reset_scores` and `_log_scores`, which serve validation and test.
 
     Args:
         optimizer: Function from parameters to an optimiser; that of `default_optimizer` if absent.
@@ -68,7 +68,6 @@ class TrainingModule(LightningModule):
     """Score by which the best checkpoint is chosen; larger is better."""
 
     network: nn.Module
-    loss: nn.Module
     freeze_batch_norm: bool = False
     """Whether batch norm keeps the statistics it has, also in training."""
 
@@ -149,13 +148,6 @@ class TrainingModule(LightningModule):
         check_weights(self, checkpoint["state_dict"], path=None)
         self._cost = dict(checkpoint.get(METADATA_KEY, {}).get("cost", {}))
 
-    def _pixel_terms(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossTerms:
-        """Sum and count of the loss; a loss without terms counts once per process."""
-        if isinstance(self.loss, CountedLoss):
-            return self.loss.terms(logits, target, weight)
-        loss = self.loss(logits, target, weight)
-        return LossTerms(loss, torch.ones_like(loss.detach()))
-
     def _weighted_sum(self, parts: Sequence[LossPart], batch_size: int) -> Tensor:
         """Loss to differentiate; logs it over all processes as `train/loss`, and its parts."""
         means = pooled_means([part.terms for part in parts])
@@ -199,6 +191,21 @@ class TrainingModule(LightningModule):
                 rank_zero_warn(f"checkpoints will not record {name!r}: {error}")
         self.hparams.setdefault("_instantiator", INSTANTIATOR)
         self._hparams_initial = copy.deepcopy(self.hparams)
+
+
+def label_terms(loss: nn.Module, logits: Tensor, target: Tensor, weight: Tensor) -> LossTerms:
+    """Sum and count of the loss of a batch of labels; a loss without terms counts once per process.
+
+    Args:
+        loss: Called as `loss(logits, target, weight)`.
+        logits: (B, C, H, W).
+        target: (B, H, W) int64.
+        weight: (B,).
+    """
+    if isinstance(loss, CountedLoss):
+        return loss.terms(logits, target, weight)
+    value = loss(logits, target, weight)
+    return LossTerms(value, torch.ones_like(value.detach()))
 
 
 def check_range(name: str, value: float, least: float = 0, most: float = math.inf) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thriftseg import zoo
 from thriftseg.inference import load_as
-from thriftseg.lightning_modules.base import TrainingModule, pooled_means
+from thriftseg.lightning_modules.base import TrainingModule, label_terms, pooled_means
 from thriftseg.losses import BootstrappedCrossEntropy
 from thriftseg.metrics import MaskRecall
 from thriftseg.types import IGNORE_INDEX, BoxBatch
@@ -76,7 +76,7 @@ class BoxSegmentation(TrainingModule):
     def training_step(self, batch: BoxBatch, batch_idx: int) -> Tensor:
         """Loss of a batch, over the examples of all processes; logs it as `train/loss`."""
         logits = self(batch["frames"], batch["boxes"])
-        loss, logged = pooled_means([self._pixel_terms(logits, batch["target"], batch["weight"])])[0]
+        loss, logged = pooled_means([label_terms(self.loss, logits, batch["target"], batch["weight"])])[0]
         self.log("train/loss", logged, prog_bar=True, batch_size=len(logits))
         return loss
 

@@ -1,9 +1,11 @@
-"""Supervised training of semantic segmentation, and its streaming evaluation."""
+"""Training of semantic segmentation, and its streaming evaluation."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -12,24 +14,65 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.inference import METADATA_KEY, FrameSegmenter, to_record
-from thriftseg.lightning_modules.base import TrainingModule, pooled_means
+from thriftseg.lightning_modules.base import TrainingModule
+from thriftseg.lightning_modules.objectives.base import Term
+from thriftseg.lightning_modules.objectives.label import as_objective
+from thriftseg.lightning_modules.objectives.views import Views
 from thriftseg.lightning_modules.schedules import PolyLR
-from thriftseg.losses import CrossEntropy, LossTerms
+from thriftseg.lightning_modules.teacher import NetworkCallable, Teacher, read_teacher
 from thriftseg.metrics import BoundaryIoU, ConfusionScores, TemporalConsistency
-from thriftseg.types import IGNORE_INDEX, LabelKind, SemanticBatch, StreamBatch
+from thriftseg.types import IGNORE_INDEX, LabelKind, SemanticBatch, StreamBatch, VideoFrameBatch
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
 
 
-class SemanticSegmentation(TrainingModule):
-    """Trains a network on labelled frames and scores it on streamed videos.
+@dataclass(frozen=True)
+class SemanticEvaluation:
+    """How a network is scored.
 
-    Frames arrive as RGB in [0, 1] and are normalised as the network wants it. In training, the sum of the loss is
-    divided by the number of labelled pixels (or images) of all processes, so several processes compute the
-    gradient that one would compute on the joint batch, even when one of them has no label at all.
+    Attributes:
+        boundary_width: Width in pixels of the band that the Boundary-IoU scores.
+        boundary_ratio: Width of that band as a share of the image diagonal, instead of pixels.
+        inference: How frames are segmented.
+    """
+
+    boundary_width: int | None = 2
+    boundary_ratio: float | None = None
+    inference: WholeImage | SlidingWindow = field(default_factory=WholeImage)
+
+
+class FramePrediction(NamedTuple):
+    """What a network says about one frame, on the device of the network.
+
+    Attributes:
+        number: Native frame number.
+        probabilities: (C, H, W) float32.
+        label: (H, W) uint8, the most probable class.
+        confidence: (H, W) float32, its probability.
+        features: (D, ceil(H / s), ceil(W / s)), see `SemanticNetwork.features`; `None` where they were not asked for.
+    """
+
+    number: int
+    probabilities: Tensor
+    label: Tensor
+    confidence: Tensor
+    features: Tensor | None
+
+
+class SemanticSegmentation(TrainingModule):
+    """Trains a network by an objective, and scores it on streamed videos.
+
+    Frames arrive as RGB in [0, 1] and are normalised as the network wants it. In training, the sum of each term of the
+    objective is divided by its count over all processes (of labelled pixels, say), so several processes compute the
+    gradient that one would compute on the joint batch, even when one of them has no label at all. Logged are
+    `train/loss` and, without their weights, its parts under the names that the terms tell.
 
     A network with several phases takes the next one in each training batch, and in evaluation the one that belongs to
     the place of the frame in its video; with several processes train it with
     `strategy=ddp_find_unused_parameters_true`, as a phase leaves the parameters of the others without gradient.
+
+    A teacher is no part of the module: it is not trained, not saved, and stays as it is bit for bit. Checkpoints of the
+    student load without it; they note which weights taught it and, if the teacher learned from other labels than the
+    student, count the cost of those labels too.
 
     In evaluation, frames arrive in playing order; the prediction of the previous frame is kept, across batches
     too, for the temporal consistency. Logged are `val/miou`, `val/macc`, `val/pixel_accuracy`,
@@ -37,40 +80,58 @@ class SemanticSegmentation(TrainingModule):
     of the labels when the datamodule knows them. A class that does not occur has no score (NaN); without any pair
     of adjacent frames there is no `val/tc`.
 
-    Checkpoints name the network, the loss and the other objects in plain values, whether the module was built by
-    the command line or in Python, and reload by path alone with `weights_only=True`.
+    Checkpoints name the network, the terms of the objective and the other objects in plain values, whether the module
+    was built by the command line or in Python, and reload by path alone with `weights_only=True`.
 
     Args:
         network: Network to train.
-        loss: Called as `loss(logits, target, weight)`; cross entropy by default.
+        objective: What it learns from: an objective such as `WeClick`, a list of terms, or a loss of the labels, called
+            as `loss(logits, target, weight)`; cross entropy of the labels by default.
+        evaluation: How it is scored.
         optimizer: Function from parameters to an optimiser; AdamW with learning rate 1e-3 by default.
         lr_scheduler: Function from the optimiser to a schedule; `None` keeps the learning rate.
         lr_interval: Whether the schedule advances per step or per epoch; a plateau schedule always per epoch.
-        auxiliary_weight: Weight of the loss of each auxiliary output in training; 0 does not compute them.
+        teacher: Function from the number of classes to the network that teaches. `thriftseg fit` trains it first,
+            unless `teacher_weights` names its weights; anyone else hands over a trained network.
+        teacher_weights: Checkpoint of a training run (`.ckpt`), or published weights: a path, a name, or
+            `hf:<organisation>/<name>`. Enough without `teacher`.
         class_names: Names for the per-class scores; train ids by default.
-        boundary_width: Width in pixels of the band that the Boundary-IoU scores.
-        boundary_ratio: Width of that band as a share of the image diagonal, instead of pixels.
-        inference: How frames are segmented in evaluation.
-        compile: Compile the network with `torch.compile`; names of weights stay as they are.
+        freeze_batch_norm: Keep batch norm in evaluation mode, with the statistics it has. Networks without trained
+            statistics need `false`, or their features stay unnormalised.
+        compile: Compile the network with `torch.compile`; names of weights stay as they are. A teacher is not compiled.
+
+    Attributes:
+        tells_features: Whether predictions come with features.
 
     Raises:
-        ConfigError: Class names do not fit the number of classes, or a setting is out of range.
+        ConfigError: Class names do not fit the number of classes, teacher and student differ in it, or a term cannot
+            train this network.
+
+    Example:
+        >>> from thriftseg.lightning_modules import GatedCRFTerm, LabelTerm
+        >>> from thriftseg.losses import PartialCrossEntropy
+        >>> from thriftseg.zoo import create_model
+        >>> terms = [LabelTerm(PartialCrossEntropy()), GatedCRFTerm(weight=0.1)]
+        >>> module = SemanticSegmentation(create_model("pspnet_mobilenetv2", 5), terms)
+        >>> [type(term).__name__ for term in module.objective.terms]
+        ['LabelTerm', 'GatedCRFTerm']
     """
 
+    unrecorded: ClassVar[tuple[str, ...]] = ("teacher", "teacher_weights")
     network: SemanticNetwork
 
     def __init__(
         self,
         network: SemanticNetwork,
-        loss: nn.Module | None = None,
+        objective: nn.Module | list[Term] | None = None,
+        evaluation: SemanticEvaluation | None = None,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = PolyLR,
         lr_interval: Literal["step", "epoch"] = "step",
-        auxiliary_weight: float = 0.0,
+        teacher: NetworkCallable | None = None,
+        teacher_weights: str | None = None,
         class_names: list[str] | None = None,
-        boundary_width: int | None = 2,
-        boundary_ratio: float | None = None,
-        inference: WholeImage | SlidingWindow | None = None,
+        freeze_batch_norm: bool = False,
         compile: bool = False,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, lr_interval)
@@ -78,21 +139,33 @@ class SemanticSegmentation(TrainingModule):
             raise ConfigError(
                 "class names do not fit the network", expected=f"{network.num_classes} names", found=len(class_names)
             )
-        if auxiliary_weight < 0:
-            raise ConfigError("auxiliary_weight is out of range", expected="0 or more", found=auxiliary_weight)
+        objective, evaluation = as_objective(objective), evaluation or SemanticEvaluation()
+        objective.check(network)
         self._save_plain_hyperparameters()
-        self.network = network
-        self.loss = loss if loss is not None else CrossEntropy()
-        self.inference = inference if inference is not None else WholeImage()
+        self.network, self.objective, self.evaluation = network, objective, evaluation
         self.class_names = list(class_names) if class_names else [str(i) for i in range(network.num_classes)]
-        self.auxiliary_weight = auxiliary_weight
+        self.teacher = None if teacher is None else Teacher(teacher(network.num_classes))
+        if self.teacher is not None:
+            self.teacher.check(network.num_classes)
+        self.teacher_weights = teacher_weights
+        self.freeze_batch_norm = freeze_batch_norm
+        self.tells_features = True
         self._compile = compile
+        self._settings = {
+            "evaluation": evaluation,
+            "optimizer": optimizer,
+            "lr_scheduler": lr_scheduler,
+            "lr_interval": lr_interval,
+            "class_names": class_names,
+        }
         self.confusion = ConfusionScores(network.num_classes)
-        self.boundary = BoundaryIoU(
-            network.num_classes, width=None if boundary_ratio is not None else boundary_width, ratio=boundary_ratio
-        )
+        ratio = evaluation.boundary_ratio
+        width = None if ratio is not None else evaluation.boundary_width
+        self.boundary = BoundaryIoU(network.num_classes, width=width, ratio=ratio)
         self.consistency = TemporalConsistency(network.num_classes)
         self._previous: Tensor | None = None
+        self._steps = math.inf
+        self.train(self.training)
 
     def forward(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment frames by the inference protocol.
@@ -104,36 +177,70 @@ class SemanticSegmentation(TrainingModule):
         Returns:
             Logits, (B, num_classes, H, W).
         """
-        logits: Tensor = self.inference(self.network, self.network.preprocessing(frames), first_index)
+        logits: Tensor = self.evaluation.inference(self.network, self.network.preprocessing(frames), first_index)
         return logits
 
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a teacher is or will be there in training."""
+        return self.teacher is not None or self.teacher_weights is not None
+
+    def teacher_module(self) -> SemanticSegmentation:
+        """Module that trains the teacher on the student's labels, with the student's settings.
+
+        It learns by the terms that need neither a teacher nor neighbours.
+
+        Raises:
+            ConfigError: There is no teacher to train.
+        """
+        if self.teacher is None:
+            raise ConfigError("there is no teacher to train", fix="name a network as `teacher`")
+        network = self.teacher.network.train().requires_grad_(True)
+        return SemanticSegmentation(network, self.objective.for_teacher(), **self._settings)
+
     def setup(self, stage: str) -> None:
-        """Compile the network in place if that was asked for."""
+        """Compile the network in place if that was asked for, and read the weights of the teacher for training.
+
+        Raises:
+            CheckpointError: The weights are missing, damaged, or of another network.
+            ConfigError: A term needs a teacher, and there is none.
+        """
         if self._compile:
             self.network.compile()
-            for name in self._training_methods():
-                setattr(self.network, name, torch.compile(getattr(self.network, name)))
+            method = "compute_outputs" if "auxiliary" in self.objective.needs() else "compute_logits"
+            setattr(self.network, method, torch.compile(getattr(self.network, method)))
             self._compile = False
-
-    def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch; logs it as `train/loss`, and its parts when there is an auxiliary one."""
-        frames = self.network.preprocessing(batch["frames"])
-        if not self.auxiliary_weight:
-            loss, logged = self._pooled_loss(self.network(frames, **self._phase(batch_idx)), batch)
-        else:
-            loss, logged = self._loss_with_auxiliary(frames, batch, self._phase(batch_idx))
-        self.log("train/loss", logged, prog_bar=True, batch_size=frames.shape[0])
-        return loss
+        if stage == "fit":
+            if self.teacher_weights is not None:
+                self.teacher = (self.teacher.read if self.teacher else read_teacher)(self.teacher_weights)
+                self.teacher.check(self.network.num_classes)
+            self._check_teacher()
 
     def on_fit_start(self) -> None:
-        """Ask the datamodule what the training labels cost, and whether the loss suits a mixture with clicks."""
+        """Ask the datamodule what the labels cost and whether the loss suits them, and prepare the teacher."""
         super().on_fit_start()
+        if any(term.start for term in self.objective.active()):
+            self._steps = self._run_length()
         kinds: frozenset[LabelKind] = getattr(self._datamodule(), "label_kinds", frozenset())
-        if len(kinds) > 1 and LabelKind.CLICKS in kinds and getattr(self.loss, "reduction", None) == "pixel":
+        losses = [getattr(term, "loss", None) for term in self.objective.active()]
+        if len(kinds) > 1 and LabelKind.CLICKS in kinds and getattr(losses[0], "reduction", None) == "pixel":
             rank_zero_warn(
                 "The mixture has clicks and label maps, but the loss pools pixels, so the clicks hardly count: "
                 "set its `reduction` to image."
             )
+        if self.teacher is not None:
+            self._prepare_teacher(self.teacher)
+
+    def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch; logs it as `train/loss`, and its parts.
+
+        Raises:
+            ConfigError: A term needs a teacher, neighbours or flow that are not there.
+        """
+        progress = self.trainer.global_step / self._steps if math.isfinite(self._steps) else 1.0
+        self._check_teacher()
+        views = Views(self.network, batch, self.objective.needs(progress), self.teacher, self._turn(batch_idx))
+        return self._weighted_sum(list(self.objective.parts(views, progress)), len(batch["label"]))
 
     def validation_step(self, batch: StreamBatch, batch_idx: int) -> dict[str, Tensor]:
         """Segment and score consecutive frames.
@@ -143,7 +250,7 @@ class SemanticSegmentation(TrainingModule):
         """
         if not len(batch["id"]):
             return {"prediction": batch["label"]}
-        segment = FrameSegmenter(self.network, self.inference, device=None)
+        segment = FrameSegmenter(self.network, self.evaluation.inference, device=None)
         prediction = segment.batch(batch["frames"], batch["position"].tolist()).labels
         target = batch["label"].masked_fill(~batch["scored"][:, None, None], IGNORE_INDEX)
         if bool(batch["scored"].any()):
@@ -157,8 +264,17 @@ class SemanticSegmentation(TrainingModule):
         """As `validation_step`."""
         return self.validation_step(batch, batch_idx)
 
+    def predict_step(self, batch: VideoFrameBatch) -> list[FramePrediction]:
+        """Segment frames, and tell their features from the same pass."""
+        segment = FrameSegmenter(self.network, device=None)
+        found = segment.batch(batch["frames"], batch["position"].tolist(), features=self.tells_features)
+        features = [None] * len(found.logits) if found.features is None else found.features
+        numbers = batch["number"].tolist()
+        told = zip(numbers, found.probabilities, found.labels, found.confidence, features, strict=True)
+        return [FramePrediction(*prediction) for prediction in told]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a user of the network needs: names, colours, working size, inference, cost of the labels."""
+        """Add what a user of the network needs: names, colours, working size, inference, cost, teacher."""
         super().on_save_checkpoint(checkpoint)
         taxonomy = getattr(self._datamodule(), "taxonomy", None)
         size = getattr(self._datamodule(), "eval_size", None)
@@ -167,39 +283,34 @@ class SemanticSegmentation(TrainingModule):
             "taxonomy": str(taxonomy.name) if taxonomy is not None else None,
             "palette": [list(color) for color in taxonomy.palette] if taxonomy is not None else None,
             "eval_size": list(size) if size is not None else None,
-            "inference": to_record(self.inference),
+            "inference": to_record(self.evaluation.inference),
         }
+        if self.teacher is not None:
+            checkpoint[METADATA_KEY]["teacher"] = self.teacher.record()
 
-    def _training_methods(self) -> list[str]:
-        """Methods of the network that training calls in place of `forward`."""
-        return ["forward_with_auxiliary"] if self.auxiliary_weight else []
+    def _check_teacher(self) -> None:
+        if self.teacher is None and self.objective.needs() & {"teacher", "taught neighbours"}:
+            raise ConfigError(
+                "there is no teacher to distil from",
+                fix="give teacher or teacher_weights, or set the weights of the terms that need one to 0",
+            )
 
-    def _pooled_loss(self, logits: Tensor, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
-        """Loss to differentiate and, detached, the loss over all processes."""
-        return pooled_means([self._label_terms(logits, batch)])[0]
+    def _prepare_teacher(self, teacher: Teacher) -> None:
+        """Bring the teacher to the device, and add what its labels cost to what those of the student cost."""
+        network = teacher.network.to(self.device)
+        teacher.network = self.trainer.precision_plugin.convert_module(network)  # type: ignore[assignment]
+        drawn = getattr(self._datamodule(), "mixture_list", None)
+        if drawn is None or drawn.digest() == teacher.labels:
+            return
+        if not teacher.cost:
+            rank_zero_warn("It is not known what the labels of the teacher cost, so they are not counted.")
+        teacher.added_cost = dict(teacher.cost)
+        self._cost = {name: value + teacher.cost.get(name, 0.0) for name, value in self._cost.items()}
 
-    def _label_terms(self, logits: Tensor, batch: SemanticBatch) -> LossTerms:
-        """Sum and count of the loss on the labels of a batch."""
-        return self._pixel_terms(logits, batch["label"], batch["weight"])
-
-    def _phase(self, batch_idx: int) -> dict[str, int]:
-        """Argument that makes a network with several phases take the next of them in each batch."""
-        if self.network.num_phases == 1:
-            return {}
+    def _turn(self, batch_idx: int) -> int:
+        """Phase of a training batch: networks that have several take the next of them in each."""
         batches = self._trainer.fit_loop.total_batch_idx if self._trainer is not None else batch_idx
-        return {"first_index": batches % self.network.num_phases}
-
-    def _loss_with_auxiliary(
-        self, frames: Tensor, batch: SemanticBatch, phase: dict[str, int]
-    ) -> tuple[Tensor, Tensor]:
-        logits, auxiliary = self.network.forward_with_auxiliary(frames, **phase)
-        loss, logged = self._pooled_loss(logits, batch)
-        self.log("train/loss/main", logged, batch_size=frames.shape[0])
-        for name, output in auxiliary.items():
-            part, logged_part = self._pooled_loss(output, batch)
-            self.log(f"train/loss/{name}", logged_part, batch_size=frames.shape[0])
-            loss, logged = loss + self.auxiliary_weight * part, logged + self.auxiliary_weight * logged_part
-        return loss, logged
+        return batches % self.network.num_phases
 
     def _score_pairs(self, prediction: Tensor, batch: StreamBatch) -> None:
         paired = batch["paired"].nonzero().flatten().tolist()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import PALETTE, encode_label_png
 from thriftseg.errors import ConfigError
-from thriftseg.lightning_modules.base import LossPart, TrainingModule
+from thriftseg.lightning_modules.base import LossPart, TrainingModule, label_terms
 from thriftseg.losses import CrossEntropy
 from thriftseg.metrics import JAndF, VOSProtocol
 from thriftseg.types import VOSBatch, VOSVideo
@@ -108,7 +108,7 @@ class VideoObjectSegmentation(TrainingModule):
         given = first_masks(masks[:, 0], int(batch["num_objects"].max()))
         logits = self(batch["frames"], given, batch["num_objects"])
         parts = [
-            LossPart(f"frame{t + 1}", 1.0, self._pixel_terms(logits[:, t], masks[:, t], batch["weight"]))
+            LossPart(f"frame{t + 1}", 1.0, label_terms(self.loss, logits[:, t], masks[:, t], batch["weight"]))
             for t in range(1, masks.shape[1])
         ]
         return self._weighted_sum(parts, len(masks))

@@ -27,7 +27,7 @@ from thriftseg.zoo.scorers.base import Scorer
 from thriftseg.zoo.scorers.qnet import QNet
 from thriftseg.zoo.spixelfcn import SpixelFCN
 from thriftseg.zoo.tdnet.fanet import TDNetFANet
-from thriftseg.zoo.tdnet.network import DistillationOutputs, TDNet, TDNetState
+from thriftseg.zoo.tdnet.network import TDNet, TDNetState
 from thriftseg.zoo.tdnet.psp import TDNetPSP
 from thriftseg.zoo.tmanet import TMANet
 from thriftseg.zoo.vos.memory import Memory, MemoryFrame, MemoryPolicy

@@ -75,12 +75,12 @@ class DeepLabV3Plus(SemanticNetwork):
         self.size_multiple = output_stride
         self.encoder, self.decoder, self.classifier = model.encoder, model.decoder, model.segmentation_head
 
-    def compute_features(self, frames: Tensor) -> Tensor:
+    def compute_features(self, frames: Tensor, **phase: int) -> Tensor:
         """Map of the decoder, (B, `decoder_channels`, H / 4, W / 4); see `SemanticNetwork.compute_features`."""
         features: Tensor = self.decoder(self.encoder(frames[:, -1]))
         return features
 
-    def classify(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor, **phase: int) -> Tensor:
         """See `SemanticNetwork.classify`."""
         logits: Tensor = self.classifier(features)
         return logits

@@ -63,14 +63,14 @@ class HRNet(SemanticNetwork):
         init_decoder(self.fuse)
         init_classifier(self.classifier)
 
-    def compute_features(self, frames: Tensor) -> Tensor:
+    def compute_features(self, frames: Tensor, **phase: int) -> Tensor:
         """The joined branches, (B, `feature_channels`, H / 4, W / 4); see `SemanticNetwork.compute_features`."""
         finest, *coarser = self.encoder(frames[:, -1])
         size = finest.shape[-2:]
         enlarged = [F.interpolate(branch, size=size, mode="bilinear", align_corners=False) for branch in coarser]
         return torch.cat([finest, *enlarged], dim=1)
 
-    def classify(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor, **phase: int) -> Tensor:
         """See `SemanticNetwork.classify`."""
         logits: Tensor = self.classifier(self.fuse(features))
         return logits

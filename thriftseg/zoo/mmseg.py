@@ -81,20 +81,16 @@ class MMSegNetwork(SemanticNetwork):
         else:
             self._load(checkpoint)
 
-    def compute_logits(self, frames: Tensor) -> Tensor:
+    def compute_logits(self, frames: Tensor, **phase: int) -> Tensor:
         """Logits of the decode head; at the input's size if it enlarges them itself (cascades, mask classification)."""
         return self._decode(self._features(frames), frames)
 
-    def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `SemanticNetwork.forward_with_auxiliary`; the heads are "auxiliary_0", "auxiliary_1", ..."""
-        clip = self._clip(frames)
-        features = self._features(clip)
-        logits = self._enlarge(self._decode(features, clip), clip, frames)
+    def compute_outputs(self, frames: Tensor, **phase: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `SemanticNetwork.compute_outputs`; the heads are "auxiliary_0", "auxiliary_1", ..."""
+        features = self._features(frames)
         heads = _listed(self.model.auxiliary_head) if self.model.with_auxiliary_head else []
-        auxiliary = {
-            f"auxiliary_{index}": self._enlarge(head(features), clip, frames) for index, head in enumerate(heads)
-        }
-        return logits, auxiliary
+        auxiliary = {f"auxiliary_{index}": head(features) for index, head in enumerate(heads)}
+        return self._decode(features, frames), auxiliary
 
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`."""

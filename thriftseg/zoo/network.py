@@ -219,23 +219,38 @@ class SemanticNetwork(Network):
             raise ConfigError("wrong number of classes", expected="num_classes from 1 to 255", found=num_classes)
         self.num_classes = num_classes
 
-    def compute_logits(self, frames: Tensor) -> Tensor:
+    def compute_logits(self, frames: Tensor, **phase: int) -> Tensor:
         """Logits at the resolution of the network's last layer.
 
         Args:
             frames: (B, T, 3, H, W) normalised, the last frame is the one to segment; H and W are multiples of
                 `size_multiple`.
+            phase: `first_index` of `forward` where there are several phases, for this and the next methods; networks
+                of one phase get and need no such argument.
 
         Returns:
             (B, num_classes, H / s, W / s), where s is the output stride of the decoder.
         """
-        return self.classify(self.compute_features(frames))
+        return self.classify(self.compute_features(frames, **phase), **phase)
 
-    def compute_features(self, frames: Tensor) -> Tensor:
+    def compute_outputs(self, frames: Tensor, **phase: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """All that can be trained, at the resolutions of the layers that give it.
+
+        Args:
+            frames: As for `compute_logits`.
+            phase: As for `compute_logits`.
+
+        Returns:
+            What `compute_logits` returns, and by name the logits of auxiliary heads ("auxiliary..."), and others.
+        """
+        return self.compute_logits(frames, **phase), {}
+
+    def compute_features(self, frames: Tensor, **phase: int) -> Tensor:
         """Features that the head of the network reads.
 
         Args:
             frames: As for `compute_logits`.
+            phase: As for `compute_logits`.
 
         Returns:
             (B, D, H / s, W / s).
@@ -248,11 +263,12 @@ class SemanticNetwork(Network):
             fix="choose another network, or implement compute_features and classify",
         )
 
-    def classify(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor, **phase: int) -> Tensor:
         """The head of the network.
 
         Args:
             features: (B, D, H / s, W / s) from `compute_features`.
+            phase: As for `compute_logits`.
 
         Returns:
             What `compute_logits` returns for the same frames.
@@ -262,11 +278,12 @@ class SemanticNetwork(Network):
         """
         raise ConfigError(f"{type(self).__name__} does not tell its features", fix="choose another network")
 
-    def features(self, frames: Tensor) -> Tensor:
+    def features(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """Features of the last frame of each clip, before the network decides on classes.
 
         Args:
             frames: As for `forward`.
+            first_index: As for `forward`.
 
         Returns:
             (B, D, ceil(H / s), ceil(W / s)), where s is the stride of the features.
@@ -275,13 +292,14 @@ class SemanticNetwork(Network):
             ConfigError: The network does not tell its features.
         """
         clip = self._clip(frames)
-        return self._at_stride(self.compute_features(clip), clip, frames)
+        return self._at_stride(self.compute_features(clip, **self._phase(first_index)), clip, frames)
 
-    def logits_and_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def logits_and_features(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, Tensor]:
         """Both in one pass.
 
         Args:
             frames: As for `forward`.
+            first_index: As for `forward`.
 
         Returns:
             The logits of `forward`, and `features`.
@@ -289,16 +307,17 @@ class SemanticNetwork(Network):
         Raises:
             ConfigError: The network does not tell its features.
         """
-        clip = self._clip(frames)
-        features = self.compute_features(clip)
-        return self._enlarge(self.classify(features), clip, frames), self._at_stride(features, clip, frames)
+        clip, phase = self._clip(frames), self._phase(first_index)
+        features = self.compute_features(clip, **phase)
+        return self._enlarge(self.classify(features, **phase), clip, frames), self._at_stride(features, clip, frames)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """Segment the last frame of each clip.
 
         Args:
             frames: (B, T, 3, H, W) with T = `past_frames` + 1, or (B, 3, H, W) for image networks; normalised, of
                 any height and width.
+            first_index: Place in the video of the first of the T frames, for networks with several phases.
 
         Returns:
             Logits, (B, num_classes, H, W).
@@ -306,43 +325,61 @@ class SemanticNetwork(Network):
         Raises:
             ConfigError: The shape is another one.
         """
-        clip = self._clip(frames)
-        return self._enlarge(self.compute_logits(clip), clip, frames)
+        return self.strided_logits(frames, first_index).at(1)
 
-    def low_resolution_logits(self, frames: Tensor) -> Tensor:
+    def low_resolution_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
         """Logits before the final enlargement, for losses that work at low resolution.
 
         Args:
             frames: As for `forward`.
+            first_index: As for `forward`.
 
         Returns:
             (B, num_classes, ceil(H / s), ceil(W / s)), where s is the output stride of the decoder.
         """
         clip = self._clip(frames)
-        return self._at_stride(self.compute_logits(clip), clip, frames)
+        return self._at_stride(self.compute_logits(clip, **self._phase(first_index)), clip, frames)
 
-    def strided_logits(self, frames: Tensor) -> StridedLogits:
+    def strided_logits(self, frames: Tensor, first_index: int = 0) -> StridedLogits:
         """Segment once, for losses at several resolutions.
 
         Args:
             frames: As for `forward`.
+            first_index: As for `forward`.
 
         Returns:
             What gives the logits of `forward` at stride 1, and others at other strides.
         """
         clip = self._clip(frames)
-        return self._strided(self.compute_logits(clip), clip, frames)
+        return self._strided(self.compute_logits(clip, **self._phase(first_index)), clip, frames)
 
-    def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def strided_outputs(self, frames: Tensor, first_index: int = 0) -> tuple[StridedLogits, dict[str, StridedLogits]]:
+        """Segment once, and return what else can be trained.
+
+        Args:
+            frames: As for `forward`.
+            first_index: As for `forward`.
+
+        Returns:
+            What `strided_logits` returns, and by name the same of auxiliary heads and others (none by default).
+        """
+        clip = self._clip(frames)
+        logits, others = self.compute_outputs(clip, **self._phase(first_index))
+        further = {name: self._strided(output, clip, frames) for name, output in others.items()}
+        return self._strided(logits, clip, frames), further
+
+    def forward_with_auxiliary(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Segment and return the outputs of auxiliary heads too.
 
         Args:
             frames: As for `forward`.
+            first_index: As for `forward`.
 
         Returns:
             The logits of `forward`, and further logits of the same shape by name (none by default).
         """
-        return self(frames), {}
+        logits, others = self.strided_outputs(frames, first_index)
+        return logits.at(1), {name: output.at(1) for name, output in others.items()}
 
     def start(self) -> StreamState:
         """The state before the first frame of a video."""
@@ -366,9 +403,11 @@ class SemanticNetwork(Network):
         length = self.past_frames + 1
         window = [*state.frames, frame][-length:]
         window = window[:1] * (length - len(window)) + window
-        phase = {"first_index": (state.index - self.past_frames) % self.num_phases} if self.num_phases > 1 else {}
-        logits: Tensor = self(torch.stack(window, dim=1), **phase)
+        logits: Tensor = self(torch.stack(window, dim=1), **self._phase(state.index - self.past_frames))
         return logits, FrameWindow(tuple(window[1:]), state.index + 1)
+
+    def _phase(self, first_index: int) -> dict[str, int]:
+        return {"first_index": first_index % self.num_phases} if self.num_phases > 1 else {}
 
     def _clip(self, frames: Tensor) -> Tensor:
         """Frames as a padded clip (B, T, 3, H', W')."""

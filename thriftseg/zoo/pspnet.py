@@ -124,23 +124,20 @@ class PSPNet(SemanticNetwork):
         init_decoder(self.pyramid)
         tolerate_single_value(self.pyramid)
 
-    def compute_features(self, frames: Tensor) -> Tensor:
+    def compute_features(self, frames: Tensor, **phase: int) -> Tensor:
         """The fused map, (B, `decoder_channels`, H / s, W / s); see `SemanticNetwork.compute_features`."""
         return self._fuse(self.encoder(frames[:, -1]))
 
-    def classify(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor, **phase: int) -> Tensor:
         """See `SemanticNetwork.classify`."""
         logits: Tensor = self.head[-1](features)
         return logits
 
-    def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `SemanticNetwork.forward_with_auxiliary`; the third stage's logits are "auxiliary"."""
-        clip = self._clip(frames)
-        features = self.encoder(clip[:, -1])
-        logits = self._enlarge(self.classify(self._fuse(features)), clip, frames)
-        if self.auxiliary_head is None:
-            return logits, {}
-        return logits, {"auxiliary": self._enlarge(self.auxiliary_head(features[-2]), clip, frames)}
+    def compute_outputs(self, frames: Tensor, **phase: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `SemanticNetwork.compute_outputs`; the third stage's logits are "auxiliary"."""
+        features = self.encoder(frames[:, -1])
+        logits, head = self.classify(self._fuse(features)), self.auxiliary_head
+        return logits, {} if head is None else {"auxiliary": head(features[-2])}
 
     def forward_groups(self, frames: Tensor, groups: int = 2, gain: float = 1.0) -> tuple[Tensor, list[Tensor]]:
         """Segment with all channels and with each group of them alone, to teach grouped sub-networks [2].

@@ -195,23 +195,20 @@ class TMANet(SemanticNetwork):
         self.head = classifier_head(self.memory.out_channels, head_channels, num_classes, dropout)
         self.auxiliary_head = classifier_head(middle, middle // 4, num_classes, dropout) if auxiliary else None
 
-    def compute_features(self, frames: Tensor) -> Tensor:
+    def compute_features(self, frames: Tensor, **phase: int) -> Tensor:
         """The map after the attention, (B, `head_channels`, h, w); see `SemanticNetwork.compute_features`."""
         return self._fuse(self._encode(frames)[1].unbind(1))
 
-    def classify(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor, **phase: int) -> Tensor:
         """See `SemanticNetwork.classify`."""
         logits: Tensor = self.head[-1](features)
         return logits
 
-    def forward_with_auxiliary(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `SemanticNetwork.forward_with_auxiliary`; the third stage's logits are "auxiliary"."""
-        clip = self._clip(frames)
-        middle, last = self._encode(clip)
-        logits = self._enlarge(self.classify(self._fuse(last.unbind(1))), clip, frames)
-        if self.auxiliary_head is None:
-            return logits, {}
-        return logits, {"auxiliary": self._enlarge(self.auxiliary_head(middle[:, -1]), clip, frames)}
+    def compute_outputs(self, frames: Tensor, **phase: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `SemanticNetwork.compute_outputs`; the third stage's logits are "auxiliary"."""
+        middle, last = self._encode(frames)
+        logits, head = self.classify(self._fuse(last.unbind(1))), self.auxiliary_head
+        return logits, {} if head is None else {"auxiliary": head(middle[:, -1])}
 
     def start(self) -> FeatureMemory:
         """The state before the first frame of a video."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.lightning_modules.objectives.preset import tuned
 from tests.square_and_disc import FRAMES, GROUND, HEIGHT, WIDTH, SquareFlow, truth, write_video
 from tests.two_layers import TwoLayers
 from thriftseg.annotation import FilesAnnotator, HVSAResult, HVSASettings, PolygonAnnotator, annotate_hvsa
@@ -19,7 +20,6 @@ from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datasets import Folder
 from thriftseg.datasets.images import read_label_png, write_label_png
 from thriftseg.errors import ConfigError, WaitingForLabels
-from thriftseg.lightning_modules import TestTimeTuning
 from thriftseg.stores.label_store import LabelStore, rows_equal
 
 PIXELS = HEIGHT * WIDTH
@@ -41,7 +41,7 @@ def annotate(video: Folder, tmp_path: Path) -> Annotate:
         resize: tuple[int, int] | None = None,
         **settings: Any,
     ) -> HVSAResult:
-        module = TestTimeTuning(
+        module = tuned(
             TwoLayers(3),
             consistency_weight=weight,
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),

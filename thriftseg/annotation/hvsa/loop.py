@@ -33,7 +33,7 @@ from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.errors import ConfigError
 from thriftseg.inference import read_checkpoint, to_record
-from thriftseg.lightning_modules import CHECKPOINT, TestTimeTuning, tune
+from thriftseg.lightning_modules import CHECKPOINT, Objective, SemanticSegmentation, TestTimeTuning, tune
 from thriftseg.stores import LabelStore
 from thriftseg.types import LabelKind
 
@@ -59,7 +59,7 @@ class HVSAResult:
 
 
 def annotate_hvsa(
-    module: TestTimeTuning,
+    module: SemanticSegmentation,
     data: VideoPairDataModule,
     annotator: Annotator,
     out: str | Path,
@@ -98,7 +98,7 @@ def annotate_hvsa(
 class _Run:
     """A run; its arguments are those of `annotate_hvsa`."""
 
-    module: TestTimeTuning
+    module: SemanticSegmentation
     data: VideoPairDataModule
     annotator: Annotator
     out: Path
@@ -323,14 +323,24 @@ class _Run:
             "annotator": type(self.annotator).__name__,
             "tuning": {
                 "network": dict(module.network.record),
-                "loss": to_record(module.loss),
-                "consistency": to_record(module.consistency),
-                "consistency_weight": module.consistency_weight,
+                **_objective_record(module.objective),
                 "optimizer": str(module.hparams.get("optimizer")),
                 "lr_scheduler": str(module.hparams.get("lr_scheduler")),
                 "freeze_batch_norm": module.freeze_batch_norm,
             },
         }
+
+
+def _objective_record(objective: Objective) -> dict[str, Any]:
+    """What the network learns from; of the preset under the names that folders of runs have."""
+    if not isinstance(objective, TestTimeTuning):
+        return {"objective": to_record(objective)}
+    label, consistency = objective.terms
+    return {
+        "loss": to_record(label.loss),
+        "consistency": to_record(consistency.loss),
+        "consistency_weight": consistency.weight,
+    }
 
 
 def _clicks(cost: AnnotationCost) -> int:

@@ -17,7 +17,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.flow import scale_flow
 from thriftseg.inference import resize_maps
-from thriftseg.lightning_modules import FramePrediction, TestTimeTuning, predict_frames
+from thriftseg.lightning_modules import FramePrediction, SemanticSegmentation, predict_frames
 from thriftseg.metrics import VideoFrame, score_video
 
 
@@ -37,7 +37,7 @@ class Survey:
 
 
 def survey_video(
-    module: TestTimeTuning,
+    module: SemanticSegmentation,
     data: VideoPairDataModule,
     manual: ManualLabels,
     granularity: Granularity | None = None,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from thriftseg.datamodules import VideoPairDataModule
     from thriftseg.datasets import VideoDataset
     from thriftseg.flow import FlowEstimator
-    from thriftseg.lightning_modules import TestTimeTuning
+    from thriftseg.lightning_modules import SemanticSegmentation
     from thriftseg.types import Clip, Size
     from thriftseg.zoo import SemanticNetwork
 
@@ -256,17 +256,17 @@ class VideoLoop:
         start = {"weights": Path(self._args.weights).name, "sha256": weights_digest(loaded.network)}
         return loaded.network, resize or loaded.eval_size, start
 
-    def _module(self, network: SemanticNetwork) -> TestTimeTuning:
+    def _module(self, network: SemanticNetwork) -> SemanticSegmentation:
         import torch
 
-        from thriftseg.lightning_modules import TestTimeTuning
+        from thriftseg.lightning_modules import SemanticSegmentation, TestTimeTuning
         from thriftseg.losses import TemporalConsistencyLoss
 
         args = self._args
-        return TestTimeTuning(
+        consistency = TemporalConsistencyLoss(args.consistency_distance, args.detach_previous)
+        return SemanticSegmentation(
             network,
-            consistency=TemporalConsistencyLoss(args.consistency_distance, args.detach_previous),
-            consistency_weight=args.consistency,
+            TestTimeTuning(consistency=consistency, consistency_weight=args.consistency),
             optimizer=functools.partial(torch.optim.SGD, lr=args.lr, momentum=MOMENTUM, weight_decay=args.weight_decay),
             freeze_batch_norm=args.freeze_batch_norm,
         )

@@ -36,7 +36,7 @@ from thriftseg.zoo import weights_digest as digest_of
 CARD = "README.md"
 
 _NAME = re.compile(r"(?P<architecture>[a-z0-9_]+)\.(?P<tag>[A-Za-z0-9_-]+)")
-_RECIPE = ("loss", "optimizer", "lr_scheduler", "auxiliary_weight")
+_RECIPE = ("objective", "loss", "optimizer", "lr_scheduler", "auxiliary_weight")
 
 
 @dataclass(frozen=True)

@@ -48,26 +48,6 @@ class TDNetState(StreamState):
         return replace(self, memory=tuple((q.detach(), k.detach(), v.detach()) for q, k, v in self.memory))
 
 
-class DistillationOutputs(NamedTuple):
-    """Logits that grouped knowledge distillation compares with the labels and with a teacher.
-
-    Attributes:
-        logits: (B, num_classes, H, W), those of `forward`.
-        sub_path_logits: (B, num_classes, H, W), of the current frame's path without the past frames.
-        low_resolution_logits: (B, num_classes, h, w), before enlargement.
-        low_resolution_sub_path_logits: (B, num_classes, h, w), before enlargement.
-        auxiliary: Logits (B, num_classes, H, W) of auxiliary heads by name.
-        path: Path of the current frame.
-    """
-
-    logits: Tensor
-    sub_path_logits: Tensor
-    low_resolution_logits: Tensor
-    low_resolution_sub_path_logits: Tensor
-    auxiliary: dict[str, Tensor]
-    path: int
-
-
 class _Outputs(NamedTuple):
     """Of one frame, before the head of its path: own values, those with what was recalled, and the middle map."""
 
@@ -134,97 +114,27 @@ class TDNet(SemanticNetwork):
         self.layer_norm_size = None if layer_norm_size is None else (layer_norm_size[0], layer_norm_size[1])
         self.warm_up = warm_up
 
-    def compute_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
-        """Logits at stride 8; see `SemanticNetwork.compute_logits` and `forward`."""
-        outputs = self._run(frames, first_index)
-        return outputs.path.classify(outputs.values)
-
     def compute_features(self, frames: Tensor, first_index: int = 0) -> Tensor:
-        """Map that the classifier of the current path reads; see `SemanticNetwork.compute_features` and `forward`."""
+        """Map that the classifier of the current path reads; see `SemanticNetwork.compute_features`."""
         outputs = self._run(frames, first_index)
         return outputs.path.fuse(outputs.values)
 
     def classify(self, features: Tensor, first_index: int = 0) -> Tensor:
-        """See `SemanticNetwork.classify` and `forward`."""
+        """See `SemanticNetwork.classify`."""
         logits: Tensor = self._path(first_index + self.past_frames).head[-1](features)
         return logits
 
-    def features(self, frames: Tensor, first_index: int = 0) -> Tensor:
-        """See `SemanticNetwork.features` and `forward`."""
-        return self.compute_features(self._clip(frames), first_index)
+    def compute_outputs(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `SemanticNetwork.compute_outputs`.
 
-    def logits_and_features(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, Tensor]:
-        """See `SemanticNetwork.logits_and_features` and `forward`."""
-        clip = self._clip(frames)
-        features = self.compute_features(clip, first_index)
-        return self._enlarge(self.classify(features, first_index), clip, frames), features
-
-    def forward(self, frames: Tensor, first_index: int = 0) -> Tensor:
-        """Segment the last frame of each clip.
-
-        Args:
-            frames: (B, T, 3, H, W) with T = `past_frames` + 1; normalised, of any height and width unless the layer
-                norms are bound to a size.
-            first_index: Path of the first frame of the window, modulo `num_phases`.
-
-        Returns:
-            Logits, (B, num_classes, H, W).
-
-        Raises:
-            ConfigError: The shape is another one.
+        "sub_path" are the logits of the current frame's path without the past frames, "auxiliary" those of its
+        auxiliary head, if there is one.
         """
-        clip = self._clip(frames)
-        return self._enlarge(self.compute_logits(clip, first_index), clip, frames)
-
-    def low_resolution_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
-        """Logits before the final enlargement; see `SemanticNetwork.low_resolution_logits`.
-
-        Args:
-            frames: As for `forward`.
-            first_index: As for `forward`.
-
-        Returns:
-            (B, num_classes, h, w) with h = ceil(H / 8), or ceil((H - 1) / 8) + 1 where sides are padded to 8k + 1; w
-            likewise.
-        """
-        return self.compute_logits(self._clip(frames), first_index)
-
-    def forward_with_auxiliary(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Segment, and return the logits of the current path's auxiliary head as "auxiliary", if there is one.
-
-        Args:
-            frames: As for `forward`.
-            first_index: As for `forward`.
-
-        Returns:
-            The logits of `forward`, and further logits of the same shape by name.
-        """
-        clip = self._clip(frames)
-        outputs = self._run(clip, first_index)
-        logits = outputs.path.classify(outputs.values)
-        return self._enlarge(logits, clip, frames), self._auxiliary(outputs, clip, frames)
-
-    def forward_with_distillation(self, frames: Tensor, first_index: int = 0) -> DistillationOutputs:
-        """Segment with and without the past frames, for distillation from a single-frame teacher.
-
-        Args:
-            frames: As for `forward`.
-            first_index: As for `forward`.
-
-        Returns:
-            Both logits at both resolutions, auxiliary logits, and the path.
-        """
-        clip = self._clip(frames)
-        outputs = self._run(clip, first_index)
-        full, sub_path = outputs.path.classify(outputs.values), outputs.path.classify(outputs.own)
-        return DistillationOutputs(
-            self._enlarge(full, clip, frames),
-            self._enlarge(sub_path, clip, frames),
-            full,
-            sub_path,
-            self._auxiliary(outputs, clip, frames),
-            (first_index + self.past_frames) % self.num_phases,
-        )
+        outputs = self._run(frames, first_index)
+        others = {"sub_path": outputs.path.classify(outputs.own)}
+        if outputs.path.auxiliary_head is not None:
+            others["auxiliary"] = outputs.path.auxiliary_head(outputs.intermediate)
+        return outputs.path.classify(outputs.values), others
 
     def start(self, first_index: int = 0) -> TDNetState:
         """The state before the first frame of a video.
@@ -309,9 +219,8 @@ class TDNet(SemanticNetwork):
             values = own + path.recall(queries, memory).mT.unflatten(2, features.shape[-2:])
         return _Outputs(own, values, intermediate, path)
 
-    def _auxiliary(self, outputs: _Outputs, clip: Tensor, frames: Tensor) -> dict[str, Tensor]:
-        head = outputs.path.auxiliary_head
-        return {} if head is None else {"auxiliary": self._enlarge(head(outputs.intermediate), clip, frames)}
+    def _at_stride(self, features: Tensor, clip: Tensor, frames: Tensor) -> Tensor:
+        return features  # less than a cell is padded
 
     def _pad(self, clip: Tensor) -> Tensor:
         if self.layer_norm_size is None:

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tests.distributed import GlooPool
+from tests.lightning_modules.objectives.preset import tdnet_distillation
 from thriftseg.errors import ConfigError
 from thriftseg.inference.checkpoints import load_network
-from thriftseg.lightning_modules import PolyLR, SemanticSegmentation, TDNetDistillation
+from thriftseg.lightning_modules import PolyLR, SemanticSegmentation
 from thriftseg.losses import CrossEntropy, OHEMCrossEntropy
 from thriftseg.zoo import PSPNet, TDNetFANet, TDNetPSP
 
@@ -43,9 +44,9 @@ def make_teacher(num_classes: int) -> PSPNet:
     return network
 
 
-def make_module(student: str = "fanet", **settings: Any) -> TDNetDistillation:
+def make_module(student: str = "fanet", **settings: Any) -> SemanticSegmentation:
     torch.manual_seed(0)
-    module = TDNetDistillation(STUDENTS[student](), **({"teacher": make_teacher} | settings))
+    module = tdnet_distillation(STUDENTS[student](), **({"teacher": make_teacher} | settings))
     module.log = module.log_dict = lambda *args, **kwargs: None
     return module
 
@@ -94,12 +95,14 @@ def alone(teacher: PSPNet, group: int, groups: int) -> PSPNet:
     return network
 
 
-def reference_loss(module: TDNetDistillation, batch: dict[str, Any], first_index: int, group: int) -> Tensor:
+def reference_loss(
+    module: SemanticSegmentation, weights: dict[str, float], batch: dict[str, Any], first_index: int, group: int
+) -> Tensor:
     network, teacher = module.network, module.teacher.network
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     frames = (batch["frames"] - mean[:, None, None]) / std[:, None, None]
-    outputs = network.forward_with_distillation(frames, first_index)
-    low, low_sub_path = outputs.low_resolution_logits, outputs.low_resolution_sub_path_logits
+    logits, others = network.strided_outputs(frames, first_index)
+    low, low_sub_path = logits.values, others["sub_path"].values
     with torch.no_grad():
         answers = [
             F.interpolate(
@@ -109,14 +112,14 @@ def reference_loss(module: TDNetDistillation, batch: dict[str, Any], first_index
         ]
     labels = [
         ohem(each, batch["label"], batch["weight"])
-        for each in (outputs.logits, outputs.sub_path_logits, outputs.auxiliary["auxiliary"])
+        for each in (logits.at(1), others["sub_path"].at(1), others["auxiliary"].at(1))
     ]
     return (
         labels[0]
-        + module.sub_path_label_weight * labels[1]
-        + module.auxiliary_weight * labels[2]
-        + module.full_weight * divergence(low, answers[0], batch["valid"])
-        + module.sub_path_weight * divergence(low_sub_path, answers[1], batch["valid"])
+        + weights["sub_path_label_weight"] * labels[1]
+        + weights["auxiliary_weight"] * labels[2]
+        + weights["full_weight"] * divergence(low, answers[0], batch["valid"])
+        + weights["sub_path_weight"] * divergence(low_sub_path, answers[1], batch["valid"])
     )
 
 
@@ -127,29 +130,28 @@ def test_loss_is_the_sum_of_its_terms(without):
     batch = make_batch(1)
     for step in range(2):
         # The last of two frames goes through the other path than the first.
-        expected = reference_loss(module, batch, first_index=step, group=1 - step)
+        expected = reference_loss(module, weights, batch, first_index=step, group=1 - step)
         torch.testing.assert_close(module.training_step(batch, step), expected, rtol=1e-4, atol=1e-5)
     if without is not None:
-        incomplete = module.training_step(batch, 0).item()
-        setattr(module, without, WEIGHTS[without])
-        assert module.training_step(batch, 0).item() > incomplete + 1e-3
+        complete = make_module("fanet", **WEIGHTS).eval()
+        assert complete.training_step(batch, 0).item() > module.training_step(batch, 0).item() + 1e-3
 
 
 def test_four_paths_answer_to_four_groups():
     module = make_module("psp4", **WEIGHTS).eval()
     batch = make_batch(3)
     for step, group in enumerate((3, 0, 2, 1)):  # first through path `step`, so last through path `step` + 3
-        expected = reference_loss(module, batch, first_index=step, group=group)
+        expected = reference_loss(module, WEIGHTS, batch, first_index=step, group=group)
         torch.testing.assert_close(module.training_step(batch, step), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_defaults_are_those_of_the_authors():
-    module = make_module()
-    assert isinstance(module.loss, OHEMCrossEntropy)
-    assert (module.loss.threshold, module.loss.min_kept) == (0.7, 1 / 16)
-    assert (module.full_weight, module.sub_path_weight, module.sub_path_label_weight) == (1.0, 0.5, 0.5)
-    assert module.auxiliary_weight == 0.0
-    assert (module.distillation.direction, module.distillation.temperature) == ("teacher", 1.0)
+    label, distillation = make_module().objective.terms
+    assert isinstance(label.loss, OHEMCrossEntropy)
+    assert (label.loss.threshold, label.loss.min_kept) == (0.7, 1 / 16)
+    assert (distillation.weight, distillation.sub_path_weight, label.output_weights) == (1.0, 0.5, {"sub_path": 0.5})
+    assert label.auxiliary_weight == 0.0
+    assert (distillation.loss.direction, distillation.loss.temperature) == ("teacher", 1.0)
 
 
 def test_logs_every_part(build_trainer):
@@ -158,7 +160,7 @@ def test_logs_every_part(build_trainer):
     trainer = build_trainer(max_steps=1)
     trainer.fit(module, DataLoader([make_batch(1)], batch_size=None))
     logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    parts = ("full", "sub_path", "auxiliary", "full_distillation", "sub_path_distillation")
+    parts = ("label", "sub_path", "auxiliary", "distillation", "sub_path_distillation")
     assert set(logged) == {"train/loss", *(f"train/loss/{name}" for name in parts)}
     full, sub_path, auxiliary, distilled, distilled_sub_path = (logged[f"train/loss/{name}"] for name in parts)
     total = full + 0.6 * sub_path + 0.3 * auxiliary + 0.8 * distilled + 0.7 * distilled_sub_path
@@ -166,7 +168,7 @@ def test_logs_every_part(build_trainer):
 
 
 @pytest.fixture(params=STUDENTS)
-def trained(request: pytest.FixtureRequest, build_trainer) -> tuple[TDNetDistillation, Trainer, set[str]]:
+def trained(request: pytest.FixtureRequest, build_trainer) -> tuple[SemanticSegmentation, Trainer, set[str]]:
     """A student after as many batches as it has phases, and the parameters that got a gradient."""
     sgd = partial(torch.optim.SGD, lr=0.01)  # without a state, checkpoints of the four backbones are small
     module = make_module(request.param, auxiliary_weight=0.1, optimizer=sgd, lr_scheduler=None)
@@ -194,8 +196,8 @@ def test_every_phase_is_trained_and_the_teacher_is_not(trained, tmp_path: Path):
     trainer.save_checkpoint(tmp_path / "student.ckpt")
     state = torch.load(tmp_path / "student.ckpt", weights_only=True)["state_dict"]
     assert set(state) == {f"network.{name}" for name in module.network.state_dict()}
-    again = TDNetDistillation.load_from_checkpoint(tmp_path / "student.ckpt", weights_only=True)
-    assert (again.teacher, again.auxiliary_weight) == (None, 0.1)
+    again = SemanticSegmentation.load_from_checkpoint(tmp_path / "student.ckpt", weights_only=True)
+    assert (again.teacher, again.objective.terms[0].auxiliary_weight) == (None, 0.1)
     loaded = load_network(tmp_path / "student.ckpt").network
     assert all(torch.equal(value, module.network.state_dict()[name]) for name, value in loaded.state_dict().items())
 
@@ -218,7 +220,8 @@ def test_stage_one_trains_the_teacher_on_the_same_labels():
     assert type(first) is SemanticSegmentation
     assert first.network is module.teacher.network
     assert all(p.requires_grad for p in first.parameters())
-    assert (type(first.loss), first.class_names) == (CrossEntropy, list("abcde"))
+    (label,) = first.objective.terms
+    assert (type(label.loss), first.class_names) == (CrossEntropy, list("abcde"))
 
 
 def gradients_of(rank: int, world: int) -> tuple[dict[str, Tensor], float]:
@@ -269,11 +272,12 @@ def test_two_processes_are_one(gloo_pool: GlooPool):
 )
 def test_wrong_settings(change, message):
     with pytest.raises(ConfigError, match=message):
-        TDNetDistillation(**({"network": TDNetFANet(CLASSES)} | change))
+        module = tdnet_distillation(**({"network": TDNetFANet(CLASSES), "teacher": make_teacher} | change))
+        module.setup("fit")
 
 
 def test_distilling_without_a_teacher():
     with pytest.raises(ConfigError, match="no teacher to distil from; fix: give teacher or teacher_weights"):
         make_module(teacher=None).setup("fit")
-    make_module(teacher=None, full_weight=0.0, sub_path_weight=0.0).setup("fit")
+    make_module(teacher=None, full_weight=0.0).setup("fit")
     make_module(teacher=None).setup("validate")

@@ -117,7 +117,7 @@ def train(labelled_street: tuple[Path, Path], build_trainer: Callable[..., Train
                 module.p = 0.0
         watcher = Watcher()
         trainer = build_trainer(max_steps=2, limit_val_batches=0, callbacks=[watcher])
-        trainer.fit(SemanticSegmentation(network, loss=CrossEntropy(reduction="image")), data)
+        trainer.fit(SemanticSegmentation(network, CrossEntropy(reduction="image")), data)
         return watcher, network
 
     return run

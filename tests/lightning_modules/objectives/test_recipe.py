@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from tests.lightning_modules.weclick.clicked_clips import (
+from tests.lightning_modules.objectives.clicked_clips import (
     CLASSES,
     SIZE,
     UNEVEN,
@@ -23,11 +23,11 @@ from tests.lightning_modules.weclick.clicked_clips import (
     make_module,
     quiet,
 )
+from tests.lightning_modules.objectives.preset import weclick
 from thriftseg.errors import ConfigError
 from thriftseg.flow import RAFT
-from thriftseg.lightning_modules import WeClick
+from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.losses import MemoryFlowDistillation
-from thriftseg.zoo import create_model
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
@@ -95,7 +95,7 @@ def flow_term(student: Tensor, neighbour: Tensor, teacher: Tensor, batch: dict[s
     return (trust * (moved - student.softmax(1)).square()).sum(1)[counted].mean()
 
 
-def reference_parts(module: WeClick, batch: dict[str, Any]) -> dict[str, Tensor]:
+def reference_parts(module: SemanticSegmentation, batch: dict[str, Any]) -> dict[str, Tensor]:
     frames = [batch["frames"][:, -1], *batch.get("neighbours", torch.empty(2, 0)).unbind(1)]
     student = [both_logits(module.network, frame) for frame in frames]
     with torch.no_grad():
@@ -110,10 +110,10 @@ def reference_parts(module: WeClick, batch: dict[str, Any]) -> dict[str, Tensor]
     return parts | ({"memory_flow": torch.stack(moved).sum()} if moved else {})
 
 
-def reference_loss(module: WeClick, parts: dict[str, Tensor]) -> Tensor:
-    loss = module.weak_weight * (parts["label"] + module.gated_crf_weight * parts["gated_crf"])
-    loss = loss + module.distillation_weight * parts["distillation"]
-    return loss + module.memory_flow_weight * parts.get("memory_flow", 0)
+def reference_loss(weights: dict[str, float], parts: dict[str, Tensor]) -> Tensor:
+    loss = weights["weak_weight"] * (parts["label"] + weights["gated_crf_weight"] * parts["gated_crf"])
+    loss = loss + weights["distillation_weight"] * parts["distillation"]
+    return loss + weights["memory_flow_weight"] * parts.get("memory_flow", 0)
 
 
 def gradients(loss: Tensor, module: nn.Module) -> Tensor:
@@ -124,10 +124,11 @@ class TestEquation:
     @pytest.mark.parametrize("size", [SIZE, UNEVEN])
     @pytest.mark.parametrize("neighbours", [0, 1, 2])
     def test_loss_and_gradient_are_those_of_the_paper(self, neighbours: int, size: tuple[int, int]) -> None:
-        module, batch = make_module(**WEIGHTS), make_batch(neighbours, size)
+        weights = WEIGHTS if neighbours else WEIGHTS | {"memory_flow_weight": 0.0}
+        module, batch = make_module(**weights), make_batch(neighbours, size)
         logged = quiet(module)
         parts = reference_parts(module, batch)
-        expected, found = reference_loss(module, parts), module.training_step(batch, 0)
+        expected, found = reference_loss(weights, parts), module.training_step(batch, 0)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         wanted = gradients(expected, module.network)
         torch.testing.assert_close(gradients(found, module.network), wanted, rtol=1e-4, atol=1e-6)
@@ -163,10 +164,11 @@ class TestEquation:
 
     def test_distillation_counts_every_frame(self) -> None:
         """Neighbours that equal the target cost as much as it does."""
-        module, batch = make_module(), make_batch(0)
-        logged = quiet(module)
-        module.training_step(batch, 0)
+        alone_module, module, batch = make_module(memory_flow_weight=0.0), make_module(), make_batch(0)
+        logged = quiet(alone_module)
+        alone_module.training_step(batch, 0)
         alone = logged["train/loss/distillation"].item()
+        logged = quiet(module)
         batch["neighbours"] = batch["frames"].expand(-1, 3, -1, -1, -1)
         batch |= {"neighbour_flow": torch.zeros(2, 3, 2, *SIZE), "neighbour_valid": torch.ones(2, 3, *SIZE).bool()}
         module.training_step(batch, 0)
@@ -239,7 +241,7 @@ class PartsOfSteps(Callback):
 
 
 class TestMemoryFlow:
-    def only(self, **settings: Any) -> WeClick:
+    def only(self, **settings: Any) -> SemanticSegmentation:
         module = make_module(weak_weight=0.0, gated_crf_weight=0.0, distillation_weight=0.0, **settings)
         quiet(module)
         return module
@@ -311,7 +313,7 @@ class TestMemoryFlow:
         batch = make_batch()
         del batch["neighbour_flow"]
         with pytest.raises(
-            ConfigError, match=r"has no flow; fix: set neighbour_flow of the data, or flow of the model"
+            ConfigError, match=r"have no flow; fix: set neighbour_flow of the data, or flow of the term"
         ):
             self.only().training_step(batch, 0)
         module = make_module(memory_flow_weight=0.0)
@@ -320,21 +322,20 @@ class TestMemoryFlow:
         assert "train/loss/distillation" in logged
 
     def test_no_teacher(self) -> None:
-        with pytest.raises(ConfigError, match=r"of weight 'exp_neg' needs a teacher; fix: give the model a teacher"):
-            self.only(teacher=None).training_step(make_batch(), 0)
-        module = self.only(teacher=None, memory_flow=MemoryFlowDistillation("none"))
+        with pytest.raises(ConfigError, match=r"no teacher to distil from; fix: give teacher or teacher_weights"):
+            self.only(teacher=None, memory_flow_weight=1.0).training_step(make_batch(), 0)
+        module = self.only(teacher=None, memory_flow_weight=1.0, memory_flow=MemoryFlowDistillation("none"))
         assert module.training_step(make_batch(), 0).item() > 1e-3
 
 
 class TestSettings:
-    def test_a_video_network_is_no_student(self) -> None:
-        message = r"segment single frames; found TMANet with 2 past frames; fix: train it on clicks by"
-        with pytest.raises(ConfigError, match=message):
-            WeClick(create_model("tmanet_r18", CLASSES))
+    def test_no_neighbours(self) -> None:
+        with pytest.raises(ConfigError, match="and the batch has none; fix: set neighbours of the data"):
+            make_module().training_step(make_batch(0), 0)
 
     def test_another_number_of_classes(self) -> None:
         with pytest.raises(ConfigError, match=r"different numbers of classes apart; expected 4; found 3"):
-            WeClick(Tiny(CLASSES), lambda _: Tiny(3))
+            weclick(Tiny(CLASSES), lambda _: Tiny(3))
 
     @pytest.mark.parametrize(
         ("setting", "value", "message"),
@@ -350,4 +351,4 @@ class TestSettings:
     )
     def test_out_of_range(self, setting: str, value: float, message: str) -> None:
         with pytest.raises(ConfigError, match=re.escape(message)):
-            WeClick(Tiny(CLASSES), **{setting: value})
+            weclick(Tiny(CLASSES), **{setting: value})

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thriftseg.lightning_modules import WeClick
+from tests.lightning_modules.objectives.preset import weclick
+from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.zoo import IMAGENET, SemanticNetwork
 
 CLASSES = 4
@@ -39,7 +40,7 @@ def tiny_teacher(num_classes: int) -> Tiny:
     return Tiny(num_classes, stride=8, seed=1)
 
 
-def quiet(module: WeClick) -> dict[str, Tensor]:
+def quiet(module: SemanticSegmentation) -> dict[str, Tensor]:
     """What the module logs, outside of a trainer."""
     logged: dict[str, Tensor] = {}
     module.log_dict = lambda values, **_: logged.update(values)
@@ -47,8 +48,8 @@ def quiet(module: WeClick) -> dict[str, Tensor]:
     return logged
 
 
-def make_module(**settings: Any) -> WeClick:
-    return WeClick(Tiny(CLASSES), **({"teacher": tiny_teacher} | settings))
+def make_module(**settings: Any) -> SemanticSegmentation:
+    return weclick(Tiny(CLASSES), **({"teacher": tiny_teacher} | settings))
 
 
 def make_batch(neighbours: int = 2, size: tuple[int, int] = SIZE, seed: int = 3) -> dict[str, Any]:

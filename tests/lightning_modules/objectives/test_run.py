@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from torch import nn
 from torch.utils.data import DataLoader
 
-from tests.lightning_modules.weclick.clicked_clips import (
+from tests.lightning_modules.objectives.clicked_clips import (
     CLASSES,
     UNEVEN,
     Tiny,
@@ -22,9 +22,10 @@ from tests.lightning_modules.weclick.clicked_clips import (
     quiet,
     tiny_teacher,
 )
+from tests.lightning_modules.objectives.preset import weclick
 from thriftseg.flow import RAFT
 from thriftseg.inference.checkpoints import load_network
-from thriftseg.lightning_modules import WeClick
+from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.losses import GatedCRF, MemoryFlowDistillation
 from thriftseg.zoo import PSPNet, create_model
 
@@ -37,7 +38,7 @@ def small_pspnet(num_classes: int, seed: int = 0) -> PSPNet:
 
 
 def test_teacher_and_flow_stay_as_they_are_and_are_not_saved(tmp_path: Path, build_trainer, raft) -> None:
-    module = WeClick(
+    module = weclick(
         small_pspnet(CLASSES), lambda classes: small_pspnet(classes, seed=1), flow=raft, memory_flow_stride=4
     )
     teacher, estimator = module.teacher.network, raft._network
@@ -53,20 +54,21 @@ def test_teacher_and_flow_stay_as_they_are_and_are_not_saved(tmp_path: Path, bui
     moved = {name for name, value in after[2].items() if not torch.equal(before[2][name], value)}
     assert {name for name, _ in module.network.named_parameters()} <= moved
     assert not teacher.training
-    assert not any("teacher" in name or "flow" in name for name, _ in module.named_modules() if name != "memory_flow")
+    assert not any("teacher" in name or "flow" in name for name, _ in module.named_modules())
 
     trainer.save_checkpoint(tmp_path / "student.ckpt")
     checkpoint = torch.load(tmp_path / "student.ckpt", weights_only=True)
     assert set(checkpoint["state_dict"]) == {f"network.{name}" for name in module.network.state_dict()}
     saved = checkpoint["hyper_parameters"]
-    assert (saved["teacher"], saved["teacher_weights"], saved["flow"]) == (None, None, None)
+    assert (saved["teacher"], saved["teacher_weights"]) == (None, None)
+    assert "RAFT" not in str(saved["objective"])
     assert saved["network"]["class_path"] == "thriftseg.zoo.PSPNet"
     weights = sum(value.numel() * value.element_size() for value in module.network.state_dict().values())
     assert (tmp_path / "student.ckpt").stat().st_size < 3.5 * weights  # with both moments of the optimiser
 
 
 def test_the_student_reloads_by_path_alone(tmp_path: Path, build_trainer) -> None:
-    module = WeClick(
+    module = weclick(
         small_pspnet(CLASSES),
         lambda classes: small_pspnet(classes, seed=1),
         gated_crf=GatedCRF(radius=3),
@@ -77,10 +79,11 @@ def test_the_student_reloads_by_path_alone(tmp_path: Path, build_trainer) -> Non
     trainer = build_trainer(max_steps=1)
     trainer.fit(module, DataLoader([make_batch()], batch_size=None))
     trainer.save_checkpoint(tmp_path / "student.ckpt")
-    again = WeClick.load_from_checkpoint(tmp_path / "student.ckpt", weights_only=True).eval()
-    assert (again.teacher, again.teacher_weights, again.flow) == (None, None, None)
-    assert (again.memory_flow_weight, again.gated_crf_start, again.gated_crf.radius) == (0.25, 0.1, 3)
-    assert (again.memory_flow.weight, again.memory_flow.detach_source) == ("channel_l1", False)
+    again = SemanticSegmentation.load_from_checkpoint(tmp_path / "student.ckpt", weights_only=True).eval()
+    _, gated_crf, _, memory_flow = again.objective.terms
+    assert (again.teacher, again.teacher_weights) == (None, None)
+    assert (memory_flow.weight, gated_crf.start, gated_crf.loss.radius) == (0.25, 0.1, 3)
+    assert (memory_flow.loss.weight, memory_flow.loss.detach_source) == ("channel_l1", False)
     frame = torch.rand(1, 3, *UNEVEN)
     with torch.inference_mode():
         expected = module.eval()(frame)
@@ -93,14 +96,15 @@ def test_the_student_reloads_by_path_alone(tmp_path: Path, build_trainer) -> Non
 def test_building_a_student_warns_of_nothing(raft: RAFT) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        WeClick(small_pspnet(CLASSES), lambda classes: small_pspnet(classes), flow=raft)
+        weclick(small_pspnet(CLASSES), lambda classes: small_pspnet(classes), flow=raft)
 
 
 def test_the_teacher_trains_in_stage_one(build_trainer) -> None:
-    student = WeClick(Tiny(CLASSES), tiny_teacher, gated_crf_weight=0.4, stride=8, distillation_weight=3.0)
+    student = weclick(Tiny(CLASSES), tiny_teacher, gated_crf_weight=0.4, stride=8, distillation_weight=3.0)
     teacher = student.teacher_module()
     assert teacher.network is student.teacher.network
-    assert (teacher.gated_crf_weight, teacher.stride, teacher.has_teacher) == (0.4, 8, False)
+    _, gated_crf = teacher.objective.terms
+    assert (gated_crf.weight, gated_crf.stride, teacher.has_teacher) == (0.4, 8, False)
     assert all(module.training for module in teacher.modules())
     before = copy.deepcopy(teacher.network.state_dict())
     build_trainer(max_steps=1).fit(teacher, DataLoader([make_batch(0)], batch_size=None))
@@ -110,7 +114,7 @@ def test_the_teacher_trains_in_stage_one(build_trainer) -> None:
 
 def test_a_video_network_teaches_frame_by_frame(build_trainer) -> None:
     teacher = create_model("tmanet_r18", CLASSES)
-    module = WeClick(Tiny(CLASSES), lambda _: teacher)
+    module = weclick(Tiny(CLASSES), lambda _: teacher)
     logged, batch = quiet(module), make_batch()
     module.training_step(batch, 0).backward()
     frame = teacher.preprocessing(batch["frames"])

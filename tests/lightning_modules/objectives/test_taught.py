@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.lightning_modules.objectives.preset import tdnet_distillation, weclick
 from thriftseg.datamodules import Mixture, MixturePart, SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.inference.checkpoints import load_network
 from thriftseg.labels import label_clicks
-from thriftseg.lightning_modules import SemanticSegmentation, TDNetDistillation, WeClick
+from thriftseg.lightning_modules import SemanticEvaluation, SemanticSegmentation
 from thriftseg.reports import publish
 from thriftseg.zoo import PSPNet, TDNetFANet, TMANet, load
 from thriftseg.zoo.weights.files import weights_digest
@@ -63,7 +64,7 @@ def manual_teacher(taught_on: Build, build_data: Build) -> Path:
 
 
 def test_the_teacher_stays_and_the_student_learns(manual_teacher: Path, taught_on: Build, click_data: Build) -> None:
-    student = WeClick(network(0), teacher_weights=str(manual_teacher))
+    student = weclick(network(0), teacher_weights=str(manual_teacher))
     before = weights_digest(student.network)
     path = taught_on(student, click_data())
     assert not student.teacher.network.training
@@ -83,10 +84,10 @@ def test_a_student_reloads_where_its_teacher_is_gone(
 ) -> None:
     elsewhere = tmp_path / "teacher.ckpt"
     elsewhere.write_bytes(manual_teacher.read_bytes())
-    student = WeClick(network(0), teacher_weights=str(elsewhere))
+    student = weclick(network(0), teacher_weights=str(elsewhere))
     path = taught_on(student, click_data())
     elsewhere.unlink()
-    again = WeClick.load_from_checkpoint(path, weights_only=True)
+    again = SemanticSegmentation.load_from_checkpoint(path, weights_only=True)
     assert again.teacher is None
     assert not again.has_teacher
     frame = torch.rand(1, 3, 32, 64)
@@ -98,7 +99,7 @@ def test_other_labels_of_the_teacher_are_paid_for(
     manual_teacher: Path, taught_on: Build, click_data: Build, build_data: Build, tmp_path: Path
 ) -> None:
     data = click_data()
-    path = taught_on(WeClick(network(0), teacher_weights=str(manual_teacher)), data)
+    path = taught_on(weclick(network(0), teacher_weights=str(manual_teacher)), data)
     manual = build_data()
     manual.setup("fit")
     hours = data.annotation_cost.hours + manual.annotation_cost.hours
@@ -112,7 +113,7 @@ def test_other_labels_of_the_teacher_are_paid_for(
     assert "learned from other labels, which cost" in card
     # A student of that student pays for both, whether it is read from the run or from the published weights.
     for weights in (path, done.weights):
-        grandchild = WeClick(network(2), teacher_weights=str(weights))
+        grandchild = weclick(network(2), teacher_weights=str(weights))
         third = taught_on(grandchild, click_data(clips=3))
         few = click_data(clips=3)
         few.setup("fit")
@@ -121,23 +122,23 @@ def test_other_labels_of_the_teacher_are_paid_for(
 
 
 def test_the_same_labels_are_paid_for_once(taught_on: Build, click_data: Build) -> None:
-    path = taught_on(WeClick(network(1)), click_data())
+    path = taught_on(weclick(network(1)), click_data())
     data = click_data()
-    student = taught_on(WeClick(network(0), teacher_weights=str(path)), data)
+    student = taught_on(weclick(network(0), teacher_weights=str(path)), data)
     checkpoint = torch.load(student, weights_only=True)["thriftseg"]
     assert checkpoint["cost"]["hours"] == pytest.approx(data.annotation_cost.hours)
     assert checkpoint["teacher"]["added_cost"] == {}
 
 
 def test_a_teacher_of_unknown_cost_is_announced(taught_on: Build, click_data: Build) -> None:
-    student = WeClick(network(0), teacher=lambda n: network(1, n))
+    student = weclick(network(0), teacher=lambda n: network(1, n))
     with pytest.warns(UserWarning, match="not known what the labels of the teacher cost"):
         taught_on(student, click_data())
 
 
 def test_published_weights_teach(taught_on: Build, click_data: Build, manual_teacher: Path, tmp_path: Path) -> None:
     done = publish(manual_teacher, "pspnet_mobilenetv2.teacher", out=tmp_path)
-    student = WeClick(network(0), teacher_weights=str(done.weights))
+    student = weclick(network(0), teacher_weights=str(done.weights))
     taught_on(student, click_data())
     assert weights_digest(student.teacher.network) == weights_digest(load(done.weights).network)
 
@@ -145,7 +146,7 @@ def test_published_weights_teach(taught_on: Build, click_data: Build, manual_tea
 def test_a_network_that_sees_past_frames_sees_one_frame_again() -> None:
     torch.manual_seed(0)
     past = TMANet(11, depth=18, memory_frames=2, head_channels=16, key_channels=8, value_channels=8)
-    student = WeClick(network(0), teacher=lambda _: past)
+    student = weclick(network(0), teacher=lambda _: past)
     frames = torch.rand(2, 3, 33, 65)
     answer = student.teacher.answer(frames)
     window = past.preprocessing(frames)[:, None].repeat(1, 3, 1, 1, 1)
@@ -156,8 +157,8 @@ def test_a_network_that_sees_past_frames_sees_one_frame_again() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: WeClick(network(0), teacher=lambda _: network(1, 5)), "different numbers of classes.*found 5"),
-        (lambda: WeClick(network(0)).teacher_module(), "no teacher to train"),
+        (lambda: weclick(network(0), teacher=lambda _: network(1, 5)), "different numbers of classes.*found 5"),
+        (lambda: weclick(network(0)).teacher_module(), "no teacher to train"),
     ],
     ids=["classes", "absent"],
 )
@@ -167,23 +168,28 @@ def test_what_cannot_be_taught_is_refused(build: Callable[[], Any], message: str
 
 
 def test_weights_of_another_network_are_refused(manual_teacher: Path, taught_on: Build, click_data: Build) -> None:
-    other = WeClick(
+    other = weclick(
         network(0), teacher=lambda n: network(1, n, backbone="resnet18"), teacher_weights=str(manual_teacher)
     )
     with pytest.raises(CheckpointError, match=r"last\.ckpt"):
         taught_on(other, click_data())
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        taught_on(WeClick(network(0), teacher_weights="nowhere.ckpt"), click_data())
+        taught_on(weclick(network(0), teacher_weights="nowhere.ckpt"), click_data())
 
 
 def test_stage_one_has_the_settings_of_the_student() -> None:
-    student = WeClick(
-        network(0), teacher=lambda n: network(1, n), gated_crf_weight=0.3, gated_crf_start=0.2, boundary_width=4
+    student = weclick(
+        network(0),
+        teacher=lambda n: network(1, n),
+        gated_crf_weight=0.3,
+        gated_crf_start=0.2,
+        evaluation=SemanticEvaluation(4),
     )
     stage = student.teacher_module()
-    assert isinstance(stage, WeClick)
+    label, gated_crf = stage.objective.terms
     assert stage.teacher is None
-    assert (stage.gated_crf_weight, stage.gated_crf_start, stage.hparams["boundary_width"]) == (0.3, 0.2, 4)
+    assert label is student.objective.terms[0]
+    assert (gated_crf.weight, gated_crf.start, stage.evaluation.boundary_width) == (0.3, 0.2, 4)
     assert stage.network is student.teacher.network
     assert all(parameter.requires_grad for parameter in stage.parameters())
 
@@ -191,8 +197,8 @@ def test_stage_one_has_the_settings_of_the_student() -> None:
 @pytest.mark.parametrize(
     ("build", "method"),
     [
-        (lambda: WeClick(network(0), compile=True), "compute_logits"),
-        (lambda: TDNetDistillation(TDNetFANet(11), compile=True), "forward_with_distillation"),
+        (lambda: weclick(network(0), compile=True), "compute_logits"),
+        (lambda: tdnet_distillation(TDNetFANet(11), compile=True), "compute_outputs"),
     ],
     ids=["weclick", "tdnet"],
 )

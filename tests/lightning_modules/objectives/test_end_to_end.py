@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from thriftseg.lightning_modules import WeClick
+from tests.lightning_modules.objectives.preset import weclick
+from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.metrics import ConfusionScores
 from thriftseg.zoo import IDENTITY, SemanticNetwork
 
@@ -79,7 +80,7 @@ def clicked_batch() -> dict[str, Any]:
     }
 
 
-def miou(module: WeClick) -> float:
+def miou(module: SemanticSegmentation) -> float:
     """Score on the frames of eight other clips."""
     scores = ConfusionScores(CLASSES)
     for seed in range(4, 12):
@@ -95,17 +96,17 @@ def test_all_losses_beat_clicks_alone(build_trainer) -> None:
     assert (clips["label"] != 255).sum() == 12
     settings: dict[str, Any] = {"optimizer": functools.partial(torch.optim.Adam, lr=0.004), "lr_scheduler": None}
 
-    def score(module: WeClick, batch: dict[str, Any]) -> float:
+    def score(module: SemanticSegmentation, batch: dict[str, Any]) -> float:
         build_trainer(max_epochs=-1, max_steps=STEPS).fit(module, DataLoader([batch], batch_size=None))
         return miou(module)
 
     found: dict[str, list[float]] = {"clicks": [], "teacher": [], "all": []}
     for seed in range(3):
         teacher = Layers(CLASSES, 32, seed + 10)
-        found["teacher"].append(score(WeClick(teacher, **settings), frames))
-        student = WeClick(Layers(CLASSES, 6, seed), lambda _, teacher=teacher: teacher, **settings)
+        found["teacher"].append(score(weclick(teacher, **settings), frames))
+        student = weclick(Layers(CLASSES, 6, seed), lambda _, teacher=teacher: teacher, **settings)
         found["all"].append(score(student, clips))
-        clicks_alone = WeClick(Layers(CLASSES, 6, seed), gated_crf_weight=0.0, **settings)
+        clicks_alone = weclick(Layers(CLASSES, 6, seed), gated_crf_weight=0.0, **settings)
         found["clicks"].append(score(clicks_alone, frames))
     means = {name: float(np.mean(values)) for name, values in found.items()}
     assert means["teacher"] > 0.55

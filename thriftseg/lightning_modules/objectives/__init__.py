@@ -1,0 +1,1 @@
+"""What a network learns from: terms, and the objectives that published recipes make of them."""

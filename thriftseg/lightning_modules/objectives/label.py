@@ -1,0 +1,108 @@
+"""The loss of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from thriftseg.errors import ConfigError
+from thriftseg.lightning_modules.base import check_range, label_terms
+from thriftseg.lightning_modules.objectives.base import LossPart, Need, Objective, Term
+from thriftseg.lightning_modules.objectives.views import Views
+from thriftseg.losses import CrossEntropy
+from thriftseg.types import IGNORE_INDEX, SemanticBatch
+
+
+class LabelTerm(Term):
+    """Compares the logits of the target frame with its label.
+
+    Every sample counts with the factor that its part of the mixture has (`weight` of `MixturePart`). `sources` adds a
+    factor per source of labels; an objective may have several label terms, each for some sources.
+
+    Logged as `train/loss/label`, further outputs of the network under their own names.
+
+    Args:
+        loss: Called as `loss(logits, target, weight)`; cross entropy by default.
+        weight: See `Term`.
+        sources: Factor by source, such as `{manual: 1.0, sam2: 0.5}`; labels of other sources do not enter the term.
+            By default all sources do, with factor 1.
+        auxiliary_weight: Factor, beside `weight`, of the loss of each auxiliary output; 0 does not compute them.
+        output_weights: The same of further outputs by name, such as `{sub_path: 0.5}` of a TDNet.
+        neighbour_labels: Whether neighbours have labels too (`neighbour_label` of the batch), which count like those of
+            the targets.
+        start: See `Term`.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module | None = None,
+        weight: float = 1.0,
+        sources: dict[str, float] | None = None,
+        auxiliary_weight: float = 0.0,
+        output_weights: dict[str, float] | None = None,
+        neighbour_labels: bool = False,
+        start: float = 0.0,
+    ) -> None:
+        super().__init__(weight, start)
+        check_range("auxiliary_weight", auxiliary_weight)
+        for name, factor in {**(sources or {}), **(output_weights or {})}.items():
+            check_range(f"weight of {name!r}", factor)
+        self.loss = loss if loss is not None else CrossEntropy()
+        self.sources, self.auxiliary_weight, self.output_weights = sources, auxiliary_weight, output_weights
+        self.neighbour_labels = neighbour_labels
+        needs: set[Need] = {"neighbours"} if neighbour_labels else set()
+        self.needs = frozenset(needs | ({"auxiliary"} if any(self._factors.values()) else set()))
+
+    def parts(self, views: Views) -> Iterator[LossPart]:
+        """See `Term.parts`."""
+        batch = views.batch
+        label, weight = batch["label"], batch["weight"]
+        if self.sources is not None:
+            factors = weight.new_tensor([self.sources.get(source, 0.0) for source in _sources(batch)])
+            label, weight = label.masked_fill((factors == 0)[:, None, None], IGNORE_INDEX), weight * factors
+        for name, output in views.target.others.items():
+            factor = self._factors.get(name, self.auxiliary_weight if name.startswith("auxiliary") else 0.0)
+            if factor:
+                yield LossPart(name, self.weight * factor, label_terms(self.loss, output.at(1), label, weight))
+        logits = views.target.logits.at(1)
+        if self.neighbour_labels:
+            logits = torch.cat([view.logits.at(1) for view in views.student])
+            label = torch.cat([label, *batch["neighbour_label"].unbind(dim=1)])
+            weight = weight.repeat(len(views.student))
+        yield LossPart("label", self.weight, label_terms(self.loss, logits, label, weight))
+
+    @property
+    def _factors(self) -> dict[str, float]:
+        return {"auxiliary": self.auxiliary_weight, **(self.output_weights or {})}
+
+
+def as_objective(given: nn.Module | Sequence[Term] | None) -> Objective:
+    """An objective from what a module is given.
+
+    Args:
+        given: An objective, its terms, the loss of the labels as the only term, or `None` for cross entropy.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if isinstance(given, Objective):
+        return given
+    if given is None or (isinstance(given, nn.Module) and not isinstance(given, Term)):
+        return Objective([LabelTerm(given)])
+    return Objective([given] if isinstance(given, Term) else list(given))
+
+
+def _sources(batch: SemanticBatch) -> list[str]:
+    """Source of the label of every sample."""
+    if "source" not in batch:
+        raise ConfigError(
+            "weights per source need batches that say where their labels come from",
+            expected="source, a list of names, beside label",
+            fix="use SemanticDataModule, or leave sources out",
+        )
+    return batch["source"]
