@@ -44,7 +44,8 @@ COMMAND_PROTOCOL = {"run", "declare", "add_arguments", "main"}
 
 def room_of(module: str) -> str:
     """`thriftseg.datasets.camvid` -> `datasets`; empty for the package itself."""
-    return module.partition(".")[2].partition(".")[0]
+    room = module.partition(".")[2].partition(".")[0]
+    return "cli" if room == "__main__" else room
 
 
 @dataclass(frozen=True)

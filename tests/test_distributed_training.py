@@ -80,7 +80,7 @@ def module_with(num_classes: int, **settings: Any) -> SemanticSegmentation:
 def gradient(rank: int, world: int, reduction: str, empty_rank: int | None) -> tuple[torch.Tensor, float]:
     """Gradient of one training step, and the logged loss; the only process of a world of one gets both batches."""
     batch = batch_of(rank, empty_rank) if world > 1 else joined([batch_of(r, empty_rank) for r in range(2)])
-    module = module_with(5, loss=CrossEntropy(reduction=reduction))
+    module = module_with(5, objective=CrossEntropy(reduction=reduction))
     module.network.eval()
     gradients = Gradients()
     trainer = trainer_with(world, gradients)

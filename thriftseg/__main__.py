@@ -1,5 +1,5 @@
 """`python -m thriftseg ...` is `thriftseg ...`."""
 
-from thriftseg.cli.main import entry_point
+from thriftseg.cli import entry_point
 
 entry_point()

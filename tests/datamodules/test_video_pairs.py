@@ -42,7 +42,20 @@ def build(video: Folder) -> Build:
 
 def batches(data: VideoPairDataModule) -> list[dict[str, Any]]:
     data.setup("fit")
-    return [data.on_after_batch_transfer(batch) for batch in data.train_dataloader()]
+    return [as_pairs(data.on_after_batch_transfer(batch)) for batch in data.train_dataloader()]
+
+
+def as_pairs(batch: dict[str, Any]) -> dict[str, Any]:
+    """Frames and labels of both frames of each pair, the earlier one first."""
+    before = (
+        torch.cat([batch["neighbour_past"][:, 0], batch["neighbours"]], dim=1)
+        if "neighbour_past" in batch
+        else batch["neighbours"]
+    )
+    both = {"frames": (before, batch["frames"]), "label": (batch["neighbour_label"][:, 0], batch["label"])}
+    pair = {"flow": "neighbour_flow", "mask": "neighbour_agrees", "paired": "neighbour_paired"}
+    stacked = {key: torch.stack(values, dim=1) for key, values in both.items()}
+    return {"id": batch["id"], **stacked, **{key: batch[name][:, 0] for key, name in pair.items()}}
 
 
 def by_frame(data: VideoPairDataModule) -> dict[int, dict[str, Any]]:
@@ -116,10 +129,10 @@ class TestBatches:
         pairs = data.train_dataloader().dataset
         item, true = pairs[PairDraw(2, padding=True)], pairs[PairDraw(2)]
         assert torch.equal(item["frames"], true["frames"])
-        assert true["mask"].any()
-        assert not item["mask"].any()
-        assert item["label"].unique().tolist() == [255]
-        assert (item["paired"], true["paired"]) == (False, True)
+        assert true["neighbour_agrees"].any()
+        assert not item["neighbour_agrees"].any()
+        assert torch.cat([item["label"], item["neighbour_label"][0]]).unique().tolist() == [255]
+        assert (item["neighbour_paired"], true["neighbour_paired"]) == (False, True)
 
 
 class TestOrder:

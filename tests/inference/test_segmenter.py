@@ -25,7 +25,7 @@ from thriftseg.datasets import Folder, write_label_png
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.inference import FrameSegmenter, Segmentation, choose_device, load_weights, predict
 from thriftseg.labels import label_fill
-from thriftseg.lightning_modules import SemanticSegmentation
+from thriftseg.lightning_modules import SemanticEvaluation, SemanticSegmentation
 from thriftseg.quickstart import segmented_clip
 from thriftseg.stores import LabelStore
 from thriftseg.synthetic import SceneConfig, render_clip
@@ -115,7 +115,9 @@ def validated(network: SemanticNetwork, inference: Any, street: Folder, folder: 
     trainer = Trainer(
         accelerator="cpu", callbacks=[Keep()], default_root_dir=folder, enable_checkpointing=False, **quiet
     )
-    trainer.validate(SemanticSegmentation(network, inference=inference), data, verbose=False)
+    trainer.validate(
+        SemanticSegmentation(network, evaluation=SemanticEvaluation(inference=inference)), data, verbose=False
+    )
     return found
 
 

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 
 from thriftseg.errors import CheckpointError
 from thriftseg.inference.checkpoints import Unrecordable, load_network, read_checkpoint, to_record
-from thriftseg.lightning_modules import PolyLR, SemanticSegmentation
+from thriftseg.lightning_modules import PolyLR, SemanticEvaluation, SemanticSegmentation
 from thriftseg.losses import CrossEntropy
 from thriftseg.types import LabelKind
 from thriftseg.zoo import PSPNet, SlidingWindow
@@ -24,11 +24,11 @@ def trained(
 ) -> tuple[SemanticSegmentation, Path]:
     """A module built in Python and its checkpoint after one step."""
     module = build_module(
-        loss=CrossEntropy(class_weights=[0.5] * 11, reduction="image"),
+        objective=CrossEntropy(class_weights=[0.5] * 11, reduction="image"),
         optimizer=functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9),
         lr_scheduler=functools.partial(PolyLR, power=0.5),
         class_names=NAMES,
-        inference=SlidingWindow(crop=(32, 32)),
+        evaluation=SemanticEvaluation(inference=SlidingWindow(crop=(32, 32))),
     )
     trainer = build_trainer(max_steps=1, limit_val_batches=1)
     trainer.fit(module, build_data())
@@ -49,7 +49,7 @@ def test_hyper_parameters_are_plain(trained) -> None:
         "class_path": "thriftseg.zoo.PSPNet",
         "init_args": PSPNet(11, backbone="mobilenet_v2", decoder_channels=8, dropout=0.0).init_args,
     }
-    assert hyper_parameters["loss"]["init_args"] == {
+    assert hyper_parameters["objective"]["init_args"] == {
         "class_weights": [0.5] * 11,
         "reduction": "image",
         "ignore_index": 255,
@@ -58,7 +58,8 @@ def test_hyper_parameters_are_plain(trained) -> None:
         "class_path": "torch.optim.sgd.SGD",
         "init_args": {"lr": 0.01, "momentum": 0.9},
     }
-    assert hyper_parameters["inference"]["init_args"] == {"crop": [32, 32], "stride": None}
+    inference = hyper_parameters["evaluation"]["init_args"]["inference"]
+    assert inference["init_args"] == {"crop": [32, 32], "stride": None}
 
 
 def test_module_reloads_by_path_alone(trained) -> None:
@@ -66,9 +67,10 @@ def test_module_reloads_by_path_alone(trained) -> None:
     again = SemanticSegmentation.load_from_checkpoint(path, weights_only=True).eval()
     frames = torch.rand(2, 3, 40, 56)
     assert torch.equal(again(frames), module(frames))
-    assert isinstance(again.loss, CrossEntropy)
-    assert again.loss.reduction == "image"
-    assert again.inference == SlidingWindow(crop=(32, 32))
+    (label,) = again.objective.terms
+    assert isinstance(label.loss, CrossEntropy)
+    assert label.loss.reduction == "image"
+    assert again.evaluation.inference == SlidingWindow(crop=(32, 32))
     assert again.class_names == NAMES
 
 

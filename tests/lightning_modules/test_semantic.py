@@ -14,7 +14,7 @@ from thriftseg.datamodules import Mixture, MixturePart
 from thriftseg.datasets import CamVid
 from thriftseg.errors import ConfigError
 from thriftseg.labels import label_clicks
-from thriftseg.lightning_modules import PolyLR, SemanticSegmentation
+from thriftseg.lightning_modules import LabelTerm, PolyLR, SemanticEvaluation, SemanticSegmentation
 from thriftseg.lightning_modules.base import pooled_means
 from thriftseg.losses import CrossEntropy, LossTerms
 from thriftseg.metrics import ConfusionScores, TemporalConsistency
@@ -52,7 +52,7 @@ def fitted(build_module, build_data, build_trainer, **trainer_settings):
 
 
 def test_loss_is_that_of_the_normalised_frames(build_module, build_trainer) -> None:
-    module = build_module(loss=CrossEntropy(reduction="image")).eval()
+    module = build_module(objective=CrossEntropy(reduction="image")).eval()
     batch = training_batch()
     module.log = lambda *args, **kwargs: None
     loss = module.training_step(batch, 0)
@@ -90,18 +90,18 @@ def test_auxiliary_loss_is_weighted_and_logged() -> None:
     torch.manual_seed(0)
     network = PSPNet(11, backbone="mobilenet_v2", decoder_channels=8, dropout=0.0, auxiliary=True)
     logged: dict[str, float] = {}
-    module = SemanticSegmentation(network, auxiliary_weight=0.4)
+    module = SemanticSegmentation(network, LabelTerm(auxiliary_weight=0.4))
     module.log = lambda name, value, **kwargs: logged.update({name: float(value)})
     loss = module.training_step(training_batch(), 0)
     loss.backward()
-    assert set(logged) == {"train/loss", "train/loss/main", "train/loss/auxiliary"}
-    assert logged["train/loss"] == pytest.approx(logged["train/loss/main"] + 0.4 * logged["train/loss/auxiliary"])
+    assert set(logged) == {"train/loss", "train/loss/label", "train/loss/auxiliary"}
+    assert logged["train/loss"] == pytest.approx(logged["train/loss/label"] + 0.4 * logged["train/loss/auxiliary"])
     assert loss.item() == pytest.approx(logged["train/loss"])
     assert all(p.grad is not None for p in network.parameters())
 
 
 def test_a_loss_without_terms(build_module, build_data, build_trainer) -> None:
-    module = build_module(loss=StepLosses())
+    module = build_module(objective=StepLosses())
     trainer = build_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(module, build_data())
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
@@ -114,7 +114,9 @@ def test_logs_every_name(build_module, build_data, build_trainer) -> None:
     trainer.fit(module, data)
     fitted_names = set(trainer.callback_metrics)
     scores = {"miou", "macc", "pixel_accuracy", "boundary_iou", "tc"} | {f"iou/{name}" for name in data.class_names}
-    assert fitted_names == {"train/loss", "cost/hours", "cost/clicks"} | {f"val/{name}" for name in scores}
+    assert fitted_names == {"train/loss", "train/loss/label", "cost/hours", "cost/clicks"} | {
+        f"val/{name}" for name in scores
+    }
     assert trainer.callback_metrics["cost/hours"].item() == pytest.approx(data.annotation_cost.hours)
     assert trainer.callback_metrics["cost/clicks"].item() == data.annotation_cost.clicks > 0
     trainer.test(module, data, verbose=False)
@@ -284,11 +286,12 @@ def test_class_names_must_fit() -> None:
 
 def test_negative_auxiliary_weight() -> None:
     with pytest.raises(ConfigError, match="auxiliary_weight is out of range"):
-        SemanticSegmentation(PSPNet(11, backbone="mobilenet_v2", decoder_channels=8), auxiliary_weight=-1)
+        LabelTerm(auxiliary_weight=-1)
 
 
 def test_boundary_ratio_replaces_the_width() -> None:
-    module = SemanticSegmentation(PSPNet(11, backbone="mobilenet_v2", decoder_channels=8), boundary_ratio=0.1)
+    network = PSPNet(11, backbone="mobilenet_v2", decoder_channels=8)
+    module = SemanticSegmentation(network, evaluation=SemanticEvaluation(boundary_ratio=0.1))
     label = torch.from_numpy(np.repeat(np.arange(2), 20)[None].repeat(40, 0)[None])
     module.boundary.update(label, label)
     assert module.boundary.compute()["boundary_iou"].item() == 1.0
@@ -304,6 +307,6 @@ def test_clicks_pooled_with_masks_are_warned_about(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         build_trainer(max_steps=1, limit_val_batches=0).fit(
-            build_module(loss=CrossEntropy(reduction=reduction)), datamodule=data
+            build_module(objective=CrossEntropy(reduction=reduction)), datamodule=data
         )
     assert any("clicks hardly count" in str(each.message) for each in caught) == warns

@@ -48,7 +48,7 @@ def test_evaluation_predicts_what_a_stream_predicts(name, build_data, build_trai
 
 
 def test_training_gives_every_phase_its_turn(build_data, build_trainer):
-    module = SemanticSegmentation(small("td2_fanet18"), auxiliary_weight=0.0)
+    module = SemanticSegmentation(small("td2_fanet18"))
     before = {name: parameter.clone() for name, parameter in module.network.named_parameters()}
     build_trainer(max_steps=2, limit_val_batches=0).fit(module, build_data())
     unchanged = [name for name, parameter in module.network.named_parameters() if torch.equal(parameter, before[name])]

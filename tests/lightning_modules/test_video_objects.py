@@ -20,6 +20,7 @@ from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.inference.checkpoints import load_network, load_vos_network
 from thriftseg.lightning_modules import VideoObjectSegmentation
+from thriftseg.lightning_modules.base import label_terms
 from thriftseg.lightning_modules.video_objects import enlarged, first_masks
 from thriftseg.losses import CrossEntropy, PartiallyHuberisedCrossEntropy
 from thriftseg.metrics import JAndF
@@ -155,7 +156,7 @@ def test_ignored_pixels_give_no_gradient() -> None:
     target = torch.ones(1, 4, 4, dtype=torch.long)
     target[:, :2] = 255
     module = VideoObjectSegmentation(small())
-    module._pixel_terms(logits, target, torch.ones(1)).mean().backward()
+    label_terms(module.loss, logits, target, torch.ones(1)).mean().backward()
     assert logits.grad is not None
     assert logits.grad[:, :, :2].abs().max() == 0
     assert logits.grad[:, :, 2:].abs().min() > 0

@@ -116,9 +116,8 @@ def training_outputs(network: Network, inputs: tuple[Tensor, ...]) -> list[Tenso
     """What the losses of a network may read, of all phases."""
     if not isinstance(network, SemanticNetwork):
         return list(tensors(network(*inputs)))
-    method = getattr(network, "forward_with_distillation", network.forward_with_auxiliary)
     phases = [{"first_index": phase} for phase in range(network.num_phases)] if network.num_phases > 1 else [{}]
-    return [tensor for phase in phases for tensor in tensors(method(*inputs, **phase))]
+    return [tensor for phase in phases for tensor in tensors(network.forward_with_auxiliary(*inputs, **phase))]
 
 
 def test_forward_at_a_natural_size(network):

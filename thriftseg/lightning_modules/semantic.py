@@ -16,7 +16,7 @@ from thriftseg.errors import ConfigError
 from thriftseg.inference import METADATA_KEY, FrameSegmenter, to_record
 from thriftseg.lightning_modules.base import TrainingModule
 from thriftseg.lightning_modules.objectives.base import Term
-from thriftseg.lightning_modules.objectives.label import as_objective
+from thriftseg.lightning_modules.objectives.label import LabelTerm, as_objective
 from thriftseg.lightning_modules.objectives.views import Views
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.lightning_modules.teacher import NetworkCallable, Teacher, read_teacher
@@ -139,10 +139,10 @@ class SemanticSegmentation(TrainingModule):
             raise ConfigError(
                 "class names do not fit the network", expected=f"{network.num_classes} names", found=len(class_names)
             )
-        objective, evaluation = as_objective(objective), evaluation or SemanticEvaluation()
-        objective.check(network)
         self._save_plain_hyperparameters()
-        self.network, self.objective, self.evaluation = network, objective, evaluation
+        self.network, self.objective = network, as_objective(objective)
+        self.objective.check(network)
+        self.evaluation = evaluation or SemanticEvaluation()
         self.class_names = list(class_names) if class_names else [str(i) for i in range(network.num_classes)]
         self.teacher = None if teacher is None else Teacher(teacher(network.num_classes))
         if self.teacher is not None:
@@ -151,7 +151,7 @@ class SemanticSegmentation(TrainingModule):
         self.freeze_batch_norm = freeze_batch_norm
         self.tells_features = True
         self._compile = compile
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "evaluation": evaluation,
             "optimizer": optimizer,
             "lr_scheduler": lr_scheduler,
@@ -159,8 +159,8 @@ class SemanticSegmentation(TrainingModule):
             "class_names": class_names,
         }
         self.confusion = ConfusionScores(network.num_classes)
-        ratio = evaluation.boundary_ratio
-        width = None if ratio is not None else evaluation.boundary_width
+        ratio = self.evaluation.boundary_ratio
+        width = None if ratio is not None else self.evaluation.boundary_width
         self.boundary = BoundaryIoU(network.num_classes, width=width, ratio=ratio)
         self.consistency = TemporalConsistency(network.num_classes)
         self._previous: Tensor | None = None
@@ -222,8 +222,9 @@ class SemanticSegmentation(TrainingModule):
         if any(term.start for term in self.objective.active()):
             self._steps = self._run_length()
         kinds: frozenset[LabelKind] = getattr(self._datamodule(), "label_kinds", frozenset())
-        losses = [getattr(term, "loss", None) for term in self.objective.active()]
-        if len(kinds) > 1 and LabelKind.CLICKS in kinds and getattr(losses[0], "reduction", None) == "pixel":
+        losses = [term.loss for term in self.objective.active() if isinstance(term, LabelTerm)]
+        pooled = any(getattr(loss, "reduction", None) == "pixel" for loss in losses)
+        if len(kinds) > 1 and LabelKind.CLICKS in kinds and pooled:
             rank_zero_warn(
                 "The mixture has clicks and label maps, but the loss pools pixels, so the clicks hardly count: "
                 "set its `reduction` to image."

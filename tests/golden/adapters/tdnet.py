@@ -56,7 +56,7 @@ def _pairs(network: TDNet, frames: list[Tensor], start: int) -> dict[str, Tensor
     for t, pair in enumerate(itertools.pairwise(frames), start=1):
         with _recorded(network) as maps:
             clip = torch.stack(pair, dim=1)
-            outputs[f"logits_t{t}"] = network.forward_with_distillation(clip, first_index=start + t - 1).logits
+            outputs[f"logits_t{t}"] = network.strided_outputs(clip, first_index=start + t - 1)[0].at(1)
         outputs.update({f"t{t}/{name}": value for name, value in maps.items()})
     return outputs
 

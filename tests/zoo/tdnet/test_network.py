@@ -122,8 +122,8 @@ def test_without_attention_early_frames_are_those_of_the_path_alone(variant):
             logits, state = network.step(frames[:, t], state)
             with_attention, other = repeating.step(frames[:, t], other)
             window = frames[:, t : t + 1].expand(-1, network.num_phases, -1, -1, -1)
-            alone = network.forward_with_distillation(window, first_index=1 + t - network.past_frames)
-            torch.testing.assert_close(logits, alone.sub_path_logits, rtol=0, atol=1e-5)
+            _, others = network.forward_with_auxiliary(window, first_index=1 + t - network.past_frames)
+            torch.testing.assert_close(logits, others["sub_path"], rtol=0, atol=1e-5)
             assert (with_attention - logits).abs().max() > 1e-3
             assert len(state.memory) == t + 1
         logits, state = network.step(frames[:, -1], state)
@@ -315,7 +315,7 @@ def test_every_parameter_gets_a_gradient_over_the_phases(variant):
     network = small(variant, auxiliary=True).train()
     for index in range(network.num_phases):
         logits, auxiliary = network.forward_with_auxiliary(clips(network, 33, 49, batch=2), first_index=index)
-        assert list(auxiliary) == ["auxiliary"]
+        assert list(auxiliary) == ["sub_path", "auxiliary"]
         assert auxiliary["auxiliary"].shape == logits.shape == (2, NUM_CLASSES, 33, 49)
         (logits.square().mean() + auxiliary["auxiliary"].square().mean()).backward()
         missing = {name for name, parameter in network.named_parameters() if parameter.grad is None}
@@ -324,22 +324,19 @@ def test_every_parameter_gets_a_gradient_over_the_phases(variant):
     assert zero == []
 
 
-def test_distillation_outputs_belong_together(network):
+def test_outputs_of_training_belong_together(network):
     frames = clips(network, 42, 50)
     with torch.inference_mode():
-        outputs = network.forward_with_distillation(frames, first_index=1)
-        assert torch.equal(outputs.logits, network(frames, first_index=1))
-        assert torch.equal(outputs.low_resolution_logits, network.low_resolution_logits(frames, first_index=1))
-        assert torch.equal(network.forward_with_auxiliary(frames, first_index=1)[0], outputs.logits)
+        logits, others = network.strided_outputs(frames, first_index=1)
+        assert torch.equal(logits.at(1), network(frames, first_index=1))
+        assert torch.equal(logits.values, network.low_resolution_logits(frames, first_index=1))
+        assert torch.equal(network.forward_with_auxiliary(frames, first_index=1)[0], logits.at(1))
         current_only = torch.cat([torch.randn_like(frames[:, :-1]), frames[:, -1:]], dim=1)
-        other = network.forward_with_distillation(current_only, first_index=1)
-    torch.testing.assert_close(other.sub_path_logits, outputs.sub_path_logits)
-    torch.testing.assert_close(other.low_resolution_sub_path_logits, outputs.low_resolution_sub_path_logits)
-    assert (outputs.sub_path_logits - outputs.logits).abs().max() > 1e-3
-    assert outputs.sub_path_logits.shape == outputs.logits.shape
-    assert outputs.low_resolution_sub_path_logits.shape == outputs.low_resolution_logits.shape
-    assert outputs.path == 0  # of the last frame
-    assert outputs.auxiliary == {}
+        _, again = network.strided_outputs(current_only, first_index=1)
+    assert list(others) == ["sub_path"]
+    torch.testing.assert_close(again["sub_path"].values, others["sub_path"].values)
+    assert (others["sub_path"].at(1) - logits.at(1)).abs().max() > 1e-3
+    assert others["sub_path"].values.shape == logits.values.shape
 
 
 def test_small_clips_can_be_trained_on(network):
@@ -357,9 +354,9 @@ def test_loss_falls_in_training(variant):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     losses = []
     for iteration in range(12):
-        outputs = network.forward_with_distillation(frames, first_index=iteration)
-        loss = nn.functional.cross_entropy(outputs.logits, labels)
-        sub_path_loss = nn.functional.cross_entropy(outputs.sub_path_logits, labels)
+        logits, others = network.forward_with_auxiliary(frames, first_index=iteration)
+        loss = nn.functional.cross_entropy(logits, labels)
+        sub_path_loss = nn.functional.cross_entropy(others["sub_path"], labels)
         optimizer.zero_grad()
         (loss + 0.5 * sub_path_loss).backward()
         optimizer.step()

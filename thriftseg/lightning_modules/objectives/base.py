@@ -104,6 +104,11 @@ class Objective(nn.Module):
         for term in self.active(progress):
             yield from term.parts(views)
 
+    def check(self, network: SemanticNetwork) -> None:
+        """Refuse a network that a term cannot train; see `Term.check`."""
+        for term in self.active():
+            term.check(network)
+
     def needs(self, progress: float = 1.0) -> frozenset[Need]:
         """What the terms that count ask of the views."""
         return frozenset().union(*(term.needs for term in self.active(progress)))

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.lightning_modules.base import check_range
-from thriftseg.lightning_modules.objectives.base import LossPart, Term
+from thriftseg.lightning_modules.base import LossPart, check_range
+from thriftseg.lightning_modules.objectives.base import Term
 from thriftseg.lightning_modules.objectives.views import Views
 from thriftseg.losses import KnowledgeDistillation, LossTerms
 from thriftseg.zoo import PSPNet, SemanticNetwork, TDNet

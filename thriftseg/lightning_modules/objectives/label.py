@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.lightning_modules.base import check_range, label_terms
-from thriftseg.lightning_modules.objectives.base import LossPart, Need, Objective, Term
+from thriftseg.lightning_modules.base import LossPart, check_range, label_terms
+from thriftseg.lightning_modules.objectives.base import Need, Objective, Term
 from thriftseg.lightning_modules.objectives.views import Views
 from thriftseg.losses import CrossEntropy
 from thriftseg.types import IGNORE_INDEX, SemanticBatch

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from thriftseg.errors import ConfigError
 from thriftseg.flow import RAFT
-from thriftseg.lightning_modules.base import check_range
-from thriftseg.lightning_modules.objectives.base import LossPart, Need, Term
+from thriftseg.lightning_modules.base import LossPart, check_range
+from thriftseg.lightning_modules.objectives.base import Need, Term
 from thriftseg.lightning_modules.objectives.views import Views
 from thriftseg.losses import GatedCRF, LossTerms, MemoryFlowDistillation, TemporalConsistencyLoss
 from thriftseg.zoo import IMAGENET
@@ -64,6 +64,7 @@ class FlowTerm(Term):
     """
 
     needs = frozenset({"neighbours"})
+    _estimator: RAFT | None
 
     def __init__(self, weight: float, stride: int, flow: RAFT | None, start: float) -> None:
         super().__init__(weight, start)
@@ -110,8 +111,8 @@ class MemoryFlowTerm(FlowTerm):
     ) -> None:
         super().__init__(weight, stride, flow, start)
         self.loss = loss if loss is not None else MemoryFlowDistillation()
-        needs: set[Need] = {"neighbours"} | ({"teacher"} if self.loss.weight != "none" else set())
-        self.needs = frozenset(needs)
+        taught: set[Need] = {"teacher"} if self.loss.weight != "none" else set()
+        self.needs = type(self).needs | taught
 
     def parts(self, views: Views) -> Iterator[LossPart]:
         """See `Term.parts`."""

@@ -147,7 +147,7 @@ class Views:
     def _offsets(self) -> list[int]:
         """Steps from the target to each neighbour, 0 where they differ within the batch."""
         offsets = self.batch.get("neighbour_offset")
-        if offsets is None or self.network.num_phases == 1:
+        if not self.neighbours or offsets is None or self.network.num_phases == 1:
             return [0] * self.neighbours
         lowest, highest = offsets.amin(0).tolist(), offsets.amax(0).tolist()
         return [low if low == high else 0 for low, high in zip(lowest, highest, strict=True)]

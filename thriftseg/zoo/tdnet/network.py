@@ -114,27 +114,29 @@ class TDNet(SemanticNetwork):
         self.layer_norm_size = None if layer_norm_size is None else (layer_norm_size[0], layer_norm_size[1])
         self.warm_up = warm_up
 
-    def compute_features(self, frames: Tensor, first_index: int = 0) -> Tensor:
+    def compute_features(self, frames: Tensor, first_index: int = 0) -> Tensor:  # type: ignore[override]
         """Map that the classifier of the current path reads; see `SemanticNetwork.compute_features`."""
         outputs = self._run(frames, first_index)
         return outputs.path.fuse(outputs.values)
 
-    def classify(self, features: Tensor, first_index: int = 0) -> Tensor:
+    def classify(self, features: Tensor, first_index: int = 0) -> Tensor:  # type: ignore[override]
         """See `SemanticNetwork.classify`."""
         logits: Tensor = self._path(first_index + self.past_frames).head[-1](features)
         return logits
 
-    def compute_outputs(self, frames: Tensor, first_index: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute_outputs(  # type: ignore[override]
+        self, frames: Tensor, first_index: int = 0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SemanticNetwork.compute_outputs`.
 
         "sub_path" are the logits of the current frame's path without the past frames, "auxiliary" those of its
         auxiliary head, if there is one.
         """
         outputs = self._run(frames, first_index)
-        others = {"sub_path": outputs.path.classify(outputs.own)}
+        logits, others = outputs.path.classify(outputs.values), {"sub_path": outputs.path.classify(outputs.own)}
         if outputs.path.auxiliary_head is not None:
             others["auxiliary"] = outputs.path.auxiliary_head(outputs.intermediate)
-        return outputs.path.classify(outputs.values), others
+        return logits, others
 
     def start(self, first_index: int = 0) -> TDNetState:
         """The state before the first frame of a video.
