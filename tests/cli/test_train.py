@@ -133,7 +133,7 @@ def test_last_is_the_end_of_training_with_or_without_a_better_score(thriftseg, f
 def test_settings_of_the_command_line_win_over_the_checkpoint(thriftseg, folder: Path) -> None:
     assert thriftseg("fit", "--trainer.limit_val_batches=1", "--name=first") == 0
     checkpoint = folder / "runs" / "first" / "checkpoints" / "last.ckpt"
-    sliding = ["--model.inference=thriftseg.zoo.SlidingWindow", "--model.inference.crop=[32,32]"]
+    sliding = ["--model.evaluation.inference=thriftseg.zoo.SlidingWindow", "--model.evaluation.inference.crop=[32,32]"]
     fewer = ["--trainer.limit_train_batches=1", "--trainer.max_epochs=2", "--data.resize=[32,64]"]
     arguments = [*sliding, f"--ckpt_path={checkpoint}", *fewer]
     assert thriftseg("fit", "--name=second", *arguments) == 0
@@ -141,7 +141,9 @@ def test_settings_of_the_command_line_win_over_the_checkpoint(thriftseg, folder:
     loaded = load_network(last)
     assert (loaded.inference, loaded.eval_size) == (SlidingWindow((32, 32)), (32, 64))
     assert loaded.palette == tuple(CAMVID.palette)
-    assert SemanticSegmentation.load_from_checkpoint(last, weights_only=True).inference == SlidingWindow((32, 32))
+    assert SemanticSegmentation.load_from_checkpoint(last, weights_only=True).evaluation.inference == SlidingWindow(
+        (32, 32)
+    )
 
 
 def test_everything_at_once_from_the_config(thriftseg, folder: Path) -> None:
@@ -157,7 +159,7 @@ def test_everything_at_once_from_the_config(thriftseg, folder: Path) -> None:
         },
         "model": {
             "init_args": {
-                "loss": {"class_path": "thriftseg.losses.OHEMCrossEntropy"},
+                "objective": {"class_path": "thriftseg.losses.OHEMCrossEntropy"},
                 "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01, "momentum": 0.9}},
                 "lr_scheduler": {"class_path": "thriftseg.lightning_modules.PolyLR", "init_args": {"warmup_steps": 1}},
             }
@@ -197,8 +199,8 @@ def test_a_constant_rate_and_no_logger(thriftseg, folder: Path) -> None:
         (["--data.crop=[3200,64]"], "crop 3200x64 is larger than the padded image"),
         (["--model.network.depth=3"], "model.network: Option 'depth' is not accepted"),
         (
-            ["--model.loss=thriftseg.losses.CrossEntropy", "--model.loss.reduction=sum"],
-            "model.loss.reduction: Expected",
+            ["--model.objective=thriftseg.losses.CrossEntropy", "--model.objective.reduction=sum"],
+            "model.objective.reduction: Expected",
         ),
         (["--trainer.max_epochs=many"], "trainer.max_epochs: Expected a <class 'int'>"),
         (["--trainer.colour=red"], "unrecognized arguments: --trainer.colour=red"),
@@ -237,3 +239,25 @@ def test_a_fault_in_a_worker_process(folder: Path, camvid_root: Path, capsys: py
     arguments = ["--config=small.yaml", f"--data.dataset.root={broken}", "--data.num_workers=1"]
     assert main(["fit", *arguments]) == 2
     assert "trainannot" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (["--model.loss", "thriftseg.losses.CrossEntropy"], "model.loss has another name; fix: set model.objective"),
+        (["--model.gated_crf_weight", "0"], "fix: set model.objective.gated_crf_weight"),
+        (["--model.inference", "thriftseg.zoo.WholeImage"], "fix: set model.evaluation.inference"),
+        (["--config", "old.yaml"], "WeClick is an objective now"),
+    ],
+)
+def test_former_settings_are_refused_with_their_new_names(
+    setting: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("old.yaml").write_text("model: {class_path: thriftseg.lightning_modules.WeClick}")
+    assert main(["fit", "--config", "supervised/cityscapes_hrnet_w18.yaml", *setting]) == 2
+    assert message in capsys.readouterr().err

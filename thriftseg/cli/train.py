@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
+from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +34,16 @@ from thriftseg.folders import RUNS
 from thriftseg.inference import read_checkpoint
 from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar
 from thriftseg.resources import config_path
+
+_OF_OBJECTIVES = (
+    "gated_crf memory_flow distillation weak_weight gated_crf_weight gated_crf_start memory_flow_weight flow stride "
+    "distillation_weight memory_flow_stride full_weight sub_path_weight sub_path_label_weight auxiliary_weight"
+)
+_OF_EVALUATION = "boundary_width boundary_ratio inference"
+RENAMED = {"loss": "objective"}
+RENAMED |= {name: f"objective.{name}" for name in _OF_OBJECTIVES.split()}
+RENAMED |= {name: f"evaluation.{name}" for name in _OF_EVALUATION.split()}
+"""Former settings of `SemanticSegmentation` and of what are its objectives now."""
 
 TEACHER = "teacher"
 TEACHER_CHECKPOINT = "teacher.ckpt"
@@ -93,8 +105,15 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse a list of arguments, whatever the program was started with."""
-        self.config = parser.parse_args(args)
+        """Parse a list of arguments, whatever the program was started with.
+
+        Raises:
+            ConfigError: A setting of the model has another name now.
+        """
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise _renamed(str(error)) or error from None
 
     def _parse_ckpt_path(self) -> None:
         # Lightning would let the settings stored in the checkpoint override those of the command line.
@@ -299,6 +318,21 @@ def _with_shipped_configs(argv: list[str]) -> Iterator[str]:
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip: For seamless cloud" not in record.getMessage()
+
+
+def _renamed(message: str) -> ConfigError | None:
+    """What to write in place of the former name that a report of the parser complains about."""
+    preset = re.search(r"Import path (?:\S+\.)?(WeClick|TDNetDistillation)\b", message)
+    if preset:
+        return ConfigError(
+            f"{preset[1]} is an objective now",
+            expected="class_path: thriftseg.lightning_modules.SemanticSegmentation",
+            fix=f"set objective.class_path to thriftseg.lightning_modules.{preset[1]} and move its settings there",
+        )
+    name = re.search(r"(?:Option '|unrecognized arguments: --(?:model\.)?(?:init_args\.)?)(\w+)", message)
+    if not name or name[1] not in RENAMED:
+        return None
+    return ConfigError(f"model.{name[1]} has another name", fix=f"set model.{RENAMED[name[1]]}")
 
 
 def _as_list(value: Any) -> list[Any]:
