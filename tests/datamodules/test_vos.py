@@ -10,12 +10,12 @@ import torch
 
 from tests.moving_squares import HEIGHT, HIGH, WIDTH, draw, write_squares
 from thriftseg.costs import AnnotationCost
-from thriftseg.datamodules import GapCurriculum, VOSDataModule, WarpConfig
+from thriftseg.datamodules import GapCurriculum, MaskPart, VOSDataModule, WarpConfig
 from thriftseg.datamodules.vos.curriculum import CurriculumSampler, draw_positions
 from thriftseg.datamodules.vos.pseudo_clips import thin_plate_basis
 from thriftseg.datamodules.vos.streams import VideoStream, VideoStreams
 from thriftseg.datasets import MOSE
-from thriftseg.errors import ConfigError, DatasetError, ThriftsegError
+from thriftseg.errors import ConfigError, DatasetError, MixtureError, ThriftsegError
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.stores.rows import ActionRow
 from thriftseg.taxonomies import OBJECT_IDS
@@ -289,6 +289,42 @@ def test_stored_labels_are_the_only_frames_drawn(squares: MOSE, tmp_path: Path) 
     assert data.annotation_cost == AnnotationCost(seconds=56, boxes=8)
     with pytest.raises(DatasetError, match="no video of split 'train' has 3 frames with a mask of source 'other'"):
         module(squares, labels="other", store=tmp_path)
+
+
+class TestParts:
+    def labelled(self, store: Path) -> None:
+        boxes = LabelStore(store, "boxes_demo", OBJECT_IDS)
+        for video, frames, ids in (("late", (0, 2, 4, 6), (1, 3)), ("one", (0, 5, 10, 15), (2,))):
+            for number in frames:
+                action = f"boxes_demo:mose/{video}/{number:06d}"
+                cost = AnnotationCost(seconds=7, boxes=1)
+                boxes.record_action(ActionRow(action, "boxes_demo", video, number, cost))
+                label = draw(number, ids)[1].astype(np.uint8)
+                arguments: dict[str, Any] = {"kind": LabelKind.BOXES, "generator": "demo", "space": "object_id"}
+                boxes.write(video, number, label, parents=[action], **arguments)
+
+    def test_every_video_has_the_masks_of_one_part(
+        self, squares: MOSE, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.labelled(tmp_path)
+        parts = [MaskPart("manual", share=0.5), MaskPart("boxes_demo", weight=0.25)]
+        data = module(squares, labels=parts, store=tmp_path, clips_per_video=4)
+        weights = {}
+        for batch in batches(data):
+            for name, weight in zip(batch["id"], batch["weight"].tolist(), strict=True):
+                weights.setdefault(name.partition("/")[0], set()).add(weight)
+        assert sorted(weights.values(), key=str) == [{0.25}, {1.0}]
+        assert data.annotation_cost == AnnotationCost(seconds=28, boxes=4)
+        table = capsys.readouterr().out
+        assert "masks from 'manual': 1 videos, of unknown cost" in table
+        assert "masks from 'boxes_demo': 1 videos, 0.01 h" in table
+        assert data.state_dict()["labels"] == ["manual", "boxes_demo"]
+
+    def test_more_than_there_is(self, squares: MOSE, tmp_path: Path) -> None:
+        with pytest.raises(MixtureError, match="'manual' asks for more videos than earlier parts have left"):
+            module(squares, labels=[MaskPart("manual"), MaskPart("manual", share=0.5)], store=tmp_path)
+        with pytest.raises(MixtureError, match=r"share of part 'manual'; expected 0..1; found 2"):
+            MaskPart("manual", share=2)
 
 
 class Counting(MOSE):

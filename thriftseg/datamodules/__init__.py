@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from thriftseg.datamodules.semantic import SemanticDataModule
     from thriftseg.datamodules.video_pairs import VideoPairDataModule
     from thriftseg.datamodules.vos.curriculum import GapCurriculum
+    from thriftseg.datamodules.vos.labels import MaskPart
     from thriftseg.datamodules.vos.module import VOSDataModule
     from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
 

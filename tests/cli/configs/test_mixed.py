@@ -15,8 +15,9 @@ from tests.cli.configs.recipe_data import RecipeData, make_recipe_data
 from tests.distributed import GlooPool
 from thriftseg.cli.main import main
 from thriftseg.inference import load_network
+from thriftseg.synthetic import synthesize_objects
 
-CONFIGS = sorted(f"mixed/{path.name}" for path in (FOLDER / "mixed").glob("*"))
+CONFIGS = sorted(f"mixed/{path.name}" for path in (FOLDER / "mixed").glob("*_all.yaml"))
 TINY = {
     "HRNet": {"pretrained": False, "width": 18, "small": True},
     "TMANet": {"pretrained": False, "depth": 18, "key_channels": 8, "value_channels": 16, "head_channels": 16},
@@ -96,3 +97,35 @@ def test_two_processes(gloo_pool: GlooPool, data: RecipeData, tmp_path: Path) ->
     first, second = gloo_pool.run(fit, config, str(tmp_path / "tiny.yaml"), str(tmp_path))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert all(value.isfinite().all() for value in first.values())
+
+
+def test_drawn_masks_and_boxes_in_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    synthesize_objects("davis", layout="davis", train_clips=4, val_clips=1, frames=5, height=48, width=80, jobs=1)
+    boxes = [
+        "--dataset",
+        "davis",
+        "--root",
+        "davis",
+        "--from_masks",
+        "--method",
+        "grabcut",
+        "--source",
+        "boxes_box2seg",
+    ]
+    assert main(["label", "boxes", *boxes]) == 0
+    tiny = {
+        "trainer": {"accelerator": "cpu", "max_steps": 1, "val_check_interval": 1, "enable_progress_bar": False},
+        "model": {"init_args": {"network": {"init_args": {"pretrained": False, "backbone": "resnet18"}}}},
+        "data": {
+            "init_args": {"batch_size": 2, "num_workers": 0, "crop": [32, 48], "resize": None, "eval_resize": None}
+        },
+    }
+    Path("tiny.yaml").write_text(yaml.safe_dump(tiny))
+    configs = ["--config", "mixed/davis_stm_r50_boxes.yaml", "--config", "tiny.yaml"]
+    assert main(["fit", *configs, "--data.dataset.root=davis", "--data.train_split=train"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"masks from 'manual': 1 videos, of unknown cost", told)
+    assert re.search(r"masks from 'boxes_box2seg': 3 videos, 0\.0\d h", told)

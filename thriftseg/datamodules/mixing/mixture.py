@@ -224,7 +224,10 @@ class Mixture:
     ) -> list[ClipFrame]:
         pool = self._pool(part.labels, clips)
         seed = self.seed if part.seed is None else part.seed
-        order = sorted(pool, key=lambda frame: _rank(seed, frame[0].video, frame[1], motion))
+        order = sorted(
+            pool,
+            key=lambda frame: (-motion.get((frame[0].video, frame[1]), 0.0), draw_rank(seed, frame[0].video, frame[1])),
+        )
         free = [
             (clip, annotated)
             for clip, annotated in order
@@ -302,8 +305,6 @@ def _named(
     return [("pattern", pattern), ("coarse_percent", coarse_percent), ("parts", parts)]
 
 
-def _rank(seed: int, video: str, number: int, motion: Mapping[Frame, float]) -> tuple[float, bytes]:
-    """The order of annotated frames: large motion first where it is known, equal ones by a hash."""
-    return -motion.get((video, number), 0.0), hashlib.blake2b(
-        f"{seed}/{video}/{number}".encode(), digest_size=16
-    ).digest()
+def draw_rank(seed: int, *names: str | int) -> bytes:
+    """Place of something in the order of a draw, which depends on the seed and its name alone."""
+    return hashlib.blake2b("/".join(map(str, (seed, *names))).encode(), digest_size=16).digest()

@@ -91,12 +91,14 @@ class Take:
         clip: The video.
         numbers: Native numbers of its frames, in order.
         transforms: What happens to each of them.
+        weight: Factor on its loss.
     """
 
     source: MaskSource
     clip: VOSClip
     numbers: Sequence[int]
     transforms: Sequence[Transform]
+    weight: float = 1.0
     _masks: dict[int, UInt8Array | Int32Array] = field(default_factory=dict)
 
     @property
@@ -140,6 +142,7 @@ class VideoClips:
         length: Frames of a clip.
         crop: Draws the crop, alike for all frames of a clip.
         curriculum: Translates a gap of frames to one of masks.
+        weight: Factor on the loss of its clips.
     """
 
     source: MaskSource
@@ -147,6 +150,7 @@ class VideoClips:
     length: int
     crop: ShorterSideCrop
     curriculum: GapCurriculum
+    weight: float = 1.0
 
     def draw(self, rng: np.random.Generator, gap: int) -> Take:
         """Draw frames with masks in order, at most `gap` frames of the video between two of them, and a crop."""
@@ -154,7 +158,7 @@ class VideoClips:
         skip = self.curriculum.masks_between(gap, self.video.step)
         chosen = [numbers[position] for position in draw_positions(rng, len(numbers), self.length, skip)]
         geometry = self.crop.draw(rng, *self.source.dataset.clip_size(self.video.clip))
-        return Take(self.source, self.video.clip, chosen, [geometry] * self.length)
+        return Take(self.source, self.video.clip, chosen, [geometry] * self.length, self.weight)
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,7 @@ class TrainingClips(Dataset[dict[str, Any]]):
             "num_objects": len(ids),
             "object_ids": ids,
             "shown": np.array(take.transforms[0].shown),
-            "weight": np.float32(1),
+            "weight": np.float32(take.weight),
             "id": take.id,
         }
         if self.photometric is not None:

@@ -3,14 +3,63 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from thriftseg.costs import AnnotationCost
+from thriftseg.datamodules.mixing.mixture import draw_rank, round_half_up
 from thriftseg.datasets import VOSClip, usual_step
-from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.stores import MaskSource, given_kind
+from thriftseg.errors import ConfigError, DatasetError, MixtureError
+from thriftseg.stores import MANUAL, MaskSource, given_kind
 from thriftseg.types import LabelKind
+
+
+@dataclass(frozen=True)
+class MaskPart:
+    """The videos whose masks come from one source.
+
+    Attributes:
+        labels: "manual" for the masks of the data set, else a source of the label store.
+        share: Share of the videos of the split with enough masks of this source, 0 to 1, rounded half up and drawn by
+            the seed; all that no earlier part has taken when absent.
+        weight: Factor on the loss of their clips.
+
+    Raises:
+        MixtureError: A setting is out of range.
+    """
+
+    labels: str = MANUAL
+    share: float | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise MixtureError(f"share of part {self.labels!r}", expected="0..1", found=self.share)
+        if self.weight < 0:
+            raise MixtureError(f"weight of part {self.labels!r}", expected="0 or more", found=self.weight)
+
+    def draw(self, videos: Sequence[MaskedVideo], taken: Collection[str], seed: int) -> list[MaskedVideo]:
+        """Its videos, in their order.
+
+        Args:
+            videos: Those with enough masks of this source.
+            taken: Names of the videos of earlier parts.
+            seed: Seed of the draw.
+
+        Raises:
+            MixtureError: Earlier parts have left too few.
+        """
+        free = [video for video in videos if video.clip.video not in taken]
+        count = len(free) if self.share is None else round_half_up(self.share * len(videos))
+        if count > len(free) or not free:
+            raise MixtureError(
+                f"part {self.labels!r} asks for more videos than earlier parts have left",
+                expected=f"at most {len(free)}",
+                found=count,
+                fix="lower the shares",
+            )
+        chosen = set(sorted((video.clip.video for video in free), key=lambda name: draw_rank(seed, name))[:count])
+        return [video for video in free if video.clip.video in chosen]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from thriftseg.datamodules.base import SplitDataModule, check_counts, shown_mask
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.vos.clips import PseudoClips, ShorterSideCrop, TrainingClips, VideoClips
 from thriftseg.datamodules.vos.curriculum import CurriculumSampler, GapCurriculum
-from thriftseg.datamodules.vos.labels import MaskedVideo, masked_videos, recorded_cost
+from thriftseg.datamodules.vos.labels import MaskedVideo, MaskPart, masked_videos, recorded_cost
 from thriftseg.datamodules.vos.pseudo_clips import WarpConfig
 from thriftseg.datamodules.vos.streams import VideoStream, VideoStreams
 from thriftseg.datasets import VOSDataset
@@ -39,8 +39,8 @@ class VOSDataModule(SplitDataModule):
     Args:
         dataset: Reader of the videos.
         crop: Height and width of training crops.
-        labels: "manual" to train on the masks of the data set, else a source of the label store. Evaluation always uses
-            the masks of the data set.
+        labels: "manual" to train on the masks of the data set, else a source of the label store, or parts of several
+            sources. Evaluation always uses the masks of the data set.
         store: Folder of the label store, by default `labels/<dataset>`.
         resize: Shorter side of training frames, of which crops are taken; `None` keeps the size of the files.
         scale: Range of the random scale, relative to that.
@@ -77,7 +77,7 @@ class VOSDataModule(SplitDataModule):
         dataset: VOSDataset,
         *,
         crop: tuple[int, int],
-        labels: str = MANUAL,
+        labels: str | list[MaskPart] = MANUAL,
         store: Path | None = None,
         resize: int | None = None,
         scale: tuple[float, float] = (1.0, 1.0),
@@ -113,7 +113,8 @@ class VOSDataModule(SplitDataModule):
         self.static_split, self.static_share = static_split, static_share if static is not None else 0.0
         self.photometric = PhotometricConfig() if photometric is True else photometric or None
         self.eval_resize = eval_resize
-        self.masks = MaskSource(dataset, store_root(store, dataset.name), labels)
+        self.parts = [MaskPart(labels)] if isinstance(labels, str) else labels
+        self.store = store_root(store, dataset.name)
         self._train: TrainingClips | None = None
         self._sources: list[str] = []
         self._cost: AnnotationCost | None = None
@@ -125,7 +126,7 @@ class VOSDataModule(SplitDataModule):
 
     @property
     def annotation_cost(self) -> AnnotationCost | None:
-        """Cost of the labels of a source; `None` for masks of the data set, and until `setup("fit")`."""
+        """Cost of the masks that come from label stores; `None` without such, and until `setup("fit")`."""
         return self._cost
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -178,20 +179,32 @@ class VOSDataModule(SplitDataModule):
         """Where the training masks came from, in plain types and without paths."""
         if self._train is None:
             return {}
-        labels = {"dataset": self.dataset.name, "split": self.train_split, "labels": self.masks.source}
+        names = [part.labels for part in self.parts]
+        labels = {
+            "dataset": self.dataset.name,
+            "split": self.train_split,
+            "labels": names[0] if len(names) == 1 else names,
+        }
         cost = self._cost.to_dict() if self._cost is not None else None
         return {**labels, "static": self.static.name if self.static else None, "clips": len(self._train), "cost": cost}
 
     def _setup_training(self) -> None:
-        videos: list[MaskedVideo] = []
         clips: list[VideoClips | PseudoClips] = []
-        if self.static_share < 1:
-            videos = masked_videos(self.masks, self.train_split, least=self.frames)
-            clips += [VideoClips(self.masks, video, self.frames, self.crop, self.gap) for video in videos]
+        taken: set[str] = set()
+        costs: list[AnnotationCost] = []
+        for part in self.parts if self.static_share < 1 else ():
+            source = MaskSource(self.dataset, self.store, part.labels)
+            videos = part.draw(masked_videos(source, self.train_split, least=self.frames), taken, self.seed)
+            taken |= {video.clip.video for video in videos}
+            clips += [VideoClips(source, video, self.frames, self.crop, self.gap, part.weight) for video in videos]
+            cost = recorded_cost(source, videos)
+            costs += [cost] if cost is not None else []
+            known = "of unknown cost" if cost is None else f"{cost.hours:.2f} h, {cost.clicks} clicks"
+            self._announce(f"masks from {part.labels!r}: {len(videos)} videos, {known}")
         if self.static is not None and self.static_share > 0:
             clips += self._pseudo_clips(self.static)
         clips *= self.clips_per_video
-        self._cost = recorded_cost(self.masks, videos)
+        self._cost = sum(costs, AnnotationCost()) if costs else None
         self._sources = [VIDEO if isinstance(entry, VideoClips) else STATIC for entry in clips]
         self._train = TrainingClips(
             clips,
@@ -202,7 +215,7 @@ class VOSDataModule(SplitDataModule):
             seed=self.seed,
         )
         counts = {name: self._sources.count(name) for name in dict.fromkeys(self._sources)}
-        self._announce(f"training clips of masks from {self.masks.source!r}: {counts}")
+        self._announce(f"training clips: {counts}")
 
     def _pseudo_clips(self, static: VOSDataset) -> list[PseudoClips]:
         """One per image with a mask; images of which a list says that they hold no object are left out."""
