@@ -12,6 +12,8 @@ from tests.annotation.eva_vos.object_states import hiding_square, progress_of
 from thriftseg.annotation.eva_vos.frame_choice import FarthestFrames, QNetFrames, create_frame_choice, farthest
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.eva_vos.progress import open_frames
+from thriftseg.annotation.people.masks import MaskAnnotation
+from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import QNet
 
@@ -91,6 +93,15 @@ class TestQNet:
     def test_clicked_frames_are_chosen_when_no_other_is_left(self, short: ObjectVideo, choice: QNetFrames):
         kinds = dict.fromkeys(range(5), "mask") | {1: "clicks", 4: "clicks"}
         assert choice.choose(progress_of(short, kinds)) == 1
+
+    def test_of_clicked_frames_the_one_that_was_annotated_longest_ago(self, short: ObjectVideo, choice: QNetFrames):
+        progress = progress_of(short, {0: "mask", 4: "clicks", 2: "clicks", 3: "mask", 1: "clicks"})
+        chosen = []
+        for _ in range(4):
+            chosen.append(choice.choose(progress))
+            clicked = MaskAnnotation("clicks", progress.masks[chosen[-1]], AnnotationCost(clicks=3))
+            progress = progress.after(chosen[-1], clicked)
+        assert chosen == [4, 2, 1, 4]
 
 
 class TestOthers:

@@ -201,6 +201,13 @@ class TestSTM:
         (result,) = decided(create_propagator("stm", weights=small_stm()), objects, moving_texture(2, 1, 32, 48))
         assert result.ids.max() <= 256
 
+    def test_the_checkpoint_of_a_training_run(self, tmp_path):
+        network = small_stm()
+        state = {f"network.{name}": value for name, value in network.state_dict().items()}
+        torch.save({"hyper_parameters": {"network": network.record}, "state_dict": state}, tmp_path / "last.ckpt")
+        read = create_propagator("stm", weights=tmp_path / "last.ckpt")
+        assert read.arguments == create_propagator("stm", weights=network).arguments
+
     def test_faults(self, tmp_path):
         with pytest.raises(ConfigError, match="stm needs weights"):
             create_propagator("stm")
@@ -210,7 +217,7 @@ class TestSTM:
             _ = create_propagator("stm", weights=small_stm(), max_memory_frames=1).arguments
         path = tmp_path / "other.safetensors"
         save_weights(create_model("deeplabv3plus_mobilenetv2", 3, decoder_channels=8), path)
-        with pytest.raises(CheckpointError, match=r"not a network for video object .*found DeepLabV3Plus"):
+        with pytest.raises(CheckpointError, match=r"does not hold a .*found DeepLabV3Plus"):
             _ = create_propagator("stm", weights=path).arguments
         path.write_bytes(b"cut")
         with pytest.raises(CheckpointError, match=r"other\.safetensors"):

@@ -42,6 +42,17 @@ class FrameChoice(Protocol):
         """The frame to annotate, one of `progress.candidates`, of which there is one at least."""
 
 
+def least_known(features: Float32Array, progress: ObjectProgress) -> int:
+    """The candidate that is farthest from all annotated frames; when all are annotated, the one longest ago.
+
+    Args:
+        features: (N, D) of all frames.
+        progress: How far the annotation of the object has come.
+    """
+    oldest = progress.longest_ago
+    return oldest if oldest is not None else farthest(features, progress.annotated, progress.candidates)
+
+
 def farthest(features: Float32Array, references: Sequence[int], candidates: Sequence[int]) -> int:
     r"""The candidate i whose feature vector is farthest from the nearest reference: max_i min_j ||E_i - E_j||.
 
@@ -99,7 +110,7 @@ class QNetFrames:
 
     def choose(self, progress: ObjectProgress) -> int:
         """The frame to annotate; see `FrameChoice.choose`."""
-        return farthest(self.embed(progress), progress.annotated, progress.candidates)
+        return least_known(self.embed(progress), progress)
 
     def embed(self, progress: ObjectProgress) -> Float32Array:
         """Embeddings of all frames with their masks, (N, 1024) float32 for ResNet-18."""
@@ -219,7 +230,7 @@ class FarthestFrames:
         key = progress.video.files
         if key not in self._features:
             self._features[key] = self.embed(progress.video)
-        return farthest(self._features[key], progress.annotated, progress.candidates)
+        return least_known(self._features[key], progress)
 
     def embed(self, video: ObjectVideo) -> Float32Array:
         """Pooled features of all frames, (N, D) float32."""

@@ -115,13 +115,14 @@ class _ObjectLog:
 
     @property
     def latest(self) -> dict[int, Row]:
-        """The last row of each annotated frame, by place."""
+        """The last row of each annotated frame, by place, in the order of these rows."""
         places = {number: place for place, number in enumerate(self.video.numbers)}
-        return {places[row["frame"]]: row for row in self.rows}
+        last = {row["frame"]: row for row in self.rows}
+        return {places[row["frame"]]: row for row in self.rows if last[row["frame"]] is row}
 
     @property
     def kinds(self) -> dict[int, AnnotationKind]:
-        """How frames were annotated last."""
+        """How frames were annotated last, in the order in which that was."""
         return {place: row["type"] for place, row in self.latest.items()}
 
 

@@ -44,7 +44,7 @@ class ObjectProgress:
     Args:
         video: The object.
         anchors: Masks of the frames that have been annotated.
-        kinds: How they were annotated last.
+        kinds: How they were annotated last, in the order in which that was.
         masks: Masks of all frames so far, (N, H, W).
         round: How many annotations there have been.
         annotator: Who annotates.
@@ -76,6 +76,12 @@ class ObjectProgress:
     def candidates(self) -> list[int]:
         """Frames that may be annotated next, increasing; see `open_frames`."""
         return open_frames(self.kinds, len(self.video))
+
+    @property
+    def longest_ago(self) -> int | None:
+        """Where no frame is left that was never annotated, the candidate whose annotation is oldest."""
+        known = [place for place in self.kinds if place in self.candidates]
+        return known[0] if known else None
 
     @cached_property
     def scores(self) -> FrameScores:
@@ -111,7 +117,8 @@ class ObjectProgress:
             place: The frame.
             annotation: The annotation.
         """
-        anchors, kinds = {**self.anchors, place: annotation.mask}, {**self.kinds, place: annotation.kind}
+        others = {other: kind for other, kind in self.kinds.items() if other != place}
+        anchors, kinds = {**self.anchors, place: annotation.mask}, {**others, place: annotation.kind}
         masks = self._propagator.propagate(self.video, anchors)
         return ObjectProgress(
             self.video, anchors, kinds, masks, self.round + 1, self._annotator, self._propagator, self._seed

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.errors import ConfigError
+from thriftseg.inference import load_as
 from thriftseg.labels.propagation.merging import ChannelProbabilities
 from thriftseg.stores import ObjectMap
-from thriftseg.zoo import VOSNetwork, load
+from thriftseg.zoo import VOSNetwork
 
 
 class STMPropagator:
@@ -29,8 +30,8 @@ class STMPropagator:
     https://arxiv.org/abs/1904.00607. [1] https://github.com/seoungwugoh/STM
 
     Args:
-        weights: A published network for video object segmentation, by name, path or `hf:` repository as
-            `thriftseg.zoo.load` takes it; or a network.
+        weights: A network for video object segmentation: published, by name, path or `hf:` repository as
+            `thriftseg.zoo.load` takes it; the checkpoint of a training run (`.ckpt`); or the network itself.
         memory_every: Remember every such frame; the network's own setting when absent.
         max_memory_frames: Largest number of remembered frames, which bounds memory however long the clip is; the
             network's own setting when absent.
@@ -89,14 +90,8 @@ class STMPropagator:
 
     @cached_property
     def _network(self) -> VOSNetwork:
-        network = self._weights if isinstance(self._weights, VOSNetwork) else load(self._weights).network
-        if not isinstance(network, VOSNetwork):
-            raise CheckpointError(
-                "not a network for video object segmentation",
-                path=str(self._weights),
-                expected="such as STM",
-                found=type(network).__name__,
-            )
+        given = self._weights
+        network = given if isinstance(given, VOSNetwork) else load_as(given, VOSNetwork)  # type: ignore[type-abstract]
         own = network.memory_policy
         network.memory_policy = replace(
             own,
