@@ -20,6 +20,7 @@ from thriftseg.zoo.network import (
     SemanticNetwork,
     StreamState,
 )
+from thriftseg.zoo.profiling import NetworkProfile, profile
 from thriftseg.zoo.pspnet import PSPNet
 from thriftseg.zoo.registry import architectures_of, create_model, list_models, rebuild, register_network
 from thriftseg.zoo.scorers.annotation_policy import AnnotationPolicy, PolicyOutput

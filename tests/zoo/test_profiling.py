@@ -1,0 +1,56 @@
+"""Size and speed of networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from thriftseg.errors import ConfigError
+from thriftseg.zoo import SemanticNetwork, create_model, profile
+
+
+class OneConvolution(SemanticNetwork):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.layer = nn.Conv2d(3, num_classes, 3, padding=1)
+
+    def compute_logits(self, frames: Tensor) -> Tensor:
+        return self.layer(frames[:, -1])
+
+
+def test_a_convolution_by_hand() -> None:
+    found = profile(OneConvolution(4), size=(20, 30), warm_up=1, frames=3)
+    assert found.parameters == 3 * 4 * 9 + 4
+    assert found.gflops == pytest.approx(2 * 20 * 30 * 3 * 4 * 9 / 1e9)
+    assert found.fps == pytest.approx(1000 / found.milliseconds)
+    assert found.size == (20, 30)
+    assert f"{torch.get_num_threads()} threads" in found.device
+
+
+def test_a_stream_encodes_every_frame_once() -> None:
+    """A window of three frames would take nearly three times as much."""
+    network = create_model("tmanet_r18", 5, memory_frames=1)
+    one, two = (
+        profile(network, (33, 65), frames=1),
+        profile(create_model("tmanet_r18", 5, memory_frames=2), (33, 65), frames=1),
+    )
+    assert two.gflops < 1.3 * one.gflops
+
+
+def test_the_mean_over_the_phases() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = create_model("td2_fanet18", 5).eval()
+    state, counts = network.start(), []
+    with torch.inference_mode():
+        for _ in range(4):
+            with FlopCounterMode(display=False) as counter:
+                _, state = network.step(torch.rand(1, 3, 32, 64), state)
+            counts.append(counter.get_total_flops())
+    assert profile(network, (32, 64), frames=1).gflops == pytest.approx(sum(counts[-2:]) / 2e9)
+
+
+def test_wrong_numbers() -> None:
+    with pytest.raises(ConfigError, match="numbers of frames to profile with; expected 1 or more"):
+        profile(OneConvolution(4), frames=0)

@@ -1,0 +1,101 @@
+"""Size and speed of a semantic network."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from thriftseg.errors import ConfigError
+from thriftseg.zoo.network import SemanticNetwork
+
+
+@dataclass(frozen=True)
+class NetworkProfile:
+    """What a network costs per frame of a stream.
+
+    Attributes:
+        parameters: Number of parameters.
+        gflops: Billions of floating-point operations per frame, a multiplication and an addition counted as two; mean
+            over the phases of a network that has several.
+        milliseconds: Median time per frame.
+        fps: Frames per second at that time.
+        size: Height and width of the frames.
+        device: Name of what it was measured on.
+    """
+
+    parameters: int
+    gflops: float
+    milliseconds: float
+    fps: float
+    size: tuple[int, int]
+    device: str
+
+
+@torch.inference_mode()
+def profile(
+    network: SemanticNetwork,
+    size: tuple[int, int] = (1024, 2048),
+    device: str = "cpu",
+    warm_up: int = 5,
+    frames: int = 20,
+) -> NetworkProfile:
+    """Measure a network frame by frame, as it segments a stream of one video.
+
+    Args:
+        network: The network; it is left in evaluation mode, on the device.
+        size: Height and width of the frames.
+        device: Where it computes, as torch names it.
+        warm_up: Frames before the measurement, at least enough to fill the memory of the network.
+        frames: Frames that are measured.
+
+    Raises:
+        ConfigError: A number is below 1.
+
+    Example:
+        >>> from thriftseg.zoo import create_model
+        >>> found = profile(create_model("pspnet_mobilenetv2", 5), size=(32, 64), warm_up=1, frames=1)
+        >>> found.parameters > 2_000_000, found.gflops > 0, found.size
+        (True, True, (32, 64))
+    """
+    if min(*size, warm_up, frames) < 1:
+        raise ConfigError("sizes and numbers of frames to profile with", expected="1 or more", found=(size, frames))
+    network = network.eval().to(device)
+    frame = network.preprocessing(torch.rand(1, 3, *size, device=device))
+    state = network.start()
+    for _ in range(max(warm_up, network.past_frames + 1)):
+        _, state = network.step(frame, state)
+    with FlopCounterMode(display=False) as counter:
+        for _ in range(network.num_phases):
+            _, state = network.step(frame, state)
+    seconds = []
+    for _ in range(frames):
+        _wait(device)
+        start = time.perf_counter()
+        _, state = network.step(frame, state)
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    median = statistics.median(seconds)
+    return NetworkProfile(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        gflops=counter.get_total_flops() / network.num_phases / 1e9,
+        milliseconds=1e3 * median,
+        fps=1 / median,
+        size=size,
+        device=_name_of(device),
+    )
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def _name_of(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
