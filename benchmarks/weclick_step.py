@@ -22,7 +22,7 @@ from benchmarks.training_step import BareLoop, compare
 from thriftseg.datamodules import Mixture, MixturePart, NeighbourPolicy, SemanticDataModule
 from thriftseg.datasets import Cityscapes
 from thriftseg.labels import label_clicks
-from thriftseg.lightning_modules import WeClick
+from thriftseg.lightning_modules import SemanticSegmentation, WeClick
 from thriftseg.losses import (
     GatedCRF,
     gated_crf_loss,
@@ -83,7 +83,7 @@ def step_overhead() -> Outcome:
     """Time of the trainer's step over that of the bare one, with every term and a frozen teacher."""
     with TemporaryDirectory() as name, one_thread():
         data = clicked_videos(Path(name))
-        module, bare = WeClick(student(), teacher, gated_crf_start=0.0), BareStudent(data(), student(), teacher())
+        module, bare = taught_student(gated_crf_start=0.0), BareStudent(data(), student(), teacher())
         check_agreement(module, bare)
         return compare(module, data(), bare, Path(name), BLOCKS)
 
@@ -107,12 +107,12 @@ def clicked_videos(folder: Path) -> Callable[[], SemanticDataModule]:
     )
 
 
-def check_agreement(module: WeClick, bare: BareStudent) -> None:
+def check_agreement(module: SemanticSegmentation, bare: BareStudent) -> None:
     batch = bare.data.on_after_batch_transfer(next(bare.batches))
     torch.testing.assert_close(quiet_step(module, batch), bare.loss(batch))
 
 
-def quiet_step(module: WeClick, batch: dict[str, Any]) -> Tensor:
+def quiet_step(module: SemanticSegmentation, batch: dict[str, Any]) -> Tensor:
     """Loss of a step outside of a trainer, where there is no log."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Trainer. reference is not registered")
@@ -128,11 +128,15 @@ def memory_of_radius() -> Outcome:
     return Outcome(grown[-1] / grown[0], detail)
 
 
-def student_of_radius(radius: int) -> WeClick:
-    return WeClick(student(), teacher, gated_crf=GatedCRF(radius=radius))
+def student_of_radius(radius: int) -> SemanticSegmentation:
+    return taught_student(gated_crf=GatedCRF(radius=radius))
 
 
-def forward_and_backward(module: WeClick, batch: dict[str, Any]) -> None:
+def taught_student(**settings: Any) -> SemanticSegmentation:
+    return SemanticSegmentation(student(), WeClick(**settings), teacher=teacher)
+
+
+def forward_and_backward(module: SemanticSegmentation, batch: dict[str, Any]) -> None:
     quiet_step(module, batch).backward()
     module.zero_grad()
 
