@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ from thriftseg.errors import DatasetError
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 """File name endings of frames, best first where several exist."""
+
+Label = TypeVar("Label", UInt8Array, UInt16Array)
 
 _JPEG_QUALITY, _PNG_COMPRESSION = 95, 3
 
@@ -128,11 +131,12 @@ def resize_frame(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     return np.asarray(cv2.resize(image, size[::-1], interpolation=interpolation), dtype=np.uint8)
 
 
-def resize_label(label: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """Resize a label map (H, W) to `size` = (height, width), nearest pixel centre."""
+def resize_label(label: Label, size: tuple[int, int]) -> Label:
+    """Resize a label map (H, W), uint8 or uint16, to `size` = (height, width), nearest pixel centre."""
     if label.shape == size:
         return label
-    return np.asarray(cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
+    resized: Any = cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, dtype=label.dtype)
 
 
 def probe_size(path: str | Path) -> tuple[int, int]:

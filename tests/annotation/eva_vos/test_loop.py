@@ -51,10 +51,11 @@ def annotate(dataset: MOSE, tmp_path: Path) -> Annotate:
         types: Any = "random",
         person: Any = None,
         propagator: Any = None,
+        resize: int | None = None,
         **settings: Any,
     ) -> EVAVOSResult:
         return annotate_eva_vos(
-            list_objects(dataset, "train", videos).videos,
+            list_objects(dataset, "train", videos, resize).videos,
             person or ClickPerson(DiscPrompter(radius=6)),
             propagator or NEAREST,
             create_frame_choice(frames) if isinstance(frames, str) else frames,
@@ -106,6 +107,13 @@ class CountingCopy(MaskPropagator):
 
 
 class TestLoop:
+    def test_works_at_half_size_and_answers_at_that_of_the_files(self, annotate: Annotate):
+        result = annotate(videos=["b"], types=Alternating(), rounds=1, resize=HEIGHT // 2)
+        assert result.rows[-1]["jf"] > 0.5
+        masks = [read_label_png(path) for path in sorted((result.folder / "masks" / "b").iterdir())]
+        assert {mask.shape for mask in masks} == {(HEIGHT, WIDTH)}
+        assert len(masks) == 6
+
     def test_first_frame_clicks_and_mask_cost_165_seconds_and_a_half(self, annotate: Annotate):
         result = annotate(videos=["b"], types=Alternating(), rounds=2)
         assert [row["type"] for row in result.rows] == ["mask", "clicks", "mask"]

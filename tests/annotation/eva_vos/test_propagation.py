@@ -13,6 +13,7 @@ from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks, enco
 from thriftseg.annotation.eva_vos.propagation import MaskPropagator, create_mask_propagator, gaps_between
 from thriftseg.annotation.people.mask_clicker import mask_iou
 from thriftseg.arrays import Float32Array, UInt8Array
+from thriftseg.datasets import resize_label
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow import DIS
 from thriftseg.labels.propagation.propagators.flow import FlowPropagator
@@ -196,6 +197,18 @@ class TestObjects:
         assert found.skipped == ("b: object 2 is skipped, it appears in frame 1 only",)
         assert found.videos[0].numbers == (5, 6)
         assert [item.name for item in list_objects(dataset, "train", ["b", "b"]).videos] == ["b__1", "b__3"]
+
+    def test_a_smaller_size_to_work_with(self, tmp_path: Path):
+        dataset = write_squares(tmp_path, {"a": {0: [1], 1: [1]}})
+        (whole,), _ = list_objects(dataset, "train")
+        (small,), _ = list_objects(dataset, "train", resize=HEIGHT // 2)
+        assert (small.size, small.native_size) == ((HEIGHT // 2, WIDTH // 2), whole.size)
+        assert small.frame(1).shape == (HEIGHT // 2, WIDTH // 2, 3)
+        assert np.array_equal(
+            small.truths, np.stack([resize_label(mask.view(np.uint8), small.size) == 1 for mask in whole.truths])
+        )
+        with pytest.raises(ConfigError, match="shorter side to work with; expected 1 or more pixels; found 0"):
+            list_objects(dataset, "train", resize=0)
 
     def test_unknown_and_empty_videos(self, tmp_path: Path):
         dataset = write_squares(tmp_path, {"a": {0: [], 1: [1]}})

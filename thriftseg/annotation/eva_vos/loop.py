@@ -23,6 +23,7 @@ from thriftseg.annotation.eva_vos.settings import EVAVOSSettings, value_score
 from thriftseg.annotation.eva_vos.type_choice import TypeChoice
 from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotator
 from thriftseg.costs import AnnotationCost
+from thriftseg.datasets import resize_label
 from thriftseg.errors import ConfigError, WaitingForLabels
 from thriftseg.metrics import AnnotationCurve, annotation_curve
 from thriftseg.stores import Row
@@ -281,7 +282,7 @@ class _Run:
                 ids = np.zeros(items[0].video.size, np.uint16)
                 for index in sorted(range(len(items)), key=certain.__getitem__):
                     ids[stacks[index][place]] = items[index].video.object_id
-                self.folder.write_masks(items[0].video, place, ids)
+                self.folder.write_masks(items[0].video, place, resize_label(ids, items[0].video.native_size))
 
     def _check(self) -> None:
         names = [video.name for video in self.videos]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Float64Array, UInt8Array
-from thriftseg.datasets import VOSClip, VOSDataset, ids_in
-from thriftseg.errors import DatasetError
+from thriftseg.datasets import VOSClip, VOSDataset, ids_in, resize_frame, resize_label
+from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.metrics import sequence_scores
 
 
@@ -59,10 +59,11 @@ class ObjectVideo:
         dataset: Reads the files.
         clip: The video.
         object_id: Id of the object in the masks.
+        resize: Shorter side of the frames and masks to work with; that of the files if absent.
     """
 
-    def __init__(self, dataset: VOSDataset, clip: VOSClip, object_id: int) -> None:
-        self._dataset, self.clip, self.object_id = dataset, clip, object_id
+    def __init__(self, dataset: VOSDataset, clip: VOSClip, object_id: int, resize: int | None = None) -> None:
+        self._dataset, self.clip, self.object_id, self._resize = dataset, clip, object_id, resize
         self.numbers = tuple(clip.frames)
 
     def __len__(self) -> int:
@@ -84,9 +85,16 @@ class ObjectVideo:
         return tuple(self.clip.frames.values())
 
     @property
+    def native_size(self) -> tuple[int, int]:
+        """Height and width of the files."""
+        return self._dataset.clip_size(self.clip)
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frames."""
-        return self._dataset.clip_size(self.clip)
+        height, width = self.native_size
+        factor = 1.0 if self._resize is None else self._resize / min(height, width)
+        return round(height * factor), round(width * factor)
 
     @property
     def has_truth(self) -> bool:
@@ -99,7 +107,7 @@ class ObjectVideo:
         Raises:
             DatasetError: The file is missing, unreadable or of another size.
         """
-        return self._dataset.read_frame(self.clip, self.numbers[place])
+        return resize_frame(self._dataset.read_frame(self.clip, self.numbers[place]), self.size)
 
     def truth(self, place: int) -> BoolArray:
         """True mask in a frame, (H, W); what is to be ignored does not belong to it.
@@ -111,7 +119,7 @@ class ObjectVideo:
             known: BoolArray = self.truths[place]
             return known.copy()  # a view would keep all of them in memory
         mask = self._dataset.read_object_mask(self.clip, self.numbers[place], self.object_id)
-        return np.equal(mask, 1)
+        return np.equal(resize_label(mask, self.size), 1)
 
     @cached_property
     def truths(self) -> BoolArray:
@@ -143,17 +151,23 @@ class ObjectList(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def list_objects(dataset: VOSDataset, split: str, videos: Iterable[str] | None = None) -> ObjectList:
+def list_objects(
+    dataset: VOSDataset, split: str, videos: Iterable[str] | None = None, resize: int | None = None
+) -> ObjectList:
     """The objects of a split that their first frame shows; later ones have no first mask to start from.
 
     Args:
         dataset: The data set.
         split: Its split.
         videos: Names of the videos, all by default; their order and repetitions do not matter.
+        resize: Shorter side of the frames and masks to work with; that of the files if absent.
 
     Raises:
+        ConfigError: The size is below 1.
         DatasetError: A video does not exist, has no mask of its first frame, or no video shows an object there.
     """
+    if resize is not None and resize < 1:
+        raise ConfigError("shorter side to work with", expected="1 or more pixels", found=resize)
     clips = {clip.video: clip for clip in dataset.clips(split)}
     wanted = sorted(clips if videos is None else set(videos))
     unknown = [name for name in wanted if name not in clips]
@@ -163,7 +177,7 @@ def list_objects(dataset: VOSDataset, split: str, videos: Iterable[str] | None =
     skipped: list[str] = []
     for clip in (clips[name] for name in wanted):
         first = ids_in(dataset.read_mask(clip, next(iter(clip.frames))))
-        found += [ObjectVideo(dataset, clip, object_id) for object_id in first]
+        found += [ObjectVideo(dataset, clip, object_id, resize) for object_id in first]
         skipped += [
             f"{clip.video}: object {item.id} is skipped, it appears in frame {item.first} only"
             for item in dataset.objects(clip)
