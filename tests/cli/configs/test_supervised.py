@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.cli.configs.parsed import FOLDER, assert_contains, class_name, parsed, written
+from tests.moving_squares import write_squares
 from thriftseg.cli.main import main
 
 CONFIGS = sorted((FOLDER / "supervised").glob("*.yaml"))
@@ -19,28 +20,26 @@ TINY = {
             "crop": [32, 64],
             "resize": None,
             "batch_size": 2,
-            "eval_batch_size": 1,
             "num_workers": 0,
-            "cache": "none",
         }
     },
 }
+OF_CLASSES = {"eval_batch_size": 1, "cache": "none"}
+OF_OBJECTS = {"eval_resize": None}
 
 
 def by_stem(path: Path) -> str:
     return path.stem
 
 
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY))
-    return path
+@pytest.fixture(scope="session")
+def mose_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    videos = {name: {number: [1, 2] for number in range(4)} for name in ("a", "b", "c")}
+    return write_squares(tmp_path_factory.mktemp("mose"), videos, held_out=("c",)).root
 
 
 def test_the_promised_configs_exist() -> None:
-    assert {path.stem.split("_")[0] for path in CONFIGS} == {"camvid", "cityscapes", "folder", "idd", "veis"}
+    assert {path.stem.split("_")[0] for path in CONFIGS} == {"camvid", "cityscapes", "folder", "idd", "mose", "veis"}
 
 
 def test_every_config_parses_to_what_it_says(subtests: pytest.Subtests) -> None:
@@ -65,7 +64,11 @@ def test_a_config_is_printed_as_it_is_parsed(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=by_stem)
-def test_runs(config: Path, tiny: Path, request: pytest.FixtureRequest) -> None:
+def test_runs(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny, further = tmp_path / "tiny.yaml", OF_OBJECTS if "stm" in config.stem else OF_CLASSES
+    data = {"data": {"init_args": TINY["data"]["init_args"] | further}}
+    tiny.write_text(yaml.safe_dump(TINY | data))
     root = request.getfixturevalue(f"{config.stem.split('_')[0]}_root")
     arguments = ["--config", str(config), "--config", str(tiny), f"--data.dataset.root={root}"]
     assert main(["fit", *arguments]) == 0
