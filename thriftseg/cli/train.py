@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,12 +27,13 @@ from thriftseg.cli.run_folder import (
     start_from,
     write_scores,
 )
+from thriftseg.cli.shipped_config import find_config, row_as_config
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.folders import RUNS
 from thriftseg.inference import read_checkpoint
 from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar
-from thriftseg.resources import config_path
 
+DESCRIPTION = "Settings come from --config FILE, or from a row of a published table: --table NAME --row KEY."
 TEACHER = "teacher"
 TEACHER_CHECKPOINT = "teacher.ckpt"
 
@@ -59,7 +60,7 @@ class TrainingCLI(LightningCLI):
             LightningDataModule,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            parser_kwargs={"prog": "thriftseg", "exit_on_error": False},
+            parser_kwargs={"prog": "thriftseg", "exit_on_error": False, args[0]: {"description": DESCRIPTION}},
             subclass_mode_model=True,
             subclass_mode_data=True,
             args=args,
@@ -115,7 +116,7 @@ class TrainingCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Check the checkpoint to start from before any work is done, and load the published weights."""
         check_checkpoint(self._options.get("ckpt_path"), self.trainer)
-        if self._options.weights:
+        if self._options.weights and not self._options.get("ckpt_path"):
             start_from(self._options.weights, self.model)
 
     def after_fit(self) -> None:
@@ -265,10 +266,12 @@ def main(argv: list[str]) -> int:
 
     Args:
         argv: `fit`, `validate` or `test`, and its options. `--config` takes a file, or the name of a config that
-            ships with the package, such as `supervised/camvid_pspnet_resnet18.yaml`.
+            ships with the package, such as `supervised/camvid_pspnet_resnet18.yaml`; `--table samsam2_t1 --row B3`
+            composes the config of a row of a published table.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
-    TrainingCLI([*_with_shipped_configs(argv)], command=shlex.join(["thriftseg", *argv]))
+    with row_as_config(argv) as arguments:
+        TrainingCLI([*_with_shipped_configs(arguments)], command=shlex.join(["thriftseg", *argv]))
     return 0
 
 
@@ -290,9 +293,8 @@ def _with_shipped_configs(argv: list[str]) -> Iterator[str]:
     previous = ""
     for argument in argv:
         flag, _, value = argument.rpartition("=") if argument.startswith("--config=") else ("", "", argument)
-        if (flag or previous in ("-c", "--config")) and not Path(value).is_file():
-            with suppress(ConfigError):
-                value = str(config_path(value))
+        if flag or previous in ("-c", "--config"):
+            value = find_config(value)
         previous = argument
         yield f"{flag}={value}" if flag else value
 
