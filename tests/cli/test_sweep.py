@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from thriftseg.cli.main import main
-from thriftseg.cli.sweep import LOG, SweepTask, sweep
+from thriftseg.cli.sweep import LOG, SweepTask, sweep, sweep_table
 from thriftseg.errors import ConfigError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -162,6 +163,18 @@ def test_a_failure_is_told_and_the_next_run_comes(
         f"thriftseg: error: runs/{run}-seed0 failed; see runs/{run}-seed0/{LOG}"
         for run in (RUN, "camvid_small_r18_coarse20")
     ]
+
+
+def test_the_table_shows_how_far_a_run_is(starts: Path) -> None:
+    (task,) = sweep(TABLE, rows="20 %", dry_run=True)
+    log = task.folder / "version_1" / "metrics.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text("epoch,step,train/loss\n0,9,0.5\n0,19,0.4\n0,,\n")
+    task.state = "running"
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(sweep_table([task]))
+    assert captured.get().splitlines()[1].split() == ["0", "20", "%", "0", "running", "20", "of", "540"]
 
 
 def test_what_cannot_be_validated_is_not(starts: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import shlex
 import subprocess
@@ -84,6 +85,15 @@ class SweepTask:
         """Its scores so far."""
         return read_run(self.folder) if self.folder.is_dir() else None
 
+    def steps(self) -> int | None:
+        """Steps that it has taken, as far as its log tells; `None` before the first entry."""
+        logs = sorted(self.folder.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+        if not logs:
+            return None
+        with logs[-1].open(encoding="utf-8", newline="") as stream:
+            steps = [int(row["step"]) + 1 for row in csv.DictReader(stream) if (row.get("step") or "").isdigit()]
+        return max(steps, default=None)
+
 
 def sweep(
     table: str,
@@ -143,7 +153,8 @@ def sweep_table(tasks: Sequence[SweepTask]) -> Table:
     for index, task in enumerate(tasks):
         found = task.scores()
         asked = task.row.row.iterations
-        steps = "" if found is None or found.steps is None else f"{found.steps}" + (f" of {asked}" if asked else "")
+        taken = task.steps() if found is None or task.state == "running" else found.steps
+        steps = "" if taken is None else f"{taken}" + (f" of {asked}" if asked else "")
         values = [None if found is None else found.scores.get(metric) for metric in metrics]
         cells = ["" if value is None else f"{100 * value:.2f}" for value in values]
         shown.add_row(str(index), task.row.row.key, str(task.seed), task.state, steps, *cells)

@@ -25,13 +25,13 @@ from thriftseg.cli.run_folder import (
     is_left_to_the_trainer,
     nothing_to_resume,
     start_from,
-    write_scores,
 )
 from thriftseg.cli.shipped_config import find_config, row_as_config
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.folders import RUNS
 from thriftseg.inference import read_checkpoint
 from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar
+from thriftseg.reports import write_scores
 
 DESCRIPTION = "Settings come from --config FILE, or from a row of a published table: --table NAME --row KEY."
 TEACHER = "teacher"
@@ -203,7 +203,7 @@ class TrainingCLI(LightningCLI):
     def _write_scores(self, training: Mapping[str, int | None]) -> None:
         if self.trainer.is_global_zero:
             path = self.run_folder / f"{self.config.subcommand}.json"
-            write_scores(path, self._command, self.trainer, self.model, training)
+            write_scores(path, self._command, self.trainer, **training)
             print(f"scores with their command: {path}")
 
     @property
