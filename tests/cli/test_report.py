@@ -9,7 +9,6 @@ import pytest
 
 from thriftseg.cli.main import main
 from thriftseg.reports import list_tables, load_table
-from thriftseg.resources import config_path
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def test_only_the_table_is_on_stdout_and_pictures_are_named(runs: Path, capsys: 
     assert main(["report", "table", "samsam2_t4", *arguments]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[0].startswith("row,series,config,samples,")
+    assert lines[0].startswith("row,series,run,samples,")
     assert len(lines) == 1 + 2 * len(load_table("samsam2_t4").rows)
     assert "2404.1,2404.1,miou,70.35,70.5,0.7071,2,0.15" in printed.out
     names = ["samsam2_t4_hours.png", "samsam2_t4_coarse_percent.png"]
@@ -70,7 +69,7 @@ def test_a_table_without_hours_has_no_picture(tmp_path: Path, capsys: pytest.Cap
     arguments = ["--runs", str(folder.parent), "--out", str(tmp_path / "figures"), "--format=csv"]
     assert main(["report", "table", "weclick_t5", *arguments]) == 0
     printed = capsys.readouterr()
-    assert "camvid_dl_r18_weak.yaml,367,9000,,,,miou,46.2,40.0,,1,-6.2" in printed.out
+    assert "camvid_dl_r18_weak,367,9000,,,,miou,46.2,40.0,,1,-6.2" in printed.out
     assert printed.err == "note: no picture, as no row has both mIoU and annotation hours\n"
     assert main(["report", "table", "weclick_t5", *arguments[:2]]) == 0
 
@@ -126,18 +125,17 @@ def test_labels_beside_published_ones(
     assert "Box2Seg, first mask 6459 454.6 - J 86.70 - -".split() in rows
     assert "true masks 159976 3555.0 - J 100.00 - -".split() in rows
     assert printed.err == ""
-    assert main(["report", "table", "taovos_t2", "--runs", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == (
-        f"thriftseg: error: {tmp_path}: no labels of table taovos_t2; expected a label store with sources such as "
-        "boxes_box2seg; fix: make them with the commands on top of vos/coco_box2seg.yaml, or pass another --runs\n"
+    assert "thriftseg fit --table taovos_t2 --row coco_box2seg --data.dataset.root DIR" in printed.out
+    assert (
+        "--weights runs/coco_box2seg/checkpoints/last.ckpt --finetune first  # for 'Box2Seg, first mask'" in printed.out
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["nothing"], "no such table; expected samsam2_camvid, "),
-        (["samsam2_t2"], "no run of table samsam2_t2; expected folders named like its configs, such as idd_tmanet_n1 "),
+        (["nothing"], "no such table; expected eva_vos_fig3a, "),
+        (["samsam2_t2", "--rows=N1,B5"], "no such row of table samsam2_t2; expected 'N1', 'F2', 'B3'; found 'B5'"),
         (["samsam2_t4", "--scores=test"], None),
         (["samsam2_t4", "--scores=best"], "scores"),
     ],
@@ -165,19 +163,27 @@ def test_a_damaged_file_of_scores_is_named(runs: Path, capsys: pytest.CaptureFix
     assert captured.err.startswith(f"thriftseg: error: {damaged}: not a file of scores; expected command, metrics")
 
 
-def test_tables_rows_and_configs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_and_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     def lines(*arguments: str) -> list[str]:
         assert main(["report", "list", *arguments]) == 0
         return capsys.readouterr().out.splitlines()
 
     assert [line.split()[0] for line in lines()] == list_tables()
-    assert lines("samsam2_t2")[1].split() == ["F2", "samsam2/idd_tmanet_f2.yaml"]
-    configs = lines("samsam2_t3", "--configs")
-    assert len(configs) == len(set(configs)) == 21
-    assert configs[0] == "samsam2/cityscapes_tmanet_n1.yaml"
-    everything = lines("--configs")
-    assert len(everything) == len(set(everything)) > 60
-    assert all(config_path(config).is_file() for config in everything)
+    assert lines("samsam2_t2")[1].split() == ["F2", "idd_tmanet_f2"]
+
+
+def test_a_table_says_what_its_rows_need(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "table", "samsam2_t4", "--runs", str(runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("nothing was run of 5 of 6 rows; what they take, in order:")
+    fit = "  thriftseg fit --table samsam2_t4 --row"
+    assert lines[at + 2] == f"{fit} cityscapes_td2fanet_n1 --data.dataset.root DIR  # for '0 %', '0 % refined'"
+    refine = (
+        "  thriftseg label refine --dataset cityscapes --source refined --method sam --weights facebook/sam-vit-huge"
+    )
+    assert f"{refine} --gate off  # for '50 % refined', '100 % refined'" in lines
+    assert main(["report", "table", "samsam2_t4", "--runs", str(runs), "--rows", "50 %"]) == 0
+    assert "what they take" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["table", "--help"], ["list"], ["table", "samsam2_t4"]], ids=" ".join)

@@ -1,4 +1,4 @@
-"""The two ways of docs/sweeps.md to launch a table, on data that are small enough."""
+"""Training the rows of a table, as a command, from Python, and as the array of jobs of docs/sweeps.md."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import csv
 import io
 import json
 import os
-import re
 import shlex
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from thriftseg.cli.main import main
-from thriftseg.reports import configs_of
+from thriftseg.cli.sweep import LOG, SweepTask, sweep, sweep_table
+from thriftseg.errors import ConfigError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TABLE = "samsam2_camvid"
-CONFIGS = configs_of(TABLE)
-ROW = CONFIGS.index("samsam2/camvid_small_r18_n1.yaml")
+RUN = "camvid_small_r18_n1"
+STEPS = 540
 TINY = {
     "trainer": {
         "accelerator": "cpu",
@@ -39,98 +41,176 @@ TINY = {
 }
 
 
-def bash(script: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a script where `thriftseg` is the command of this installation."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    environment = {**inherited, "PATH": path, "OMP_NUM_THREADS": "1", **variables}
-    command = ["bash", "-c", script, "bash", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-
-
-def commands_of(script: str, *arguments: str, cwd: Path, **variables: str) -> list[list[str]]:
-    """The trainer commands that a script would start; `thriftseg report` is truly run."""
-    listed = 'thriftseg() { if [[ $1 == report ]]; then command thriftseg "$@"; else printf "%q " "$@"; echo; fi; }\n'
-    done = bash(listed + script, *arguments, cwd=cwd, **variables)
-    assert done.returncode == 0, done.stderr
-    return [shlex.split(line) for line in done.stdout.splitlines()]
-
-
-@pytest.fixture(scope="module")
-def sweep() -> str:
-    return (DOCS / "sweep.sbatch").read_text()
+@pytest.fixture
+def options(tmp_path: Path, camvid_root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of the trainer that make it short, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    return ["--config", "tiny.yaml", f"--data.dataset.root={camvid_root}"]
 
 
 @pytest.fixture
-def arguments(tmp_path: Path, camvid_root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What to call the array script with, in a folder of its own."""
+def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Instead of training, commands are noted in a file; the launcher `noting` does so."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    return [TABLE, "--config", "tiny.yaml", f"--data.dataset.root={camvid_root}"]
+    script = tmp_path / "noting"
+    script.write_text(
+        f"#!{sys.executable}\nimport sys, json\nprint(json.dumps(sys.argv[1:]), file=open('starts', 'a'))\n"
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return tmp_path / "starts"
 
 
-SECOND_SEED = {"SLURM_ARRAY_TASK_ID": str(ROW + len(CONFIGS)), "SEEDS": "3 5"}
+def commands(starts: Path) -> list[list[str]]:
+    return [json.loads(line) for line in starts.read_text().splitlines()]
 
 
-def test_a_task_trains_its_row_or_goes_on_with_it_and_the_report_finds_it(
-    sweep: str, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def leave(run: str, steps: int, *, command: str = "thriftseg fit", scored: bool = True) -> None:
+    """What a training leaves behind."""
+    folder = Path("runs") / run
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    content = {
+        "command": command,
+        "network_sha256": None,
+        "training": {"steps": steps, "scored_step": steps, "seed": 0},
+        "metrics": {"val/miou": 0.5},
+    }
+    for name in ("fit", "validate") if scored else ("fit",):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def states(tasks: list[SweepTask]) -> dict[str, str]:
+    return {task.folder.name: task.state for task in tasks}
+
+
+def test_a_row_is_trained_scored_found_by_the_report_and_not_trained_again(
+    options: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = "runs/camvid_small_r18_n1-seed5/checkpoints/last.ckpt"
-    fit, validate = commands_of(sweep, *arguments, cwd=tmp_path, **SECOND_SEED)
-    assert (fit[0], fit[-1], validate[0], validate[-1]) == ("fit", arguments[-1], "validate", checkpoint)
-    assert [main(fit), main(validate)] == [0, 0]
-    assert_reported(tmp_path / "runs", capsys)
-    again = commands_of(sweep, *arguments, cwd=tmp_path, **SECOND_SEED)
-    assert again == [[*fit, "--ckpt_path", checkpoint], validate]
-
-
-@pytest.mark.slow
-def test_a_task_as_a_script(
-    sweep: str, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    done = bash(sweep, *arguments, cwd=tmp_path, **SECOND_SEED)
-    assert done.returncode == 0, done.stderr
-    assert_reported(tmp_path / "runs", capsys)
-
-
-def assert_reported(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The run of the task is in the table with its scores."""
-    run = runs / "camvid_small_r18_n1-seed5"
-    trained, scored = (json.loads((run / f"{kind}.json").read_text()) for kind in ("fit", "validate"))
+    command = ["sweep", "--table", TABLE, "--rows", "0 %", "--seeds=5", *options]
+    assert main(command) == 0
+    assert "finished" in capfd.readouterr().out
+    folder = Path("runs") / f"{RUN}-seed5"
+    trained, scored = (json.loads((folder / f"{kind}.json").read_text()) for kind in ("fit", "validate"))
     assert trained["training"] == {"steps": 2, "scored_step": 2, "seed": 5}
     assert scored["training"]["steps"] == 2
     assert scored["network_sha256"] == trained["network_sha256"]
-    capsys.readouterr()
-    assert main(["report", "table", TABLE, "--runs", str(runs), "--format=csv", "--unfinished"]) == 0
-    printed = capsys.readouterr()
+    assert trained["command"].startswith(f"thriftseg fit --table {TABLE} --row '0 %' --config tiny.yaml")
+    assert "max_epochs" in (folder / LOG).read_text()
+    assert main(["report", "table", TABLE, "--format=csv", "--unfinished"]) == 0
+    printed = capfd.readouterr()
     rows = {(row["row"], row["metric"]): row for row in csv.DictReader(io.StringIO(printed.out))}
     assert float(rows["0 %", "miou"]["ours"]) == pytest.approx(100 * scored["metrics"]["val/miou"], abs=1e-4)
     assert float(rows["0 %", "miou"]["hours"]) == pytest.approx(trained["metrics"]["cost/hours"], abs=1e-4)
     assert rows["20 %", "miou"]["runs"] == "0"
-    assert "camvid_small_r18_n1-seed5: counted after 2 of " in printed.err
+    assert f"{RUN}-seed5: counted after 2 of " in printed.err
+    before = (folder / "fit.json").stat().st_mtime_ns
+    assert main(command) == 0
+    assert f"2 of {STEPS}" in capfd.readouterr().out
+    assert (folder / "fit.json").stat().st_mtime_ns == before
 
 
-def test_a_task_without_a_row_is_refused(sweep: str, tmp_path: Path) -> None:
-    last = 3 * len(CONFIGS) - 1
-    done = bash(sweep, TABLE, cwd=tmp_path, SLURM_ARRAY_TASK_ID=str(last + 1))
-    assert (done.returncode, done.stderr) == (2, f"task {last + 1}: {TABLE} with 3 seeds has tasks 0 to {last}\n")
-    unknown = bash(sweep, "nothing", cwd=tmp_path, SLURM_ARRAY_TASK_ID="0")
-    assert unknown.returncode == 2
-    assert "thriftseg: error: no such table" in unknown.stderr
-    assert "number of the task" in bash(sweep, TABLE, cwd=tmp_path).stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_loop_trains_and_scores_every_config_with_every_seed(tmp_path: Path) -> None:
-    loop = re.search(r"```bash\n(for seed .*?)```", (DOCS / "sweeps.md").read_text(), re.DOTALL)
-    assert loop is not None
-    lines = commands_of(loop[1], cwd=tmp_path)
-    runs = [(words[0], words[2], words[words.index("--name") + 1]) for words in lines]
-    expected = [
-        (command, config, f"{Path(config).stem}-seed{seed}")
-        for seed in range(3)
-        for config in configs_of("samsam2_t1")
-        for command in ("fit", "validate")
+def test_finished_runs_are_skipped_and_stopped_ones_go_on(starts: Path) -> None:
+    leave(f"{RUN}-seed0", STEPS)
+    leave("camvid_small_r18_coarse20-seed0", 20)
+    leave("camvid_small_r18_coarse50-seed0", STEPS, scored=False)
+    rows = "0 %,20 %,50 %,camvid_small_r18_coarse80"
+    tasks = sweep(TABLE, rows=rows, launcher=str(starts.parent / "noting"), options=["--data.batch_size=2"])
+    assert set(states(tasks).values()) == {"finished"}
+    found = commands(starts)
+    assert [words[:3] for words in found] == [["-m", "thriftseg", "fit"], ["-m", "thriftseg", "validate"]] * 3
+    assert found[0][3:] == [
+        *("--table", TABLE, "--row", "20 %", "--data.batch_size=2"),
+        *("--name", "camvid_small_r18_coarse20-seed0", "--seed_everything", "0"),
+        *("--ckpt_path", "runs/camvid_small_r18_coarse20-seed0/checkpoints/last.ckpt"),
     ]
-    assert runs == expected
-    assert lines[1][-1] == "runs/cityscapes_tmanet_n1-seed0/checkpoints/last.ckpt"
+    assert found[2][6] == "50 %"
+    assert "--ckpt_path" in found[2]
+    assert found[4][6] == "80 %"
+    assert "--ckpt_path" not in found[4]
+    assert found[5][-1] == "runs/camvid_small_r18_coarse80-seed0/checkpoints/last.ckpt"
+
+
+def test_a_run_that_asked_for_fewer_steps_is_finished_for_the_same_command_only(starts: Path) -> None:
+    (task,) = sweep(TABLE, rows="0 %", dry_run=True, options=["--trainer.max_steps=5"])
+    leave(task.folder.name, 5, command=shlex.join(["thriftseg", *task.command("fit"), "--ckpt_path", "x"]))
+    assert states(sweep(TABLE, rows=["0 %"], dry_run=True, options=["--trainer.max_steps=5"])) == {
+        f"{RUN}-seed0": "finished"
+    }
+    assert states(sweep(TABLE, rows=["0 %"], dry_run=True)) == {f"{RUN}-seed0": "stopped"}
+    assert not starts.exists()
+
+
+def test_all_rows_with_the_first_seed_come_first_and_a_task_is_one_of_them(starts: Path) -> None:
+    tasks = sweep(TABLE, seeds=[3, 5], dry_run=True)
+    runs = list(states(tasks))
+    assert len(runs) == 18  # two rows of ten are the same run
+    assert (runs[0], runs[9]) == (f"{RUN}-seed3", f"{RUN}-seed5")
+    (task,) = sweep(TABLE, seeds="3,5", task=10, launcher=str(starts.parent / "noting"))
+    assert task.folder.name == runs[10]
+    assert commands(starts)[0][-1] == "5"
+    assert not (task.folder / LOG).exists()
+
+
+def test_a_failure_is_told_and_the_next_run_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "--table", TABLE, "--rows", "0 %,20 %", "--launcher", "false"]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert err == [
+        f"thriftseg: error: runs/{run}-seed0 failed; see runs/{run}-seed0/{LOG}"
+        for run in (RUN, "camvid_small_r18_coarse20")
+    ]
+
+
+def test_the_table_shows_how_far_a_run_is(starts: Path) -> None:
+    (task,) = sweep(TABLE, rows="20 %", dry_run=True)
+    log = task.folder / "version_1" / "metrics.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text("epoch,step,train/loss\n0,9,0.5\n0,19,0.4\n0,,\n")
+    task.state = "running"
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(sweep_table([task]))
+    assert captured.get().splitlines()[1].split() == ["0", "20", "%", "0", "running", "20", "of", "540"]
+
+
+def test_what_cannot_be_validated_is_not(starts: Path) -> None:
+    sweep("taovos_youtube_vos", rows="true masks", launcher=str(starts.parent / "noting"))
+    assert [words[2] for words in commands(starts)] == ["fit"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"table": "hvsa_veis"}, "rows of hvsa_veis are not trained; fix: run `thriftseg annotate hvsa --table"),
+        ({"table": TABLE, "rows": "0 %,1 %"}, "no such row of table samsam2_camvid; .*found '1 %'"),
+        ({"table": TABLE, "seeds": "0,b"}, "--seeds; expected numbers with commas between; found 0,b"),
+        ({"table": TABLE, "task": 9}, "sweep of samsam2_camvid; expected a task from 0 to 8; found 9"),
+    ],
+)
+def test_what_can_go_wrong(arguments: dict, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        sweep(**arguments)
+
+
+def bash(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of the array where `thriftseg` is the command of this installation."""
+    path = f"{cwd}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    command = ["bash", str(DOCS / "sweep.sbatch"), *arguments]
+    environment = {**inherited, "PATH": path, **variables}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_array_script_runs_its_task(starts: Path) -> None:
+    starts.with_name("thriftseg").write_text(starts.with_name("noting").read_text())
+    starts.with_name("thriftseg").chmod(0o755)
+    for variables in ({}, {"SLURM_JOB_ID": "7"}):
+        done = bash("--table", TABLE, cwd=starts.parent, SLURM_ARRAY_TASK_ID="4", **variables)
+        assert done.returncode == 0, done.stderr
+    launchers = ("python", "srun python")
+    assert commands(starts) == [["sweep", "--task", "4", "--launcher", each, "--table", TABLE] for each in launchers]
+    assert "number of the task" in bash("--table", TABLE, cwd=starts.parent).stderr

@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from thriftseg.errors import CheckpointError, ConfigError, LabelStoreError
-from thriftseg.reports import find_runs, read_run
+from thriftseg.reports import find_runs, read_run, write_scores
 from thriftseg.reports.run_scores import read_labels, read_score_file, read_tests
 
 
@@ -121,3 +123,15 @@ def test_the_quality_of_labels(tmp_path: Path) -> None:
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder of runs"):
         find_runs(tmp_path / "nowhere", "tmanet_b3")
+
+
+def test_scores_of_a_trainer_are_written_and_read(tmp_path: Path) -> None:
+    model = SimpleNamespace(network=None, results={"confusion": np.array([[3, 1], [0, 2]])})
+    trainer = SimpleNamespace(lightning_module=model, callback_metrics={"val/miou": 0.5, "val/iou/car": math.nan})
+    write_scores(tmp_path / "fit.json", "python train.py", trainer, steps=7, scored_step=5, seed=3)
+    run = read_run(tmp_path)
+    assert run is not None
+    assert (run.kind, run.steps, run.scored_step, run.seed) == ("fit", 7, 5, 3)
+    assert run.scores["miou"] == 0.5
+    assert math.isnan(run.scores["iou/car"])
+    assert (tmp_path / "fit_confusion.csv").read_text() == "3,1\n0,2\n"

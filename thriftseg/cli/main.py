@@ -50,6 +50,7 @@ COMMANDS = {
     "fit": Command("train", "train a network from a config"),
     "validate": Command("train", "score a checkpoint on the validation split"),
     "test": Command("train", "score a checkpoint on the test split"),
+    "sweep": Command("sweep", "train the rows of a published table with some seeds"),
     "predict": Command("predict", "segment a video file or a folder of frames"),
     "evaluate": Command("evaluate", "score a folder of predictions against a folder of true labels"),
     "report": Command("report", "set the scores of runs beside the numbers of a published table"),
@@ -126,9 +127,12 @@ def _dispatch(arguments: list[str]) -> int:
         return trainer_command([name, *rest])
     from jsonargparse import ArgumentParser
 
+    from thriftseg.cli.shipped_config import row_as_config
+
     command = ArgumentParser(prog=f"thriftseg {name}", description=COMMANDS[name].summary, exit_on_error=False)
     module.add_arguments(command)
-    return int(module.run(command.parse_args(rest)) or 0)
+    with row_as_config(rest) as given:
+        return int(module.run(command.parse_args(given)) or 0)
 
 
 def _parser() -> argparse.ArgumentParser:

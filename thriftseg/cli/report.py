@@ -1,9 +1,13 @@
-"""`thriftseg report table | list | annotation | curve`."""
+"""`thriftseg report table | list | annotation | curve`: each is a function below, whose parameters are its options."""
 
 from __future__ import annotations
 
+import inspect
 import sys
-from typing import TYPE_CHECKING
+import typing
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.errors import ConfigError
@@ -22,45 +26,47 @@ def run(args: Namespace) -> int:
     return run_action(ACTIONS, args)
 
 
-def _declare_table(parser: ArgumentParser) -> None:
-    parser.add_argument("name", type=str, metavar="NAME", help="table; `thriftseg report list` lists them")
-    parser.add_argument(
-        "--runs",
-        type=str | None,
-        metavar="DIR",
-        help="folder that `thriftseg fit` writes to, or label store; runs, or labels/<dataset>, if unset",
-    )
-    parser.add_argument("--out", type=str | None, metavar="DIR", help="plot mIoU against hours and coarse labels there")
-    parser.add_argument("--format", choices=["text", "csv", "markdown"], default="text", help="form of the table")
-    parser.add_argument(
-        "--scores",
-        choices=["auto", "test", "validate", "fit"],
-        default="auto",
-        help="file of each run to read; the first of test, validate and fit that it has if auto",
-    )
-    parser.add_argument("--unfinished", action="store_true", help="count runs that took too few steps, too")
+def table(
+    name: str,
+    /,
+    *,
+    runs: str | None = None,
+    rows: str | None = None,
+    out: str | None = None,
+    format: Literal["text", "csv", "markdown"] = "text",
+    scores: Literal["auto", "test", "validate", "fit"] = "auto",
+    unfinished: bool = False,
+) -> int:
+    """Set the scores of finished runs beside the numbers of a published table, and list what is left to run.
 
+    Args:
+        name: Table; `thriftseg report list` lists them.
+        runs: Folder that `thriftseg fit` writes to, or label store; runs, or labels/<dataset>, if unset.
+        rows: Keys of the rows to show, or names of their runs, with commas between; all of them if unset.
+        out: Folder to plot mIoU against hours and coarse labels in.
+        format: Form of the table; only text is followed by what is left to run.
+        scores: File of each run to read; the first of test, validate and fit that it has if auto.
+        unfinished: Count runs that took too few steps, too.
+    """
+    from thriftseg.reports import compare_table, load_table
 
-def _table(args: Namespace) -> int:
-    from thriftseg.reports import compare_table
-
-    scores = None if args.scores == "auto" else args.scores
-    comparison = compare_table(args.name, args.runs, scores=scores, unfinished=args.unfinished)
-    if args.format == "text":
-        from thriftseg.reports import print_comparison
+    shown = load_table(name).with_rows(rows)
+    comparison = compare_table(shown, runs, scores=None if scores == "auto" else scores, unfinished=unfinished)
+    if format == "text":
+        from thriftseg.reports import print_comparison, print_remaining
 
         print_comparison(comparison)
+        print_remaining(comparison, whole=rows is not None)
     else:
         from thriftseg.reports import comparison_csv, comparison_markdown
 
-        write = comparison_csv if args.format == "csv" else comparison_markdown
-        sys.stdout.write(write(comparison))
+        sys.stdout.write(comparison_csv(comparison) if format == "csv" else comparison_markdown(comparison))
     for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)
-    if args.out is not None:
+    if out is not None:
         from thriftseg.reports import plot_comparison
 
-        pictures = plot_comparison(comparison, args.out)
+        pictures = plot_comparison(comparison, out)
         for picture in pictures:
             print(picture, file=sys.stderr)
         if not pictures:
@@ -68,37 +74,30 @@ def _table(args: Namespace) -> int:
     return 0
 
 
-def _declare_list(parser: ArgumentParser) -> None:
-    parser.add_argument("name", type=str | None, nargs="?", metavar="NAME", help="table to list; all of them if unset")
-    parser.add_argument("--configs", action="store_true", help="print the configs of the rows, one in a line")
+def list_rows(name: str | None = None, /) -> int:
+    """List the tables, or the rows of one with the names of their runs.
 
+    Args:
+        name: Table to list; all of them if unset.
+    """
+    from thriftseg.reports import list_tables, load_table
 
-def _list(args: Namespace) -> int:
-    from thriftseg.reports import configs_of, list_tables, load_table
-
-    names = list_tables() if args.name is None else [args.name]
-    if args.configs:
-        print("\n".join(dict.fromkeys(config for name in names for config in configs_of(name))))
-    elif args.name is None:
-        width = max(map(len, names))
-        for name in names:
-            print(f"{name:<{width}}  {load_table(name).title}")
-    else:
-        table = load_table(args.name)
-        width = max(len(row.key) for row in table.rows)
-        for row in table.rows:
-            print(f"{row.key:<{width}}  {row.config}")
+    tables = [load_table(each) for each in list_tables()]
+    pairs = [(table.name, table.title) for table in tables]
+    if name is not None:
+        pairs = [(row.key, row.run) for row in load_table(name).rows]
+    width = max(len(first) for first, _ in pairs)
+    print("\n".join(f"{first:<{width}}  {second}" for first, second in pairs))
     return 0
 
 
-def _declare_annotation(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "runs", type=str, nargs="+", metavar="DIR", help="folders of `thriftseg annotate hvsa`, or folders of these"
-    )
-    parser.add_argument("--out", type=str | None, metavar="FILE.png", help="plot the quality against clicks and hours")
+def annotation(runs: list[str], /, *, out: str | None = None) -> int:
+    """Compare runs that labelled videos with small budgets.
 
-
-def _annotation(args: Namespace) -> int:
+    Args:
+        runs: Folders of `thriftseg annotate hvsa`, or folders of these.
+        out: File to plot the quality against clicks and hours in.
+    """
     from thriftseg.reports import (
         annotation_comparison,
         find_annotation_runs,
@@ -107,34 +106,28 @@ def _annotation(args: Namespace) -> int:
         print_table,
     )
 
-    groups = group_runs(find_annotation_runs(args.runs))
+    groups = group_runs(find_annotation_runs(runs))
     print_table(annotation_comparison(groups))
-    if args.out is not None:
-        picture = plot_annotation_groups(groups, args.out)
+    if out is not None:
+        picture = plot_annotation_groups(groups, out)
         print(picture or "note: no picture, as no score is known", file=sys.stderr)
     return 0
 
 
-def _declare_curve(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--runs",
-        type=str,
-        nargs="+",
-        required=True,
-        metavar="NAME=GLOB",
-        help="folders of `thriftseg annotate eva-vos` that form a curve, such as 'random=runs/random_*'",
-    )
-    parser.add_argument("--target", type=float, default=0.85, help="J&F whose hours are read")
-    parser.add_argument("--out", type=str | None, metavar="FILE.png", help="plot J&F against hours")
+def curve(*, runs: list[str], target: float = 0.85, out: str | None = None) -> int:
+    """Compare runs that annotated objects, J&F against hours.
 
-
-def _curve(args: Namespace) -> int:
+    Args:
+        runs: Folders of `thriftseg annotate eva-vos` that form a curve, as NAME=GLOB, such as 'random=runs/random_*'.
+        target: J&F whose hours are read.
+        out: File to plot J&F against hours in.
+    """
     from thriftseg.reports import curve_table, plot_annotation_curves, print_table, read_curve_groups
 
-    groups = read_curve_groups(_patterns(args.runs))
-    print_table(curve_table(groups, args.target))
-    if args.out is not None:
-        print(plot_annotation_curves(groups, args.out, args.target), file=sys.stderr)
+    groups = read_curve_groups(_patterns(runs))
+    print_table(curve_table(groups, target))
+    if out is not None:
+        print(plot_annotation_curves(groups, out, target), file=sys.stderr)
     return 0
 
 
@@ -148,9 +141,50 @@ def _patterns(runs: list[str]) -> dict[str, str]:
     return patterns
 
 
+def declare_options(parser: ArgumentParser, function: Callable[..., Any], left_out: Collection[str] = ()) -> None:
+    """Declare the options of a command: the parameters of its function, described by the docstring.
+
+    Args:
+        parser: Takes the options.
+        function: Parameters before a `/` are given by their place; a list takes several words, a flag may stand alone.
+        left_out: Parameters that are no options.
+    """
+    from docstring_parser import parse
+
+    described = {entry.arg_name: entry.description for entry in parse(inspect.getdoc(function) or "").params}
+    hints = typing.get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in left_out:
+            continue
+        kind, extra = hints[name], dict[str, Any]()
+        required, by_place = parameter.default is parameter.empty, parameter.kind is parameter.POSITIONAL_ONLY
+        if typing.get_origin(kind) is list:
+            kind, extra = typing.get_args(kind)[0], {"nargs": "+"}
+        elif kind is bool:
+            extra = {"nargs": "?", "const": True}
+        elif by_place and not required:
+            extra = {"nargs": "?"}
+        if not by_place:
+            extra |= {"required": True} if required else {"default": parameter.default}
+        text = " ".join((described.get(name) or "").split()).removesuffix(".").replace("%", "%%")
+        parser.add_argument(name if by_place else f"--{name}", type=kind, help=text, **extra)
+
+
+def _action(function: Callable[..., int]) -> Action:
+    def run(args: Namespace) -> int:
+        parameters = inspect.signature(function).parameters.values()
+        by_place = [args[each.name] for each in parameters if each.kind is each.POSITIONAL_ONLY]
+        return function(
+            *by_place, **{each.name: args[each.name] for each in parameters if each.kind is each.KEYWORD_ONLY}
+        )
+
+    summary = (function.__doc__ or "").partition("\n")[0].removesuffix(".")
+    return Action(partial(declare_options, function=function), run, summary)
+
+
 ACTIONS = {
-    "annotation": Action(_declare_annotation, _annotation, "compare runs that labelled videos with small budgets"),
-    "curve": Action(_declare_curve, _curve, "compare runs that annotated objects, J&F against hours"),
-    "table": Action(_declare_table, _table, "set the scores of finished runs beside the numbers of a published table"),
-    "list": Action(_declare_list, _list, "list the tables, or the rows or configs of one"),
+    "annotation": _action(annotation),
+    "curve": _action(curve),
+    "table": _action(table),
+    "list": _action(list_rows),
 }

@@ -1,20 +1,15 @@
-"""The folder of a run, and what it starts from: checkpoints, published weights, scores."""
+"""The folder of a run, and what it starts from: checkpoints and published weights."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from thriftseg import __version__
-from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.inference import load_as, read_checkpoint
-from thriftseg.zoo import Network, check_weights, weights_digest
+from thriftseg.zoo import Network, check_weights
 
 CHECKPOINTS = "checkpoints"
 LAST = "last"
@@ -74,42 +69,6 @@ def start_from(weights: str, model: LightningModule) -> None:
     source = load_as(weights, Network)
     check_weights(network, source.state_dict(), weights)
     network.load_state_dict(source.state_dict())
-
-
-def write_scores(
-    path: Path,
-    command: str,
-    trainer: Trainer,
-    model: LightningModule,
-    training: Mapping[str, int | None],
-) -> None:
-    """Write the scores of an evaluation for `thriftseg zoo publish --metrics` and `thriftseg report`.
-
-    A confusion matrix among the model's `results` goes to `<stem>_confusion.csv` beside them: a row per true class.
-
-    Args:
-        path: JSON file to write.
-        command: Command line that gave the scores.
-        trainer: Trainer that ran the evaluation.
-        model: Model that was scored; a digest of its `network` tells whose scores they are.
-        training: `steps` that the optimiser took, `scored_step` after which the scores were measured, `seed`; no
-            digest is written where the network was trained on after that.
-    """
-    network = getattr(model, "network", None)
-    unchanged = training["scored_step"] == training["steps"]
-    scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-    content = {
-        "command": command,
-        "thriftseg": __version__,
-        "network_sha256": weights_digest(network) if isinstance(network, Network) and unchanged else None,
-        "training": dict(training),
-        "metrics": {name: value if math.isfinite(value) else None for name, value in scores.items()},
-    }
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
-    confusion = getattr(model, "results", {}).get("confusion")
-    if confusion is not None:
-        rows = (",".join(map(str, row)) for row in confusion.tolist())
-        write_bytes(path.with_name(f"{path.stem}_confusion.csv"), ("\n".join(rows) + "\n").encode())
 
 
 def nothing_to_resume(folder: Path | None) -> CheckpointError:

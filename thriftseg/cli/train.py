@@ -7,7 +7,7 @@ import re
 import shlex
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,13 +27,13 @@ from thriftseg.cli.run_folder import (
     is_left_to_the_trainer,
     nothing_to_resume,
     start_from,
-    write_scores,
 )
+from thriftseg.cli.shipped_config import find_config, row_as_config
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.folders import RUNS
 from thriftseg.inference import read_checkpoint
 from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar
-from thriftseg.resources import config_path
+from thriftseg.reports import write_scores
 
 _OF_OBJECTIVES = (
     "gated_crf memory_flow distillation weak_weight gated_crf_weight gated_crf_start memory_flow_weight flow stride "
@@ -44,7 +44,7 @@ RENAMED = {"loss": "objective"}
 RENAMED |= {name: f"objective.{name}" for name in _OF_OBJECTIVES.split()}
 RENAMED |= {name: f"evaluation.{name}" for name in _OF_EVALUATION.split()}
 """Former settings of `SemanticSegmentation` and of what are its objectives now."""
-
+DESCRIPTION = "Settings come from --config FILE, or from a row of a published table: --table NAME --row KEY."
 TEACHER = "teacher"
 TEACHER_CHECKPOINT = "teacher.ckpt"
 
@@ -71,7 +71,7 @@ class TrainingCLI(LightningCLI):
             LightningDataModule,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            parser_kwargs={"prog": "thriftseg", "exit_on_error": False},
+            parser_kwargs={"prog": "thriftseg", "exit_on_error": False, args[0]: {"description": DESCRIPTION}},
             subclass_mode_model=True,
             subclass_mode_data=True,
             args=args,
@@ -134,7 +134,7 @@ class TrainingCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Check the checkpoint to start from before any work is done, and load the published weights."""
         check_checkpoint(self._options.get("ckpt_path"), self.trainer)
-        if self._options.weights:
+        if self._options.weights and not self._options.get("ckpt_path"):
             start_from(self._options.weights, self.model)
 
     def after_fit(self) -> None:
@@ -221,7 +221,7 @@ class TrainingCLI(LightningCLI):
     def _write_scores(self, training: Mapping[str, int | None]) -> None:
         if self.trainer.is_global_zero:
             path = self.run_folder / f"{self.config.subcommand}.json"
-            write_scores(path, self._command, self.trainer, self.model, training)
+            write_scores(path, self._command, self.trainer, **training)
             print(f"scores with their command: {path}")
 
     @property
@@ -284,10 +284,12 @@ def main(argv: list[str]) -> int:
 
     Args:
         argv: `fit`, `validate` or `test`, and its options. `--config` takes a file, or the name of a config that
-            ships with the package, such as `supervised/camvid_pspnet_resnet18.yaml`.
+            ships with the package, such as `supervised/camvid_pspnet_resnet18.yaml`; `--table samsam2_t1 --row B3`
+            composes the config of a row of a published table.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
-    TrainingCLI([*_with_shipped_configs(argv)], command=shlex.join(["thriftseg", *argv]))
+    with row_as_config(argv) as arguments:
+        TrainingCLI([*_with_shipped_configs(arguments)], command=shlex.join(["thriftseg", *argv]))
     return 0
 
 
@@ -309,9 +311,8 @@ def _with_shipped_configs(argv: list[str]) -> Iterator[str]:
     previous = ""
     for argument in argv:
         flag, _, value = argument.rpartition("=") if argument.startswith("--config=") else ("", "", argument)
-        if (flag or previous in ("-c", "--config")) and not Path(value).is_file():
-            with suppress(ConfigError):
-                value = str(config_path(value))
+        if flag or previous in ("-c", "--config"):
+            value = find_config(value)
         previous = argument
         yield f"{flag}={value}" if flag else value
 

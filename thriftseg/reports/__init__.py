@@ -29,14 +29,27 @@ if TYPE_CHECKING:
     )
     from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
     from thriftseg.reports.publishing.publish import Publication, publish
-    from thriftseg.reports.run_scores import RunScores, find_runs, read_run
+    from thriftseg.reports.run_scores import RunScores, find_runs, read_run, read_score_file, write_scores
     from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS
     from thriftseg.reports.scoring.tables import print_evaluation
-    from thriftseg.reports.tables.comparison import TableComparison, compare_table, configs_of
+    from thriftseg.reports.tables.comparison import TableComparison, compare_table, remaining_commands
+    from thriftseg.reports.tables.composing import ComposedRow, compose_row, find_row
     from thriftseg.reports.tables.figures import plot_comparison
-    from thriftseg.reports.tables.formats import comparison_csv, comparison_markdown, comparison_table, print_comparison
+    from thriftseg.reports.tables.formats import (
+        comparison_csv,
+        comparison_markdown,
+        comparison_table,
+        print_comparison,
+        print_remaining,
+    )
     from thriftseg.reports.tables.published import PublishedRow, PublishedTable, list_tables, load_table
-    from thriftseg.reports.tables.terminal import catalog_table, class_table, cost_quality_table, print_table
+    from thriftseg.reports.tables.terminal import (
+        catalog_table,
+        class_table,
+        cost_quality_table,
+        metric_heading,
+        print_table,
+    )
 
 __getattr__, __dir__, __all__ = face(
     __name__,

@@ -7,8 +7,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from thriftseg import __version__
+from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError, LabelStoreError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 SCORE_FILES = ("test", "validate", "fit")
 """Stems of the files of scores in the folder of a run, the most trusted first."""
@@ -101,6 +107,49 @@ def read_score_file(path: str | Path) -> ScoreFile:
             found=error,
             fix="delete it, and run its command again",
         ) from error
+
+
+def write_scores(
+    path: str | Path,
+    command: str,
+    trainer: Trainer,
+    *,
+    steps: int | None = None,
+    scored_step: int | None = None,
+    seed: int | None = None,
+) -> None:
+    """Write the scores that a trainer has logged, for `thriftseg zoo publish --metrics` and `thriftseg report`.
+
+    A confusion matrix among the model's `results` goes to `<stem>_confusion.csv` beside them: a row per true class.
+
+    Args:
+        path: JSON file to write, in the folder of the run: `fit.json`, `validate.json` or `test.json`.
+        command: What gave the scores, such as a command line.
+        trainer: Trainer that ran the evaluation. A digest of its model's `network` tells whose scores they are; none is
+            written where the network was trained on after `scored_step`.
+        steps: Steps that the optimiser took.
+        scored_step: Step after which the scores were measured.
+        seed: Seed of the training.
+    """
+    from thriftseg.zoo import Network, weights_digest
+
+    path, model = Path(path), trainer.lightning_module
+    network = getattr(model, "network", None)
+    digest = weights_digest(network) if isinstance(network, Network) and scored_step == steps else None
+    scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+    training = {"steps": steps, "scored_step": scored_step} | ({} if seed is None else {"seed": seed})
+    content = {
+        "command": command,
+        "thriftseg": __version__,
+        "network_sha256": digest,
+        "training": training,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in scores.items()},
+    }
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+    confusion = getattr(model, "results", {}).get("confusion")
+    if confusion is not None:
+        rows = (",".join(map(str, row)) for row in confusion.tolist())
+        write_bytes(path.with_name(f"{path.stem}_confusion.csv"), ("\n".join(rows) + "\n").encode())
 
 
 def find_runs(folder: str | Path, config: str) -> list[Path]:

@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
-import yaml
 
-from tests.cli.configs.parsed import assert_contains
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
 from thriftseg.annotation import TYPE_CHOICES
@@ -27,27 +24,6 @@ from thriftseg.zoo import AnnotationPolicy, QNet
 from thriftseg.zoo.weights.files import save_weights
 
 SIDE, FRAMES = 12, 4
-CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "eva_vos"
-FIGURES = {
-    "fig3a_eva_vos": ("qnet", "mask", "none"),
-    "fig3a_random": ("random", "mask", "none"),
-    "fig3a_oracle": ("oracle", "mask", "none"),
-    "fig3a_upper_bound": ("upper_bound", "mask", "none"),
-    "fig3a_l2_dinov2": ("l2:vit_large_patch14_dinov2.lvd142m", "mask", "none"),
-    "fig3a_l2_resnet101": ("l2:resnet101.tv_in1k", "mask", "none"),
-    "fig3a_l2_vit": ("l2:vit_large_patch16_224.augreg_in21k_ft_in1k", "mask", "none"),
-    "fig3b_eva_vos": ("oracle", "agent", "none"),
-    "fig3b_clicks": ("oracle", "clicks", "none"),
-    "fig3b_mask": ("oracle", "mask", "none"),
-    "fig3b_random": ("oracle", "random", "none"),
-    "fig3b_oracle": ("oracle", "oracle", "none"),
-    "fig3c_eva_vos": ("qnet", "agent", "value"),
-    "fig3c_oracle": ("oracle", "oracle", "oracle"),
-    "fig3c_mask": ("random", "mask", "none"),
-    "fig3c_clicks": ("random", "clicks", "none"),
-    "fig3c_random": ("random", "random", "none"),
-}
-"""Choice of frames and types, and ranking, of the curves of EVA-VOS."""
 
 
 @pytest.fixture(scope="module")
@@ -184,27 +160,6 @@ def test_agents_read_what_sam_says_about_a_frame(tmp_path: Path) -> None:
     embedding = encoders_of(prompter)["sam"](frame)
     assert (embedding.shape, embedding.dtype) == ((32, 8, 8), np.float32)
     assert embedding.std() > 0
-
-
-def test_every_curve_has_a_config() -> None:
-    assert {path.stem for path in CONFIGS.glob("fig3*.yaml")} == FIGURES.keys()
-    assert all(timm.is_model(frame[3:]) for frame, _, _ in FIGURES.values() if frame.startswith("l2:"))
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_config_parses_to_what_it_says(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (CONFIGS / f"{name}.yaml").read_text()
-    content = yaml.safe_load(text)
-    assert (content["frame"], content["type"], content["ranking"]) == FIGURES[name]
-    assert f"--config eva_vos/{name}.yaml " in text
-    assert (content["split"], content["reader"], content["video_list"]) == (
-        "train",
-        {"held_out": 0},
-        ["lists/test.txt"],
-    )
-    command = ["annotate", "eva-vos", "--config", f"eva_vos/{name}.yaml", "--out", "run", "--print_config"]
-    assert main(command) == 0
-    assert_contains(yaml.safe_load(capsys.readouterr().out), content)
 
 
 def test_names_are_those_of_the_package() -> None:

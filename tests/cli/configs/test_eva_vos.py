@@ -7,16 +7,39 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import yaml
 
 from tests.annotation_sets import write_quality_set, write_type_set
 from tests.cli.configs.parsed import assert_contains
 from thriftseg.cli.main import main
 from thriftseg.datamodules import MaskQualityDataModule
+from thriftseg.reports import compose_row, load_table
 from thriftseg.stores.type_set import TypeSet
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "eva_vos"
-CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("fig3*.yaml")))
+CONFIGS = sorted(FOLDER.glob("*.yaml"))
+TABLES = [f"eva_vos_fig3{part}" for part in "abc"]
+FIGURES = {
+    "fig3a_eva_vos": ("qnet", "mask", "none"),
+    "fig3a_random": ("random", "mask", "none"),
+    "fig3a_oracle": ("oracle", "mask", "none"),
+    "fig3a_upper_bound": ("upper_bound", "mask", "none"),
+    "fig3a_l2_dinov2": ("l2:vit_large_patch14_dinov2.lvd142m", "mask", "none"),
+    "fig3a_l2_resnet101": ("l2:resnet101.tv_in1k", "mask", "none"),
+    "fig3a_l2_vit": ("l2:vit_large_patch16_224.augreg_in21k_ft_in1k", "mask", "none"),
+    "fig3b_eva_vos": ("oracle", "agent", "none"),
+    "fig3b_clicks": ("oracle", "clicks", "none"),
+    "fig3b_mask": ("oracle", "mask", "none"),
+    "fig3b_random": ("oracle", "random", "none"),
+    "fig3b_oracle": ("oracle", "oracle", "none"),
+    "fig3c_eva_vos": ("qnet", "agent", "value"),
+    "fig3c_oracle": ("oracle", "oracle", "oracle"),
+    "fig3c_mask": ("random", "mask", "none"),
+    "fig3c_clicks": ("random", "clicks", "none"),
+    "fig3c_random": ("random", "random", "none"),
+}
+"""Choice of frames and types, and ranking, of the curves of EVA-VOS."""
 TINY = {"trainer": {"accelerator": "cpu", "fast_dev_run": True, "enable_progress_bar": False}}
 NETWORK = {"model": {"init_args": {"network": {"init_args": {"pretrained": False}}}}}
 RATED = {"data": {"init_args": {"batch_size": 2, "num_workers": 0, "held_out": 0.4}}}
@@ -92,3 +115,24 @@ def test_published_values() -> None:
     assert trainer["max_epochs"] * trainer["limit_train_batches"] * settings["batch_size"] == 70_000
     judge = yaml.safe_load((FOLDER / "mask_quality.yaml").read_text())
     assert (judge["trainer"]["max_epochs"], judge["data"]["init_args"]["batch_size"]) == (30, 64)
+
+
+def test_every_curve_is_a_row() -> None:
+    rows = {row.run: compose_row(table, row.key) for table in TABLES for row in load_table(table).rows}
+    assert rows.keys() == FIGURES.keys()
+    assert all(timm.is_model(frame[3:]) for frame, _, _ in FIGURES.values() if frame.startswith("l2:"))
+    for run, row in rows.items():
+        assert (row.config["frame"], row.config["type"], row.config["ranking"]) == FIGURES[run]
+        assert f"--out runs/{run}-seed0" in row.command
+        assert ("--qnet_weights" in row.command) == (row.config["frame"] == "qnet")
+        assert ("--policy_weights" in row.command) == (row.config["type"] == "agent")
+        assert ("prompter_weights" in row.config) == (row.config["type"] != "mask")
+        assert row.needs[0].startswith("thriftseg annotate split --dataset mose --root DIR")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_row_parses_to_what_it_says(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    row = compose_row(table, "EVA-VOS")
+    command = ["annotate", "eva-vos", "--table", table, "--row", "EVA-VOS", "--out", "run", "--print_config"]
+    assert main(command) == 0
+    assert_contains(yaml.safe_load(capsys.readouterr().out), row.config)

@@ -1,10 +1,11 @@
-"""Every config of video object segmentation: parsed as it is, true to its row, and run on small synthetic videos."""
+"""Every row of video object segmentation: parsed as it is, true to its numbers, and run on small synthetic videos."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from tests.cli.configs.parsed import FOLDER, assert_contains, class_name, parsed, written
+from tests.cli.configs.parsed import assert_contains, class_name, composed, every_piece_once, understood
 from tests.datasets.vos import vos_trees as trees
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
@@ -29,19 +30,19 @@ from thriftseg.synthetic import synthesize_objects
 from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.types import LabelKind
 
-CONFIGS = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.glob("vos/*"))
-STM = [config for config in CONFIGS if "_stm_" in config]
-ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows if row.config in CONFIGS]
+RUNS = {run: row for run, row in composed().items() if row.table.fragments == "vos"}
+STM = [run for run in RUNS if "_stm_" in run]
+ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows if row.run in RUNS]
 READERS = {"youtube": "YouTubeVOS", "davis": "DAVIS", "synthetic": "DAVIS", "coco": "COCO"}
 MASKS_OF_YOUTUBE_VOS, OBJECTS_OF_YOUTUBE_VOS = 159_976, 6_459
-SYNTHETIC_VIDEOS = 60
 RUN_BY_DEFAULT = {
-    "vos/youtube_vos_stm_ft_middle_phuber_filtered.yaml",
-    "vos/davis_stm_box2seg_filtered70.yaml",
-    "vos/davis_stm_r18_boxes_phuber.yaml",
-    "vos/coco_stm_static.yaml",
-    "vos/coco_box2seg.yaml",
+    "youtube_vos_stm_ft_middle_phuber_filtered",
+    "davis_stm_box2seg_filtered70",
+    "davis_stm_r18_boxes_phuber",
+    "coco_stm_static",
+    "coco_box2seg",
 }
+STATIC = "synthetic_stm_r18_static"
 SAY_NO_LABELS = ("phuber", "filtered", "static")
 TRAINER = {
     "accelerator": "cpu",
@@ -50,10 +51,6 @@ TRAINER = {
     "enable_model_summary": False,
 }
 SHORT = {"max_epochs": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1.0, "limit_train_batches": 2}
-
-
-def stem(config: str) -> str:
-    return Path(config).stem
 
 
 def tiny(config: str, **trainer: Any) -> dict[str, Any]:
@@ -70,7 +67,7 @@ def tiny(config: str, **trainer: Any) -> dict[str, Any]:
 
 
 def loading(config: str) -> dict[str, Any]:
-    settings: dict[str, Any] = written(config)["data"]["init_args"]
+    settings: dict[str, Any] = RUNS[config].config["data"]["init_args"]
     return settings
 
 
@@ -79,12 +76,12 @@ def is_small(config: str) -> bool:
 
 
 def is_box2seg(config: str) -> bool:
-    return stem(config) in ("coco_box2seg", "synthetic_box2seg_r18")
+    return config in ("coco_box2seg", "synthetic_box2seg_r18")
 
 
 def traits(config: str) -> tuple[str, str, float | None]:
     """Labels, loss and threshold of the filter, from the name."""
-    words = stem(config).partition("_stm_")[2].removeprefix("r18").split("_")
+    words = config.partition("_stm_")[2].removeprefix("r18").split("_")
     threshold = 0.7 if "filtered70" in words else 0.5 if "filtered" in words else None
     labels = "_".join(word for word in words if word and not word.startswith(SAY_NO_LABELS))
     labels = {"": "gt", "boxes": "box2seg"}.get(labels, labels)
@@ -99,10 +96,10 @@ def source_of(labels: str, threshold: float | None) -> str:
 
 
 def commands_of(config: str) -> list[list[str]]:
-    """Arguments of the commands on top of a file, in order."""
-    lines = [line for line in (FOLDER / config).read_text().splitlines() if line.startswith("#   ")]
-    text = "\n".join(line.removeprefix("#") for line in lines).replace(" \\\n", " ")
-    return [shlex.split(line)[1:] for line in text.splitlines()]
+    """Arguments of all commands of a row, in order; the data are where the environment says."""
+    row = RUNS[config]
+    commands = [*row.needs, row.command, *row.then]
+    return [shlex.split(re.sub(r" --data\.\w+\.root DIR", "", command))[1:] for command in commands]
 
 
 @pytest.fixture(scope="module")
@@ -128,30 +125,31 @@ def place(roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 class TestSettings:
-    def test_every_config_parses_to_what_it_says(self, subtests: pytest.Subtests) -> None:
-        for config in CONFIGS:
+    @pytest.mark.parametrize("config", every_piece_once(RUNS))
+    def test_every_fragment_parses_to_what_it_says(self, config: str) -> None:
+        content = understood(RUNS[config].config)
+        assert_contains(content, RUNS[config].config)
+        assert content["trainer"]["precision"] is None
+
+    def test_rows_are_of_the_data_and_module_of_their_names(self, subtests: pytest.Subtests) -> None:
+        for config, row in RUNS.items():
             with subtests.test(config):
-                content = parsed(config)
-                assert_contains(content, written(config))
-                data, first = content["data"]["init_args"], stem(config).split("_")[0]
-                reader = "DAVIS" if config == "vos/coco_stm_static.yaml" else READERS[first]
-                assert class_name(data["dataset"]) == reader
-                assert class_name(content["model"]) == (
+                data, first = loading(config), config.split("_")[0]
+                assert class_name(data["dataset"]) == ("DAVIS" if config == "coco_stm_static" else READERS[first])
+                assert class_name(row.config["model"]) == (
                     "BoxSegmentation" if is_box2seg(config) else "VideoObjectSegmentation"
                 )
                 assert data["num_workers"] > 0
-                assert content["trainer"]["precision"] is None
 
     def test_labels_loss_and_filter_are_those_of_the_name(self, subtests: pytest.Subtests) -> None:
         losses = {"ce": "CrossEntropy", "phuber": "PartiallyHuberisedCrossEntropy"}
         for config in STM:
             with subtests.test(config):
-                content = parsed(config)
                 labels, loss, threshold = traits(config)
-                data, model = content["data"]["init_args"], content["model"]["init_args"]
-                assert data["labels"] == ("manual" if labels == "gt" else source_of(labels, threshold))
-                assert class_name(model["loss"]) == losses[loss]
-                assert model["loss"]["init_args"].get("tau") == (3.0 if loss == "phuber" else None)
+                chosen = RUNS[config].config["model"]["init_args"]["loss"]
+                assert loading(config).get("labels") == (None if labels == "gt" else source_of(labels, threshold))
+                assert class_name(chosen) == losses[loss]
+                assert chosen.get("init_args", {}).get("tau") == (3.0 if loss == "phuber" else None)
 
     def test_commands_make_the_labels(self, subtests: pytest.Subtests) -> None:
         for config in STM:
@@ -166,21 +164,20 @@ class TestSettings:
                     assert default_source(options["--method"], settings) == source_of(labels, threshold)
 
     def test_published_settings(self, subtests: pytest.Subtests) -> None:
+        assert understood(RUNS["davis_stm_gt"].config)["model"]["init_args"]["freeze_batch_norm"]
         for config in (config for config in STM if not is_small(config)):
             with subtests.test(config):
-                content = parsed(config)
-                data, model = content["data"]["init_args"], content["model"]["init_args"]
+                data, model = loading(config), RUNS[config].config["model"]["init_args"]
                 assert model["network"]["init_args"]["backbone"] == "resnet50"
-                assert model["freeze_batch_norm"]
-                assert model["optimizer"]["class_path"] == "torch.optim.Adam"
-                assert model["optimizer"]["init_args"]["lr"] == 1e-5
+                assert "freeze_batch_norm" not in model
+                assert model["optimizer"] == {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-5}}
                 assert (data["batch_size"], data["crop"], data["resize"]) == (4, [384, 384], 480)
                 assert (data["frames"], data["max_objects"]) == (3, 5)
-                step = 5 if "youtube" in config else None
-                assert data["gap"] == {"first": 0, "last": 25, "step": 1, "every": 3000, "annotation_step": step}
+                step = {"annotation_step": 5} if "youtube" in config else {}
+                assert data["gap"] == {"first": 0, "last": 25, "step": 1, "every": 3000} | step
 
     def test_box2seg_is_trained_as_published(self) -> None:
-        content = parsed("vos/coco_box2seg.yaml")
+        content = RUNS["coco_box2seg"].config
         data, model = content["data"]["init_args"], content["model"]["init_args"]
         assert (data["crop"], data["margin"], data["jitter"], data["min_size"]) == ([385, 385], 50, 0.05, 100)
         assert model["network"]["init_args"]["backbone"] == "tu-xception65"
@@ -192,14 +189,11 @@ class TestRows:
     def test_iterations(self, subtests: pytest.Subtests) -> None:
         for table, row in ROWS:
             with subtests.test(f"{table} {row.key}"):
-                trainer, data = parsed(row.config)["trainer"], parsed(row.config)["data"]["init_args"]
+                trainer = RUNS[row.run].config["trainer"]
                 if row.labels:
                     assert row.iterations is None
-                elif trainer["max_steps"] > 0:
-                    assert trainer["max_steps"] == row.iterations
                 else:
-                    draws = SYNTHETIC_VIDEOS * data["clips_per_video"]
-                    assert trainer["max_epochs"] * (draws // data["batch_size"]) == row.iterations
+                    assert trainer["max_steps"] == row.iterations
 
     @pytest.mark.parametrize("table", ["taovos_t2", "taovos_t3"])
     def test_masks_and_hours(self, table: str) -> None:
@@ -219,13 +213,13 @@ class TestRows:
         wanted = {(labels, loss, None) for labels in sources for loss in ("ce", "phuber")}
         wanted |= {(labels, loss, t) for labels, loss, _ in wanted if labels != "gt" for t in (0.5, 0.7)}
         rows = [row for row in load_table(table).rows if row.series != "before"]
-        assert {traits(row.config) for row in rows} == wanted
+        assert {traits(row.run) for row in rows} == wanted
         assert len(rows) == len(wanted)
 
 
 @pytest.mark.parametrize(
     "config",
-    [pytest.param(name, marks=[] if name in RUN_BY_DEFAULT else [pytest.mark.slow], id=stem(name)) for name in CONFIGS],
+    [pytest.param(name, marks=[] if name in RUN_BY_DEFAULT else [pytest.mark.slow]) for name in RUNS],
 )
 def test_runs(config: str, roots: dict[str, Path], place: Path) -> None:
     """The labels are the true masks under the name of those that the config reads."""
@@ -234,7 +228,13 @@ def test_runs(config: str, roots: dict[str, Path], place: Path) -> None:
         dataset = create_vos("youtube_vos" if "youtube" in config else "davis")
         store_masks(dataset, source_of(labels, threshold))
     Path("tiny.yaml").write_text(yaml.safe_dump(tiny(config, fast_dev_run=True)))
-    assert main(["fit", "--config", config, "--config", "tiny.yaml"]) == 0
+    readers = ["dataset"] * is_small(config) + ["static"] * (config == STATIC)
+    places = [f"--data.{reader}.root={roots['davis']}" for reader in readers]
+    assert main(["fit", *row_of(config), "--config", "tiny.yaml", "--weights=null", *places]) == 0
+
+
+def row_of(config: str) -> list[str]:
+    return ["--table", RUNS[config].table.name, "--row", config]
 
 
 def store_masks(dataset: VOSDataset, source: str) -> None:
@@ -246,7 +246,7 @@ def store_masks(dataset: VOSDataset, source: str) -> None:
 
 
 def run_commands(config: str, place: Path) -> None:
-    """Run what the top of a config says, in order, with everything made small."""
+    """Run what a row takes, in order, with everything made small."""
     for index, command in enumerate(commands_of(config)):
         options: list[str] = []
         if command[:2] == ["data", "synthesize"]:
@@ -254,21 +254,22 @@ def run_commands(config: str, place: Path) -> None:
         elif command[:2] == ["label", "boxes"]:
             options = ["--steps", "1", "--accelerator", "cpu"]
         elif command[0] in ("fit", "test"):
-            named = command[command.index("--config") + 1]
-            limits = {} if "limit_val_batches" in written(named)["trainer"] else {"limit_val_batches": 1}
+            table, key = (command[command.index(option) + 1] for option in ("--table", "--row"))
+            named = load_table(table).row(key).run
+            limits = {} if "limit_val_batches" in RUNS[named].config["trainer"] else {"limit_val_batches": 1}
             path = place / f"tiny{index}.yaml"
             path.write_text(yaml.safe_dump(tiny(named, **SHORT, **limits)))
-            at = command.index("--config") + 2
+            at = command.index("--row") + 2
             command = [*command[:at], "--config", str(path), *command[at:]]
         assert main([*command, *options]) == 0, command
 
 
 def records(text: str) -> dict[tuple[str, str], dict[str, str]]:
-    return {(entry["config"], entry["metric"]): entry for entry in csv.DictReader(io.StringIO(text))}
+    return {(entry["run"], entry["metric"]): entry for entry in csv.DictReader(io.StringIO(text))}
 
 
 def test_from_nothing_to_the_tables_of_small_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = "vos/synthetic_stm_r18_ft_middle.yaml"
+    config = "synthetic_stm_r18_ft_middle"
     run_commands(config, place)
     box2seg = json.loads(Path("runs/synthetic_box2seg_r18/fit.json").read_text())["metrics"]
     assert {"train/loss", "val/j", "val/recall_50", "val/recall_70"} <= box2seg.keys()
@@ -288,7 +289,7 @@ def test_from_nothing_to_the_tables_of_small_runs(place: Path, capsys: pytest.Ca
 
 def test_from_single_images_to_the_published_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The network is tested on two data sets, one of which only a server scores."""
-    run_commands("vos/youtube_vos_stm_gt.yaml", place)
+    run_commands("youtube_vos_stm_gt", place)
     run = Path("runs/youtube_vos_stm_gt")
     assert not list(run.glob("checkpoints/epoch*"))  # nothing was validated
     assert (place / "youtube_vos_stm_gt.zip").is_file()
@@ -298,19 +299,25 @@ def test_from_single_images_to_the_published_table(place: Path, capsys: pytest.C
     capsys.readouterr()
     assert main(["report", "table", "taovos_t3", "--format=csv", "--unfinished"]) == 0
     found = records(capsys.readouterr().out)
-    assert float(found["vos/youtube_vos_stm_gt.yaml", "davis/jf"]["ours"]) == pytest.approx(
-        100 * davis["test/jf"], abs=1e-3
-    )
-    assert found["vos/youtube_vos_stm_gt.yaml", "youtube_vos/overall"]["difference"] == "-4.3"
+    assert float(found["youtube_vos_stm_gt", "davis/jf"]["ours"]) == pytest.approx(100 * davis["test/jf"], abs=1e-3)
+    assert found["youtube_vos_stm_gt", "youtube_vos/overall"]["difference"] == "-4.3"
 
 
 def test_fit_validate_and_test(
     roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    config, davis = "vos/synthetic_stm_r18.yaml", roots["davis"]
+    config, davis = "synthetic_stm_r18", roots["davis"]
     Path("tiny.yaml").write_text(yaml.safe_dump(tiny(config, **SHORT)))
-    common = ["--config", config, "--config", "tiny.yaml", f"--data.dataset.root={davis}", "--name", "run"]
+    common = [
+        *row_of(config),
+        "--config",
+        "tiny.yaml",
+        "--weights=null",
+        f"--data.dataset.root={davis}",
+        "--name",
+        "run",
+    ]
     assert main(["fit", *common]) == 0
     run = Path("runs/run")
     fitted = json.loads((run / "fit.json").read_text())["metrics"]

@@ -19,8 +19,9 @@ from thriftseg.reports import (
     comparison_csv,
     comparison_markdown,
     comparison_table,
-    configs_of,
+    load_table,
     plot_comparison,
+    remaining_commands,
 )
 from thriftseg.reports.tables.formats import print_comparison
 
@@ -33,10 +34,10 @@ TABLE = PublishedTable(
     ("miou", "macc"),
     "coarse_percent",
     (
-        PublishedRow("0 %", "demo/net_n1.yaml", "plain", {"miou": 75.0, "macc": 85.0}, 300, 450.0, STEPS, 0),
-        PublishedRow("50 %", "demo/net_coarse50.yaml", "plain", {"miou": 70.5}, 300, 242.5, STEPS, 50),
-        PublishedRow("0 % refined", "demo/net_n1.yaml", "refined", {"miou": 75.0, "macc": 85.0}, 300, 450.0, STEPS, 0),
-        PublishedRow("50 % refined", "demo/net_refined50.yaml", "refined", {}, 300, None, STEPS, 50),
+        PublishedRow("0 %", "net_n1", "plain", {"miou": 75.0, "macc": 85.0}, 300, 450.0, STEPS, 0),
+        PublishedRow("50 %", "net_coarse50", "plain", {"miou": 70.5}, 300, 242.5, STEPS, 50),
+        PublishedRow("0 % refined", "net_n1", "refined", {"miou": 75.0, "macc": 85.0}, 300, 450.0, STEPS, 0),
+        PublishedRow("50 % refined", "net_refined50", "refined", {}, 300, None, STEPS, 50),
     ),
 )
 
@@ -142,7 +143,7 @@ def test_the_table_as_csv(runs: Path) -> None:
     assert rows[0] == {
         "row": "0 %",
         "series": "plain",
-        "config": "demo/net_n1.yaml",
+        "run": "net_n1",
         "samples": "300",
         "iterations": "100",
         "coarse_percent": "0",
@@ -212,22 +213,34 @@ def test_what_the_reader_of_scores_should_know(runs: Path) -> None:
     assert f"{runs / 'net_n1-seed1'}: left out, there is no fit.json: not finished, or not scored yet" in only.notes
 
 
-def test_no_run_at_all_is_an_error_with_its_fix(tmp_path: Path) -> None:
+def test_a_table_that_nothing_was_run_of_has_no_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert all(row.runs == () for row in compare_table(TABLE).rows)
     (tmp_path / "net_n1s").mkdir()
-    with pytest.raises(ConfigError, match="no run of table demo") as caught:
-        compare_table(TABLE, tmp_path)
-    assert str(caught.value) == (
-        f"{tmp_path}: no run of table demo; expected folders named like its configs, such as net_n1 or net_n1-seed1; "
-        "fix: run `thriftseg fit --config demo/net_n1.yaml`, or pass another --runs"
-    )
+    assert all(row.runs == () for row in compare_table(TABLE, tmp_path).rows)
     with pytest.raises(ConfigError, match="no such folder of runs"):
         compare_table(TABLE, tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="unknown file of scores; expected test, validate, fit; found best"):
         compare_table(TABLE, tmp_path, scores="best")
 
 
-def test_configs_of_a_table_are_listed_once() -> None:
-    assert configs_of(TABLE) == ["demo/net_n1.yaml", "demo/net_coarse50.yaml", "demo/net_refined50.yaml"]
+def test_what_is_left_to_run(tmp_path: Path) -> None:
+    for name in ("cityscapes_tmanet_b3", "cityscapes_tmanet_b3_moving"):
+        write(tmp_path / name, steps=40_000, miou=0.7)
+    remaining = remaining_commands(compare_table("samsam2_options", tmp_path))
+    assert [(command.split(" --")[0], keys) for command, keys in remaining.items()] == [
+        ("thriftseg fit", ["only coarse"]),
+        ("thriftseg fit", ["all coarse and fine"]),
+        ("thriftseg label propagate", ["B3 with gaps filled"]),
+        ("thriftseg fit", ["B3 with gaps filled"]),
+        ("thriftseg label fill", ["B3 with gaps filled"]),
+        ("thriftseg fit", ["B3 with gaps filled"]),
+    ]
+    assert remaining_commands(compare_table(TABLE, tmp_path)) == {}  # nothing says how to run its rows
+    youtube = load_table("taovos_youtube_vos").with_rows("true masks")
+    short, whole = (remaining_commands(compare_table(youtube, tmp_path), whole=whole) for whole in (False, True))
+    assert [*whole][: len(short)] == [*short]
+    assert len(whole) == len(short) + 3
 
 
 def test_pictures_show_published_values_hollow_and_runs_filled(runs: Path, tmp_path: Path) -> None:

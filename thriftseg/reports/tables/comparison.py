@@ -19,6 +19,8 @@ from thriftseg.reports.run_scores import (
     read_run,
     read_tests,
 )
+from thriftseg.reports.tables.composing import compose_row
+from thriftseg.reports.tables.fragments import Fragment
 from thriftseg.reports.tables.published import PublishedRow, PublishedTable, load_table
 from thriftseg.stores import store_root
 
@@ -40,7 +42,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A row of a published table and the runs of its config.
+    """A row of a published table and its runs.
 
     Attributes:
         published: The row as published.
@@ -108,8 +110,8 @@ def compare_table(
 ) -> TableComparison:
     """Look up the scores of every row of a published table.
 
-    A run belongs to a row when its folder is called like the config of the row without suffix, or like it and `-` and
-    anything, such as `cityscapes_tmanet_b3-seed1`.
+    A run belongs to a row when its folder is called as the row says, or so and `-` and anything, such as
+    `cityscapes_tmanet_b3-seed1`.
 
     Where a table compares several data sets, the scores on each of them lie in the folder of its name within that of
     the run, as `thriftseg test --name cityscapes_tmanet_b3/idd` writes them. For scores that only a server gives, note
@@ -128,7 +130,7 @@ def compare_table(
         Rows with their runs. A row without a run has none.
 
     Raises:
-        ConfigError: There is no such table or folder, or no run of any row.
+        ConfigError: There is no such table, or no such folder where one is named.
         CheckpointError: A file of scores is damaged.
         LabelStoreError: A report of label quality is damaged.
     """
@@ -136,55 +138,19 @@ def compare_table(
     if scores is not None and scores not in SCORE_FILES:
         raise ConfigError("unknown file of scores", expected=", ".join(SCORE_FILES), found=scores)
     default = store_root(None, table.dataset) if table.of_labels else Path(RUNS)
-    root = default if runs is None else Path(runs)
-    found = {row.folder: find_runs(root, row.folder) for row in table.rows}
-    if not any(found.values()):
-        raise _no_runs(table, root)
+    there = runs is not None or default.is_dir()
+    found = {row.folder: find_runs(runs or default, row.folder) if there else [] for row in table.rows}
     notes: list[str] = []
     rows = []
     for row in table.rows:
         read = _read_runs(table, found[row.folder], SCORE_FILES if scores is None else (scores,), notes)
-        counting = read if table.of_labels else _counting(read, row, unfinished, notes)
+        counting = _counting(read, row, unfinished, notes) if table.of_training else read
         rows.append(ComparedRow(row, tuple(counting)))
     kinds = {run.kind for row in rows for run in row.runs}
     if len(kinds) > 1:
         files = ", ".join(f"{kind}.json" for kind in SCORE_FILES if kind in kinds)
         notes.append(f"the scores come from different files ({files}); choose one with --scores")
     return TableComparison(table, tuple(rows), tuple(dict.fromkeys(notes)))
-
-
-def configs_of(table: str | PublishedTable) -> list[str]:
-    """Configs that a table's rows need, each once, as `thriftseg fit --config` takes them.
-
-    Args:
-        table: The table, or its name.
-
-    Raises:
-        ConfigError: There is no such table.
-
-    Example:
-        >>> configs_of("samsam2_t2")
-        ['samsam2/idd_tmanet_n1.yaml', 'samsam2/idd_tmanet_f2.yaml', 'samsam2/idd_tmanet_b3.yaml']
-    """
-    table = load_table(table) if isinstance(table, str) else table
-    return list(dict.fromkeys(row.config for row in table.rows))
-
-
-def _no_runs(table: PublishedTable, runs: Path) -> ConfigError:
-    first = table.rows[0]
-    if table.of_labels:
-        return ConfigError(
-            f"no labels of table {table.name}",
-            path=runs,
-            expected=f"a label store with sources such as {first.folder}",
-            fix=f"make them with the commands on top of {first.config}, or pass another --runs",
-        )
-    return ConfigError(
-        f"no run of table {table.name}",
-        path=runs,
-        expected=f"folders named like its configs, such as {first.folder} or {first.folder}-seed1",
-        fix=f"run `thriftseg fit --config {first.config}`, or pass another --runs",
-    )
 
 
 def _read_runs(
@@ -202,10 +168,29 @@ def _read_runs(
 def _read(table: PublishedTable, folder: Path, kinds: Sequence[str]) -> RunScores | None:
     if table.of_labels:
         return read_labels(folder)
+    if table.of_annotation:
+        return _read_annotation(folder)
     return read_tests(folder, table.tests, kinds) if table.tests else read_run(folder, kinds)
 
 
+def _read_annotation(folder: Path) -> RunScores | None:
+    """Scores after the last annotation; those of several videos of a run are averaged, their hours added."""
+    from thriftseg.reports.annotation.curves import CURVE_FILE, read_curve
+    from thriftseg.reports.annotation.runs import QUALITIES, ROUNDS, find_annotation_runs
+
+    if (folder / CURVE_FILE).is_file():
+        curve = read_curve(folder)
+        return RunScores(folder, "curve", {"jf": float(curve.quality[-1])}, hours=float(curve.hours[-1]))
+    if not any(folder.rglob(ROUNDS)):
+        return None
+    ends = [(run, run.rounds[-1]) for run in find_annotation_runs([folder])]
+    scores = {name: statistics.fmean(run.kept(end)[name] for run, end in ends) for name in QUALITIES}
+    return RunScores(folder, "rounds", scores, hours=sum(end.cost.hours for _, end in ends))
+
+
 def _wanted(table: PublishedTable, kinds: Sequence[str]) -> str:
+    if table.of_annotation:
+        return "record of rounds or curve"
     files = [QUALITY_FILE] if table.of_labels else [f"{kind}.json" for kind in kinds]
     folders = f" in {' or '.join(f'{name}/' for name in table.tests)}" if table.tests else ""
     return " or ".join(files) + folders
@@ -225,3 +210,26 @@ def _counting(runs: Iterable[RunScores], row: PublishedRow, unfinished: bool, no
         elif run.scored_step is not None and run.scored_step < run.steps:
             notes.append(f"{run.folder}: {run.kind}.json has the scores after {run.scored_step} of {run.steps} steps")
         yield run
+
+
+def remaining_commands(comparison: TableComparison, *, whole: bool = False) -> dict[str, list[str]]:
+    """What is left to do for the rows that nothing was run of.
+
+    Args:
+        comparison: The table and the runs.
+        whole: Name the commands that follow a training, too, such as tests on other data sets.
+
+    Returns:
+        Commands in order, each with the keys of the rows that wait for it.
+
+    Raises:
+        ConfigError: The pieces of a row do not fit together.
+    """
+    waiting: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        if not row.runs and row.published.recipe != Fragment():
+            composed = compose_row(comparison.table, row.published.key)
+            then = composed.then if whole or comparison.table.of_labels else ()
+            for command in (*composed.needs, composed.command, *then):
+                waiting.setdefault(command, []).append(row.published.key)
+    return waiting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from thriftseg.reports.tables.comparison import ComparedRow, Measured, TableComparison
+from thriftseg.reports.tables.comparison import ComparedRow, Measured, TableComparison, remaining_commands
 from thriftseg.reports.tables.terminal import format_hours, metric_heading, print_table
 
 SIDE_BY_SIDE = 2
@@ -27,7 +28,7 @@ _SAME_FOR_ALL = ("samples", "iterations")
 _CSV_COLUMNS = (
     "row",
     "series",
-    "config",
+    "run",
     "samples",
     "iterations",
     "coarse_percent",
@@ -51,6 +52,24 @@ def print_comparison(comparison: TableComparison) -> None:
         comparison: The table and the runs.
     """
     print_table(comparison_table(comparison))
+
+
+def print_remaining(comparison: TableComparison, *, whole: bool = False) -> None:
+    """Print the commands that are left for rows that nothing was run of, in order.
+
+    Args:
+        comparison: The table and the runs.
+        whole: Print those that follow a training, too, such as tests on other data sets.
+    """
+    remaining = remaining_commands(comparison, whole=whole)
+    if remaining:
+        waiting = list(dict.fromkeys(key for keys in remaining.values() for key in keys))
+        print(f"\nnothing was run of {len(waiting)} of {len(comparison.rows)} rows; what they take, in order:\n")
+    for command, keys in remaining.items():
+        named = "" if f"--row {shlex.quote(keys[0])}" in command else f"  # for {', '.join(map(repr, keys))}"
+        print(f"  {command}{named}")
+    if remaining and comparison.table.of_training:
+        print(f"\nall trainings of the table: thriftseg sweep --table {comparison.table.name}, with the options of fit")
 
 
 def comparison_table(comparison: TableComparison) -> Table:
@@ -115,7 +134,7 @@ def comparison_csv(comparison: TableComparison) -> str:
     writer.writerow(_CSV_COLUMNS)
     for row in comparison.rows:
         published = row.published
-        settings = [published.key, published.series, published.config, published.samples, published.iterations]
+        settings = [published.key, published.series, published.run, published.samples, published.iterations]
         costs = [published.coarse_percent, published.hours, _rounded(row.hours)]
         for metric in comparison.table.metrics:
             measured = row.measured(metric) or Measured(math.nan, math.nan, 0)

@@ -1,18 +1,17 @@
-"""The published tables that shipped configs re-run: one row per experiment, with the numbers to compare with.
+"""The published tables that can be run again: one row per experiment, with the numbers to compare with.
 
-A table is a file `configs/tables/<name>.yaml`, written by hand; the configs that its rows name are generated from it.
+A table is a file `configs/tables/<name>.yaml`; `composing` makes the config of a row from what it says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from thriftseg.errors import ConfigError
+from thriftseg.reports.tables.fragments import Fragment, load_yaml
 from thriftseg.resources import config_path, list_configs
 
 FOLDER = "tables"
@@ -25,8 +24,8 @@ class PublishedRow:
 
     Attributes:
         key: Name of the row, unique in its table.
-        config: Config that runs it, as `--config` takes it. Several rows may share one. For a row of labels, the config
-            of the network that makes them.
+        run: Name of its runs below `runs/`. Rows that share it are one experiment. For a row of labels, the runs of
+            the network that makes them.
         series: Rows that form one line of a plot.
         published: Published numbers by name; those that `PublishedTable.metrics` lists are per cent.
         samples: Labelled frames to train on.
@@ -35,11 +34,11 @@ class PublishedRow:
         coarse_percent: Per cent of the samples whose label is coarse.
         masks: Masks of objects that are drawn by hand.
         labels: Source in a label store whose quality the row tells; `None` for scores of a trained network.
-        settings: What its config has of its own, for the generator of configs.
+        recipe: What its config is made of; in the file, its entries stand beside the others.
     """
 
     key: str
-    config: str
+    run: str
     series: str
     published: Mapping[str, float] = field(default_factory=dict)
     samples: int | None = None
@@ -48,12 +47,12 @@ class PublishedRow:
     coarse_percent: float | None = None
     masks: int | None = None
     labels: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Fragment = field(default_factory=Fragment)
 
     @property
     def folder(self) -> str:
-        """Name of the folder with its scores: that of the labels, or that of runs of the config."""
-        return self.labels or Path(self.config).stem
+        """Name of the folder with its scores: that of the labels, or that of its runs."""
+        return self.labels or self.run
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,8 @@ class PublishedTable:
         rows: Rows, top to bottom.
         tests: Data sets that each run is tested on, into a folder of that name within the run's; none where the run's
             own scores are compared.
+        fragments: File of `configs/fragments`, without suffix, that its rows take fragments from.
+        command: Command of `thriftseg` that runs a row.
     """
 
     name: str
@@ -81,11 +82,50 @@ class PublishedTable:
     x: str | None
     rows: tuple[PublishedRow, ...]
     tests: tuple[str, ...] = ()
+    fragments: str | None = None
+    command: str = "fit"
+
+    def row(self, key: str) -> PublishedRow:
+        """The row of a key, or the first whose runs are called so.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        found = [row for row in self.rows if row.key == key] or [row for row in self.rows if row.run == key]
+        if not found:
+            keys = ", ".join(repr(row.key) for row in self.rows)
+            raise ConfigError(f"no such row of table {self.name}", expected=keys, found=repr(key))
+        return found[0]
+
+    def with_rows(self, keys: str | Sequence[str] | None) -> PublishedTable:
+        """The table with some of its rows only.
+
+        Args:
+            keys: Keys of rows, or names of their runs; in a text with commas between; all rows if `None`.
+
+        Raises:
+            ConfigError: There is no such row.
+        """
+        if keys is None:
+            return self
+        if isinstance(keys, str):
+            keys = [keys] if any(keys in (row.key, row.run) for row in self.rows) else keys.split(",")
+        return replace(self, rows=tuple({row.key: row for row in (self.row(key.strip()) for key in keys)}.values()))
 
     @property
     def of_labels(self) -> bool:
         """Whether it compares labels in a store instead of trained networks."""
         return any(row.labels for row in self.rows)
+
+    @property
+    def of_training(self) -> bool:
+        """Whether its rows compare networks that `thriftseg fit` trains."""
+        return self.command == "fit" and not self.of_labels
+
+    @property
+    def of_annotation(self) -> bool:
+        """Whether its rows compare runs of `thriftseg annotate`."""
+        return self.command.startswith("annotate")
 
 
 def list_tables() -> list[str]:
@@ -126,21 +166,41 @@ def read_table(path: Path) -> PublishedTable:
     Raises:
         ConfigError: An entry is missing, unknown or given twice.
     """
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = load_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
         raise ConfigError("not a table", path=path, expected="a mapping with rows")
-    defaults = content.pop("defaults", {})
-    rows = tuple(_build(PublishedRow, defaults | row, path) for row in content["rows"])
+    defaults = content.get("defaults", {})
+    rows = tuple(_row(defaults | row, path) for row in content["rows"])
     keys = [row.key for row in rows]
     repeated = sorted({key for key in keys if keys.count(key) > 1})
     if repeated:
         raise ConfigError("keys of rows are not unique", path=path, found=", ".join(repeated))
     lists = {name: tuple(content.get(name) or ()) for name in ("metrics", "tests")}
-    table: PublishedTable = _build(PublishedTable, content | lists | {"rows": rows}, path)
+    given = {name: value for name, value in content.items() if name != "defaults"}
+    table: PublishedTable = build_entry(PublishedTable, given | lists | {"rows": rows}, path)
     return table
 
 
-def _build(kind: type[Any], values: Mapping[str, Any], path: Path) -> Any:
+def _row(entry: Mapping[str, Any], path: Path) -> PublishedRow:
+    names = {f.name for f in fields(Fragment)}
+    recipe = build_entry(Fragment, {name: value for name, value in entry.items() if name in names}, path)
+    row: PublishedRow = build_entry(
+        PublishedRow, {name: value for name, value in entry.items() if name not in names} | {"recipe": recipe}, path
+    )
+    return row
+
+
+def build_entry(kind: type[Any], values: Mapping[str, Any], path: Path) -> Any:
+    """An entry of a file as an instance of a class.
+
+    Args:
+        kind: A data class.
+        values: Its attributes.
+        path: The file.
+
+    Raises:
+        ConfigError: An attribute is missing or unknown.
+    """
     known = {f.name for f in fields(kind)}
     required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
     wrong = sorted((required - values.keys()) | (values.keys() - known))
@@ -151,4 +211,4 @@ def _build(kind: type[Any], values: Mapping[str, Any], path: Path) -> Any:
             expected=", ".join(f.name for f in fields(kind)),
             found=", ".join(wrong),
         )
-    return kind(**values)
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
