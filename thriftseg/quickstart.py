@@ -237,7 +237,7 @@ def _dataset(folder: Path, config: QuickstartConfig, seed: int, progress: bool) 
             height=config.height,
             width=config.width,
             seed=seed,
-            jobs=1,
+            devices=1,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     unfinished.rename(root)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from thriftseg.reports import evaluate
     from thriftseg.reports.annotation.curves import (
         CurveGroup,
+        conclude_eva_vos,
         curve_table,
         plot_annotation_curves,
         read_curve,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         read_annotation_run,
     )
     from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
+    from thriftseg.reports.label_tables import print_inspection, print_propagation, print_review
     from thriftseg.reports.publishing.publish import Publication, publish
     from thriftseg.reports.run_scores import RunScores, find_runs, read_run
     from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS
@@ -36,7 +38,13 @@ if TYPE_CHECKING:
     from thriftseg.reports.tables.figures import plot_comparison
     from thriftseg.reports.tables.formats import comparison_csv, comparison_markdown, comparison_table, print_comparison
     from thriftseg.reports.tables.published import PublishedRow, PublishedTable, list_tables, load_table
-    from thriftseg.reports.tables.terminal import catalog_table, class_table, cost_quality_table, print_table
+    from thriftseg.reports.tables.terminal import (
+        catalog_table,
+        class_table,
+        cost_quality_table,
+        print_table,
+        ranking_table,
+    )
 
 __getattr__, __dir__, __all__ = face(
     __name__,

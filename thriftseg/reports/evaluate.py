@@ -52,7 +52,7 @@ def evaluate(
     fps: float | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    workers: int | None = None,
+    devices: int | None = None,
     progress: bool = True,
 ) -> EvaluationReport:
     """Score the PNGs of a folder against true labels.
@@ -90,7 +90,7 @@ def evaluate(
         fps: Native frame numbers per second, for the blocks of the bootstrap; that of the data set by default.
         resamples: Draws of the bootstrap; 0 for no intervals.
         seed: Seed of the draws.
-        workers: Processes; by default one per core.
+        devices: Processes; by default one per core.
         progress: Show a progress bar on stderr.
 
     Returns:
@@ -103,9 +103,9 @@ def evaluate(
     """
     settings = dict(locals())
     rules = select_layout(layout, classes)
-    if workers is not None and workers < 1:
-        raise ConfigError("number of workers", expected="at least 1", found=workers)
-    effort = Effort(Workers(workers, "cpu", shared=False, progress=progress), resamples, seed)
+    if devices is not None and devices < 1:
+        raise ConfigError("number of devices", expected="at least 1", found=devices)
+    effort = Effort(Workers(devices, "cpu", shared=False, progress=progress), resamples, seed)
     located = rules.locate(Path(gt), split)
     rules = _with_own_classes(rules, Path(gt))
     rules = dataclasses.replace(rules, fps=rules.fps if fps is None else fps)

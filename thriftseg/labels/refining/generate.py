@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -154,7 +154,8 @@ class _Settings:
         if self.automatic:
             return {"automatic": True}
         prompts = {"automatic": False, "outline": self.outline, "seed": self.seed}
-        return {**prompts, "classes": list(self.train_ids), **asdict(self.rule)}
+        rule = {"shrink": self.rule.shrink, "overwrite": self.rule.beyond, "gate": self.rule.gate}
+        return {**prompts, "classes": list(self.train_ids), **rule}
 
 
 class _RefineJob(FrameJob[RelabelTask]):
