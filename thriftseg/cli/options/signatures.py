@@ -8,12 +8,12 @@ import functools
 from collections.abc import Collection, Iterator
 from dataclasses import MISSING, Field, dataclass, replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 _TYPED: dict[str, Any] = {"Path": str, "Mapping": dict, "Sequence": list, "Collection": list}
 """What a command line or a YAML file holds in place of these types."""
+_PACKAGE = Path(__file__).resolve().parents[3]
 _Definition = ast.FunctionDef | ast.ClassDef
 
 
@@ -78,9 +78,10 @@ class _Module:
     """A file of this package, which is read and not run."""
 
     def __init__(self, name: str) -> None:
-        spec = find_spec(name)
+        path = _PACKAGE.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         self.name = name
-        self._names = dict(_names(ast.parse(Path(str(spec and spec.origin)).read_text(encoding="utf-8"))))
+        self._names = dict(_names(ast.parse(path.read_text(encoding="utf-8"))))
 
     def find(self, name: str) -> tuple[_Module, ast.AST | tuple[str, str] | None]:
         """The module that defines a name and its definition there; where another library does, its module and name."""
