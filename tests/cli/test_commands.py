@@ -178,7 +178,7 @@ def test_a_room_of_commands_lists_them(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["zoo", "--help"]) == 0
     assert re.search(r"^  export +Write a single-frame network as ONNX", capsys.readouterr().out, re.M)
     assert main(["zoo", "sell"]) == 2
-    assert "thriftseg zoo takes a command; expected list, publish, import, export; found sell" in capsys.readouterr().err
+    assert "thriftseg zoo takes a command; expected list, publish, import, export" in capsys.readouterr().err
 
 
 def test_the_package_runs_as_a_module() -> None:
@@ -188,3 +188,31 @@ def test_the_package_runs_as_a_module() -> None:
     wrong = subprocess.run([*program, "data", "check", "--dataset", "kitti"], capture_output=True, text=True)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("thriftseg: error: no data set 'kitti'")
+
+
+def shown_commands() -> list[tuple[str, str]]:
+    """Commands in the documents and in the heads of configs, with the line that shows them."""
+    found = []
+    for path in [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "configs").rglob("*.yaml")),
+    ]:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"thriftseg ((?:[a-z]+ )[^`#\n]*)", text):
+            command = max((name for name in ACTIONS if line.startswith(f"{name} ")), key=len, default=None)
+            if command is not None:
+                found.append((command, line))
+    return sorted(set(found))
+
+
+def test_the_options_that_the_documents_show_exist() -> None:
+    shown = shown_commands()
+    assert len({command for command, _ in shown}) > 15
+    wrong = []
+    for command, line in shown:
+        known = everything(signature_of(ACTIONS[command])).keys() | {"config"}
+        words = line.partition("&&")[0]
+        named = {word.replace("-", "_") for word in re.findall(r"(?<!\S)--([a-zA-Z][\w-]*)", words)}
+        wrong += [(line, name) for name in named - known]
+    assert not wrong

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from thriftseg.annotation.ranking.files import write_annotation_tasks, write_ranking
     from thriftseg.annotation.ranking.frames import NetworkView, RankedSample, labelled_frames, rank_samples, view_of
     from thriftseg.annotation.ranking.granularity import Granularity, create_granularity
+    from thriftseg.annotation.ranking.next_objects import ObjectRanking, next_annotations
     from thriftseg.annotation.ranking.objects import RankedAnnotation, rank_annotations, rank_cold_annotations
     from thriftseg.annotation.ranking.selection import Sample, SampleSelection, SampleTable, frame_samples
     from thriftseg.annotation.ranking.superpixels import SuperpixelMethod

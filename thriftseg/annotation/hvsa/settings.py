@@ -19,9 +19,9 @@ class HVSARounds:
         unit: What the budget counts: pixels, clicks, seconds or samples.
         rounds: Rounds of selection, annotation and tuning.
         granularity: What is labelled at a time: frame, rec<N> such as rec40, or sp.
-        strategy: How samples are chosen; see `SampleSelection`.
-        uncertainty: How unsure the network is of a pixel; see `pixel_uncertainty`.
-        pool_factor: See `SampleSelection`.
+        strategy: By uncertainty, by diversity of features, by both, by k-means, or at random.
+        uncertainty: How it is measured how unsure the network is of a pixel.
+        pool_factor: Pool of both and kmeans, in multiples of the samples that are wanted.
         epochs: Epochs of tuning in every round.
         paste_manual: Put the manual labels over the predictions.
         superpixel_weights: Weights of SpixelFCN; SLIC makes the super-pixels without.

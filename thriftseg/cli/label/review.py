@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thriftseg.cli.options.methods import estimator_of
 from thriftseg.cli.options.reader import ClassData
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from thriftseg.labels import Propagator
-    from thriftseg.stores import LabelRow
     from thriftseg.workers import Accelerator
 
 
@@ -55,6 +52,7 @@ def run(
         apply_decisions,
         draw_sheet,
         least_confident,
+        propagator_like,
         write_decisions,
         write_sheet,
     )
@@ -71,7 +69,7 @@ def run(
     if corrections is not None:
         again = Repropagation(dataset, split, source, corrections, store=store)
         if repropagate:
-            propagator = _propagator(again.row, weights, settings or {})
+            propagator = propagator_like(again.row, weights, **(settings or {}))
             print(again.run(propagator, devices=devices, accelerator=accelerator))
         else:
             print(again.plan())
@@ -86,11 +84,3 @@ def run(
     for path in written:
         print(f"written: {path}")
     return 0
-
-
-def _propagator(row: LabelRow, weights: str | None, settings: dict[str, Any]) -> Propagator:
-    from thriftseg.labels import propagator_like
-
-    if str(row.arguments.get("estimator", "")).startswith("RAFT"):
-        return propagator_like(row, **settings, estimator=estimator_of("raft", weights))
-    return propagator_like(row, **settings, **({} if weights is None else {"weights": weights}))

@@ -11,6 +11,7 @@ from typing import Any
 
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.flow import create_estimator
 from thriftseg.labels.jobs.generate import generate
 from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.propagation.again_job import RepropagationJob
@@ -181,12 +182,13 @@ def label_repropagate(
     return repropagation.run(propagator, devices=devices, accelerator=accelerator, progress=progress)
 
 
-def propagator_like(row: LabelRow, **settings: Any) -> Propagator:
+def propagator_like(row: LabelRow, weights: str | Path | None = None, **settings: Any) -> Propagator:
     """Build the propagator that made a label.
 
     Args:
         row: Row of the label.
-        settings: What its arguments do not tell, such as `weights`; these win.
+        weights: Weights of the network, or of RAFT, which rows do not hold.
+        settings: What else its arguments do not tell; these win.
 
     Raises:
         ConfigError: The method is unknown or does not take a setting.
@@ -195,6 +197,10 @@ def propagator_like(row: LabelRow, **settings: Any) -> Propagator:
     # Rows hold digests of weights and the names of objects, which are no settings.
     names = set(inspect.signature(PROPAGATORS.find(method)).parameters) - {"weights", "estimator"}
     known = {name: value for name, value in row.arguments.items() if name in names}
+    if str(row.arguments.get("estimator", "")).startswith("RAFT"):
+        known["estimator"] = create_estimator("raft", weights=weights)
+    elif weights is not None:
+        known["weights"] = weights
     return create_propagator(method, **{**known, **settings})
 
 
