@@ -355,7 +355,7 @@ class TestSettings:
         ("name", "message"),
         [
             ("tpux", "unknown device; expected auto, cpu, gpu or cuda:N; found tpux"),
-            ("cuda:99", r"this CUDA device is not there; found \d+ CUDA devices; fix: --device cpu"),
+            ("cuda:99", r"this CUDA device is not there; found \d+ CUDA devices; fix: --accelerator cpu"),
             ("xpu:7", "no such device here; expected auto, cpu, gpu or cuda:N; found xpu:7"),
         ],
     )

@@ -90,7 +90,7 @@ def test_sam2(cityscapes_root, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--flow_weights", "x.pth"], "dis has no weights"),
+        (["--flow_weights", "x.pth"], "DIS has no weights"),
         (["--weights", "x"], "flow has no weights; found --weights x"),
         (["--method", "nearest", "--settings", '{"a": 1}'], "wrong settings of the propagation method 'nearest'"),
         (["--method", "stm"], "stm needs weights"),

@@ -18,7 +18,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
-from thriftseg.flow import FlowEstimator, create_estimator
+from thriftseg.flow import FlowEstimator, estimator_of
 from thriftseg.progress import quiet_trainer
 from thriftseg.types import Clip, Size
 from thriftseg.workers import Accelerator
@@ -121,16 +121,6 @@ class TuningSettings:
             optimizer=functools.partial(torch.optim.SGD, lr=self.lr, momentum=MOMENTUM, weight_decay=self.weight_decay),
             freeze_batch_norm=self.freeze_batch_norm,
         )
-
-    def estimator(self) -> FlowEstimator:
-        """What estimates the flow.
-
-        Raises:
-            ConfigError: DIS has no weights.
-        """
-        if self.flow == "dis" and self.flow_weights:
-            raise ConfigError("DIS has no weights", found=f"--flow_weights {self.flow_weights}", fix="add --flow raft")
-        return create_estimator(self.flow, **({"weights": self.flow_weights} if self.flow == "raft" else {}))
 
 
 @dataclass(frozen=True)
@@ -241,7 +231,7 @@ class VideoLoop:
 
     @functools.cached_property
     def _estimator(self) -> FlowEstimator:
-        return self._tuning.estimator()
+        return estimator_of(self._tuning.flow, self._tuning.flow_weights)
 
 
 def find_budget(

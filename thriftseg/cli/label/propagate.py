@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from thriftseg.cli.options.methods import estimator_of, weights_of
+from thriftseg.cli.options.methods import weights_of
 from thriftseg.cli.options.reader import AnyData
 
 
@@ -34,6 +34,7 @@ def run(
         cost_model: Prices the labels: polygon or published.
         options: Those of `thriftseg.labels.label_propagate`.
     """
+    from thriftseg.flow import estimator_of
     from thriftseg.labels import UnfinishedError, create_propagator, label_propagate
     from thriftseg.reports import print_propagation
 

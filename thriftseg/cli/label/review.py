@@ -27,6 +27,7 @@ def run(
     settings: dict[str, Any] | None = None,
     devices: int = 1,
     accelerator: Accelerator = "auto",
+    num_nodes: int = 1,
 ) -> int:
     """Decide about doubtful labels, spread corrections.
 
@@ -46,6 +47,7 @@ def run(
         settings: Further settings of stm or sam2.
         devices: Number of GPUs or CPU processes.
         accelerator: What to compute on.
+        num_nodes: Number of nodes that work together.
     """
     from thriftseg.labels import (
         Repropagation,
@@ -70,7 +72,7 @@ def run(
         again = Repropagation(dataset, split, source, corrections, store=store)
         if repropagate:
             propagator = propagator_like(again.row, weights, **(settings or {}))
-            print(again.run(propagator, devices=devices, accelerator=accelerator))
+            print(again.run(propagator, devices=devices, accelerator=accelerator, num_nodes=num_nodes))
         else:
             print(again.plan())
     if apply or corrections is not None:
