@@ -110,7 +110,7 @@ def test_types_are_read_too() -> None:
     assert read == get_type_hints(TuningSettings)
 
 
-def test_every_command_prints_the_config_that_it_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_stand_in_the_printed_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["label", "refine", "--dataset", "camvid", "--gate", "false", "--classes", "car"]
     assert main([*command, "--print_config"]) == 0
     printed = capsys.readouterr().out
@@ -121,11 +121,17 @@ def test_every_command_prints_the_config_that_it_takes(tmp_path: Path, capsys: p
     assert yaml.safe_load(printed)["gate"] is False
 
 
-@pytest.mark.parametrize("command", ACTIONS.keys() - {"data mixture"})
-def test_every_command_has_a_config(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", sorted(ACTIONS.keys() - {"data mixture"}))
+def test_every_command_prints_a_config_that_it_takes(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*command.split(), "--print_config"]) == 0
-    printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed.keys() <= everything(signature_of(ACTIONS[command])).keys()
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed).keys() <= everything(signature_of(ACTIONS[command])).keys()
+    config = tmp_path / "printed.yaml"
+    config.write_text(printed)
+    assert main([*command.split(), "--config", str(config), "--print_config"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize(("command", "old"), [(command, old) for command, names in RENAMED.items() for old in names])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thriftseg.annotation.eva_vos.split import VideoSplit, read_lists, split_dataset, split_videos, write_lists
     from thriftseg.annotation.eva_vos.type_choice import TYPE_CHOICES, TypeChoice, create_type_choice
     from thriftseg.annotation.hvsa.budget import Budget, parse_amount
+    from thriftseg.annotation.hvsa.choices import PersonChoice, VideoChoice
     from thriftseg.annotation.hvsa.find_budget import BudgetProbe, FoundBudget, search_budget
     from thriftseg.annotation.hvsa.loop import HVSAResult, annotate_hvsa
     from thriftseg.annotation.hvsa.manual_labels import ManualLabels, paste

@@ -2,117 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from thriftseg.cli.command import say
-from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from thriftseg.annotation import (
-        Annotator,
         HVSARounds,
         HVSASettings,
+        PersonChoice,
         SimulatedPerson,
         StartNetwork,
         TuningSettings,
+        VideoChoice,
         VideoLoop,
     )
 
 
-@dataclass(frozen=True)
-class VideoOptions:
-    """The video.
-
-    Attributes:
-        dataset: Data set that holds it: cityscapes, camvid, idd, veis, scenenet or folder.
-        root: Folder of the data; that of the environment if unset.
-        reader: Further settings of the reader, such as '{"view": "cityscapes"}' for idd.
-        split: Split of the data set that holds the video.
-        video: Video of the data set; without one, a folder of frames.
-        taxonomy: Class table that a folder of frames is labelled with: a name, or a YAML file.
-    """
-
-    dataset: str | None = None
-    root: str | None = None
-    reader: dict[str, Any] = field(default_factory=dict)
-    split: str = "val"
-    video: str | None = None
-    taxonomy: str | None = None
-
-    def loop(self, network: StartNetwork, tuning: TuningSettings) -> VideoLoop:
-        """The loop on this video.
-
-        Raises:
-            ConfigError: The options contradict each other, or name nothing.
-        """
-        from thriftseg.annotation import VideoLoop
-        from thriftseg.cli.options.reader import ClassData
-
-        if self.dataset is None and (self.video is None or self.taxonomy is None):
-            raise ConfigError(
-                "no video was named",
-                expected="--dataset NAME, or --video DIR with --taxonomy",
-                fix="add --taxonomy NAME or classes.yaml" if self.video is not None else None,
-            )
-        if self.dataset is not None and self.taxonomy is not None:
-            raise ConfigError("a data set has its own classes", fix="drop --taxonomy, or --dataset")
-        if self.dataset is not None:
-            dataset = ClassData(self.dataset, self.root, self.reader).open()
-            return VideoLoop(dataset, self.split, self.video, network, tuning, say=say)
-        from thriftseg.datasets import FrameFolder
-        from thriftseg.taxonomies import TAXONOMIES
-
-        frames = FrameFolder(str(self.video), TAXONOMIES.get(str(self.taxonomy), str(self.taxonomy)))
-        return VideoLoop(frames, "all", None, network, tuning, say=say)
-
-
-@dataclass(frozen=True)
-class PersonOptions:
-    """Who labels.
-
-    Attributes:
-        annotator: The truth, or a person with files.
-        exchange: Files of the person.
-        work: Folder of the person; <out>/work if unset.
-        seconds_per_sample: Working time of the person per sample, where it is known.
-    """
-
-    annotator: Literal["simulated", "files"] = "simulated"
-    exchange: Literal["png", "coco", "cvat"] = "png"
-    work: str | None = None
-    seconds_per_sample: float | None = None
-
-    def find(self, loop: VideoLoop, out: Path, simulated: SimulatedPerson) -> Annotator:
-        """The person.
-
-        Raises:
-            ConfigError: Options of a person were given for a simulated one.
-        """
-        from thriftseg.annotation import FilesAnnotator
-
-        if self.annotator == "files":
-            return FilesAnnotator(
-                self.work or out / "work",
-                loop.dataset.taxonomy,
-                loop.read_frame,
-                exchange=self.exchange,
-                seconds_per_sample=self.seconds_per_sample,
-            )
-        for name in ("work", "seconds_per_sample"):
-            if getattr(self, name) is not None:
-                fix = "add --annotator files"
-                raise ConfigError(f"--{name} is about a person", found="--annotator simulated", fix=fix)
-        return loop.simulated(simulated)
-
-
 def run(
-    video: VideoOptions,
+    video: VideoChoice,
     network: StartNetwork,
     settings: HVSASettings,
     tuning: TuningSettings,
-    person: PersonOptions,
+    person: PersonChoice,
     simulated: SimulatedPerson,
     out: str | None = None,
     config_name: str = "hvsa",
@@ -131,7 +44,7 @@ def run(
     """
     from thriftseg.reports import annotation_table, print_table, read_annotation_run, write_annotation_report
 
-    loop = video.loop(network, tuning)
+    loop = video.loop(network, tuning, say)
     folder = _folder(out, config_name, loop)
     result = loop.run(settings, person.find(loop, folder, simulated), folder)
     report = write_annotation_report(result.folder, loop.dataset)
@@ -141,7 +54,7 @@ def run(
 
 
 def _find_budget(
-    video: VideoOptions,
+    video: VideoChoice,
     network: StartNetwork,
     rounds: HVSARounds,
     tuning: TuningSettings,
@@ -164,7 +77,7 @@ def _find_budget(
     """
     from thriftseg.annotation import find_budget
 
-    loop = video.loop(network, tuning)
+    loop = video.loop(network, tuning, say)
     print(find_budget(loop, rounds, simulated, _folder(out, config_name, loop), **options))
     return 0
 

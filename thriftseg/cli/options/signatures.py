@@ -60,7 +60,7 @@ def signature_of(path: str) -> Signature:
     Example:
         >>> found = signature_of("thriftseg.labels.RefineRule")
         >>> found.summary, [option.name for option in found.options]
-        ('How refined masks are written back into a coarse label map', ['shrink', 'overwrite', 'gate'])
+        ('How refined masks are written back into a coarse label map', ['shrink', 'beyond', 'gate'])
     """
     module, _, name = path.rpartition(".")
     home, found = _module(module).find(name)
@@ -160,7 +160,8 @@ class _Module:
             return _TYPED[name]
         home, found = self.find(name)
         if isinstance(found, tuple):
-            return getattr(import_module(found[0]), found[1])
+            module = import_module(found[0])
+            return getattr(module, found[1]) if found[1] else module
         if isinstance(found, ast.expr):
             return home._value(found)
         if isinstance(found, ast.ClassDef):
@@ -184,10 +185,12 @@ def _one_line(text: str | None) -> str:
 
 
 def _names(tree: ast.AST) -> Iterator[tuple[str, ast.AST | tuple[str, str]]]:
-    """What the statements of a file or function define; an import as module and name."""
+    """What the statements of a file or function define; an import as module and name, or module alone."""
     for node in getattr(tree, "body", ()):
         if isinstance(node, _Definition):
             yield node.name, node
+        elif isinstance(node, ast.Import):
+            yield from ((alias.asname or alias.name, (alias.name, "")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from ((alias.asname or alias.name, (str(node.module), alias.name)) for alias in node.names)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
