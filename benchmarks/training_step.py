@@ -101,7 +101,7 @@ def step_overhead() -> Outcome:
     """Time of the trainer's step over that of the bare one."""
     with TemporaryDirectory() as folder, one_thread():
         root = Path(folder) / "camvid"
-        synthesize(root, layout="camvid", train_clips=6, val_clips=1, frames=16, height=96, width=128, jobs=1)
+        synthesize(root, layout="camvid", train_clips=6, val_clips=1, frames=16, height=96, width=128, devices=1)
 
         def data() -> SemanticDataModule:
             return SemanticDataModule(

@@ -91,7 +91,7 @@ def step_overhead() -> Outcome:
 def clicked_videos(folder: Path) -> Callable[[], SemanticDataModule]:
     """Write synthetic video with clicks; returns what opens it, with two neighbours and the flow to them."""
     root, store = folder / "cityscapes", folder / "labels"
-    synthesize(root, layout="cityscapes", train_clips=16, val_clips=1, frames=8, height=64, width=96, jobs=1)
+    synthesize(root, layout="cityscapes", train_clips=16, val_clips=1, frames=8, height=64, width=96, devices=1)
     label_clicks(Cityscapes(root), "train", store=store, min_component=10, progress=False)
     return lambda: SemanticDataModule(
         Cityscapes(root),

@@ -80,7 +80,15 @@ def synthesize_layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
         if layout not in made:
             made[layout] = tmp_path_factory.mktemp("synthetic") / layout
             synthesize(
-                made[layout], layout=layout, train_clips=3, val_clips=2, frames=8, height=64, width=128, seed=0, jobs=1
+                made[layout],
+                layout=layout,
+                train_clips=3,
+                val_clips=2,
+                frames=8,
+                height=64,
+                width=128,
+                seed=0,
+                devices=1,
             )
         return made[layout]
 

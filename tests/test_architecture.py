@@ -120,7 +120,7 @@ class House:
         for source in self.sources:
             for item in source.imports():
                 room = room_of(f"{item.module}.{item.name}")
-                if source.room and room in ROW_OF and room != source.room:
+                if source.room in ROW_OF and room in ROW_OF and room != source.room:
                     yield source, item, room
 
 

@@ -29,7 +29,7 @@ def test_check_counts_and_passes(cityscapes_root: Path, capsys: pytest.CaptureFi
 
 def test_check_names_a_corrupt_file_and_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "street"
-    synthesize = ["data", "synthesize", "--out", str(out), "--train_clips=1", "--val_clips=1", "--jobs=1"]
+    synthesize = ["data", "synthesize", "--out", str(out), "--train_clips=1", "--val_clips=1", "--devices=1"]
     assert main([*synthesize, "--frames=3", "--height=64", "--width=128"]) == 0
     label = next((out / "gtFine" / "train").rglob("*labelIds.png"))
     label.write_bytes(label.read_bytes()[:100])
@@ -83,7 +83,7 @@ def test_offsets_outside_the_clip(cityscapes_root: Path, tmp_path: Path, capsys)
         (["data", "mixture", "--config", "nowhere.yaml"], "nowhere.yaml: no such config"),
         (["data", "mixture", "--config", "broken.yaml"], "broken.yaml: not YAML"),
         (["data", "mixture", "--config", "supervised/camvid_pspnet_resnet18.yaml"], "no root given for camvid"),
-        (["data"], "check,synthesize,import,mixture"),
+        (["data"], "expected check, synthesize, import, mixture"),
         (["data", "import", "missing.mp4", "--out", "x"], "missing.mp4"),
     ],
 )

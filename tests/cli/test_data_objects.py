@@ -11,7 +11,7 @@ import pytest
 
 from thriftseg.cli.main import main
 
-SMALL = ["--train_clips", "2", "--val_clips", "2", "--frames", "6", "--height", "48", "--width", "80", "--jobs", "1"]
+SMALL = ["--train_clips", "2", "--val_clips", "2", "--frames", "6", "--height", "48", "--width", "80", "--devices", "1"]
 
 
 @pytest.mark.parametrize("layout", ["davis", "mose", "youtube_vos", "tao_vos"])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thriftseg.cli.evaluate import add_arguments
 from thriftseg.cli.main import main
+from thriftseg.cli.options.signatures import signature_of
 from thriftseg.datasets.images import write_label_png
 
 
@@ -71,7 +71,8 @@ def test_flow_is_named(folders, tmp_path, capsys):
         (["--metrics", "mIoU"], "no such metric; expected miou, boundary_iou, tc, jf; found mIoU"),
         (["--layout", "davis"], "no predictions"),
         (["--classes", "nowhere.yaml"], "nowhere.yaml: cannot read the class table"),
-        (["--workers", "many"], "workers"),
+        (["--devices", "many"], "devices"),
+        (["--workers", "2"], "thriftseg evaluate has no --workers any more; fix: write --devices"),
         (["--layout", "kitti"], "kitti"),
     ],
 )
@@ -85,14 +86,10 @@ def test_faults_end_in_one_line_and_exit_code_2(folders, tmp_path, capsys, extra
     assert len(lines) == 1
 
 
-def test_the_help_names_what_the_function_takes():
+def test_the_options_are_what_the_function_takes():
     from inspect import signature
-
-    from jsonargparse import ArgumentParser
 
     from thriftseg.reports.evaluate import evaluate
 
-    parser = ArgumentParser(exit_on_error=False)
-    add_arguments(parser)
-    options = set(parser.get_defaults().keys())
-    assert options - {"out", "json"} == set(signature(evaluate).parameters) - {"progress"}
+    options = {option.name for option in signature_of("thriftseg.cli.evaluate.run").options}
+    assert options - {"out", "json"} == set(signature(evaluate).parameters)

@@ -127,7 +127,7 @@ def test_other_exceptions_are_no_fault_of_the_user() -> None:
 
 def test_what_the_file_system_refuses_is_told_in_one_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    arguments = ["synthesize", "--out", str(tmp_path / "file" / "data"), "--frames=2", "--jobs=1"]
+    arguments = ["synthesize", "--out", str(tmp_path / "file" / "data"), "--frames=2", "--devices=1"]
     assert main(["data", *arguments]) == 2
     message = capsys.readouterr().err
     assert message.startswith(f"thriftseg: error: {tmp_path / 'file'}")

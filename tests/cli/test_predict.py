@@ -21,7 +21,7 @@ def frames_dir(tmp_path):
 def test_predict_writes_results_and_prints_shares(tmp_path, tiny_weights, frames_dir, capsys):
     out = tmp_path / "out"
     arguments = ["predict", "--weights", str(tiny_weights), "--input", str(frames_dir), "--out", str(out)]
-    assert main([*arguments, "--device", "cpu", "--inference", "sliding", "--crop", "32", "32"]) == 0
+    assert main([*arguments, "--accelerator", "cpu", "--inference", "sliding", "--crop", "32", "32"]) == 0
     printed = capsys.readouterr().out
     assert "2 frames" in printed
     assert json.loads((out / "summary.json").read_text())["frames"] == 2
@@ -35,7 +35,7 @@ def test_predict_writes_results_and_prints_shares(tmp_path, tiny_weights, frames
         (["--weights", "nothing.ckpt"], "nothing.ckpt: no such checkpoint"),
         (["--inference", "sliding"], "sliding inference needs a window; fix: add --crop H W"),
         (["--crop", "32", "32"], "--crop and --stride belong to sliding inference"),
-        (["--device", "cuda:99"], "this CUDA device is not there"),
+        (["--accelerator", "cuda:99"], "this CUDA device is not there"),
     ],
 )
 def test_faults_end_in_one_line_and_exit_code_2(tmp_path, tiny_weights, frames_dir, capsys, extra, message):

@@ -17,8 +17,8 @@ import yaml
 from rich.console import Console
 
 from thriftseg.cli.main import main
-from thriftseg.cli.sweep import LOG, SweepTask, sweep, sweep_table
 from thriftseg.errors import ConfigError
+from thriftseg.reports import SWEEP_LOG, SweepTask, sweep, sweep_table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TABLE = "samsam2_camvid"
@@ -97,7 +97,7 @@ def test_a_row_is_trained_scored_found_by_the_report_and_not_trained_again(
     assert scored["training"]["steps"] == 2
     assert scored["network_sha256"] == trained["network_sha256"]
     assert trained["command"].startswith(f"thriftseg fit --table {TABLE} --row '0 %' --config tiny.yaml")
-    assert "max_epochs" in (folder / LOG).read_text()
+    assert "max_epochs" in (folder / SWEEP_LOG).read_text()
     assert main(["report", "table", TABLE, "--format=csv", "--unfinished"]) == 0
     printed = capfd.readouterr()
     rows = {(row["row"], row["metric"]): row for row in csv.DictReader(io.StringIO(printed.out))}
@@ -150,7 +150,7 @@ def test_all_rows_with_the_first_seed_come_first_and_a_task_is_one_of_them(start
     (task,) = sweep(TABLE, seeds="3,5", task=10, launcher=str(starts.parent / "noting"))
     assert task.folder.name == runs[10]
     assert commands(starts)[0][-1] == "5"
-    assert not (task.folder / LOG).exists()
+    assert not (task.folder / SWEEP_LOG).exists()
 
 
 def test_a_failure_is_told_and_the_next_run_comes(
@@ -160,7 +160,7 @@ def test_a_failure_is_told_and_the_next_run_comes(
     assert main(["sweep", "--table", TABLE, "--rows", "0 %,20 %", "--launcher", "false"]) == 2
     err = capsys.readouterr().err.splitlines()
     assert err == [
-        f"thriftseg: error: runs/{run}-seed0 failed; see runs/{run}-seed0/{LOG}"
+        f"thriftseg: error: runs/{run}-seed0 failed; see runs/{run}-seed0/{SWEEP_LOG}"
         for run in (RUN, "camvid_small_r18_coarse20")
     ]
 

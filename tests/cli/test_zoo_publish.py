@@ -20,7 +20,7 @@ from thriftseg.zoo.weights.files import read_card, weights_digest
 NAME = "deeplabv3plus_mobilenetv2.tiny"
 SHIPPED = ("deeplabv3plus_mobilenetv2.synthetic_manual", "deeplabv3plus_mobilenetv2.synthetic_mixed")
 CONFIGS = ("synthetic_deeplabv3plus_mobilenetv2", "synthetic_mixed_deeplabv3plus_mobilenetv2")
-SYNTHESIS = ["--frames=7", "--height=128", "--width=256", "--jobs=1"]
+SYNTHESIS = ["--frames=7", "--height=128", "--width=256", "--devices=1"]
 HELD_OUT = ["--train_clips=0", "--val_clips=60", "--seed=4052", *SYNTHESIS]
 
 

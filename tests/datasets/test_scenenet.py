@@ -167,7 +167,7 @@ class TestMissingFiles:
 
 class TestCheck:
     def test_synthetic_rooms(self, scenenet_root: Path, capsys: pytest.CaptureFixture[str]):
-        report = check_dataset(SceneNet(scenenet_root), jobs=1)
+        report = check_dataset(SceneNet(scenenet_root), devices=1)
         assert report.faults == []
         assert [(split.clips, split.frames, split.labels, split.instances) for split in report.splits] == [
             (3, 24, 24, 24),
@@ -192,7 +192,7 @@ class TestCheck:
 
 
 def test_synthesized_from_the_command_line(tmp_path: Path):
-    sizes = ["--train_clips=1", "--val_clips=1", "--frames=2", "--height=48", "--width=64", "--jobs=1"]
+    sizes = ["--train_clips=1", "--val_clips=1", "--frames=2", "--height=48", "--width=64", "--devices=1"]
     arguments = ["data", "synthesize", "--layout", "scenenet", "--out", str(tmp_path), "--image_format", "jpg", *sizes]
     assert main(arguments) == 0
     (clip,) = SceneNet(tmp_path).clips("val")

@@ -122,7 +122,7 @@ def validated(network: SemanticNetwork, inference: Any, street: Folder, folder: 
 
 
 def predicted(weights: Path, street: Folder, folder: Path) -> dict[int, UInt8Array]:
-    predict(weights, street.root / "val/street/frames", folder, device="cpu", progress=False)
+    predict(weights, street.root / "val/street/frames", folder, accelerator="cpu", progress=False)
     return {int(path.stem): np.array(Image.open(path)) for path in (folder / "labels").iterdir()}
 
 
@@ -356,9 +356,9 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("tpux", "unknown device; expected auto, cpu, cuda or cuda:N; found tpux"),
-            ("cuda:99", r"this CUDA device is not there; found \d+ CUDA devices; fix: --device cpu"),
-            ("xpu:7", "no such device here; expected auto, cpu, cuda or cuda:N; found xpu:7"),
+            ("tpux", "unknown device; expected auto, cpu, gpu or cuda:N; found tpux"),
+            ("cuda:99", r"this CUDA device is not there; found \d+ CUDA devices; fix: --accelerator cpu"),
+            ("xpu:7", "no such device here; expected auto, cpu, gpu or cuda:N; found xpu:7"),
         ],
     )
     def test_absent_devices(self, name: str, message: str) -> None:

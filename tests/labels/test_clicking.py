@@ -130,7 +130,7 @@ class TestCommand:
     def test_same_seed_gives_the_same_file(self, cityscapes_root, tmp_path, workers):
         dataset = Cityscapes(cityscapes_root)
         for name, number in (("a", 1), ("b", workers)):
-            label_clicks(dataset, "train", store=tmp_path / name, workers=number, progress=False)
+            label_clicks(dataset, "train", store=tmp_path / name, devices=number, progress=False)
         first, second = (LabelStore(tmp_path / name, "clicks", dataset.taxonomy) for name in "ab")
         assert rows_equal(first, second)
         assert first.click_path.read_bytes() == second.click_path.read_bytes()
@@ -242,7 +242,7 @@ class TestPointMaps:
         assert main([*where, f"--store={tmp_path / 'a'}", "--point_maps=true"]) == 0
         folder = tmp_path / "a/clicks/point_maps"
         assert f"point maps in {folder}" in capsys.readouterr().out
-        assert main([*where, f"--store={tmp_path / 'b'}", f"--import_maps={folder}"]) == 0
+        assert main([*where, f"--store={tmp_path / 'b'}", f"--path={folder}"]) == 0
         dataset = Cityscapes(cityscapes_root)
         made, read = (LabelStore(tmp_path / name, "clicks", dataset.taxonomy) for name in "ab")
         assert len(made.labels) == 3
@@ -294,7 +294,7 @@ class TestPointMaps:
         with pytest.raises(LabelStoreError, match="source 'clicks' has no clicks for split 'train'"):
             write_point_maps(CamVid(camvid_root), "train", store=tmp_path)
 
-    def test_file_and_maps_together_are_refused(self, camvid_root, tmp_path, capsys):
+    def test_old_names_of_options_are_refused(self, camvid_root, tmp_path, capsys):
         where = ["label", "clicks", "--dataset=camvid", f"--root={camvid_root}"]
-        assert main([*where, "--import_file=a.json", f"--import_maps={tmp_path}"]) == 2
-        assert "clicks come from a file or from point maps" in capsys.readouterr().err
+        assert main([*where, "--import_file=a.json"]) == 2
+        assert "thriftseg label clicks has no --import_file any more; fix: write --path" in capsys.readouterr().err

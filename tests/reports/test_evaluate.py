@@ -49,7 +49,7 @@ def read(path):
 
 
 def run(pred, gt, layout="camvid", metrics=None, **settings):
-    return evaluate(pred, gt, layout, metrics, **{"workers": 1, "progress": False} | settings)
+    return evaluate(pred, gt, layout, metrics, **{"devices": 1, "progress": False} | settings)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_two_processes_give_the_report_of_one(camvid, davis):
     def plain(report):
         return dataclasses.replace(report, settings={}).to_json()
 
-    assert plain(run(*camvid, workers=2)) == plain(run(*camvid, workers=1))
+    assert plain(run(*camvid, devices=2)) == plain(run(*camvid, devices=1))
 
 
 def test_the_interval_is_that_of_a_slow_bootstrap(camvid):
@@ -268,7 +268,7 @@ def test_faults_of_predictions_are_told(copies, spoil, message):
         ({"metrics": ["iou"]}, "no such metric; expected miou, boundary_iou, tc, jf; found iou"),
         ({"metrics": ["jf"]}, "jf compares objects; found layout camvid"),
         ({"split": "night"}, "no such split; found night"),
-        ({"workers": 0}, "number of workers; expected at least 1; found 0"),
+        ({"devices": 0}, "number of devices; expected at least 1; found 0"),
         ({"resamples": -1}, "number of bootstrap resamples"),
         ({"fps": 0.0}, "fps is out of range"),
         ({"boundary_width": 0}, "width of the boundary is out of range"),

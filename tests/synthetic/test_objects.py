@@ -26,14 +26,14 @@ from thriftseg.synthetic import (
 from thriftseg.synthetic.objects.baselines import measure
 from thriftseg.synthetic.objects.shapes import UNSEEN
 
-TINY: dict[str, Any] = {"train_clips": 2, "val_clips": 2, "frames": 8, "height": 48, "width": 80, "jobs": 1}
+TINY: dict[str, Any] = {"train_clips": 2, "val_clips": 2, "frames": 8, "height": 48, "width": 80, "devices": 1}
 
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> ObjectSynthesisSummary:
     """Twelve clips at the size of the small experiments; the numbers are fixed by the seed."""
     out = tmp_path_factory.mktemp("objects")
-    return synthesize_objects(out, "mose", 8, 4, 0, frames=24, height=96, width=160, jobs=1)
+    return synthesize_objects(out, "mose", 8, 4, 0, frames=24, height=96, width=160, devices=1)
 
 
 def test_neither_trivial_nor_hopeless(figures: ObjectSynthesisSummary):
@@ -45,7 +45,7 @@ def test_neither_trivial_nor_hopeless(figures: ObjectSynthesisSummary):
 
 
 def test_colours_of_their_own_tell_objects_apart(figures: ObjectSynthesisSummary, tmp_path: Path):
-    found = synthesize_objects(tmp_path, "mose", 8, 4, 0, frames=24, height=96, width=160, jobs=1, own_colors=True)
+    found = synthesize_objects(tmp_path, "mose", 8, 4, 0, frames=24, height=96, width=160, devices=1, own_colors=True)
     assert found.color_j > max(found.flow_j, figures.color_j) + 0.1
     assert abs(found.copy_j - figures.copy_j) < 0.1
 
@@ -138,7 +138,7 @@ def _digests(root: Path) -> dict[str, str]:
 
 
 def test_davis_introduces_all_objects_at_once(tmp_path: Path):
-    synthesize_objects(tmp_path, "davis", 6, 0, 2, frames=12, height=48, width=80, jobs=1)
+    synthesize_objects(tmp_path, "davis", 6, 0, 2, frames=12, height=48, width=80, devices=1)
     dataset = DAVIS(tmp_path)
     for clip in dataset.clips("train"):
         ids = [item.id for item in dataset.objects(clip)]
@@ -149,7 +149,7 @@ def test_davis_introduces_all_objects_at_once(tmp_path: Path):
 
 
 def test_youtube_vos_publishes_the_masks_that_introduce(tmp_path: Path):
-    synthesize_objects(tmp_path, "youtube_vos", 6, 8, frames=16, height=48, width=80, jobs=1)
+    synthesize_objects(tmp_path, "youtube_vos", 6, 8, frames=16, height=48, width=80, devices=1)
     dataset = YouTubeVOS(tmp_path)
     late = 0
     for clip in dataset.clips("valid"):

@@ -22,7 +22,7 @@ from thriftseg.synthetic import LAYOUTS, SceneConfig, StreetVideo, synthesize
 from thriftseg.synthetic.layouts.classes import CityscapesLayout
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, NYU13
 
-TINY: dict[str, Any] = {"train_clips": 2, "val_clips": 1, "frames": 4, "height": 48, "width": 96, "jobs": 1}
+TINY: dict[str, Any] = {"train_clips": 2, "val_clips": 1, "frames": 4, "height": 48, "width": 96, "devices": 1}
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -136,7 +136,7 @@ def test_objects_of_rooms_are_those_of_the_street(scenenet_root: Path):
 
 def test_files_do_not_depend_on_workers(tmp_path: Path):
     synthesize(tmp_path / "one", **TINY)
-    synthesize(tmp_path / "two", **{**TINY, "jobs": 2})
+    synthesize(tmp_path / "two", **{**TINY, "devices": 2})
     one, two = digests(tmp_path / "one"), digests(tmp_path / "two")
     assert len(one) > 30
     assert one == two
@@ -187,7 +187,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path):
         ({"layout": "kitti"}, "no layout 'kitti'"),
         ({"train_clips": -1}, "train_clips"),
         ({"train_clips": 0, "val_clips": 0}, "nothing to synthesize"),
-        ({"jobs": 0}, "jobs"),
+        ({"devices": 0}, "devices"),
         ({"frames": 0}, "needs frames"),
         ({"height": 8}, "too small"),
         ({"image_format": "bmp"}, "image format"),
@@ -223,7 +223,7 @@ def test_train_and_val_show_different_streets(cityscapes_root: Path):
 
 def test_default_set_is_neither_trivial_nor_hopeless(tmp_path: Path):
     """8 + 4 clips at half size: how far classical flow gets, and which classes the annotated frames show."""
-    summary = synthesize(tmp_path, height=128, width=256, jobs=1)
+    summary = synthesize(tmp_path, height=128, width=256, devices=1)
     assert 0.1 < summary.dis_end_point_error < 3
     assert 0.7 < summary.warped_label_iou < 0.97
     dataset = Cityscapes(tmp_path)

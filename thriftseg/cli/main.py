@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from thriftseg import __version__
+from thriftseg.cli.command import listing, run_command, run_one_of
 from thriftseg.errors import ThriftsegError, WaitingForLabels
 
 EXIT_USER_ERROR = 2
@@ -33,8 +34,9 @@ _SCAFFOLD = re.compile(
 class Command:
     """One entry of `thriftseg --help`.
 
-    A module named here offers `add_arguments(parser)` and `run(args) -> int`, called with a
-    `jsonargparse.ArgumentParser` and what it parsed; commands of the trainer offer `main(argv) -> int` instead.
+    A module named here offers `run`, a function whose parameters are the options, or `ACTIONS`, such functions by the
+    name of a sub-command; see `thriftseg.cli.command`. Commands of the trainer offer `main(argv) -> int` instead,
+    and `report` still declares its options by hand.
 
     Attributes:
         module: Module under `thriftseg.cli`.
@@ -113,7 +115,12 @@ def user_message(error: BaseException) -> str | None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser = _parser()
+    parser = listing(
+        "thriftseg",
+        "Train video segmentation networks from cheap labels and know what every label cost.",
+        {name: command.summary for name, command in COMMANDS.items()},
+    )
+    parser.add_argument("--version", action="version", version=f"thriftseg {__version__}")
     if not arguments:
         parser.print_help()
         return EXIT_USER_ERROR
@@ -125,29 +132,12 @@ def _dispatch(arguments: list[str]) -> int:
     if hasattr(module, "main"):
         trainer_command: Callable[[list[str]], int] = module.main
         return trainer_command([name, *rest])
-    from jsonargparse import ArgumentParser
+    from thriftseg.cli.options.shipped_config import row_as_config
 
-    from thriftseg.cli.shipped_config import row_as_config
-
-    command = ArgumentParser(prog=f"thriftseg {name}", description=COMMANDS[name].summary, exit_on_error=False)
-    module.add_arguments(command)
     with row_as_config(rest) as given:
-        return int(module.run(command.parse_args(given)) or 0)
-
-
-def _parser() -> argparse.ArgumentParser:
-    width = max(map(len, COMMANDS))
-    listing = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="thriftseg",
-        usage="thriftseg COMMAND [options]",
-        description="Train video segmentation networks from cheap labels and know what every label cost.",
-        epilog=f"commands:\n{listing}\n\n`thriftseg COMMAND --help` lists the options of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"thriftseg {__version__}")
-    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=argparse.SUPPRESS)
-    return parser
+        if hasattr(module, "ACTIONS"):
+            return run_one_of(name, COMMANDS[name].summary, module.ACTIONS, given)
+        return run_command(name, module.run, given, getattr(module, "DEFAULTS", None))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from thriftseg.quickstart import QuickstartConfig
+
+DEFAULTS = "quickstart.yaml"
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--out", default="quickstart", metavar="DIR", help="folder for everything")
-    parser.add_argument("--seed", type=int, default=0, help="seed of streets, clicks, mixtures and initial weights")
-    parser.add_argument(
-        "--config", metavar="YAML", help="sizes and training settings; configs/quickstart.yaml if unset"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="delete an earlier quickstart in the same folder")
+def run(config: QuickstartConfig, **options: Any) -> int:
+    """Synthesise a data set, train from three label sources, show quality and cost.
 
+    Args:
+        config: Sizes and training settings.
+        options: Those of `thriftseg.quickstart.quickstart`.
+    """
+    from thriftseg.quickstart import quickstart
 
-def run(args: Namespace) -> int:
-    """Run the quickstart."""
-    from thriftseg.quickstart import QuickstartConfig, quickstart
-
-    config = QuickstartConfig.load(args.config) if args.config else None
-    quickstart(args.out, args.seed, config=config, overwrite=args.overwrite)
+    quickstart(config=config, **options)
     return 0

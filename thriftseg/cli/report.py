@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-import typing
-from collections.abc import Callable, Collection
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
-from thriftseg.cli.actions import Action, add_actions, run_action
 from thriftseg.errors import ConfigError
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the sub-commands and their options."""
-    add_actions(parser, ACTIONS)
-
-
-def run(args: Namespace) -> int:
-    """Run the chosen sub-command."""
-    return run_action(ACTIONS, args)
 
 
 def table(
@@ -141,50 +123,4 @@ def _patterns(runs: list[str]) -> dict[str, str]:
     return patterns
 
 
-def declare_options(parser: ArgumentParser, function: Callable[..., Any], left_out: Collection[str] = ()) -> None:
-    """Declare the options of a command: the parameters of its function, described by the docstring.
-
-    Args:
-        parser: Takes the options.
-        function: Parameters before a `/` are given by their place; a list takes several words, a flag may stand alone.
-        left_out: Parameters that are no options.
-    """
-    from docstring_parser import parse
-
-    described = {entry.arg_name: entry.description for entry in parse(inspect.getdoc(function) or "").params}
-    hints = typing.get_type_hints(function)
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name in left_out:
-            continue
-        kind, extra = hints[name], dict[str, Any]()
-        required, by_place = parameter.default is parameter.empty, parameter.kind is parameter.POSITIONAL_ONLY
-        if typing.get_origin(kind) is list:
-            kind, extra = typing.get_args(kind)[0], {"nargs": "+"}
-        elif kind is bool:
-            extra = {"nargs": "?", "const": True}
-        elif by_place and not required:
-            extra = {"nargs": "?"}
-        if not by_place:
-            extra |= {"required": True} if required else {"default": parameter.default}
-        text = " ".join((described.get(name) or "").split()).removesuffix(".").replace("%", "%%")
-        parser.add_argument(name if by_place else f"--{name}", type=kind, help=text, **extra)
-
-
-def _action(function: Callable[..., int]) -> Action:
-    def run(args: Namespace) -> int:
-        parameters = inspect.signature(function).parameters.values()
-        by_place = [args[each.name] for each in parameters if each.kind is each.POSITIONAL_ONLY]
-        return function(
-            *by_place, **{each.name: args[each.name] for each in parameters if each.kind is each.KEYWORD_ONLY}
-        )
-
-    summary = (function.__doc__ or "").partition("\n")[0].removesuffix(".")
-    return Action(partial(declare_options, function=function), run, summary)
-
-
-ACTIONS = {
-    "annotation": _action(annotation),
-    "curve": _action(curve),
-    "table": _action(table),
-    "list": _action(list_rows),
-}
+ACTIONS = {"table": table, "list": list_rows, "annotation": annotation, "curve": curve}

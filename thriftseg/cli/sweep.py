@@ -1,115 +1,36 @@
-"""`thriftseg sweep`: train the rows of a published table with some seeds, one run after the other."""
+"""`thriftseg sweep`: its own options, and those of `thriftseg fit` for all runs."""
 
 from __future__ import annotations
 
-import csv
-import inspect
 import shlex
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Sequence
 
-from rich.live import Live
-from rich.table import Table
-
-from thriftseg.cli.report import declare_options
-from thriftseg.errors import ConfigError
-from thriftseg.folders import RUNS
-from thriftseg.reports import ComposedRow, RunScores, compose_row, load_table, metric_heading, read_run, read_score_file
-
-PYTHON = "python"
-"""As a launcher: this interpreter."""
-
-LOG = "sweep.log"
-"""File in the folder of a run that takes what its commands print."""
+from thriftseg.cli.command import run_command
+from thriftseg.cli.options.signatures import signature_of
 
 
-@dataclass
-class SweepTask:
-    """One run of a sweep.
+def main(argv: list[str]) -> int:
+    """Run the command.
 
-    Attributes:
-        row: What it trains.
-        seed: Its seed.
-        options: Further options of the trainer.
-        state: "waiting", "stopped" (it goes on from its last checkpoint), "running", "finished" or "failed".
+    Args:
+        argv: `sweep` and its options; all others are those of `thriftseg fit`.
     """
-
-    row: ComposedRow
-    seed: int
-    options: tuple[str, ...]
-    state: str = "waiting"
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the run."""
-        return Path(RUNS) / f"{self.row.row.run}-seed{self.seed}"
-
-    @property
-    def checkpoint(self) -> Path:
-        """What it goes on from."""
-        return self.folder / "checkpoints" / "last.ckpt"
-
-    @property
-    def validates(self) -> bool:
-        """Whether its scores come from the validation split."""
-        return bool(self.row.config["trainer"].get("limit_val_batches") != 0)
-
-    def command(self, name: str) -> list[str]:
-        """Arguments of `thriftseg` that train or score it, but for the checkpoint."""
-        row = ["--table", self.row.table.name, "--row", self.row.row.key]
-        return [name, *row, *self.options, "--name", self.folder.name, "--seed_everything", str(self.seed)]
-
-    def look(self) -> None:
-        """Find out from its folder how far it is.
-
-        A run is finished when it has the steps of its row, or those that this very command asks for, and its scores.
-        """
-        self.state = "stopped" if self.checkpoint.is_file() else "waiting"
-        trained = self.folder / "fit.json"
-        if not trained.is_file() or (self.validates and not (self.folder / "validate.json").is_file()):
-            return
-        scores, steps = read_score_file(trained), self.row.row.iterations
-        same = shlex.split(scores.command)[1:]
-        if "--ckpt_path" in same:
-            del same[same.index("--ckpt_path") :][:2], same[same.index("--ckpt_path") :]
-        if same == self.command("fit") or (scores.steps or 0) >= (steps or 0) > 0:
-            self.state = "finished"
-
-    def scores(self) -> RunScores | None:
-        """Its scores so far."""
-        return read_run(self.folder) if self.folder.is_dir() else None
-
-    def steps(self) -> int | None:
-        """Steps that it has taken, as far as its log tells; `None` before the first entry."""
-        logs = sorted(self.folder.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
-        if not logs:
-            return None
-        with logs[-1].open(encoding="utf-8", newline="") as stream:
-            steps = [int(row["step"]) + 1 for row in csv.DictReader(stream) if (row.get("step") or "").isdigit()]
-        return max(steps, default=None)
+    own, others = _split(argv[1:])
+    return run_command("sweep", run, [*own, f"--options={shlex.join(others)}"] if others else own)
 
 
-def sweep(
-    table: str,
+def run(
     *,
-    rows: list[str] | str | None = None,
-    seeds: list[int] | int | str = 0,
+    table: str,
+    rows: str | None = None,
+    seeds: str = "0",
     task: int | None = None,
-    launcher: str = PYTHON,
+    launcher: str = "python",
     dry_run: bool = False,
-    options: Sequence[str] = (),
-) -> list[SweepTask]:
+    options: str = "",
+) -> int:
     """Train rows of a published table with each of some seeds, and score the end of training.
-
-    The run of a row goes to `runs/<run>-seed<seed>`, where `thriftseg report table` finds it; what its commands print
-    goes to `sweep.log` there. Finished runs are skipped, stopped ones go on from their last checkpoint, and after one
-    that fails comes the next.
 
     Args:
         table: Table; `thriftseg report list` lists them.
@@ -119,116 +40,25 @@ def sweep(
             next; what it prints goes to the terminal.
         launcher: What starts a run, such as "torchrun --nproc-per-node 4" or "srun python".
         dry_run: Only show the runs and how far they are.
-        options: Options of `thriftseg fit` for all runs, such as `--data.dataset.root DIR`.
-
-    Returns:
-        The runs and how far they are.
-
-    Raises:
-        ConfigError: There is no such table, row or task, or a row is not trained by `thriftseg fit`.
+        options: Options of `thriftseg fit` for all runs, such as "--data.dataset.root DIR"; they may also stand by
+            themselves.
     """
-    tasks = _tasks(table, options, rows, seeds)
-    if task is not None:
-        if not 0 <= task < len(tasks):
-            raise ConfigError(f"sweep of {table}", expected=f"a task from 0 to {len(tasks) - 1}", found=task)
-        tasks = tasks[task : task + 1]
-    for each in tasks:
-        each.look()
-    with Live(get_renderable=partial(sweep_table, tasks), refresh_per_second=1) as live:
-        for each in [] if dry_run else tasks:
-            if each.state != "finished":
-                _run(each, launcher, None if task is not None else each.folder / LOG)
-                live.refresh()
-    return tasks
+    from thriftseg.reports import SWEEP_LOG, sweep
 
-
-def sweep_table(tasks: Sequence[SweepTask]) -> Table:
-    """Runs with their state, steps and scores, in per cent.
-
-    Args:
-        tasks: The runs.
-    """
-    metrics = tasks[0].row.table.metrics[:2] if tasks else ()
-    shown = Table("task", "row", "seed", "state", "steps", *map(metric_heading, metrics), box=None, header_style="bold")
-    for index, task in enumerate(tasks):
-        found = task.scores()
-        asked = task.row.row.iterations
-        taken = task.steps() if found is None or task.state == "running" else found.steps
-        steps = "" if taken is None else f"{taken}" + (f" of {asked}" if asked else "")
-        values = [None if found is None else found.scores.get(metric) for metric in metrics]
-        cells = ["" if value is None else f"{100 * value:.2f}" for value in values]
-        shown.add_row(str(index), task.row.row.key, str(task.seed), task.state, steps, *cells)
-    return shown
-
-
-def main(argv: list[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: `sweep` and its options; all others are those of `thriftseg fit`.
-    """
-    from jsonargparse import ArgumentParser
-
-    summary = (sweep.__doc__ or "").partition("\n")[0] + " All other options are those of `thriftseg fit`."
-    parser = ArgumentParser(prog="thriftseg sweep", description=summary, exit_on_error=False)
-    declare_options(parser, sweep, left_out=("options",))
-    own, options = _split(argv[1:])
-    tasks = sweep(**vars(parser.parse_args(own)), options=options)
-    failed = [task for task in tasks if task.state == "failed"]
-    for task in failed:
-        log = task.folder / LOG
-        print(f"thriftseg: error: {task.folder} failed; see {log if log.is_file() else 'above'}", file=sys.stderr)
+    given = {"rows": rows, "seeds": seeds, "task": task, "launcher": launcher, "dry_run": dry_run}
+    failed = [each for each in sweep(table, **given, options=shlex.split(options)) if each.state == "failed"]  # type: ignore[arg-type]
+    for each in failed:
+        log = each.folder / SWEEP_LOG
+        print(f"thriftseg: error: {each.folder} failed; see {log if log.is_file() else 'above'}", file=sys.stderr)
     return 2 if failed else 0
-
-
-def _tasks(
-    table: str, options: Sequence[str], rows: list[str] | str | None, seeds: list[int] | int | str
-) -> list[SweepTask]:
-    chosen = load_table(table).with_rows(rows)
-    if chosen.command != "fit":
-        fix = f"run `thriftseg {chosen.command} --table {table} --row KEY`"
-        raise ConfigError(f"rows of {table} are not trained", fix=fix)
-    try:
-        given = seeds if isinstance(seeds, list) else str(seeds).split(",")
-        numbers = [int(seed) for seed in given]
-    except ValueError as error:
-        raise ConfigError("--seeds", expected="numbers with commas between", found=seeds) from error
-    composed = {row.run: compose_row(chosen, row.key) for row in chosen.rows}
-    return [SweepTask(row, seed, tuple(options)) for seed in numbers for row in composed.values()]
-
-
-def _run(task: SweepTask, launcher: str, log: Path | None) -> None:
-    """Train and score; what is printed goes to a file, where one is named."""
-    task.state = "running"
-    last = ["--ckpt_path", str(task.checkpoint)]
-    resumed = last if task.checkpoint.is_file() else []
-    commands = [task.command("fit") + resumed] + ([task.command("validate") + last] if task.validates else [])
-    start = [sys.executable] if launcher == PYTHON else shlex.split(launcher)
-    for command in commands:
-        with _stream(log) as stream:
-            words = [*start, "-m", "thriftseg", *command]
-            done = subprocess.run(words, stdout=stream, stderr=stream and subprocess.STDOUT, check=False)
-        if done.returncode:
-            task.state = "failed"
-            return
-    task.state = "finished"
-
-
-@contextmanager
-def _stream(log: Path | None) -> Iterator[BinaryIO | None]:
-    if log is None:
-        yield None
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
-        yield stream
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options of the sweep, and those of the trainer."""
     own: list[str] = []
     others: list[str] = []
-    names = {"-h", "--help", *(f"--{name}" for name in inspect.signature(sweep).parameters)}
+    names = {"-h", "--help", "--print_config"}
+    names |= {f"--{option.name}" for option in signature_of(f"{__name__}.run").options}
     taking = others
     for word in arguments:
         if word.startswith("--") or word in ("-h", "-c"):

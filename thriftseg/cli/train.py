@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+from thriftseg.cli.options.shipped_config import find_config, row_as_config
 from thriftseg.cli.run_folder import (
     CHECKPOINTS,
     LAST,
@@ -28,7 +29,6 @@ from thriftseg.cli.run_folder import (
     nothing_to_resume,
     start_from,
 )
-from thriftseg.cli.shipped_config import find_config, row_as_config
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.folders import RUNS
 from thriftseg.inference import read_checkpoint

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from thriftseg.datamodules.eva_vos.annotation_type import AnnotationTypeDataModule
     from thriftseg.datamodules.eva_vos.mask_quality import MaskQualityDataModule
     from thriftseg.datamodules.eva_vos.type_environment import CLICK, MASK, TypeSetEnvironment
+    from thriftseg.datamodules.mixing.config import read_mixture
     from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
     from thriftseg.datamodules.mixing.mixture_list import MixtureList
     from thriftseg.datamodules.mixing.motion import measure_motion

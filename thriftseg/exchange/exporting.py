@@ -53,7 +53,7 @@ class ExportSummary:
 def export_labels(
     dataset: ClipReader[Any],
     split: str,
-    folder: str | Path,
+    out: str | Path,
     format: str,
     *,
     source: str = MANUAL,
@@ -70,14 +70,14 @@ def export_labels(
     Args:
         dataset: The data set.
         split: Its split.
-        folder: Target folder; files of an earlier export there are replaced.
-        format: A key of `thriftseg.exchange.FORMATS`.
+        out: Folder to write to; files of an earlier export there are replaced.
+        format: A key of `thriftseg.exchange.FORMATS`: coco, cvat, cvat-video, label-studio, cityscapes or davis.
         source: "manual" or "coarse" (of the data set), or a source of label maps of the label store.
         store: Folder of the label store; `labels/<dataset>` when absent.
         frames: "all", or `least-confident:N` for the N labels of lowest confidence.
         objects: What becomes one object of the tool: a class, an instance where instances are known (else a class), or
             a connected component.
-        copy_images: Whether to copy the images to `<folder>/images` too; all frames of a clip for formats that count
+        copy_images: Whether to copy the images to `<out>/images` too; all frames of a clip for formats that count
             frames.
         progress: Whether to show a progress bar.
 
@@ -87,7 +87,7 @@ def export_labels(
         DatasetError: A label map cannot be read.
     """
     chosen = format_named(format)
-    folder = Path(folder)
+    folder = Path(out)
     found = LabelSource(dataset, store_root(store, dataset.name), source)
     labels = _chosen_labels(found, split, frames)
     with progress_bar(progress) as bar:

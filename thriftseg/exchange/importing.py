@@ -73,7 +73,7 @@ def import_labels(
         dataset: The data set.
         split: Its split.
         path: The file or folder that the tool wrote.
-        format: A key of `thriftseg.exchange.FORMATS`.
+        format: A key of `thriftseg.exchange.FORMATS`: coco, cvat, cvat-video, label-studio, cityscapes or davis.
         source: Name of the labels in the store.
         store: Folder of the label store; `labels/<dataset>` when absent.
         cost_model: Prices a label map drawn from nothing.

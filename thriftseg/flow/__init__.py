@@ -17,7 +17,7 @@ from thriftseg.lazy import face
 if TYPE_CHECKING:
     from thriftseg.flow.dense import compose, consistency_mask_np, warp_labels
     from thriftseg.flow.dis import DIS
-    from thriftseg.flow.estimators import FlowEstimator, create_estimator
+    from thriftseg.flow.estimators import FlowEstimator, create_estimator, estimator_of
     from thriftseg.flow.raft import RAFT
     from thriftseg.flow.stored import FlowStore, read_flow, write_flow
     from thriftseg.flow.transforms import crop_flow, flip_flow, scale_flow

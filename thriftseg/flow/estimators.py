@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -53,6 +54,21 @@ def create_estimator(name: str, **settings: Any) -> FlowEstimator:
     module, cls = _ESTIMATORS[name]
     estimator: FlowEstimator = getattr(import_module(f"thriftseg.flow.{module}"), cls)(**settings)
     return estimator
+
+
+def estimator_of(flow: str = "dis", flow_weights: str | Path | None = None) -> FlowEstimator:
+    """The estimator that a command or config names.
+
+    Args:
+        flow: "dis" or "raft".
+        flow_weights: Weights of RAFT: a file, or a name of torchvision.
+
+    Raises:
+        ConfigError: There is no such estimator, or DIS is given weights.
+    """
+    if flow == "dis" and flow_weights is not None:
+        raise ConfigError("DIS has no weights", found=f"--flow_weights {flow_weights}", fix="add --flow raft")
+    return create_estimator(flow, **({"weights": flow_weights} if flow == "raft" else {}))
 
 
 def check_frames(a: UInt8Array, b: UInt8Array) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Unrecordable,
         cost_of_labels,
         load_as,
+        load_for,
         load_network,
         load_vos_network,
         load_weights,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from thriftseg.errors import CheckpointError
+from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.taxonomies import LabelClass, Taxonomy, distinct_color
 from thriftseg.zoo import (
     CARD_SUFFIX,
@@ -211,6 +211,29 @@ def load_weights(weights: str | Path, device: str | torch.device = "cpu") -> Loa
         inference=published.inference,
         metadata=published.card,
     )
+
+
+def load_for(taxonomy: Taxonomy, weights: str) -> LoadedNetwork:
+    """Load a network that knows the classes of the data.
+
+    Args:
+        taxonomy: Class table of the data; where the weights do not know the names of their classes, their number has
+            to be that of the table.
+        weights: What the user calls the weights.
+
+    Raises:
+        CheckpointError: There are no such weights, or they hold no semantic network.
+        ConfigError: The network was trained on other classes.
+    """
+    loaded = load_weights(weights)
+    names = tuple(taxonomy.class_names)
+    if loaded.class_names and loaded.class_names != names:
+        expected, found = ", ".join(names), ", ".join(loaded.class_names)
+    elif loaded.network.num_classes != len(names):
+        expected, found = f"{len(names)} classes", str(loaded.network.num_classes)
+    else:
+        return loaded
+    raise ConfigError("the network was trained on other classes", path=weights, expected=expected, found=found)
 
 
 def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> LoadedNetwork:

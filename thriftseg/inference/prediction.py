@@ -56,6 +56,11 @@ class PredictionSummary:
     class_names: list[str]
     share: dict[str, float]
 
+    def __str__(self) -> str:
+        size = f" at {self.resized[0]}x{self.resized[1]}" if self.resized else ""
+        speed = f"{1000 * self.seconds_per_frame:.0f} ms each on {self.device}"
+        return f"{self.frames} frames{size}, {speed}\nlabels {self.labels}\nvideo  {self.video}"
+
 
 def predict(
     weights: str | Path,
@@ -64,7 +69,7 @@ def predict(
     *,
     inference: WholeImage | SlidingWindow | None = None,
     resize: tuple[int, int] | None = None,
-    device: str = "auto",
+    accelerator: str = "auto",
     fps: float | None = None,
     alpha: float = 0.5,
     classes: str | Path | None = None,
@@ -86,7 +91,7 @@ def predict(
         out: Folder for the results.
         inference: Whole image or sliding window; by default as in the evaluation of the training run.
         resize: Height and width the network works at; by default as in that evaluation.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+        accelerator: Where the network runs: auto, cpu, gpu, or one GPU of several such as cuda:1.
         fps: Frames per second of the overlay; by default that of the video, and 15 for pictures.
         alpha: Weight of the colours in the overlay, 0 to 1.
         classes: YAML class table with names and colours, for networks of a user's own classes.
@@ -102,7 +107,7 @@ def predict(
         ConfigError: The device is absent, `out` holds results already, or the class table has another length.
     """
     source = FrameSource(input)
-    target = choose_device(device)
+    target = choose_device(accelerator)
     loaded = load_weights(weights, target)
     segment = FrameSegmenter(loaded, inference, resize, target)
     taxonomy = _class_table(loaded, classes)

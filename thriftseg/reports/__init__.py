@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from thriftseg.reports import evaluate
     from thriftseg.reports.annotation.curves import (
         CurveGroup,
+        conclude_eva_vos,
         curve_table,
         plot_annotation_curves,
         read_curve,
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
         read_annotation_run,
     )
     from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
+    from thriftseg.reports.label_tables import print_inspection, print_propagation, print_review
     from thriftseg.reports.publishing.publish import Publication, publish
     from thriftseg.reports.run_scores import RunScores, find_runs, read_run, read_score_file, write_scores
     from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS
     from thriftseg.reports.scoring.tables import print_evaluation
+    from thriftseg.reports.sweeps import SWEEP_LOG, SweepTask, sweep, sweep_table
     from thriftseg.reports.tables.comparison import TableComparison, compare_table, remaining_commands
     from thriftseg.reports.tables.composing import ComposedRow, compose_row, find_row
     from thriftseg.reports.tables.figures import plot_comparison
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
         cost_quality_table,
         metric_heading,
         print_table,
+        ranking_table,
     )
 
 __getattr__, __dir__, __all__ = face(

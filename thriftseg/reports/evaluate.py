@@ -10,7 +10,7 @@ from typing import Any, Literal
 from thriftseg import __version__
 from thriftseg.datasets import CLASS_FILE, VOS_DATASETS
 from thriftseg.errors import ConfigError
-from thriftseg.flow import FlowStore, create_estimator
+from thriftseg.flow import FlowStore, estimator_of
 from thriftseg.metrics import BoundaryIoU, Rule, VoidRule, VOSProtocol
 from thriftseg.reports.scoring.classes import ClassScorer, ClassScores, IdChoice
 from thriftseg.reports.scoring.counting import ClassRule, PairRule
@@ -52,7 +52,7 @@ def evaluate(
     fps: float | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    workers: int | None = None,
+    devices: int | None = None,
     progress: bool = True,
 ) -> EvaluationReport:
     """Score the PNGs of a folder against true labels.
@@ -90,7 +90,7 @@ def evaluate(
         fps: Native frame numbers per second, for the blocks of the bootstrap; that of the data set by default.
         resamples: Draws of the bootstrap; 0 for no intervals.
         seed: Seed of the draws.
-        workers: Processes; by default one per core.
+        devices: Processes; by default one per core.
         progress: Show a progress bar on stderr.
 
     Returns:
@@ -103,9 +103,9 @@ def evaluate(
     """
     settings = dict(locals())
     rules = select_layout(layout, classes)
-    if workers is not None and workers < 1:
-        raise ConfigError("number of workers", expected="at least 1", found=workers)
-    effort = Effort(Workers(workers, "cpu", shared=False, progress=progress), resamples, seed)
+    if devices is not None and devices < 1:
+        raise ConfigError("number of devices", expected="at least 1", found=devices)
+    effort = Effort(Workers(devices, "cpu", shared=False, progress=progress), resamples, seed)
     located = rules.locate(Path(gt), split)
     rules = _with_own_classes(rules, Path(gt))
     rules = dataclasses.replace(rules, fps=rules.fps if fps is None else fps)
@@ -114,7 +114,7 @@ def evaluate(
     wanted = _wanted(metrics, rules)
     reader = VOS_DATASETS.get(layout)
     protocol = jf_protocol or ("all_frames" if reader is None else reader().protocol)
-    pairs = PairRule(_flow_store(flow, flow_weights, flow_store), tc_rule) if "tc" in wanted else None
+    pairs = PairRule(FlowStore(flow_store, estimator_of(flow, flow_weights)), tc_rule) if "tc" in wanted else None
     pictures = _pictures(frames, located) if pairs else None
     pairing = pair(rules, located, Path(pred), pictures, optional=wanted == ("jf",) and protocol == "davis")
     by_class, by_object = None, None
@@ -163,13 +163,6 @@ def _with_own_classes(layout: FolderLayout, gt: Path) -> FolderLayout:
     tables = (folder / CLASS_FILE for folder in (gt, *gt.resolve().parents[:2]))
     found = next((path for path in tables if path.is_file()), None)
     return layout if found is None else dataclasses.replace(layout, taxonomy=Taxonomy.from_yaml(found))
-
-
-def _flow_store(flow: str, weights: str | Path | None, folder: str | Path | None) -> FlowStore:
-    if weights is not None and flow == "dis":
-        raise ConfigError("DIS has no weights", found=f"--flow_weights {weights}", fix="add --flow raft")
-    estimator = create_estimator(flow) if flow == "dis" else create_estimator(flow, weights=weights)
-    return FlowStore(folder, estimator)
 
 
 def _pictures(frames: str | Path | None, located: Located) -> Path:

@@ -64,7 +64,7 @@ Film = Callable[[PlannedClip, Path], Record]
 
 
 def produce(
-    out: Path, arguments: dict[str, Any], layout: Layout, film: Film, jobs: int | None, progress: Progress | None
+    out: Path, arguments: dict[str, Any], layout: Layout, film: Film, devices: int | None, progress: Progress | None
 ) -> list[Record]:
     """Make the clips of a data set that are not there yet.
 
@@ -73,7 +73,7 @@ def produce(
         arguments: What `synthesis.json` records: layout, clips per split, frames, height, width, seed, image_format.
         layout: The layout.
         film: Makes a clip.
-        jobs: Worker processes; by default as many as there are cores, or none for small sets.
+        devices: Worker processes; by default as many as there are cores, or none for small sets.
         progress: Called with the number of finished clips and of all clips.
 
     Returns:
@@ -82,7 +82,7 @@ def produce(
     Raises:
         ConfigError: A number is out of range, or `out` holds something else.
     """
-    _validate(arguments, jobs)
+    _validate(arguments, devices)
     claim_folder(
         out,
         _record_of(arguments),
@@ -93,19 +93,19 @@ def produce(
         fix_of_foreign="choose another folder",
     )
     planned = list(_plan(out, arguments, layout))
-    records = _run(planned, film, jobs, progress)
+    records = _run(planned, film, devices, progress)
     layout.write_lists(out, [item.clip for item in planned])
     return records
 
 
-def _validate(arguments: dict[str, Any], jobs: int | None) -> None:
+def _validate(arguments: dict[str, Any], devices: int | None) -> None:
     for key in ("train_clips", "val_clips", "test_clips", "seed"):
         if not 0 <= arguments[key] < (_CLIPS_PER_SPLIT if key != "seed" else np.inf):
             raise ConfigError(f"{key} is out of range", expected=f"0 to {_CLIPS_PER_SPLIT - 1}", found=arguments[key])
     if arguments["train_clips"] + arguments["val_clips"] + arguments["test_clips"] == 0:
         raise ConfigError("nothing to synthesize", expected="at least one clip")
-    if jobs is not None and jobs < 1:
-        raise ConfigError("jobs is out of range", expected="at least 1", found=jobs)
+    if devices is not None and devices < 1:
+        raise ConfigError("devices is out of range", expected="at least 1", found=devices)
     if arguments["image_format"] not in ("png", "jpg"):
         raise ConfigError("unknown image format", expected="png or jpg", found=arguments["image_format"])
     SceneConfig(arguments["height"], arguments["width"], arguments["frames"])
@@ -135,7 +135,7 @@ def _plan(out: Path, arguments: dict[str, Any], layout: Layout) -> Iterator[Plan
             yield PlannedClip(out, layout.name, arguments["image_format"], clip, index, config)
 
 
-def _run(planned: list[PlannedClip], film: Film, jobs: int | None, progress: Progress | None) -> list[Record]:
+def _run(planned: list[PlannedClip], film: Film, devices: int | None, progress: Progress | None) -> list[Record]:
     """Write what is not there yet and return the records of all clips, in order."""
     records = {clip.marker: record for clip in planned if (record := _finished(clip)) is not None}
     pending = [clip for clip in planned if clip.marker not in records]
@@ -144,7 +144,7 @@ def _run(planned: list[PlannedClip], film: Film, jobs: int | None, progress: Pro
     made = run_tasks(
         partial(_write_clip, film),
         pending,
-        Workers(jobs, "cpu", shared=False, progress=False),
+        Workers(devices, "cpu", shared=False, progress=False),
         on_result=lambda record: report(next(done), len(planned)),
     )
     records |= {clip.marker: record for clip, record in zip(pending, made, strict=True)}

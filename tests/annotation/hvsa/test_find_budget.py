@@ -64,7 +64,7 @@ def test_says_when_nothing_reaches_the_target(tmp_path: Path) -> None:
 
 def test_a_network_that_is_good_enough_needs_no_budget(tmp_path: Path) -> None:
     run = Labelling(linear)
-    found = search_budget(run, tmp_path, target_miou=0.1, highest=40)
+    found = search_budget(run, tmp_path, target_miou=0.1, max_budget=40)
     assert run.budgets == [40]
     assert (found.cheapest.percent, found.cheapest.cost) == (0, AnnotationCost())
 
@@ -84,7 +84,7 @@ def test_a_video_without_truth_is_refused(tmp_path: Path) -> None:
         search_budget(Labelling(lambda percent: None), tmp_path, target_miou=0.5)
 
 
-@pytest.mark.parametrize("wrong", [{"target_miou": 0.0}, {"target_miou": 1.1}, {"highest": 101}, {"tolerance": 0.0}])
+@pytest.mark.parametrize("wrong", [{"target_miou": 0.0}, {"target_miou": 1.1}, {"max_budget": 101}, {"tolerance": 0.0}])
 def test_settings_out_of_range(tmp_path: Path, wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         search_budget(Labelling(linear), tmp_path, **({"target_miou": 0.5} | wrong))

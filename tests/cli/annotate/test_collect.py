@@ -6,18 +6,17 @@ import csv
 import json
 import shlex
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
-from jsonargparse import ArgumentParser
 
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import write_squares
-from thriftseg.annotation.eva_vos.split import LEAST_FRAMES, MOST_FRAMES
-from thriftseg.cli.annotate import objects as annotate_objects
-from thriftseg.cli.annotate import split as annotate_split
+from thriftseg.annotation import MaskMethods
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
+from thriftseg.cli.options.signatures import signature_of
 from thriftseg.datasets import MOSE
 from thriftseg.flow import DIS
 from thriftseg.labels.propagation.propagators.registry import PROPAGATORS
@@ -114,7 +113,7 @@ class TestCollect:
         sam = write_sam(tmp_path / "sam")
         wide = np.linspace(0, 1, EMBEDDING_CHANNELS, dtype=np.float32)[:, None, None] * np.ones((1, 8, 8), np.float32)
         monkeypatch.setattr(SAMEmbedded, "embedding", wide)  # the small one has other channels than those of SAM
-        command = ["annotate", "collect", *source, *SHORT, "--videos", "a", "--what", "types", "--device", "cpu"]
+        command = ["annotate", "collect", *source, *SHORT, "--videos", "a", "--what", "types", "--accelerator", "cpu"]
         assert main([*command, "--prompter", "sam", "--prompter_weights", str(sam)]) == 0
         states = TypeSet("labels/mose/type_set", dataset.root)
         (state,) = states.states()
@@ -151,12 +150,11 @@ class TestCollect:
 
 
 def test_names_are_those_of_the_package() -> None:
-    assert set(annotate_objects._PROPAGATORS) == PROPAGATORS.homes.keys()
-    assert set(annotate_objects._PROMPTERS) == PROMPTERS.homes.keys()
-    parser = ArgumentParser()
-    annotate_split.declare(parser)
-    defaults = parser.get_defaults()
-    assert (defaults.least, defaults.most) == (LEAST_FRAMES, MOST_FRAMES) == (16, 104)
+    kinds = get_type_hints(MaskMethods)
+    assert set(get_args(kinds["propagator"])) == PROPAGATORS.homes.keys()
+    assert set(get_args(kinds["prompter"])) == PROMPTERS.homes.keys()
+    defaults = {option.name: option.default for option in signature_of("thriftseg.cli.annotate.split.run").options}
+    assert (defaults["least"], defaults["most"]) == (16, 104)
 
 
 class TestSplit:
@@ -200,7 +198,14 @@ class TestNext:
     ) -> None:
         small_networks(tmp_path)
         command = ["annotate", "next", *source, "--count", "5", "--include_labelled", "true", "--out", "todo"]
-        weights = ["--qnet_weights", "qnet.safetensors", "--policy_weights", "agent.safetensors", "--device", "cpu"]
+        weights = [
+            "--qnet_weights",
+            "qnet.safetensors",
+            "--policy_weights",
+            "agent.safetensors",
+            "--accelerator",
+            "cpu",
+        ]
         assert main([*command, *weights]) == 0
         then = capsys.readouterr().out.splitlines()[-1].partition("thriftseg ")[2]
         rows = table_of("todo")
@@ -209,7 +214,7 @@ class TestNext:
         asked = sorted(path.parent for path in Path("todo").rglob("task.json"))
         first = [row for row in rows if Path(row["task"]).name.startswith("01_")]
         assert [row["video"] for row in sorted(first, key=lambda row: row["video"])] == ["a", "b", "c"]
-        loop = [*shlex.split(then.replace("RUN", "run")), "--rounds", "1", "--device", "cpu"]
+        loop = [*shlex.split(then.replace("RUN", "run")), "--rounds", "1", "--accelerator", "cpu"]
         assert main(loop) == EXIT_WAITING
         assert sorted(path.parent for path in Path("todo").rglob("task.json")) == asked  # nothing else is wanted
         for row in first:
@@ -268,7 +273,7 @@ def test_from_the_record_to_the_run(source: list[str], dataset: MOSE) -> None:
     faster = ["--model.ppo.epochs=1", "--model.ppo.mini_batches=1", "--trainer.limit_train_batches=1"]
     assert main(["fit", *policy, *fit, *faster]) == 0
     run = ["annotate", "eva-vos", *source, "--frame", "qnet", "--type", "agent", "--ranking", "value", "--rounds", "1"]
-    run += ["--qnet_weights", "runs/mask_quality_small/checkpoints/last.ckpt", "--device", "cpu", "--out", "run"]
+    run += ["--qnet_weights", "runs/mask_quality_small/checkpoints/last.ckpt", "--accelerator", "cpu", "--out", "run"]
     run += ["--policy_weights", "runs/annotation_policy_small/checkpoints/last.ckpt", "--propagator", "flow"]
     assert main(run) == 0
     rows = [json.loads(line) for line in Path("run/actions.jsonl").read_text().splitlines()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -13,8 +13,7 @@ import torch
 from tests.labels.small_sam import write_sam
 from tests.moving_squares import HEIGHT, WIDTH, write_squares
 from thriftseg.annotation import TYPE_CHOICES
-from thriftseg.cli.annotate import eva_vos as annotate_eva_vos
-from thriftseg.cli.annotate.objects import encoders_of
+from thriftseg.annotation.eva_vos.methods import AnnotationChoices, encoders_of
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main
 from thriftseg.datasets import MOSE
 from thriftseg.datasets.images import read_label_png
@@ -147,7 +146,7 @@ def test_networks_choose(command: list[str], tmp_path: Path) -> None:
         agent = AnnotationPolicy(image_encoder="timm:resnet10t", backbone="mobilenet_v2")
         save_weights(agent, tmp_path / "agent.safetensors")
     options = ["--frame", "qnet", "--qnet_weights", "qnet.safetensors", "--type", "agent", "--policy", "argmax"]
-    options += ["--policy_weights", "agent.safetensors", "--ranking", "value", "--rounds", "1", "--device", "cpu"]
+    options += ["--policy_weights", "agent.safetensors", "--ranking", "value", "--rounds", "1", "--accelerator", "cpu"]
     assert main([*command, *options, "--videos", "b", "--out", "run"]) == 0
     assert (log("run")[1]["frame"], log("run")[1]["value"] is None) == (1, False)
     told = json.loads(Path("run/run.json").read_text())
@@ -163,7 +162,7 @@ def test_agents_read_what_sam_says_about_a_frame(tmp_path: Path) -> None:
 
 
 def test_names_are_those_of_the_package() -> None:
-    assert annotate_eva_vos.TYPES == TYPE_CHOICES
+    assert get_args(get_type_hints(AnnotationChoices)["type"]) == TYPE_CHOICES
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_what_a_network_is_unsure_of(
     monkeypatch.chdir(tmp_path)
     command = ["annotate", "next", "--dataset", "camvid", "--root", str(camvid_root), "--split", "val", "--count", "3"]
     command += ["--weights", str(tiny_weights), "--granularity", "rec40", "--exchange", "cvat", "--out", "todo"]
-    assert main([*command, "--device", "cpu", "--include_labelled", "true"]) == 0
+    assert main([*command, "--accelerator", "cpu", "--include_labelled", "true"]) == 0
     with (tmp_path / "todo" / "next.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 3

@@ -28,7 +28,7 @@ def make_recipe_data(dataset: str, folder: Path, clips: int = 2) -> RecipeData:
     data = RecipeData(folder / dataset, folder / "labels")
     frames = 3 if dataset == "camvid" else 30
     size = {"height": HEIGHT, "width": WIDTH}
-    synthesize(data.root, layout=dataset, train_clips=clips, val_clips=1, frames=frames, seed=0, jobs=1, **size)
+    synthesize(data.root, layout=dataset, train_clips=clips, val_clips=1, frames=frames, seed=0, devices=1, **size)
     {"cityscapes": _label_cityscapes, "camvid": _label_camvid, "idd": _label_idd}[dataset](data)
     return data
 

@@ -103,7 +103,7 @@ def test_drawn_masks_and_boxes_in_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    synthesize_objects("davis", layout="davis", train_clips=4, val_clips=1, frames=5, height=48, width=80, jobs=1)
+    synthesize_objects("davis", layout="davis", train_clips=4, val_clips=1, frames=5, height=48, width=80, devices=1)
     boxes = [
         "--dataset",
         "davis",

@@ -106,7 +106,7 @@ def commands_of(config: str) -> list[list[str]]:
 def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small data sets by name."""
     folder = tmp_path_factory.mktemp("made")
-    size = {"train_clips": 2, "val_clips": 1, "frames": 5, "height": 48, "width": 80, "jobs": 1}
+    size = {"train_clips": 2, "val_clips": 1, "frames": 5, "height": 48, "width": 80, "devices": 1}
     synthesize_objects(folder / "davis", layout="davis", test_clips=1, **size)
     synthesize_objects(folder / "youtube_vos", layout="youtube_vos", **size)
     trees.write_coco(folder / "coco")
@@ -250,7 +250,7 @@ def run_commands(config: str, place: Path) -> None:
     for index, command in enumerate(commands_of(config)):
         options: list[str] = []
         if command[:2] == ["data", "synthesize"]:
-            options = shlex.split("--train_clips 2 --val_clips 1 --frames 5 --height 48 --width 80 --jobs 1")
+            options = shlex.split("--train_clips 2 --val_clips 1 --frames 5 --height 48 --width 80 --devices 1")
         elif command[:2] == ["label", "boxes"]:
             options = ["--steps", "1", "--accelerator", "cpu"]
         elif command[0] in ("fit", "test"):

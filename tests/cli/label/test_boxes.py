@@ -61,7 +61,7 @@ def test_failures_are_listed(boxes, tmp_path, capsys):
         (["--from-masks", "--method", "box2seg"], "box2seg needs weights"),
         (["--from-masks", "--finetune", "middle"], "only box2seg is fine-tuned"),
         (["--from-masks", "--filter", "list"], "--filter list and --bad_list belong together"),
-        (["--from-masks", "--weights", "x"], "GrabCut has no weights"),
+        (["--from-masks", "--weights", "x"], "grabcut has no weights"),
     ],
 )
 def test_contradictions_are_refused(boxes, capsys, arguments, message):

@@ -91,11 +91,11 @@ def test_sam2(cityscapes_root, tmp_path):
     ("options", "message"),
     [
         (["--flow_weights", "x.pth"], "DIS has no weights"),
-        (["--weights", "x"], "--method flow does not take --weights"),
-        (["--method", "nearest", "--settings", '{"a": 1}'], "--method nearest does not take --settings"),
+        (["--weights", "x"], "flow has no weights; found --weights x"),
+        (["--method", "nearest", "--settings", '{"a": 1}'], "wrong settings of the propagation method 'nearest'"),
         (["--method", "stm"], "stm needs weights"),
         (["--method", "stm", "--weights", "absent.safetensors"], "absent.safetensors"),
-        (["--workers", "2", "--devices", "2"], "--workers are processes on the CPU"),
+        (["--workers", "2"], "label propagate has no --workers any more; fix: write --devices"),
         (["--object_unit", "instance", "--min_area", "-3"], "min_area; expected at least 1 pixel"),
     ],
 )

@@ -58,7 +58,7 @@ def test_every_fault_is_listed_with_its_file(root: Path):
     write_label_png(labels / "000006.png", np.full((10, 16), 9, dtype=np.uint8))
     write_label_png(labels / "000008.png", np.zeros((5, 8), dtype=np.uint8))
     assert cv2.imwrite(str(labels / "000009.png"), np.zeros((10, 16, 3), dtype=np.uint8))
-    report = check_dataset(Folder(root), jobs=4)
+    report = check_dataset(Folder(root), devices=4)
     assert report.exit_code == 2
     broken, size = messages(report, "frame")
     assert broken.startswith(f"{frames}/000003.png: cannot decode the image")
@@ -124,7 +124,7 @@ def test_split_without_labels_is_pointed_out(root: Path):
 def test_outcome_does_not_depend_on_threads(root: Path):
     for number in (1, 4, 8):
         (root / f"train/walk__000000/frames/{number:06d}.png").write_bytes(b"broken")
-    reports = [check_dataset(Folder(root), jobs=jobs) for jobs in (1, 8)]
+    reports = [check_dataset(Folder(root), devices=jobs) for jobs in (1, 8)]
     assert reports[0].findings == reports[1].findings
     assert len(reports[0].faults) == 3
 

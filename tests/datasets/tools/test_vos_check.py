@@ -30,7 +30,7 @@ def faults(report: VOSCheckReport) -> list[str]:
     ],
 )
 def test_sound_trees_have_no_fault(write: Callable[[Path], Path], reader: Callable[[Path], VOSDataset], tmp_path: Path):
-    report = check_vos(reader(write(tmp_path)), jobs=2)
+    report = check_vos(reader(write(tmp_path)), devices=2)
     assert faults(report) == []
     assert report.exit_code == 0
 
@@ -62,7 +62,7 @@ def test_files_that_cannot_be_used(tmp_path: Path):
     trees.frame(root / "Annotations/480p/bear/00001.png")
     trees.mask(root / "Annotations/480p/bear/00002.png", (1,), (12, 40))
     (root / "JPEGImages/480p/bear/00003.jpg").write_bytes(b"broken")
-    broken, colours, small = faults(check_vos(DAVIS(root), jobs=3))
+    broken, colours, small = faults(check_vos(DAVIS(root), devices=3))
     assert "bear/00003.jpg: cannot decode the image" in broken
     assert "bear/00001.png: a label map with colours" in colours
     assert "bear/00002.png: sizes differ inside a clip; expected 40x24" in small

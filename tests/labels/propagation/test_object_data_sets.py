@@ -27,7 +27,7 @@ QUIET = {"progress": False}
 def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("objects")
     for layout in VOS_LAYOUTS:
-        synthesize_objects(base / layout, layout, 3, 2, frames=6, height=48, width=80, jobs=1)
+        synthesize_objects(base / layout, layout, 3, 2, frames=6, height=48, width=80, devices=1)
     return {layout: base / layout for layout in VOS_LAYOUTS}
 
 

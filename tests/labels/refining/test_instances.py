@@ -108,7 +108,7 @@ class TestWritingBack:
         label, person = scene
         large = np.zeros_like(person.mask)
         large[15:25, 5:58] = True
-        result = write_back(label, [refined(person, large)], REFINED, RefineRule(overwrite=overwrite))
+        result = write_back(label, [refined(person, large)], REFINED, RefineRule(beyond=overwrite))
         assert np.unique(result[15:25, 30:50]).tolist() == [building]
         assert np.unique(result[15:25, 50:58]).tolist() == [unlabelled]
 
@@ -117,7 +117,7 @@ class TestWritingBack:
         label[10:30, 30:40] = RIDER
         wide = disc(20, 20, 16)
         for overwrite, expected in (("stuff", RIDER), ("ignore_only", RIDER), ("all", PERSON)):
-            result = write_back(label, [refined(person, wide)], REFINED, RefineRule(overwrite=overwrite))
+            result = write_back(label, [refined(person, wide)], REFINED, RefineRule(beyond=overwrite))
             assert result[20, 33] == expected
 
     @pytest.mark.parametrize("first_is_rider", [True, False])
@@ -141,8 +141,8 @@ class TestWritingBack:
     def test_unknown_rules(self):
         with pytest.raises(ConfigError, match="unknown shrink rule; expected ignore, keep; found drop"):
             RefineRule(shrink="drop")
-        with pytest.raises(ConfigError, match="unknown overwrite rule; expected stuff, ignore_only, all"):
-            RefineRule(overwrite="nothing")
+        with pytest.raises(ConfigError, match="unknown beyond rule; expected stuff, ignore_only, all"):
+            RefineRule(beyond="nothing")
 
 
 class TestRefining:

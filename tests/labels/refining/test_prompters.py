@@ -17,8 +17,8 @@ import torch
 
 from tests.labels.small_sam import write_sam
 from tests.labels.small_sam2 import hand_built, street
+from thriftseg.annotation.eva_vos.methods import encoders_of
 from thriftseg.annotation.eva_vos.type_choice import AgentType
-from thriftseg.cli.annotate.objects import encoders_of
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.labels.refining.prompters.grabcut import CERTAIN, GrabCutPrompter, contrast
 from thriftseg.labels.refining.prompters.protocol import MaskGenerator, Prompt

@@ -84,7 +84,7 @@ def mean_over_images(network: SemanticNetwork, batch: dict[str, Any], step: int)
 def labelled_street(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Nine clips of synthetic street, and a store with propagated, refined and clicked labels of each."""
     root, store = tmp_path_factory.mktemp("street") / "video", tmp_path_factory.mktemp("labels")
-    synthesize(root, layout="cityscapes", train_clips=9, val_clips=1, frames=4, height=64, width=96, seed=0, jobs=1)
+    synthesize(root, layout="cityscapes", train_clips=9, val_clips=1, frames=4, height=64, width=96, seed=0, devices=1)
     dataset, quiet = Cityscapes(root), {"store": store, "progress": False}
     label_propagate(dataset, "train", 1, accelerator="cpu", **quiet)
     label_refine(

@@ -27,7 +27,7 @@ class EVAVOSSettings:
         ranking: "none" annotates each object once before any of them again. "value" takes the object with the highest
             (V + 0.04) * 0.6^rounds / seconds, with the value V of the agent and the cost of the type that it wants.
             "oracle" takes the one whose annotation adds most J&F per second.
-        seed: Of everything random.
+        seed: Seed of everything random.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -55,13 +55,13 @@ class CollectSettings:
     """How many rounds are recorded.
 
     Attributes:
-        what: Which sets.
+        what: Masks and how good they are, for qnet; what came of clicks and masks, for the agent; or both.
         quality_rounds: Rounds of an object in the quality set, the first mask included: in each of the others, the
             frame with the worst J is drawn.
         random_rounds: Further rounds in which any frame is drawn; they start from the first mask again.
         type_rounds: Rounds of an object in the type set, the first mask included. Each of the others is a state.
         state_clicks: Clicks that are tried in a state, one after the other.
-        seed: Of the frames that are drawn at random.
+        seed: Seed of the frames that are drawn at random.
 
     Raises:
         ConfigError: A setting is out of range.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets import read_list
+from thriftseg.datasets import MOSE, VOSDataset, read_list
 from thriftseg.errors import ConfigError, DatasetError
 
-LEAST_FRAMES, MOST_FRAMES = 16, 104
-"""Lengths of the videos that EVA-VOS takes."""
+LEAST_FRAMES = 16
+"""Fewest frames of a video that EVA-VOS takes."""
+MOST_FRAMES = 104
+"""Most frames of such a video."""
 
 PARTS = {"train": 800, "val": 150, "test": 216}
 """Videos of each part: the 1166 training videos of MOSE (version 1) with 16 to 104 frames."""
@@ -58,6 +61,62 @@ def split_videos(
             fix="name another split, or allow other lengths",
         )
     return {part: sorted(names) for part, names in parts.items()}
+
+
+@dataclass(frozen=True)
+class VideoSplit:
+    """What `split_dataset` wrote.
+
+    Attributes:
+        folder: Folder of the lists.
+        lengths: Number of videos by part.
+        considered: Videos of all lengths.
+        least: Fewest frames of a video that was taken.
+        most: Most frames of a video that was taken.
+        dataset: Name of the data set.
+    """
+
+    folder: Path
+    lengths: Mapping[str, int]
+    considered: int
+    least: int
+    most: int
+    dataset: str
+
+    def __str__(self) -> str:
+        taken, whole = sum(self.lengths.values()), sum(PARTS.values())
+        lines = [f"{taken} of {self.considered} videos have {self.least} to {self.most} frames"]
+        lines += (f"{self.folder / part}.txt: {length}" for part, length in self.lengths.items())
+        if self.dataset == MOSE.name and taken != whole:
+            lines.append(
+                f"EVA-VOS found {whole} such videos in the training part of MOSE and split them "
+                f"{'/'.join(map(str, PARTS.values()))}; take all of them by --reader '{{\"held_out\": 0}}'"
+            )
+        return "\n".join(lines)
+
+
+def split_dataset(
+    dataset: VOSDataset, out: str | Path, split: str = "train", *, least: int = LEAST_FRAMES, most: int = MOST_FRAMES
+) -> VideoSplit:
+    """List the videos to train, validate and test EVA-VOS on; see `split_videos`.
+
+    Args:
+        dataset: The data set.
+        out: Folder of train.txt, val.txt and test.txt.
+        split: Split whose videos are split.
+        least: Fewest frames of a video that is taken.
+        most: Most frames of a video that is taken.
+
+    Raises:
+        ConfigError: The lengths contradict each other, a part is left without a video, or a file holds another list.
+    """
+    if not 1 <= least <= most:
+        raise ConfigError("--least and --most", expected="1 <= least <= most", found=f"{least} and {most}")
+    lengths = {clip.video: len(clip.frames) for clip in dataset.clips(split)}
+    parts = split_videos(lengths, least, most)
+    write_lists(parts, Path(out))
+    taken = {part: len(names) for part, names in parts.items()}
+    return VideoSplit(Path(out), taken, len(lengths), least, most, dataset.name)
 
 
 def write_lists(parts: Mapping[str, list[str]], folder: Path) -> None:

@@ -65,7 +65,7 @@ def search_budget(
     out: str | Path,
     *,
     target_miou: float,
-    highest: float = 100.0,
+    max_budget: float = 100.0,
     tolerance: float = 1.0,
     paste_manual: bool = True,
     say: Callable[[str], None] = lambda text: None,
@@ -80,7 +80,7 @@ def search_budget(
         run: Runs the loop from its start with a budget in percent, in a folder; see `annotate_hvsa`.
         out: Folder of all runs.
         target_miou: The mIoU to reach, above 0 and at most 1.
-        highest: Largest budget to try, in percent.
+        max_budget: Largest budget to try, in percent.
         tolerance: Percent between the two budgets at which the search stops.
         paste_manual: Whether the manual labels count as part of the result.
         say: Called with a line after each run.
@@ -90,8 +90,8 @@ def search_budget(
     """
     if not 0 < target_miou <= 1:
         raise ConfigError("target_miou", expected="above 0, at most 1", found=target_miou)
-    if not 0 < highest <= 100:
-        raise ConfigError("highest budget", expected="above 0, at most 100 percent", found=highest)
+    if not 0 < max_budget <= 100:
+        raise ConfigError("highest budget", expected="above 0, at most 100 percent", found=max_budget)
     if not _LEAST_TOLERANCE <= tolerance:
         raise ConfigError("tolerance of a budget", expected=f"at least {_LEAST_TOLERANCE} percent", found=tolerance)
     out, scores = Path(out), "pasted" if paste_manual else "scores"
@@ -107,8 +107,8 @@ def search_budget(
         say(f"budget {percent:g} %: mIoU {100 * after:.1f}")
         return bool(after >= target_miou)
 
-    if reaches(highest) and probes[0.0].miou < target_miou:
-        low, high = 0.0, highest
+    if reaches(max_budget) and probes[0.0].miou < target_miou:
+        low, high = 0.0, max_budget
         while high - low > tolerance:
             middle = round((low + high) / 2, _DECIMALS)
             low, high = (low, middle) if reaches(middle) else (middle, high)

@@ -133,7 +133,7 @@ class _Run:
         if settings.target_miou is not None and not self.clip.labels:
             problem = "a target of mIoU needs a truth"
             raise ConfigError(problem, found=f"none for {self.video!r}", fix="drop target_miou")
-        self.budget = Budget(parse_amount(settings.budget, self._full_amount()), settings.rounds, settings.unit)
+        self.budget = Budget(parse_amount(str(settings.budget), self._full_amount()), settings.rounds, settings.unit)
         self.latest: tuple[int, Survey] | None = None
 
     def run(self) -> HVSAResult:

@@ -12,27 +12,24 @@ from thriftseg.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class HVSASettings:
-    """How the labels of one video are bought.
+class HVSARounds:
+    """What is labelled in each round, and how long the network learns it.
 
     Attributes:
-        budget: What may be spent in all rounds: a number, or percent of labelling the whole video.
-        unit: What is counted: "pixels", "clicks", "seconds" or "samples".
+        unit: What the budget counts: pixels, clicks, seconds or samples.
         rounds: Rounds of selection, annotation and tuning.
-        granularity: What is labelled at a time: "frame", "rec<N>" or "sp".
-        strategy: How samples are chosen; see `SampleSelection`.
-        uncertainty: How unsure the network is of a pixel; see `pixel_uncertainty`.
-        pool_factor: See `SampleSelection`.
+        granularity: What is labelled at a time: frame, rec<N> such as rec40, or sp.
+        strategy: By uncertainty, by diversity of features, by both, by k-means, or at random.
+        uncertainty: How it is measured how unsure the network is of a pixel.
+        pool_factor: Pool of both and kmeans, in multiples of the samples that are wanted.
         epochs: Epochs of tuning in every round.
         paste_manual: Put the manual labels over the predictions.
-        target_miou: Stop after the round that reaches this mIoU; needs the truth.
         superpixel_weights: Weights of SpixelFCN; SLIC makes the super-pixels without.
 
     Raises:
         ConfigError: A setting is out of range.
     """
 
-    budget: str = "10%"
     unit: BudgetUnit = "pixels"
     rounds: int = 3
     granularity: str = "frame"
@@ -41,7 +38,6 @@ class HVSASettings:
     pool_factor: int = 5
     epochs: int = 15
     paste_manual: bool = True
-    target_miou: float | None = None
     superpixel_weights: str | None = None
 
     def __post_init__(self) -> None:
@@ -51,10 +47,30 @@ class HVSASettings:
         for name, least in (("rounds", 1), ("epochs", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"number of {name}", expected=f"at least {least}", found=getattr(self, name))
-        if self.target_miou is not None and not 0 < self.target_miou <= 1:
-            raise ConfigError("target_miou", expected="above 0, at most 1", found=self.target_miou)
 
     @property
     def selection(self) -> SampleSelection:
         """In which order samples are chosen."""
         return SampleSelection(self.strategy, self.pool_factor)
+
+
+@dataclass(frozen=True)
+class HVSASettings(HVSARounds):
+    """How the labels of one video are bought.
+
+    Attributes:
+        budget: What may be spent in all rounds: a number, or percent of labelling the whole video, such as 10%.
+        target_miou: Stop after the round that reaches this mIoU; needs the truth.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    budget: str | int | float = "10%"
+    target_miou: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "budget", str(self.budget))
+        if self.target_miou is not None and not 0 < self.target_miou <= 1:
+            raise ConfigError("target_miou", expected="above 0, at most 1", found=self.target_miou)

@@ -10,10 +10,10 @@ Training sees the polygons that were clicked, not the truth behind them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -69,6 +69,11 @@ class PolygonAnnotator:
             raise ConfigError("superpixel_label", expected=expected, found=repr(superpixel_label))
         self._truth, self._model = truth, cost_model or PolygonCost()
         self._count_class_clicks, self._superpixel_label = count_class_clicks, superpixel_label
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Settings that the labels depend on, JSON values only."""
+        return {"count_class_clicks": self._count_class_clicks, "superpixel_label": self._superpixel_label}
 
     def ask(self, requests: Sequence[Request], round: int) -> list[Answer]:
         """Label regions; see `Annotator`. Every frame is read once.

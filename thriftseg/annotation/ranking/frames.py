@@ -18,9 +18,10 @@ from thriftseg.annotation.ranking.selection import Sample, SampleSelection, Samp
 from thriftseg.annotation.ranking.uncertainty import pixel_uncertainty
 from thriftseg.datasets import ClipReader, VideoDataset
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.inference import FrameSegmenter
+from thriftseg.inference import FrameSegmenter, choose_device, load_for
 from thriftseg.progress import progress_bar
 from thriftseg.stores import LabelStore, store_root
+from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Clip, Frame
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
 
@@ -61,6 +62,32 @@ class NetworkView:
     resize: tuple[int, int] | None = None
     device: torch.device | str = "cpu"
     inference: WholeImage | SlidingWindow | None = None
+
+
+def view_of(
+    taxonomy: Taxonomy,
+    weights: str | None,
+    uncertainty: FrameRule = "entropy",
+    resize: tuple[int, int] | None = None,
+    accelerator: str = "auto",
+) -> NetworkView | None:
+    """The view of a network by the name of its weights; none without weights.
+
+    Args:
+        taxonomy: Class table of the data set.
+        weights: Published weights or a checkpoint; see `load_weights`.
+        uncertainty: Measure of uncertainty.
+        resize: Height and width that it works at; as in the evaluation of the weights by default.
+        accelerator: Where it runs: auto, cpu, gpu, or one GPU of several such as cuda:1.
+
+    Raises:
+        ConfigError: The network was trained on other classes.
+    """
+    if weights is None:
+        return None
+    loaded = load_for(taxonomy, weights)
+    device = choose_device(accelerator)
+    return NetworkView(loaded.network, uncertainty, resize or loaded.eval_size, device, loaded.inference)
 
 
 def rank_samples(

@@ -49,6 +49,11 @@ class RankedAnnotation(NamedTuple):
     score: float
     mask: BoolArray
 
+    @property
+    def name(self) -> tuple[str, int, int]:
+        """Video, object and native number of the frame."""
+        return self.video.video, self.video.object_id, self.video.numbers[self.place]
+
 
 def known_frames(video: ObjectVideo, first_only: bool) -> dict[int, AnnotationKind]:
     """Frames of an object whose mask the data set gives, and what their annotation was.

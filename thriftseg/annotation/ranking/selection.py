@@ -211,7 +211,7 @@ class SampleSelection:
     Equals follow each other by video, frame and region, in that order.
 
     Attributes:
-        strategy: One of the five.
+        strategy: By uncertainty (or motion), by diversity of features (or looks), by both, by k-means, or at random.
         pool_factor: "both" and "kmeans" look at the most uncertain candidates only: at this many times more than are
             wanted, and at those that are as uncertain as the last of them.
 

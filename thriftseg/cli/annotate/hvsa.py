@@ -1,59 +1,88 @@
-"""`thriftseg annotate hvsa`."""
+"""`thriftseg annotate hvsa | find-budget`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from thriftseg.cli.annotate.loop import VideoLoop, add_loop_arguments
-from thriftseg.errors import ConfigError
+from thriftseg.cli.command import say
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
-
-    from thriftseg.annotation import Annotator
-
-
-def declare(parser: ArgumentParser) -> None:
-    """Declare the options."""
-    add_loop_arguments(parser, left_out={"budget"})
-    parser.add_argument(
-        "--budget", type=str | int | float, default="10%", help="what may be spent: a number, or per cent of the video"
-    )
-    parser.add_argument(
-        "--annotator", choices=["simulated", "files"], default="simulated", help="the truth, or a person with files"
-    )
-    parser.add_argument("--exchange", choices=["png", "coco", "cvat"], default="png", help="files of the person")
-    parser.add_argument("--work", type=str | None, metavar="DIR", help="folder of the person; <out>/work if unset")
-    parser.add_argument(
-        "--seconds_per_sample", type=float | None, help="working time of the person per sample, where it is known"
+    from thriftseg.annotation import (
+        HVSARounds,
+        HVSASettings,
+        PersonChoice,
+        SimulatedPerson,
+        StartNetwork,
+        TuningSettings,
+        VideoChoice,
+        VideoLoop,
     )
 
 
-def run(args: Namespace) -> int:
-    """Label the video, and write the report."""
-    loop = VideoLoop(args)
-    result = loop.run(loop.settings(budget=str(args.budget)), _annotator(args, loop), loop.out)
+def run(
+    video: VideoChoice,
+    network: StartNetwork,
+    settings: HVSASettings,
+    tuning: TuningSettings,
+    person: PersonChoice,
+    simulated: SimulatedPerson,
+    out: str | None = None,
+    config_name: str = "hvsa",
+) -> int:
+    """Label all frames of a video with a small budget.
 
+    Args:
+        video: The video.
+        network: The network to start from.
+        settings: How the labels are bought.
+        tuning: How the network is tuned.
+        person: Who labels.
+        simulated: How a simulated person labels.
+        out: Folder to write; runs/<config>/<video> if unset.
+        config_name: Name of the config.
+    """
     from thriftseg.reports import annotation_table, print_table, read_annotation_run, write_annotation_report
 
+    loop = video.loop(network, tuning, say)
+    folder = _folder(out, config_name, loop)
+    result = loop.run(settings, person.find(loop, folder, simulated), folder)
     report = write_annotation_report(result.folder, loop.dataset)
     print_table(annotation_table(read_annotation_run(result.folder)))
     print(f"labels {result.store}\nreport {report.page}\nvideo  {report.video}")
     return 0
 
 
-def _annotator(args: Namespace, loop: VideoLoop) -> Annotator:
-    if args.annotator == "files":
-        from thriftseg.annotation import FilesAnnotator
+def _find_budget(
+    video: VideoChoice,
+    network: StartNetwork,
+    rounds: HVSARounds,
+    tuning: TuningSettings,
+    simulated: SimulatedPerson,
+    out: str | None = None,
+    config_name: str = "hvsa",
+    **options: Any,
+) -> int:
+    """Find the least budget that reaches a mIoU.
 
-        return FilesAnnotator(
-            args.work or loop.out / "work",
-            loop.dataset.taxonomy,
-            loop.read_frame,
-            exchange=args.exchange,
-            seconds_per_sample=args.seconds_per_sample,
-        )
-    for name in ("work", "seconds_per_sample"):
-        if args[name] is not None:
-            raise ConfigError(f"--{name} is about a person", found="--annotator simulated", fix="add --annotator files")
-    return loop.simulated_person()
+    Args:
+        video: The video.
+        network: The network to start from.
+        rounds: How the labels are bought.
+        tuning: How the network is tuned.
+        simulated: How a simulated person labels.
+        out: Folder to write; runs/<config>/<video> if unset.
+        config_name: Name of the config.
+        options: Those of `thriftseg.annotation.find_budget`.
+    """
+    from thriftseg.annotation import find_budget
+
+    loop = video.loop(network, tuning, say)
+    print(find_budget(loop, rounds, simulated, _folder(out, config_name, loop), **options))
+    return 0
+
+
+def _folder(out: str | None, config_name: str, loop: VideoLoop) -> Path:
+    from thriftseg.folders import RUNS
+
+    return Path(out) if out is not None else Path(RUNS) / config_name / loop.clip.video

@@ -2,150 +2,167 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
-from thriftseg.cli.annotate import next_objects as annotate_next_objects
-from thriftseg.cli.annotate.objects import refuse
-from thriftseg.cli.inference import load_for
-from thriftseg.cli.reader import add_reader_arguments, announced_reader, has_objects
-from thriftseg.datasets import DATASETS, VOS_DATASETS
+from thriftseg.cli.command import say
+from thriftseg.cli.options.reader import AnyData
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jsonargparse import ArgumentParser, Namespace
-    from rich.table import Table
-
-    from thriftseg.annotation import NetworkView, RankedSample
-    from thriftseg.taxonomies import Taxonomy
-
-_SHOWN = 20
-_CLASSES_ONLY: dict[str, Any] = {
-    "weights": None,
-    "resize": None,
-    "granularity": "frame",
-    "superpixel_weights": None,
-    "uncertainty": "entropy",
-    "labelled": [],
-    "store": None,
-    "exchange": "coco",
-}
-"""Defaults of the options that serve labels of classes only."""
+    from thriftseg.annotation import MaskMethods, ObjectRanking, SampleSelection
 
 
-def declare(parser: ArgumentParser) -> None:
-    """Declare the options."""
-    add_reader_arguments(parser, [*DATASETS, *VOS_DATASETS])
-    parser.add_argument("--split", type=str, default="train", help="split to choose from")
-    parser.add_argument("--count", type=int, required=True, metavar="N", help="how many are wanted")
-    parser.add_argument(
-        "--weights",
-        type=str | None,
-        metavar="NAME|PATH|hf:ORG/NAME",
-        help="network that is asked what it is unsure of; without one, looks and motion decide",
-    )
-    parser.add_argument(
-        "--resize", type=int, nargs=2, metavar=("H", "W"), help="working size; that of the weights, or of the files"
-    )
-    parser.add_argument(
-        "--granularity", type=str, default=_CLASSES_ONLY["granularity"], help="frame, rec<N> such as rec40, or sp"
-    )
-    parser.add_argument("--superpixel_weights", type=str | None, help="weights of SpixelFCN; SLIC without")
-    parser.add_argument(
-        "--strategy",
-        choices=["random", "uncertainty", "diversity", "both", "kmeans"],
-        default="both",
-        help="by uncertainty (or motion), by diversity of features (or looks), or by both",
-    )
-    parser.add_argument("--pool_factor", type=int, default=5, help="pool of both and kmeans, in multiples of --count")
-    parser.add_argument(
-        "--uncertainty",
-        choices=["entropy", "margin", "least_conf"],
-        default=_CLASSES_ONLY["uncertainty"],
-        help="how it is measured",
-    )
-    parser.add_argument("--step", type=int, default=1, help="look at every n-th frame of a video")
-    parser.add_argument(
-        "--labelled",
-        type=str,
-        nargs="*",
-        default=[],
-        metavar="SOURCE",
-        help="leave out what these sources have labelled",
-    )
-    parser.add_argument("--store", type=str | None, metavar="DIR", help="label store; labels/<dataset> if unset")
-    parser.add_argument(
-        "--include_labelled", type=bool, default=False, help="rank frames with a manual label of the data set, too"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of what is random in the strategy")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--exchange", choices=["coco", "cvat"], default=_CLASSES_ONLY["exchange"], help="format of the annotation file"
-    )
-    annotate_next_objects.declare(parser)
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to write to")
+@dataclass(frozen=True)
+class ClassRanking:
+    """What ranks labels of classes.
+
+    Attributes:
+        weights: Network that is asked what it is unsure of, by name, path or hf:ORG/NAME; looks and motion decide
+            without one.
+        resize: Height and width that it works at; those of the weights, or of the files, if unset.
+        granularity: What is labelled at a time: frame, rec<N> such as rec40, or sp.
+        superpixel_weights: Weights of SpixelFCN; SLIC without.
+        uncertainty: How it is measured.
+        labelled: Sources of the label store; what they have labelled is left out.
+        store: Folder of the label store; `labels/<dataset>` if unset.
+        exchange: Format of the annotation file.
+    """
+
+    weights: str | None = None
+    resize: tuple[int, int] | None = None
+    granularity: str = "frame"
+    superpixel_weights: str | None = None
+    uncertainty: Literal["entropy", "margin", "least_conf"] = "entropy"
+    labelled: list[str] = field(default_factory=list)
+    store: str | None = None
+    exchange: Literal["coco", "cvat"] = "coco"
 
 
-def run(args: Namespace) -> int:
-    """Rank, and write what to label."""
-    if has_objects(args):
-        refuse(args, _CLASSES_ONLY, "labels of classes")
-        return annotate_next_objects.run(args)
-    refuse(args, annotate_next_objects.DEFAULTS, "masks of objects")
-    from thriftseg.annotation import SampleSelection, create_granularity, labelled_frames, rank_samples, write_ranking
+def run(
+    data: AnyData,
+    selection: SampleSelection,
+    of_classes: ClassRanking,
+    of_objects: ObjectRanking,
+    methods: MaskMethods,
+    count: int,
+    out: str,
+    split: str = "train",
+    step: int = 1,
+    include_labelled: bool = False,
+    seed: int = 0,
+) -> int:
+    """Rank what to label next over a whole data set.
 
-    dataset = announced_reader(args)
-    granularity = create_granularity(args.granularity, args.superpixel_weights)
-    known = labelled_frames(
-        dataset, args.split, manual=not args.include_labelled, sources=args.labelled, store=args.store
-    )
-    ranking = rank_samples(
-        dataset,
-        args.split,
-        args.count,
-        view=_view(args, dataset.taxonomy),
-        granularity=granularity,
-        selection=SampleSelection(args.strategy, args.pool_factor),
-        labelled=known,
-        step=args.step,
-        seed=args.seed,
-    )
-    written = write_ranking(dataset, ranking, args.out, tool=args.exchange, granularity=granularity)
+    Args:
+        data: The data set.
+        selection: How samples are chosen.
+        of_classes: What ranks labels of classes.
+        of_objects: What ranks masks of objects.
+        methods: What carries masks, and what makes them.
+        count: How many are wanted.
+        out: Folder to write to.
+        split: Split to choose from.
+        step: Look at every n-th frame of a video.
+        include_labelled: Rank frames with a manual label of the data set, too.
+        seed: Seed of what is random in the strategy.
+    """
+    if not data.has_objects:
+        _refuse({**_changed(of_objects), **_changed(methods)}, "masks of objects", data, but="accelerator")
+        _rank_classes(data, selection, of_classes, methods.accelerator, count, out, split, step, include_labelled, seed)
+        return 0
+    from thriftseg.annotation import next_annotations
+    from thriftseg.reports import print_table, ranking_table
 
-    from thriftseg.reports import print_table
-
-    print_table(_table(ranking))
-    print(
-        f"{len(ranking)} to label in {written}\nthen: thriftseg label import --dataset {args.dataset} "
-        f"--split {args.split} --format {args.exchange} --path {args.out} --source NAME"
+    _refuse(_changed(of_classes), "labels of classes", data)
+    if of_objects.qnet_weights:
+        _refuse({**_changed(selection), **({"step": step} if step != 1 else {})}, "rankings without a network", data)
+    ranking, written = next_annotations(
+        data.open(),
+        split,
+        count,
+        out,
+        choice=of_objects,
+        methods=methods,
+        selection=selection,
+        step=step,
+        include_labelled=include_labelled,
+        seed=seed,
+        say=say,
     )
+    rows = [(*each.name, each.kind, f"{each.seconds:g}", f"{each.score:.4f}") for each in ranking]
+    print_table(ranking_table(("video", "object", "frame", "type", "seconds", "score"), rows))
+    hours = sum(each.seconds for each in ranking) / 3600
+    print(f"{len(ranking)} to annotate in {written}, {hours:.3f} h; a folder with task.json for each in {out}")
+    if of_objects.qnet_weights:
+        print(f"then: {_loop(data, split, of_objects, methods, out)}")
     return 0
 
 
-def _view(args: Namespace, taxonomy: Taxonomy) -> NetworkView | None:
-    if args.weights is None:
-        if args.resize:
-            raise ConfigError("--resize is about a network", fix="add --weights, or drop it")
-        return None
-    from thriftseg.annotation import NetworkView
+def _rank_classes(
+    data: AnyData,
+    selection: SampleSelection,
+    settings: ClassRanking,
+    accelerator: str,
+    count: int,
+    out: str,
+    split: str,
+    step: int,
+    include_labelled: bool,
+    seed: int,
+) -> None:
+    from thriftseg.annotation import create_granularity, labelled_frames, rank_samples, view_of, write_ranking
+    from thriftseg.reports import print_table, ranking_table
 
-    loaded = load_for(taxonomy, args.weights)
-    resize = tuple(args.resize) if args.resize else loaded.eval_size
-    return NetworkView(loaded.network, args.uncertainty, resize, args.device, loaded.inference)
+    if settings.resize and settings.weights is None:
+        raise ConfigError("--resize is about a network", fix="add --weights, or drop it")
+    dataset = data.open()
+    granularity = create_granularity(settings.granularity, settings.superpixel_weights)
+    ranking = rank_samples(
+        dataset,
+        split,
+        count,
+        view=view_of(dataset.taxonomy, settings.weights, settings.uncertainty, settings.resize, accelerator),
+        granularity=granularity,
+        selection=selection,
+        labelled=labelled_frames(
+            dataset, split, manual=not include_labelled, sources=settings.labelled, store=settings.store
+        ),
+        step=step,
+        seed=seed,
+    )
+    written = write_ranking(dataset, ranking, out, tool=settings.exchange, granularity=granularity)
+    rows = [(each.clip.video, *each.sample, each.pixels, f"{each.score:.3f}") for each in ranking]
+    print_table(ranking_table(("video", "frame", "region", "pixels", "score"), rows))
+    print(
+        f"{len(ranking)} to label in {written}\nthen: thriftseg label import --dataset {data.dataset} "
+        f"--split {split} --format {settings.exchange} --path {out} --source NAME"
+    )
 
 
-def _table(ranking: Sequence[RankedSample]) -> Table:
-    from rich import box
-    from rich.table import Table
+def _loop(data: AnyData, split: str, choice: ObjectRanking, methods: MaskMethods, out: str) -> str:
+    """The command that reads the answers for the first annotation of each object, and goes on."""
+    changed = {name: value for name, value in _changed(methods).items() if name != "accelerator"}
+    options = {"dataset": data.dataset, "root": data.root, "split": split, **asdict(choice), **changed}
+    given = shlex.join(
+        word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))
+    )
+    given += f" --reader {shlex.quote(json.dumps(data.reader))}" if data.reader else ""
+    types = "--type agent --policy argmax" if choice.policy_weights else "--type mask"
+    return f"thriftseg annotate eva-vos {given} --frame qnet {types} --annotator files --work {out} --out RUN"
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
-    for heading in ("rank", "video", "frame", "region", "pixels", "score"):
-        table.add_column(heading, justify="left" if heading == "video" else "right")
-    for rank, each in enumerate(ranking[:_SHOWN], start=1):
-        number, region = each.sample
-        row = [rank, each.clip.video, number, region, each.pixels, f"{each.score:.3f}"]
-        table.add_row(*map(str, row))
-    if len(ranking) > _SHOWN:
-        table.caption = f"and {len(ranking) - _SHOWN} more"
-    return table
+
+def _changed(settings: Any) -> dict[str, Any]:
+    """Settings that differ from their defaults."""
+    plain = type(settings)()
+    values = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    return {name: value for name, value in values.items() if value != getattr(plain, name)}
+
+
+def _refuse(changed: Mapping[str, Any], about: str, data: AnyData, but: str | None = None) -> None:
+    """Refuse options that say nothing about the data set."""
+    for name in changed.keys() - {but}:
+        raise ConfigError(f"--{name} is about {about}", found=f"--dataset {data.dataset}", fix="leave it out")

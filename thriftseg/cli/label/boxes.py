@@ -2,154 +2,104 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from thriftseg.cli.reader import add_reader_arguments, vos_reader_of
-from thriftseg.datasets import VOS_DATASETS, VOSDataset
+from thriftseg.cli.options.methods import weights_of
+from thriftseg.cli.options.reader import ObjectData
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
-
-    from thriftseg.labels import BoxSegmenter, MaskFilter
-
-METHODS = ("grabcut", "box2seg", "sam", "sam2")
+    from thriftseg.labels import BoxSegmenter, FineTuning
 
 
-def declare(parser: ArgumentParser) -> None:
-    """Declare the options."""
-    add_reader_arguments(parser, VOS_DATASETS)
-    parser.add_argument("--split", type=str, default="train", help="split to label")
-    parser.add_argument("--store", type=str | None, metavar="DIR", help="label store; labels/<dataset> if unset")
-    parser.add_argument("--source", type=str | None, help="name of the labels; boxes_<method>... if unset")
-    _declare_boxes(parser)
-    _declare_method(parser)
-    _declare_masks(parser)
-    parser.add_argument("--seed", type=int, default=0, help="seed of noise and fine-tuning")
-    parser.add_argument("--export", type=str | None, metavar="DIR", help="write the labels in folders of DAVIS too")
-    parser.add_argument("--devices", type=int, default=1, help="GPUs, or CPU processes, per node")
-    parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], default="auto", help="what to compute on")
-    parser.add_argument("--num_nodes", type=int, default=1, help="nodes that work together")
+def run(
+    data: ObjectData,
+    tuning: FineTuning,
+    split: str = "train",
+    from_tracks: str | None = None,
+    from_masks: bool = False,
+    box_noise: float = 0.0,
+    method: Literal["grabcut", "box2seg", "sam", "sam2"] = "grabcut",
+    weights: str | None = None,
+    settings: dict[str, Any] | None = None,
+    finetune: Literal["middle", "first", "random"] | None = None,
+    filter: Literal["oracle", "list"] | None = None,
+    threshold: float = 0.5,
+    bad_list: str | None = None,
+    store: str | None = None,
+    export: str | None = None,
+    **options: Any,
+) -> int:
+    """Masks of objects from boxes, with the least of drawn masks.
 
+    Args:
+        data: The data set.
+        tuning: How box2seg learns a drawn mask.
+        split: Split to label.
+        from_tracks: File of boxes: own JSON, COCO, TAO, or CSV of MOT.
+        from_masks: Take boxes around the true masks instead.
+        box_noise: Shift of the sides of these, as a share of their length.
+        method: What turns boxes into masks.
+        weights: Weights of box2seg (a checkpoint too), sam or sam2, a name or a path.
+        settings: Further settings of the method.
+        finetune: Frame of each object whose drawn mask box2seg learns; none if unset.
+        filter: Leave out boxes of bad masks: by the truth, or by a list.
+        threshold: Least IoU of a good mask, for the oracle.
+        bad_list: CSV of bad masks: video, frame, object.
+        store: Folder of the label store; `labels/<dataset>` if unset.
+        export: Folder to write the labels to in the folders of DAVIS too.
+        options: Those of `thriftseg.labels.label_boxes`.
+    """
+    from thriftseg.exchange import export_objects, read_box_tracks
+    from thriftseg.labels import MaskFilter, UnfinishedError, label_boxes
 
-def _declare_boxes(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--from_tracks",
-        "--from-tracks",
-        type=str | None,
-        metavar="FILE",
-        help="boxes of a file: own JSON, COCO, TAO, or CSV of MOT",
-    )
-    parser.add_argument("--from_masks", "--from-masks", action="store_true", help="boxes around the true masks")
-    parser.add_argument("--box_noise", type=float, default=0.0, help="shift of the sides of these, by their length")
-
-
-def _declare_method(parser: ArgumentParser) -> None:
-    parser.add_argument("--method", choices=METHODS, default="grabcut", help="what turns boxes into masks")
-    parser.add_argument(
-        "--weights", type=str | None, metavar="NAME|PATH", help="weights of box2seg (a checkpoint too), sam or sam2"
-    )
-    parser.add_argument(
-        "--settings", type=dict[str, Any], default={}, metavar="JSON", help="further settings of the method"
-    )
-
-
-def _declare_masks(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--finetune", choices=["middle", "first", "random"], help="frame of each object whose drawn mask is learned"
-    )
-    parser.add_argument("--steps", type=int, default=300, help="optimiser steps on that mask")
-    parser.add_argument("--lr", type=float, default=1e-5, help="learning rate on that mask")
-    parser.add_argument(
-        "--filter", choices=["oracle", "list"], help="ignore boxes of bad masks: by the truth, or by a list"
-    )
-    parser.add_argument("--threshold", type=float, default=0.5, help="least IoU of a good mask, for the oracle")
-    parser.add_argument("--bad_list", type=str | None, metavar="CSV", help="bad masks as video,frame,object")
-    parser.add_argument("--keep_soft", type=bool, default=False, help="store the probabilities of each object too")
-
-
-def run(args: Namespace) -> int:
-    """Label the boxes, and print what was made, how good it is and what it cost."""
-    from thriftseg.labels import UnfinishedError, label_boxes
-
-    if bool(args.from_tracks) == args.from_masks:
+    if bool(from_tracks) == from_masks:
         raise ConfigError("boxes come from a file or from the masks", fix="give either --from_tracks or --from_masks")
-    if args.from_tracks and args.box_noise:
+    if from_tracks and box_noise:
         raise ConfigError("--box_noise moves boxes around true masks", fix="add --from_masks, or leave it out")
-    segmenter, mask_filter = _segmenter(args), _filter(args)
-    dataset = vos_reader_of(args)
-    print(dataset.describe_root())
+    if (filter == "list") != bool(bad_list):
+        raise ConfigError("--filter list and --bad_list belong together", fix="give both or neither")
+    if finetune and method != "box2seg":
+        raise ConfigError("only box2seg is fine-tuned", found=f"--method {method}", fix="leave --finetune out")
+    segmenter = _segmenter(method, weights, settings or {}, tuning)
+    chosen = MaskFilter.from_file(bad_list) if bad_list else MaskFilter("oracle", threshold) if filter else None
+    dataset = data.open()
     try:
         summary = label_boxes(
             dataset,
-            args.split,
+            split,
             segmenter,
-            tracks=_tracks(args, dataset),
-            box_noise=args.box_noise,
-            finetune=args.finetune,
-            mask_filter=mask_filter,
-            keep_soft=args.keep_soft,
-            seed=args.seed,
-            store=args.store,
-            source=args.source,
-            devices=args.devices,
-            accelerator=args.accelerator,
-            num_nodes=args.num_nodes,
+            tracks=read_box_tracks(from_tracks, dataset, split) if from_tracks else None,
+            box_noise=box_noise,
+            finetune=finetune,
+            mask_filter=chosen,
+            store=store,
+            **options,
         )
     except UnfinishedError as error:
         print(error.summary)
         raise
     print(summary)
-    if args.export:
-        from thriftseg.exchange import export_objects
-
-        exported = export_objects(dataset, args.split, args.export, source=summary.folder.name, store=args.store)
-        print(f"{exported} labels in the folders of DAVIS in {args.export}")
+    if export:
+        exported = export_objects(dataset, split, export, source=summary.folder.name, store=store)
+        print(f"{exported} labels in the folders of DAVIS in {export}")
     return 0
 
 
-def _tracks(args: Namespace, dataset: VOSDataset) -> Any:
-    from thriftseg.exchange import read_box_tracks
+def _segmenter(method: str, weights: str | None, settings: dict[str, Any], tuning: FineTuning) -> BoxSegmenter:
+    from thriftseg.labels import Box2SegSegmenter, PromptedSegmenter, create_prompter
 
-    return read_box_tracks(args.from_tracks, dataset, args.split) if args.from_tracks else None
-
-
-def _filter(args: Namespace) -> MaskFilter | None:
-    from thriftseg.labels import MaskFilter
-
-    if (args.filter == "list") != bool(args.bad_list):
-        raise ConfigError("--filter list and --bad_list belong together", fix="give both or neither")
-    if args.filter is None:
-        return None
-    return MaskFilter.from_file(args.bad_list) if args.bad_list else MaskFilter("oracle", args.threshold)
-
-
-def _segmenter(args: Namespace) -> BoxSegmenter:
-    from thriftseg.labels import PromptedSegmenter, create_prompter
-
-    if args.method == "box2seg":
-        return _box2seg(args)
-    if args.finetune:
-        raise ConfigError("only box2seg is fine-tuned", found=f"--method {args.method}", fix="leave --finetune out")
-    if args.method == "grabcut" and args.weights:
-        raise ConfigError("GrabCut has no weights", found=f"--weights {args.weights}", fix="leave them out")
-    weights = {} if args.method == "grabcut" else {"weights": args.weights}
-    return PromptedSegmenter(create_prompter(args.method, **weights, **args.settings))
-
-
-def _box2seg(args: Namespace) -> BoxSegmenter:
-    from thriftseg.labels import Box2SegSegmenter, FineTuning
-    from thriftseg.lightning_modules import load_box2seg
-
-    if not args.weights:
+    if method != "box2seg":
+        given = weights_of(method, weights, option="weights", networks=("sam", "sam2"))
+        return PromptedSegmenter(create_prompter(method, **given, **settings))
+    if not weights:
         raise ConfigError(
             "box2seg needs weights", fix="pass --weights NAME|PATH of a trained network, or take --method grabcut"
         )
-    settings = dict(args.settings)
-    if "crop" in settings:
-        settings["crop"] = tuple(settings["crop"])
-    tuning = FineTuning(steps=args.steps, lr=args.lr)
+    from thriftseg.lightning_modules import load_box2seg
+
+    crop = {"crop": tuple(settings["crop"])} if "crop" in settings else {}
     try:
-        return Box2SegSegmenter(load_box2seg(args.weights), tuning=tuning, **settings)
+        return Box2SegSegmenter(load_box2seg(weights), tuning=tuning, **{**settings, **crop})
     except TypeError as error:
         raise ConfigError("wrong settings of box2seg", expected="crop, margin, clip_to_box", found=error) from error

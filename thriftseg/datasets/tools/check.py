@@ -117,7 +117,7 @@ def check_dataset(
     strict: bool = False,
     *,
     every_frame: bool = True,
-    jobs: int | None = None,
+    devices: int | None = None,
     progress: bool = False,
 ) -> CheckReport:
     """Read every file of a data set and look for leakage between its splits.
@@ -130,7 +130,7 @@ def check_dataset(
         dataset: The data set.
         strict: Make leakage inside official splits a fault.
         every_frame: Decode every frame; otherwise those without a label are only opened.
-        jobs: Threads; by default one per core.
+        devices: Threads; by default one per core.
         progress: Show a progress bar on stderr.
 
     Returns:
@@ -142,7 +142,7 @@ def check_dataset(
     class_names = dataset.taxonomy.class_names
     clips, findings = list_splits(dataset)
     summaries = [_summarise(split, listed, len(class_names)) for split, listed in clips.items()]
-    findings += _read_everything(dataset, clips, summaries, every_frame, jobs, progress)
+    findings += _read_everything(dataset, clips, summaries, every_frame, devices, progress)
     for summary in summaries:
         if not summary.labels and not summary.coarse:
             message = f"split {summary.split!r} has no labels: it serves prediction only"
@@ -198,7 +198,7 @@ def _read_everything(
     clips: dict[str, list[Clip]],
     summaries: list[SplitSummary],
     every_frame: bool,
-    jobs: int | None,
+    devices: int | None,
     progress: bool,
 ) -> list[Finding]:
     frames = [
@@ -209,7 +209,7 @@ def _read_everything(
     ]
     num_classes = dataset.taxonomy.num_classes
     findings: list[Finding] = []
-    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or available_cpus()) as pool:
+    with progress_bar(progress) as bar, ThreadPoolExecutor(devices or available_cpus()) as pool:
         outcomes = pool.map(lambda frame: _read_files(dataset, every_frame, *frame[1:]), frames)
         shown = bar.track(outcomes, total=len(frames), description=f"reading {dataset.name}")
         for (summary, _, _), (found, pixels) in zip(frames, shown, strict=True):

@@ -73,7 +73,7 @@ def check_vos(
     strict: bool = False,
     *,
     every_frame: bool = True,
-    jobs: int | None = None,
+    devices: int | None = None,
     progress: bool = False,
 ) -> VOSCheckReport:
     """Read every file of a data set of video object segmentation and look for videos that two splits share.
@@ -88,7 +88,7 @@ def check_vos(
         dataset: The data set.
         strict: Make footage shared by official splits a fault.
         every_frame: Decode every frame; otherwise frames without a mask are only opened.
-        jobs: Threads; by default one per core.
+        devices: Threads; by default one per core.
         progress: Show a progress bar on stderr.
 
     Returns:
@@ -99,7 +99,7 @@ def check_vos(
     """
     clips, findings = list_splits(dataset)
     summaries = []
-    with progress_bar(progress) as bar, ThreadPoolExecutor(jobs or available_cpus()) as pool:
+    with progress_bar(progress) as bar, ThreadPoolExecutor(devices or available_cpus()) as pool:
         for split, listed in clips.items():
             found = pool.map(partial(_check_clip, dataset, every_frame, split), listed)
             for part in bar.track(found, total=len(listed), description=f"reading {split}"):

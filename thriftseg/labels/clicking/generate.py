@@ -166,7 +166,7 @@ def label_clicks(
     min_component: int | None = None,
     seed: int = 0,
     cost_model: str | CostModel = "polygon",
-    workers: int = 1,
+    devices: int = 1,
     progress: bool = True,
 ) -> ClickSummary:
     """Make clicks for all annotated frames of a split from their label maps, as a simulated annotator.
@@ -181,7 +181,7 @@ def label_clicks(
         min_component: Smallest component that gets a click, in pixels; scaled to the label map's area when absent.
         seed: Seed; every frame has its own random numbers.
         cost_model: Prices clicks (both named models agree on clicks).
-        workers: Number of processes.
+        devices: Number of processes.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -191,7 +191,7 @@ def label_clicks(
     """
     target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
     job = _SimulatedClicks(dataset, target, min_component, seed, CostModel.named(cost_model))
-    return _generate(job, annotated_frames(dataset, split), Workers(workers, "cpu", progress=progress))
+    return _generate(job, annotated_frames(dataset, split), Workers(devices, "cpu", progress=progress))
 
 
 def import_clicks(

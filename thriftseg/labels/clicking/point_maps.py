@@ -18,7 +18,7 @@ def write_point_maps(
     *,
     store: str | Path | None = None,
     source: str = "clicks",
-    workers: int = 1,
+    devices: int = 1,
     progress: bool = True,
 ) -> Path:
     """Write the clicks of a split as point maps (`thriftseg.stores.point_maps`), beside the click file.
@@ -28,7 +28,7 @@ def write_point_maps(
         split: Its split.
         store: Folder of the label store; `labels/<dataset>` when absent.
         source: Name of the clicks in the store.
-        workers: Number of processes.
+        devices: Number of processes.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -43,7 +43,7 @@ def write_point_maps(
         raise LabelStoreError(f"source {source!r} has no clicks for split {split!r}", path=clicks.folder)
     folder = clicks.folder / "point_maps"
     write = partial(_write_point_map, dataset, clicks, folder)
-    run_tasks(write, frames, Workers(workers, "cpu", progress=progress), description="point maps")
+    run_tasks(write, frames, Workers(devices, "cpu", progress=progress), description="point maps")
     return folder
 
 

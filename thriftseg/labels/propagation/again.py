@@ -11,6 +11,7 @@ from typing import Any
 
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.flow import estimator_of
 from thriftseg.labels.jobs.generate import generate
 from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.propagation.again_job import RepropagationJob
@@ -98,6 +99,7 @@ class Repropagation:
         *,
         devices: int = 1,
         accelerator: Accelerator = "auto",
+        num_nodes: int = 1,
         progress: bool = True,
     ) -> RepropagationSummary:
         """Make labels again; see `label_repropagate`."""
@@ -123,7 +125,7 @@ class Repropagation:
                 agreement=Agreement.sum(parts) if parts else None,
             )
 
-        return generate(job, plan.tasks, Workers(devices, accelerator, progress=progress), summarise)
+        return generate(job, plan.tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
 
     def _correction(self, label: SourceLabel) -> Correction:
         if label.kind != LabelKind.MANUAL:
@@ -150,6 +152,7 @@ def label_repropagate(
     propagator: Propagator | None = None,
     devices: int = 1,
     accelerator: Accelerator = "auto",
+    num_nodes: int = 1,
     progress: bool = True,
 ) -> RepropagationSummary:
     """Make those propagated labels again that a correction can reach, and no others.
@@ -169,6 +172,7 @@ def label_repropagate(
         propagator: What the labels were made with; built from their rows when absent, which networks need weights for.
         devices: Number of GPUs or CPU processes.
         accelerator: What the method computes on.
+        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -178,15 +182,18 @@ def label_repropagate(
         UnfinishedError: Some labels could not be made (the others are stored).
     """
     repropagation = Repropagation(dataset, split, source, corrections, store=store)
-    return repropagation.run(propagator, devices=devices, accelerator=accelerator, progress=progress)
+    return repropagation.run(
+        propagator, devices=devices, accelerator=accelerator, num_nodes=num_nodes, progress=progress
+    )
 
 
-def propagator_like(row: LabelRow, **settings: Any) -> Propagator:
+def propagator_like(row: LabelRow, weights: str | Path | None = None, **settings: Any) -> Propagator:
     """Build the propagator that made a label.
 
     Args:
         row: Row of the label.
-        settings: What its arguments do not tell, such as `weights`; these win.
+        weights: Weights of the network, or of RAFT, which rows do not hold.
+        settings: What else its arguments do not tell; these win.
 
     Raises:
         ConfigError: The method is unknown or does not take a setting.
@@ -195,6 +202,10 @@ def propagator_like(row: LabelRow, **settings: Any) -> Propagator:
     # Rows hold digests of weights and the names of objects, which are no settings.
     names = set(inspect.signature(PROPAGATORS.find(method)).parameters) - {"weights", "estimator"}
     known = {name: value for name, value in row.arguments.items() if name in names}
+    if str(row.arguments.get("estimator", "")).startswith("RAFT"):
+        known["estimator"] = estimator_of("raft", weights)
+    elif weights is not None:
+        known["weights"] = weights
     return create_propagator(method, **{**known, **settings})
 
 

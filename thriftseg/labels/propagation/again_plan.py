@@ -47,6 +47,17 @@ class RepropagationPlan:
         """Number of labels to make again."""
         return sum(len(task.targets) for task in self.tasks)
 
+    def __str__(self) -> str:
+        reached = [
+            f"{task.clip.video}: the correction of frame {task.annotated} reaches {', '.join(map(str, task.targets))}"
+            for task in self.tasks
+        ]
+        total = (
+            f"{self.targets} labels to make again (--repropagate true), {self.done} made again before, "
+            f"{self.locked} locked ones in these clips"
+        )
+        return "\n".join([*reached, total])
+
 
 def plan_repropagation(store: LabelStore, corrections: Sequence[Correction]) -> RepropagationPlan:
     """Decide which labels are made again.

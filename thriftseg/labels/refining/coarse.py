@@ -204,6 +204,7 @@ def label_coarse(
     cost_model: str | CostModel = "polygon",
     devices: int = 1,
     accelerator: Accelerator = "cpu",
+    num_nodes: int = 1,
     progress: bool = True,
 ) -> CoarseSummary:
     """Make coarse labels for all annotated frames of a split from their fine label maps.
@@ -221,6 +222,7 @@ def label_coarse(
         cost_model: Prices the fine label.
         devices: Number of processes.
         accelerator: Where to work; there is nothing to do for a GPU.
+        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -236,7 +238,7 @@ def label_coarse(
     return generate(
         job,
         annotated_frames(dataset, split),
-        Workers(devices, accelerator, progress=progress),
+        Workers(devices, accelerator, num_nodes, progress=progress),
         lambda summary, _: CoarseSummary(**vars(summary)),
     )
 

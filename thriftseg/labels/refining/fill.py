@@ -108,6 +108,7 @@ def label_fill(
     resize: tuple[int, int] | None = None,
     devices: int = 1,
     accelerator: Accelerator = "auto",
+    num_nodes: int = 1,
     progress: bool = True,
 ) -> FillSummary:
     """Fill the gaps in the labels of a source with what a network predicts there.
@@ -129,6 +130,7 @@ def label_fill(
         resize: Height and width the network works at; those of the frames when absent.
         devices: Number of GPUs or CPU processes.
         accelerator: Where the network runs.
+        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -148,7 +150,7 @@ def label_fill(
     return generate(
         _FillJob(given, target, segmenter, min_confidence, fill_void),
         [RelabelTask.of(label) for label in labels],
-        Workers(devices, accelerator, progress=progress),
+        Workers(devices, accelerator, num_nodes, progress=progress),
         lambda summary, _: FillSummary(**vars(summary), ignored_before=ignored_before),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,6 +91,7 @@ def label_refine(
     source: str | None = None,
     devices: int = 1,
     accelerator: Accelerator = "auto",
+    num_nodes: int = 1,
     progress: bool = True,
 ) -> RefineSummary:
     """Refine the coarse labels of a split.
@@ -113,6 +114,7 @@ def label_refine(
         source: Name of the labels in the store; `<coarse>_<method>` when absent.
         devices: Number of GPUs or CPU processes.
         accelerator: "auto" takes GPUs where there are some.
+        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -138,7 +140,7 @@ def label_refine(
         return RefineSummary(**vars(summary), instances=len(masks), accepted=sum(mask["accepted"] for mask in masks))
 
     tasks = [RelabelTask.of(label) for label in labels]
-    return generate(job, tasks, Workers(devices, accelerator, progress=progress), summarise)
+    return generate(job, tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ class _Settings:
         if self.automatic:
             return {"automatic": True}
         prompts = {"automatic": False, "outline": self.outline, "seed": self.seed}
-        return {**prompts, "classes": list(self.train_ids), **asdict(self.rule)}
+        rule = {"shrink": self.rule.shrink, "overwrite": self.rule.beyond, "gate": self.rule.gate}
+        return {**prompts, "classes": list(self.train_ids), **rule}
 
 
 class _RefineJob(FrameJob[RelabelTask]):

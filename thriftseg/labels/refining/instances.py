@@ -21,7 +21,7 @@ from thriftseg.labels.refining.prompters.protocol import Candidates, Embedded, P
 from thriftseg.types import IGNORE_INDEX
 
 Shrink = Literal["ignore", "keep"]
-Overwrite = Literal["stuff", "ignore_only", "all"]
+Beyond = Literal["stuff", "ignore_only", "all"]
 
 POINTS, FEEDBACK_ROUNDS = 2, 2
 """Points per instance, and how often the mask goes back into the network [0]."""
@@ -41,7 +41,7 @@ class RefineRule:
 
     Attributes:
         shrink: What becomes of pixels of a polygon that its mask leaves: 255, or they keep their class.
-        overwrite: What a mask may take beyond its polygon: pixels that carry no label or none of the refined classes
+        beyond: What a mask may take beyond its polygon: pixels that carry no label or none of the refined classes
             ("stuff"), unlabelled ones only ("ignore_only"), or all.
         gate: Keep the polygon where the mask covers less than half of it or more than eight times its area.
 
@@ -50,11 +50,11 @@ class RefineRule:
     """
 
     shrink: Shrink = "ignore"
-    overwrite: Overwrite = "stuff"
+    beyond: Beyond = "stuff"
     gate: bool = True
 
     def __post_init__(self) -> None:
-        for name, known in (("shrink", get_args(Shrink)), ("overwrite", get_args(Overwrite))):
+        for name, known in (("shrink", get_args(Shrink)), ("beyond", get_args(Beyond))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"unknown {name} rule", expected=", ".join(known), found=getattr(self, name))
 
@@ -231,7 +231,7 @@ def write_back(
     if rule.shrink == "ignore":
         for entry in accepted:
             result[entry.instance.mask & ~entry.mask] = IGNORE_INDEX
-    free = _free(result, train_ids, rule.overwrite)
+    free = _free(result, train_ids, rule.beyond)
     taken = np.zeros(label.shape, np.bool_)
     for entry in accepted:
         target = entry.mask & (free | taken | entry.instance.mask)
@@ -240,11 +240,11 @@ def write_back(
     return result
 
 
-def _free(label: UInt8Array, train_ids: Collection[int], overwrite: Overwrite) -> BoolArray:
+def _free(label: UInt8Array, train_ids: Collection[int], beyond: Beyond) -> BoolArray:
     """Pixels that any mask may take."""
-    if overwrite == "all":
+    if beyond == "all":
         return np.ones(label.shape, np.bool_)
-    kept = train_ids if overwrite == "stuff" else range(IGNORE_INDEX)
+    kept = train_ids if beyond == "stuff" else range(IGNORE_INDEX)
     allowed = np.ones(256, np.bool_)
     allowed[list(kept)] = False
     return np.asarray(allowed[label], np.bool_)

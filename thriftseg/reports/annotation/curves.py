@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.table import Table
 
+    from thriftseg.annotation import EVAVOSResult
+
 CURVE_FILE = "curve.json"
 
 _MOST_DRAWN = 1000  # points of a curve; long logs overflow the filling of the band
@@ -133,6 +135,26 @@ def write_curve(folder: str | Path, curve: AnnotationCurve, target: float) -> Pa
     path = Path(folder) / CURVE_FILE
     write_bytes(path, (json.dumps(content) + "\n").encode())
     return path
+
+
+def conclude_eva_vos(result: EVAVOSResult, target: float) -> str:
+    """Write the curve of a run, and say what the run cost and how good its masks are.
+
+    Args:
+        result: The run.
+        target: J&F to read the hours at.
+    """
+    lines = [f"{len(result.rows)} annotations, {result.cost.hours:.3f} h"]
+    if result.curve is None:
+        lines.append("no J&F: there is no truth of all frames")
+    else:
+        path, hours = write_curve(result.folder, result.curve, target), cost_at_quality(*result.curve, target=target)
+        lines += [
+            f"J&F {100 * target:g}: " + (f"after {hours:.3f} h" if math.isfinite(hours) else "not reached"),
+            f"area under the curve: {area_under_curve(*result.curve):.4f}",
+            f"curve {path}",
+        ]
+    return "\n".join([*lines, f"masks {result.folder / 'masks'}"])
 
 
 def read_curve(path: str | Path) -> AnnotationCurve:

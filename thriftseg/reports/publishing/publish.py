@@ -57,6 +57,12 @@ class Publication:
     entry: CatalogEntry
     changed: bool
 
+    def __str__(self) -> str:
+        score = f"mIoU {self.entry.miou:.4f}" if self.entry.miou is not None else "no scores on the card"
+        line = f"{self.weights} ({self.entry.bytes / 1e6:.1f} MB, {score})" + ("" if self.changed else ", unchanged")
+        hub = self.entry.hub
+        return f"{line}\npushed to {hub}: thriftseg predict --weights hf:{hub} --input VIDEO" if hub else line
+
 
 def publish(
     checkpoint: str | Path,

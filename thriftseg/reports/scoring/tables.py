@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from thriftseg.reports.scoring.report import EvaluationReport
 from thriftseg.reports.tables.terminal import class_table, metric_heading, number_table
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 SHOWN_VIDEOS = 20
 """Videos that are listed, worst first; the files hold all of them."""
@@ -20,13 +17,14 @@ SHOWN_VIDEOS = 20
 _PER_VIDEO = ("miou", "pixel_accuracy", "boundary_iou", "tc", "jf_mean", "j_mean", "f_mean")
 
 
-def print_evaluation(report: EvaluationReport, console: Console) -> None:
+def print_evaluation(report: EvaluationReport, console: Console | None = None) -> None:
     """Print the pooled scores, those per class, category and object, the worst videos and the warnings.
 
     Args:
         report: The report.
-        console: Where to print it.
+        console: Where to print it; stdout by default.
     """
+    console = console or Console()
     table = number_table(escape(str(report.settings["pred"])), "score", ["%", "95 % interval"])
     for name, score in report.scores.items():
         interval = "-" if math.isnan(score.low) else f"{_percent(score.low)} to {_percent(score.high)}"

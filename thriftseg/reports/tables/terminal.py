@@ -167,6 +167,27 @@ def number_table(title: str | None, first: str, numbers: Sequence[str]) -> Table
     return table
 
 
+def ranking_table(headings: Sequence[str], rows: Sequence[Sequence[object]], shown: int = 20) -> Table:
+    """What comes first, with its rank.
+
+    Args:
+        headings: Names of the columns.
+        rows: Their values, the first row first.
+        shown: Rows to show.
+
+    Returns:
+        Table to print with rich.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
+    for heading in ("rank", *headings):
+        table.add_column(heading, justify="left" if heading in ("video", "type") else "right")
+    for rank, row in enumerate(rows[:shown], start=1):
+        table.add_row(str(rank), *map(str, row))
+    if len(rows) > shown:
+        table.caption = f"and {len(rows) - shown} more"
+    return table
+
+
 def print_table(table: Table) -> None:
     """Print a table on stdout, wider than the terminal if it must be: nothing is shortened or left out."""
     console = Console()

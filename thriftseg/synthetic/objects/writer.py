@@ -80,7 +80,7 @@ def synthesize_objects(
     height: int = 240,
     width: int = 432,
     seed: int = 0,
-    jobs: int | None = None,
+    devices: int | None = None,
     image_format: ImageFormat = "jpg",
     own_colors: bool = False,
     progress: Progress | None = None,
@@ -91,7 +91,7 @@ def synthesize_objects(
     like objects and are none; they hide each other, and some enter late or leave. An object is introduced when it shows
     0.3 % of the image and is background before; in `davis` only those of the first frame are objects.
 
-    Resuming, `jobs` and `synthesis.json` are as for `synthesize`.
+    Resuming, `devices` and `synthesis.json` are as for `synthesize`.
 
     Args:
         out: Root of the data set; absent, empty or written by the same call before.
@@ -103,7 +103,7 @@ def synthesize_objects(
         height: Rows of a frame.
         width: Columns of a frame.
         seed: Everything random follows from it.
-        jobs: Worker processes; by default as many as there are cores, or none for small sets.
+        devices: Worker processes; by default as many as there are cores, or none for small sets.
         image_format: `png` or `jpg` frames.
         own_colors: Give every object colours of its own, so that it can be recognised by them.
         progress: Called with the number of finished clips and of all clips.
@@ -130,7 +130,7 @@ def synthesize_objects(
         **({"own_colors": True} if own_colors else {}),  # absent by default: older folders go on
     }
     out = Path(out)
-    records = produce(out, arguments, kind(image_format), _film, jobs, progress)
+    records = produce(out, arguments, kind(image_format), _film, devices, progress)
     objects: dict[str, dict[str, Any]] = {}
     for record in records:
         objects.setdefault(record["split"], {})[record["video"]] = {"objects": record["objects"]}

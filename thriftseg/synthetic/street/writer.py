@@ -87,18 +87,18 @@ def synthesize(
     height: int = 256,
     width: int = 512,
     seed: int = 0,
-    jobs: int | None = None,
+    devices: int | None = None,
     image_format: ImageFormat = "png",
     progress: Progress | None = None,
 ) -> SynthesisSummary:
     """Write a synthetic data set that the reader of the layout can read.
 
     A clip is rendered into a temporary folder and then moved into place, so a run that was interrupted goes on where
-    it stopped. The files depend on the arguments only, not on `jobs`. No two clips show the same street.
+    it stopped. The files depend on the arguments only, not on `devices`. No two clips show the same street.
     `synthesis.json` in the root records the arguments and the figures of the summary.
 
     Called with many frames from a script, it starts worker processes, which import that script: guard the call with
-    `if __name__ == "__main__":`, or pass `jobs=1`.
+    `if __name__ == "__main__":`, or pass `devices=1`.
 
     Args:
         out: Root of the data set; absent, empty or written by the same call before.
@@ -110,7 +110,7 @@ def synthesize(
         height: Rows of a frame.
         width: Columns of a frame.
         seed: Everything random follows from it.
-        jobs: Worker processes; by default as many as there are cores, or none for small sets.
+        devices: Worker processes; by default as many as there are cores, or none for small sets.
         image_format: `png` or `jpg` frames (video neighbours of IDD are always JPEG).
         progress: Called with the number of finished clips and of all clips.
 
@@ -132,7 +132,7 @@ def synthesize(
         "image_format": image_format,
     }
     out = Path(out)
-    made = produce(out, arguments, LAYOUTS[layout](image_format), _film, jobs, progress)
+    made = produce(out, arguments, LAYOUTS[layout](image_format), _film, devices, progress)
     summary = _summarize(out, layout, [ClipRecord(**record) for record in made], frames)
     figures = {key: value for key, value in asdict(summary).items() if key not in ("out", "layout")}
     write_record(out, arguments, figures)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
+from thriftseg.cli.options.renamed import refuse_old_names
 from thriftseg.errors import ConfigError
 from thriftseg.resources import config_path
 
@@ -23,11 +24,16 @@ class ConfigFile(ActionConfigFile):
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Take the options of the file; see `ActionConfigFile`."""
-        super().__call__(parser, cfg, find_config(values), option_string)
+        values = find_config(values)
+        if Path(values).is_file():
+            with suppress(yaml.YAMLError, UnicodeError, TypeError):
+                keys = yaml.safe_load(Path(values).read_text(encoding="utf-8")) or {}
+                refuse_old_names(parser.prog.removeprefix("thriftseg "), [f"--{key}" for key in keys])
+        super().__call__(parser, cfg, values, option_string)
 
 
 def add_config_argument(parser: ArgumentParser) -> None:
-    """Declare `--config`."""
+    """Declare `--config`, and with it `--print_config`."""
     parser.add_argument(
         "--config",
         action=ConfigFile,

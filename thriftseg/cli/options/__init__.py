@@ -1,0 +1,1 @@
+"""What commands share: how options come from signatures, and settings that several commands take."""
