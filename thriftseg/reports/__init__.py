@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
     from thriftseg.reports.publishing.publish import Publication, publish
-    from thriftseg.reports.run_scores import RunScores, find_runs, read_run, read_score_file, write_scores
+    from thriftseg.reports.run_scores import RunScores, find_runs, read_run, read_score_file, read_tests, write_scores
     from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS
     from thriftseg.reports.scoring.tables import print_evaluation
     from thriftseg.reports.tables.comparison import TableComparison, compare_table, remaining_commands
