@@ -21,14 +21,16 @@ from thriftseg.cli.options.signatures import Signature, signature_of
 from thriftseg.datasets import DATASETS, VOS_DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_FROM_SIGNATURES = {"fit", "validate", "test", "report"}
-"""Commands of the trainer import it for their help; the options of reports are declared by hand."""
+NOT_FROM_SIGNATURES = {"fit", "validate", "test"}
+"""Commands of the trainer import it for their help."""
 
 
 def all_actions() -> dict[str, str]:
     """Full path of the function behind every command."""
     found = {}
-    for name in COMMANDS.keys() - NOT_FROM_SIGNATURES:
+    for name in COMMANDS:
+        if name in NOT_FROM_SIGNATURES:
+            continue
         module = import_module(f"thriftseg.cli.{COMMANDS[name].module}")
         actions = getattr(module, "ACTIONS", None)
         functions = {name: module.run} if actions is None else {f"{name} {key}": each for key, each in actions.items()}

@@ -151,6 +151,7 @@ def test_all_rows_with_the_first_seed_come_first_and_a_task_is_one_of_them(start
     assert task.folder.name == runs[10]
     assert commands(starts)[0][-1] == "5"
     assert not (task.folder / SWEEP_LOG).exists()
+    assert task.number == 10
 
 
 def test_a_failure_is_told_and_the_next_run_comes(
@@ -177,9 +178,15 @@ def test_the_table_shows_how_far_a_run_is(starts: Path) -> None:
     assert captured.get().splitlines()[1].split() == ["0", "20", "%", "0", "running", "20", "of", "540"]
 
 
-def test_what_cannot_be_validated_is_not(starts: Path) -> None:
-    sweep("taovos_youtube_vos", rows="true masks", launcher=str(starts.parent / "noting"))
-    assert [words[2] for words in commands(starts)] == ["fit"]
+def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
+    sweep("taovos_youtube_vos", rows="true masks", seeds=2, launcher=str(starts.parent / "noting"))
+    found = commands(starts)
+    assert [words[2] for words in found] == ["fit", "test", "test", "data"]
+    assert found[1][3:9] == [
+        *("--table", "taovos_youtube_vos", "--row", "youtube_vos_stm_gt", "--ckpt_path"),
+        "runs/youtube_vos_stm_gt-seed2/checkpoints/last.ckpt",
+    ]
+    assert found[1][-1] == "youtube_vos_stm_gt-seed2/davis"
 
 
 @pytest.mark.parametrize(

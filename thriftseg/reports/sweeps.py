@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,10 @@ from rich.table import Table
 
 from thriftseg.errors import ConfigError
 from thriftseg.folders import RUNS
-from thriftseg.reports.run_scores import RunScores, read_run, read_score_file
+from thriftseg.reports.run_scores import RunScores, read_run, read_score_file, read_tests
 from thriftseg.reports.tables.composing import ComposedRow, compose_row
 from thriftseg.reports.tables.published import load_table
-from thriftseg.reports.tables.terminal import metric_heading
+from thriftseg.reports.tables.terminal import metric_heading, print_table
 
 PYTHON = "python"
 """As a launcher: this interpreter."""
@@ -35,12 +35,14 @@ class SweepTask:
     """One run of a sweep.
 
     Attributes:
+        number: Its number in the sweep.
         row: What it trains.
         seed: Its seed.
         options: Further options of the trainer.
         state: "waiting", "stopped" (it goes on from its last checkpoint), "running", "finished" or "failed".
     """
 
+    number: int
     row: ComposedRow
     seed: int
     options: tuple[str, ...]
@@ -73,7 +75,9 @@ class SweepTask:
         """
         self.state = "stopped" if self.checkpoint.is_file() else "waiting"
         trained = self.folder / "fit.json"
-        if not trained.is_file() or (self.validates and not (self.folder / "validate.json").is_file()):
+        wanted = [trained, *([self.folder / "validate.json"] if self.validates else [])]
+        wanted += [self.folder / dataset / "test.json" for dataset in self.row.table.tests]
+        if not all(path.is_file() for path in wanted):
             return
         scores, steps = read_score_file(trained), self.row.row.iterations
         same = shlex.split(scores.command)[1:]
@@ -84,7 +88,8 @@ class SweepTask:
 
     def scores(self) -> RunScores | None:
         """Its scores so far."""
-        return read_run(self.folder) if self.folder.is_dir() else None
+        tests = self.row.table.tests
+        return read_tests(self.folder, tests) if tests else read_run(self.folder)
 
     def steps(self) -> int | None:
         """Steps that it has taken, as far as its log tells; `None` before the first entry."""
@@ -135,11 +140,13 @@ def sweep(
         tasks = tasks[task : task + 1]
     for each in tasks:
         each.look()
-    with Live(get_renderable=partial(sweep_table, tasks), refresh_per_second=1) as live:
+    alone = task is not None
+    with nullcontext() if alone else Live(get_renderable=partial(sweep_table, tasks), refresh_per_second=1):
         for each in [] if dry_run else tasks:
             if each.state != "finished":
-                _run(each, launcher, None if task is not None else each.folder / SWEEP_LOG)
-                live.refresh()
+                _run(each, launcher, None if alone else each.folder / SWEEP_LOG)
+    if alone:
+        print_table(sweep_table(tasks))
     return tasks
 
 
@@ -151,14 +158,14 @@ def sweep_table(tasks: Sequence[SweepTask]) -> Table:
     """
     metrics = tasks[0].row.table.metrics[:2] if tasks else ()
     shown = Table("task", "row", "seed", "state", "steps", *map(metric_heading, metrics), box=None, header_style="bold")
-    for index, task in enumerate(tasks):
+    for task in tasks:
         found = task.scores()
         asked = task.row.row.iterations
         taken = task.steps() if found is None or task.state == "running" else found.steps
         steps = "" if taken is None else f"{taken}" + (f" of {asked}" if asked else "")
         values = [None if found is None else found.scores.get(metric) for metric in metrics]
         cells = ["" if value is None else f"{100 * value:.2f}" for value in values]
-        shown.add_row(str(index), task.row.row.key, str(task.seed), task.state, steps, *cells)
+        shown.add_row(str(task.number), task.row.row.key, str(task.seed), task.state, steps, *cells)
     return shown
 
 
@@ -174,8 +181,13 @@ def _tasks(
         numbers = [int(seed) for seed in given]
     except ValueError as error:
         raise ConfigError("--seeds", expected="numbers with commas between", found=seeds) from error
-    composed = {row.run: compose_row(chosen, row.key) for row in chosen.rows}
-    return [SweepTask(row, seed, tuple(options)) for seed in numbers for row in composed.values()]
+    runs: dict[str, str] = {}
+    for row in chosen.rows:
+        runs.setdefault(row.run, row.key)
+    rows_of_seeds = [
+        (compose_row(chosen, key, f"{run}-seed{seed}"), seed) for seed in numbers for run, key in runs.items()
+    ]
+    return [SweepTask(number, row, seed, tuple(options)) for number, (row, seed) in enumerate(rows_of_seeds)]
 
 
 def _run(task: SweepTask, launcher: str, log: Path | None) -> None:
@@ -184,6 +196,7 @@ def _run(task: SweepTask, launcher: str, log: Path | None) -> None:
     last = ["--ckpt_path", str(task.checkpoint)]
     resumed = last if task.checkpoint.is_file() else []
     commands = [task.command("fit") + resumed] + ([task.command("validate") + last] if task.validates else [])
+    commands += [shlex.split(command)[1:] for command in task.row.then if task.row.table.tests]
     start = [sys.executable] if launcher == PYTHON else shlex.split(launcher)
     for command in commands:
         with _stream(log) as stream:

@@ -38,12 +38,13 @@ class ComposedRow:
     then: tuple[str, ...]
 
 
-def compose_row(table: str | PublishedTable, key: str) -> ComposedRow:
+def compose_row(table: str | PublishedTable, key: str, name: str | None = None) -> ComposedRow:
     """Put the config of a row together, and the commands around it.
 
     Args:
         table: The table, or its name.
         key: Key of the row, or name of its runs.
+        name: Folder of the run below `runs/` that the commands after it work on; the row's `run` if unset.
 
     Raises:
         ConfigError: There is no such table or row, or its pieces do not fit together.
@@ -64,6 +65,7 @@ def compose_row(table: str | PublishedTable, key: str) -> ComposedRow:
     if not bases:
         raise ConfigError(f"row {row.key!r} of table {table.name} cannot be run", expected="a base", found="none")
     values = {name: value for name, value in asdict(row).items() if name != "recipe"} | {"table": table.name}
+    values["name"] = name or row.run
     for part in parts:
         values |= part.values
     config = load_yaml(config_path(f"{BASES}/{bases[-1]}.yaml"))

@@ -20,7 +20,8 @@ Tree = Mapping[str, Any]
 class Fragment:
     """What a row, or a piece that several rows name, adds to a config.
 
-    Settings, commands and values may hold `$name`, which stands for the value of that name.
+    Settings, commands and values may hold `$word`, which stands for the value of that name. Besides `values`, these are
+    the row's own entries, such as `$run`, the name of the `$table`, and `$name`, the folder of the run.
 
     Attributes:
         base: Config that is changed, a file of `configs/bases` without suffix.
@@ -28,7 +29,7 @@ class Fragment:
         without: Settings that are taken away, by dotted paths.
         settings: Settings that are merged over those so far. Keys may be dotted paths, and as on the command line,
             `model.network.depth` leaves out the `init_args` of a class.
-        values: What `$name` stands for; later ones win.
+        values: What such words stand for; later ones win.
         needs: Commands whose outcome the training reads.
         then: Commands that follow the training.
         give: Options that nobody but the user knows, such as `--data.dataset.root DIR`.
@@ -127,7 +128,7 @@ def take_away(tree: Any, path: str) -> Any:
 
 
 def fill_in(tree: Any, values: Tree) -> Any:
-    """Settings with every `$name` replaced by its value; text that is nothing else takes the value's type.
+    """Settings with every `$word` replaced by its value; text that is nothing else takes the value's type.
 
     Args:
         tree: Settings, or a text.
