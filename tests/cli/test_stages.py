@@ -33,7 +33,7 @@ def clicks(cityscapes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cityscapes_root: Path, clicks: Path) -> Callable[..., int]:
     config = copy.deepcopy(CONFIG)
     student, data = config["model"]["init_args"], config["data"]["init_args"]
-    config["model"]["class_path"] = "thriftseg.lightning_modules.WeClick"
+    student["objective"] = {"class_path": "thriftseg.lightning_modules.WeClick"}
     student["teacher"] = copy.deepcopy(student["network"])
     student["teacher"]["init_args"]["decoder_channels"] = 16
     data["dataset"] = {"class_path": "thriftseg.datasets.Cityscapes", "init_args": {"root": str(cityscapes_root)}}

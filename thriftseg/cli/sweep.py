@@ -57,7 +57,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options of the sweep, and those of the trainer."""
     own: list[str] = []
     others: list[str] = []
-    names = {"-h", "--help", "--print_config"}
+    names = {"-h", "--help"}
     names |= {f"--{option.name}" for option in signature_of(f"{__name__}.run").options}
     taking = others
     for word in arguments:

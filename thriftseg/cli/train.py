@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+from thriftseg.cli.options.renamed import MODEL_SETTINGS
 from thriftseg.cli.options.shipped_config import find_config, row_as_config
 from thriftseg.cli.run_folder import (
     CHECKPOINTS,
@@ -35,15 +36,6 @@ from thriftseg.inference import read_checkpoint
 from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar
 from thriftseg.reports import write_scores
 
-_OF_OBJECTIVES = (
-    "gated_crf memory_flow distillation weak_weight gated_crf_weight gated_crf_start memory_flow_weight flow stride "
-    "distillation_weight memory_flow_stride full_weight sub_path_weight sub_path_label_weight auxiliary_weight"
-)
-_OF_EVALUATION = "boundary_width boundary_ratio inference"
-RENAMED = {"loss": "objective"}
-RENAMED |= {name: f"objective.{name}" for name in _OF_OBJECTIVES.split()}
-RENAMED |= {name: f"evaluation.{name}" for name in _OF_EVALUATION.split()}
-"""Former settings of `SemanticSegmentation` and of what are its objectives now."""
 DESCRIPTION = "Settings come from --config FILE, or from a row of a published table: --table NAME --row KEY."
 TEACHER = "teacher"
 TEACHER_CHECKPOINT = "teacher.ckpt"
@@ -331,9 +323,9 @@ def _renamed(message: str) -> ConfigError | None:
             fix=f"set objective.class_path to thriftseg.lightning_modules.{preset[1]} and move its settings there",
         )
     name = re.search(r"(?:Option '|unrecognized arguments: --(?:model\.)?(?:init_args\.)?)(\w+)", message)
-    if not name or name[1] not in RENAMED:
+    if not name or name[1] not in MODEL_SETTINGS:
         return None
-    return ConfigError(f"model.{name[1]} has another name", fix=f"set model.{RENAMED[name[1]]}")
+    return ConfigError(f"model.{name[1]} has another name", fix=f"set model.{MODEL_SETTINGS[name[1]]}")
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -22,6 +22,18 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 """Per command, what is written now in place of an old option; `docs/options.md` lists them."""
 
+_OF_OBJECTIVES = (
+    "gated_crf memory_flow distillation weak_weight gated_crf_weight gated_crf_start memory_flow_weight flow stride "
+    "distillation_weight memory_flow_stride full_weight sub_path_weight sub_path_label_weight auxiliary_weight"
+)
+_OF_EVALUATION = "boundary_width boundary_ratio inference"
+MODEL_SETTINGS = {
+    "loss": "objective",
+    **{name: f"objective.{name}" for name in _OF_OBJECTIVES.split()},
+    **{name: f"evaluation.{name}" for name in _OF_EVALUATION.split()},
+}
+"""Former settings of the model of `fit`, `validate` and `test`, where it trains a semantic network."""
+
 
 def refuse_old_names(command: str, words: Iterable[str]) -> None:
     """Refuse the old name of an option.
