@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from thriftseg.annotation.eva_vos.settings import CollectSettings, EVAVOSSettings
     from thriftseg.annotation.eva_vos.split import VideoSplit, read_lists, split_dataset, split_videos, write_lists
     from thriftseg.annotation.eva_vos.type_choice import TYPE_CHOICES, TypeChoice, create_type_choice
+    from thriftseg.annotation.hvsa.all_videos import AllVideosResult, annotate_videos
     from thriftseg.annotation.hvsa.budget import Budget, parse_amount
     from thriftseg.annotation.hvsa.choices import PersonChoice, VideoChoice
     from thriftseg.annotation.hvsa.find_budget import BudgetProbe, FoundBudget, search_budget

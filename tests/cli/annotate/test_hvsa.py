@@ -18,7 +18,9 @@ from tests.square_and_disc import FRAMES, HEIGHT, WIDTH, truth, write_video
 from thriftseg.cli.main import EXIT_WAITING, main
 from thriftseg.datasets import CamVid, Folder
 from thriftseg.datasets.images import write_label_png
+from thriftseg.reports.evaluate import evaluate
 from thriftseg.stores.label_store import LabelStore, rows_equal
+from thriftseg.synthetic import synthesize
 
 TINY = ["--network", "deeplabv3plus_mobilenetv2", "--network_options", '{"decoder_channels": 8}', "--epochs", "1"]
 TINY += ["--accelerator", "cpu", "--rounds", "2"]
@@ -235,3 +237,28 @@ def test_a_kill_at_any_moment_changes_nothing(source: list[str], video: Folder, 
         assert main([*command, f"killed{trial}"]) == 0
         assert rows_equal(labels_of(tmp_path / f"killed{trial}", video), labels_of(tmp_path / "whole", video))
         assert rounds_of(tmp_path / f"killed{trial}") == rounds_of(tmp_path / "whole")
+
+
+def test_all_videos_of_a_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    synthesize(Path("veis"), layout="veis", train_clips=1, val_clips=2, frames=4, height=48, width=80, devices=1)
+    command = ["annotate", "hvsa", "--dataset", "veis", "--root", "veis", "--all_videos", "--out", "both"]
+    command += [*TINY, "--budget", "1", "--unit", "samples", "--rounds", "1"]
+    assert main(command) == 0
+    told = capfd.readouterr().out
+    rows = [rounds_of(path.parent)[-1] for path in sorted(Path("both").glob("*/rounds.jsonl"))]
+    assert len(rows) == 2
+    hours = sum(row["cost"]["seconds"] for row in rows) / 3600
+    assert f"{hours:.2f} h, {sum(row['cost']['clicks'] for row in rows)} clicks" in told
+    scored = evaluate(
+        "both/masks", "veis", "veis", ["miou", "boundary_iou", "tc"], split="val", pred_ids="train", devices=1
+    )
+    for name in ("miou", "boundary_iou", "tc"):
+        assert f"{name} {100 * scored.scores[name].value:.2f}" in told
+    before = {path: path.stat().st_mtime_ns for path in Path("both").rglob("rounds.jsonl")}
+    assert main(command) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert main([*command, "--video", "sequence_00"]) == 2
+    assert "all videos, or one of them?" in capfd.readouterr().err

@@ -63,6 +63,25 @@ class VideoChoice:
         frames = FrameFolder(str(self.video), TAXONOMIES.get(str(self.taxonomy), str(self.taxonomy)))
         return VideoLoop(frames, "all", None, network, tuning, say)
 
+    def loops(
+        self, network: StartNetwork, tuning: TuningSettings, say: Callable[[str], None] = lambda text: None
+    ) -> list[VideoLoop]:
+        """The loop on each video of the split; see `loop`.
+
+        Args:
+            network: The network to start from.
+            tuning: How it is tuned.
+            say: Called with a line after each step.
+
+        Raises:
+            ConfigError: A video is named, or nothing is.
+        """
+        if self.video is not None:
+            raise ConfigError("all videos, or one of them?", found=f"video {self.video!r}", fix="drop one of the two")
+        dataset = self.loop(network, tuning, say).dataset
+        clips = dataset.clips(self.split)
+        return [VideoLoop(dataset, self.split, clip.video, network, tuning, say) for clip in clips]
+
 
 @dataclass(frozen=True)
 class PersonChoice:

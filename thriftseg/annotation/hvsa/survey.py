@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,14 +77,24 @@ def score_labels(
     """
     pasted = frozenset(manual.numbers) if manual is not None else frozenset()
 
-    def scored(number: int, label: UInt8Array) -> VideoFrame:
-        if manual is not None and number in pasted:
-            label = paste(label, manual.read(number))
+    def shown(number: int, label: UInt8Array) -> UInt8Array:
+        return paste(label, manual.read(number)) if manual is not None and number in pasted else label
+
+    frames = ((number, shown(number, label)) for number, label in labels.items())
+    return score_video(scored_frames(data, frames), data.num_classes)
+
+
+def scored_frames(data: VideoPairDataModule, labels: Iterable[tuple[int, UInt8Array]]) -> Iterator[VideoFrame]:
+    """Label maps of a video with what they are scored by, at the size of its files.
+
+    Args:
+        data: The video, its truth and its flow.
+        labels: Native number and label map (H, W) uint8 of every frame, in playing order.
+    """
+    for number, label in labels:
         flow = data.flow_into(number)
         truth = data.dataset.read_label(data.clip, number) if number in data.clip.labels else None
-        return label, truth, scale_flow(flow[0], label.shape, flow[1]) if flow is not None else None
-
-    return score_video((scored(number, label) for number, label in labels.items()), data.num_classes)
+        yield label, truth, scale_flow(flow[0], label.shape, flow[1]) if flow is not None else None
 
 
 @dataclass

@@ -158,6 +158,7 @@ class VideoLoop:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.dataset = dataset
+        self.data: VideoPairDataModule | None = None
         self._split, self._video, self.say = split, video, say
         self._start, self._tuning = network or StartNetwork(), tuning or TuningSettings()
 
@@ -200,7 +201,7 @@ class VideoLoop:
             flow_cache: Folder of the flow; inside that of the run by default.
         """
         network, resize, start = self._start.load(self.dataset, self._tuning.seed)
-        data = self._data(resize, flow_cache or Path(out) / "flow")
+        data = self.data = self._data(resize, flow_cache or Path(out) / "flow")
         simulated = annotator.arguments if isinstance(annotator, PolygonAnnotator) else {}
         with quiet_trainer():
             return annotate_hvsa(

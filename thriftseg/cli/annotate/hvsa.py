@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,11 @@ def run(
     tuning: TuningSettings,
     person: PersonChoice,
     simulated: SimulatedPerson,
+    all_videos: bool = False,
     out: str | None = None,
     config_name: str = "hvsa",
 ) -> int:
-    """Label all frames of a video with a small budget.
+    """Label all frames of a video, or of all videos of a split, with a small budget.
 
     Args:
         video: The video.
@@ -39,9 +41,12 @@ def run(
         tuning: How the network is tuned.
         person: Who labels.
         simulated: How a simulated person labels.
-        out: Folder to write; runs/<config>/<video> if unset.
+        all_videos: Label every video of the split with this budget, and score them together.
+        out: Folder to write; runs/<config>/<video>, or runs/<config> for all videos, if unset.
         config_name: Name of the config.
     """
+    if all_videos:
+        return _label_all(video.loops(network, tuning, say), settings, person, simulated, out, config_name)
     from thriftseg.reports import annotation_table, print_table, read_annotation_run, write_annotation_report
 
     loop = video.loop(network, tuning, say)
@@ -50,6 +55,29 @@ def run(
     report = write_annotation_report(result.folder, loop.dataset)
     print_table(annotation_table(read_annotation_run(result.folder)))
     print(f"labels {result.store}\nreport {report.page}\nvideo  {report.video}")
+    return 0
+
+
+def _label_all(
+    loops: Sequence[VideoLoop],
+    settings: HVSASettings,
+    person: PersonChoice,
+    simulated: SimulatedPerson,
+    out: str | None,
+    config_name: str,
+) -> int:
+    from thriftseg.annotation import annotate_videos
+    from thriftseg.folders import RUNS
+    from thriftseg.reports import annotation_table, print_table, read_annotation_run, write_annotation_report
+
+    root = Path(out) if out is not None else Path(RUNS) / config_name
+    found = annotate_videos(loops, settings, lambda loop, folder: person.find(loop, folder, simulated), root)
+    for name, result in found.runs.items():
+        say(f"{name}: report {write_annotation_report(result.folder, loops[0].dataset).page}")
+        print_table(annotation_table(read_annotation_run(result.folder)))
+    scores = ", ".join(f"{name} {100 * value:.2f}" for name, value in found.scores.items())
+    print(f"{len(found.runs)} videos together: {scores}, {found.cost.hours:.2f} h, {found.cost.clicks} clicks")
+    print(f"labels {found.masks}")
     return 0
 
 
