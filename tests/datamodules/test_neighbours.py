@@ -86,3 +86,13 @@ def test_offsets_count_steps_of_the_clip():
 def test_bad_policies(arguments, message):
     with pytest.raises(ConfigError, match=message):
         NeighbourPolicy(**arguments)
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 7])
+def test_the_next_frames_on_one_side_or_on_both(n: int) -> None:
+    """The protocol of figure 5 of WeClick."""
+    rng = np.random.default_rng(0)
+    forward = NeighbourPolicy("forward", n=n, distance=1)
+    both = NeighbourPolicy("two_sided", n=n, distance=1)
+    assert forward.offsets(rng) == [-1, -2, -3, -4, -5, -6][: n - 1]
+    assert both.offsets(rng) == [-1, 1, -2, 2, -3, 3][: n - 1]

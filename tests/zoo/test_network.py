@@ -113,8 +113,8 @@ class Turns(FadingMemory):
 
     num_phases = 2
 
-    def forward(self, frames: torch.Tensor, first_index: int = 0) -> torch.Tensor:
-        return super().forward(frames).roll((first_index + self.past_frames) % 2, dims=1)
+    def compute_logits(self, frames: torch.Tensor, first_index: int = 0) -> torch.Tensor:
+        return super().compute_logits(frames).roll((first_index + self.past_frames) % 2, dims=1)
 
 
 def test_a_stream_counts_the_phases_of_a_network_that_does_not_do_so_itself():

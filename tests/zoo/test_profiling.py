@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from thriftseg.cli.main import main
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import SemanticNetwork, create_model, profile
 
@@ -54,3 +55,13 @@ def test_the_mean_over_the_phases() -> None:
 def test_wrong_numbers() -> None:
     with pytest.raises(ConfigError, match="numbers of frames to profile with; expected 1 or more"):
         profile(OneConvolution(4), frames=0)
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo", "profile", "pspnet_mobilenetv2", "--size", "32x64", "--num_classes", "5", "--frames", "1"]) == 0
+    told = capsys.readouterr().out
+    network = create_model("pspnet_mobilenetv2", 5)
+    assert f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters" in told
+    assert "frames per second (median of 1)" in told
+    assert main(["zoo", "profile", "pspnet_mobilenetv2", "--size", "32"]) == 2
+    assert "--size; expected HEIGHTxWIDTH, such as 1024x2048; found 32" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`thriftseg zoo list | publish | import | export`."""
+"""`thriftseg zoo list | publish | import | export | profile`."""
 
 from __future__ import annotations
 
@@ -90,4 +90,42 @@ def _export(
     return 0
 
 
-ACTIONS = {"list": _list, "publish": _publish, "import": _import, "export": _export}
+def _profile(
+    name: str,
+    /,
+    size: str = "1024x2048",
+    num_classes: int = 19,
+    options: dict[str, Any] | None = None,
+    accelerator: str = "auto",
+    warm_up: int = 5,
+    frames: int = 20,
+) -> int:
+    """Measure parameters, operations and speed of a network on a stream of frames.
+
+    Args:
+        name: Name of a network, such as deeplabv3plus_resnet18, published weights, or a checkpoint.
+        size: Height and width of the frames.
+        num_classes: Number of classes of a network that is built by its name.
+        options: Further arguments of that network.
+        accelerator: What to compute on: auto, cpu, gpu, or a device such as cuda:1.
+        warm_up: Frames before the measurement.
+        frames: Frames that are measured; their median counts.
+    """
+    from thriftseg.inference import choose_device, load_weights
+    from thriftseg.zoo import SemanticNetwork, create_model, list_models, profile
+
+    height, _, width = size.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise ConfigError("--size", expected="HEIGHTxWIDTH, such as 1024x2048", found=size)
+    if name in list_models(kind="semantic"):
+        network: SemanticNetwork = create_model(name, num_classes, **(options or {}))
+    else:
+        network = load_weights(name).network
+    found = profile(network, (int(height), int(width)), str(choose_device(accelerator)), warm_up, frames)
+    print(f"{name} at {size} on {found.device}")
+    print(f"{found.parameters / 1e6:.2f} M parameters, {found.gflops:.1f} GFLOPs per frame (2 per multiply-add)")
+    print(f"{found.milliseconds:.1f} ms per frame, {found.fps:.2f} frames per second (median of {frames})")
+    return 0
+
+
+ACTIONS = {"list": _list, "publish": _publish, "import": _import, "export": _export, "profile": _profile}

@@ -197,8 +197,9 @@ class SemanticNetwork(Network):
 
     Attributes:
         past_frames: Frames before the one to segment that `forward` takes; 0 for image networks.
-        num_phases: Number of values of the argument `first_index` of `forward` that use different parameters; 1 for
-            networks without that argument. Training cycles through them, or some parameters get no gradient.
+        num_phases: Number of values of `first_index` that use different parameters, which `compute_logits` and the like
+            are then given; 1 for networks without that argument. Training cycles through them, or some parameters get
+            no gradient.
         size_remainder: What remains of padded sides after division by `size_multiple`; 1 where the corners of the frame
             and of the map are aligned, so that sides of 8 k + 1 are not padded.
         align_corners: Convention of the final bilinear enlargement of the logits.

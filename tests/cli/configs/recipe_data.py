@@ -36,7 +36,7 @@ def make_recipe_data(dataset: str, folder: Path, clips: int = 2) -> RecipeData:
 def _label_cityscapes(data: RecipeData) -> None:
     for source in ("sam2", "sam2_filled"):
         data.label("propagate", "cityscapes", "--method", "nearest", "--source", source, "--offsets=-10..10")
-    for source in ("refined", "amg"):
+    for source in ("refined", "refined_all", "amg"):
         data.label("refine", "cityscapes", "--method", "grabcut", "--source", source)
     data.label("clicks", "cityscapes")
     for package in ("leftImg8bit", "gtCoarse"):

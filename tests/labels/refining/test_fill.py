@@ -38,8 +38,8 @@ class TwoPhaseNetwork(ColourNetwork):
 
     num_phases = 2
 
-    def forward(self, frames: Tensor, first_index: int = 0) -> Tensor:
-        return super().forward(frames).roll((first_index + self.past_frames) % 2, dims=1)
+    def compute_logits(self, frames: Tensor, first_index: int = 0) -> Tensor:
+        return super().compute_logits(frames).roll((first_index + self.past_frames) % 2, dims=1)
 
 
 @pytest.fixture

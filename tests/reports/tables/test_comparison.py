@@ -168,12 +168,13 @@ def test_many_scores_take_a_line_each(tmp_path: Path) -> None:
         write(tmp_path / stem, steps=40_000, hours=347.1, **scores)
     comparison = compare_table("samsam2_t5", tmp_path)
     lines = [line.split() for line in shown(comparison)]
-    assert ["0", "%", "347.1", "(paper", "4462.5)", "1", "IoU", "pole", "63.25", "60.00", "-3.25"] in lines
+    assert ["0", "%", "347.1", "(paper", "4462.5)", "1", "mIoU", "-", "-", "-"] in lines
+    assert ["IoU", "pole", "63.25", "60.00", "-3.25"] in lines
     assert ["IoU", "traffic", "light", "70.02", "70.00", "-0.02"] in lines
     assert ["IoU", "bicycle", "59.97", "-", "-"] in lines
     markdown = comparison_markdown(comparison).splitlines()
-    assert len(markdown) == 4 + 3 * 8
-    assert markdown[4].startswith("| 0 % | 2975 | 347.1 (paper 4462.5) | 40000 | 1 | IoU pole | 63.25 | 60.00 |")
+    assert len(markdown) == 4 + 11 * 20
+    assert markdown[4].startswith("| 0 % | 2975 | 347.1 (paper 4462.5) | 40000 | 1 | mIoU | - | - |")
     assert len(records(comparison_csv(comparison))) == 24
     assert plot_comparison(comparison, tmp_path / "pictures") == []
 
@@ -230,11 +231,14 @@ def test_what_is_left_to_run(tmp_path: Path) -> None:
     remaining = remaining_commands(compare_table("samsam2_options", tmp_path))
     assert [(command.split(" --")[0], keys) for command, keys in remaining.items()] == [
         ("thriftseg fit", ["only coarse"]),
+        ("thriftseg fit", ["only coarse of 20 000"]),
         ("thriftseg fit", ["all coarse and fine"]),
         ("thriftseg label propagate", ["B3 with gaps filled"]),
         ("thriftseg fit", ["B3 with gaps filled"]),
         ("thriftseg label fill", ["B3 with gaps filled"]),
         ("thriftseg fit", ["B3 with gaps filled"]),
+        ("thriftseg label refine", ["50 % refined in all classes"]),
+        ("thriftseg fit", ["50 % refined in all classes"]),
     ]
     assert remaining_commands(compare_table(TABLE, tmp_path)) == {}  # nothing says how to run its rows
     youtube = load_table("taovos_youtube_vos").with_rows("true masks")

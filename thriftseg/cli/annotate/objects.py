@@ -20,10 +20,12 @@ class ObjectOptions:
     Attributes:
         videos: Videos; all of them if unset.
         video_list: Files that name them instead, one a line.
+        resize: Shorter side to work at, such as 480; that of the files if unset.
     """
 
     videos: list[str] = field(default_factory=list)
     video_list: list[str] = field(default_factory=list)
+    resize: int | None = None
 
     def find(self, dataset: VOSDataset, split: str) -> tuple[ObjectVideo, ...]:
         """The objects, after printing which are skipped.
@@ -37,7 +39,7 @@ class ObjectOptions:
         if self.videos and self.video_list:
             raise ConfigError("videos are named by --videos and by --video_list", fix="drop one of them")
         names = self.videos or read_lists([Path(path) for path in self.video_list])
-        found, skipped = list_objects(dataset, split, names or None)
+        found, skipped = list_objects(dataset, split, names or None, self.resize)
         for line in skipped:
             print(line)
         return found
