@@ -175,7 +175,7 @@ def test_many_scores_take_a_line_each(tmp_path: Path) -> None:
     markdown = comparison_markdown(comparison).splitlines()
     assert len(markdown) == 4 + 11 * 20
     assert markdown[4].startswith("| 0 % | 2975 | 347.1 (paper 4462.5) | 40000 | 1 | mIoU | - | - |")
-    assert len(records(comparison_csv(comparison))) == 24
+    assert len(records(comparison_csv(comparison))) == 11 * 20
     assert plot_comparison(comparison, tmp_path / "pictures") == []
 
 
