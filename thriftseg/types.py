@@ -158,7 +158,7 @@ class SemanticBatch(TypedDict):
     neighbours: NotRequired[Tensor]  # (B, N, 3, H, W), colours changed like those of `frames`
     neighbours_raw: NotRequired[Tensor]  # (B, N, 3, H, W), before photometric augmentation
     neighbour_past: NotRequired[Tensor]  # (B, N, T - 1, 3, H, W), the frames before each neighbour
-    neighbour_offset: NotRequired[Tensor]  # (B, N) int64, steps from the target
+    neighbour_offset: NotRequired[Tensor]  # (B, N) int64, steps from the target; absent where these are drawn
     neighbour_flow: NotRequired[Tensor]  # (B, N, 2, H, W) flow target -> neighbour in pixels
     neighbour_valid: NotRequired[Tensor]  # (B, N, H, W) bool, where that is known and stays in the shown part
     neighbour_agrees: NotRequired[Tensor]  # (B, N, H, W) bool, where it passes the forward-backward check

@@ -181,7 +181,7 @@ def test_a_table_says_what_its_rows_need(runs: Path, capsys: pytest.CaptureFixtu
     refine = (
         "  thriftseg label refine --dataset cityscapes --source refined --method sam --weights facebook/sam-vit-huge"
     )
-    assert f"{refine} --gate off  # for '50 % refined', '100 % refined'" in lines
+    assert f"{refine} --gate false  # for '50 % refined', '100 % refined'" in lines
     assert main(["report", "table", "samsam2_t4", "--runs", str(runs), "--rows", "50 %"]) == 0
     assert "what they take" not in capsys.readouterr().out
 

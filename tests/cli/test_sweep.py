@@ -179,14 +179,19 @@ def test_the_table_shows_how_far_a_run_is(starts: Path) -> None:
 
 
 def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
-    sweep("taovos_youtube_vos", rows="true masks", seeds=2, launcher=str(starts.parent / "noting"))
+    launcher = str(starts.parent / "noting")
+    (task,) = sweep(
+        "taovos_youtube_vos", rows="true masks", seeds=2, launcher=launcher, options=["--trainer.devices=2"]
+    )
     found = commands(starts)
-    assert [words[2] for words in found] == ["fit", "test", "test", "data"]
+    assert [words[2] for words in found] == ["fit", "test", "test"]
+    assert task.state == "failed"  # the submission starts once, without the launcher, and finds no predictions
+    assert [words[-1] for words in found[1:]] == ["--trainer.devices=2"] * 2
     assert found[1][3:9] == [
         *("--table", "taovos_youtube_vos", "--row", "youtube_vos_stm_gt", "--ckpt_path"),
         "runs/youtube_vos_stm_gt-seed2/checkpoints/last.ckpt",
     ]
-    assert found[1][-1] == "youtube_vos_stm_gt-seed2/davis"
+    assert found[1][-2] == "youtube_vos_stm_gt-seed2/davis"
 
 
 @pytest.mark.parametrize(
@@ -221,3 +226,19 @@ def test_the_array_script_runs_its_task(starts: Path) -> None:
     launchers = ("python", "srun python")
     assert commands(starts) == [["sweep", "--task", "4", "--launcher", each, "--table", TABLE] for each in launchers]
     assert "number of the task" in bash("--table", TABLE, cwd=starts.parent).stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--row=B3", "a sweep sets --row for each of its runs; found --row=B3; fix: name rows by --rows"),
+        ("--dry-run", "fix: write --dry_run"),
+        ("--name=mine", "fix: leave it out"),
+    ],
+)
+def test_what_a_sweep_sets_itself_is_refused(
+    option: str, message: str, starts: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "--table", "samsam2_t1", option]) == 2
+    assert message in capfd.readouterr().err
+    assert not starts.exists()

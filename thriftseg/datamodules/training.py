@@ -91,7 +91,8 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         }
         if beside:
             item["neighbours"] = torch.stack([clip[-1] for clip in clips[:-1]])
-            item["neighbour_offset"] = np.array(offsets)
+            if self.neighbours is not None and self.neighbours.distance is not None:
+                item["neighbour_offset"] = np.array(offsets)
         if beside and self.past_frames:
             item["neighbour_past"] = torch.stack([clip[:-1] for clip in clips[:-1]])
         if beside and self.flow is not None:

@@ -113,7 +113,8 @@ class VideoPairs(Dataset[dict[str, Any]]):
             "frames": current,
             "label": label,
             "neighbours": before[-1:],
-            "neighbour_offset": np.array([pair.previous - pair.current]),
+            "neighbour_offset": np.array([-1]),
+            "padding": np.bool_(padding),
             "neighbour_label": neighbour_label[None],
             "neighbour_flow": flow.steps[None],
             "neighbour_agrees": (torch.zeros_like(flow.mask) if padding else flow.mask)[None],
@@ -332,7 +333,7 @@ class VideoPairDataModule(ClassesDataModule):
             batch["neighbour_flow"] = batch["neighbour_flow"].float().div_(FLOW_STEPS)
             batch["label"], batch["neighbour_label"] = batch["label"].long(), batch["neighbour_label"].long()
             batch["weight"] = torch.ones(len(batch["label"]), device=device)
-            batch["valid"] = torch.ones_like(batch["label"], dtype=torch.bool)
+            batch["valid"] = ~batch.pop("padding")[:, None, None].expand_as(batch["label"])
             batch["neighbour_valid"] = batch["neighbour_agrees"]
         return batch
 

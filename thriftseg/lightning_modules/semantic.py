@@ -157,6 +157,7 @@ class SemanticSegmentation(TrainingModule):
             "lr_scheduler": lr_scheduler,
             "lr_interval": lr_interval,
             "class_names": class_names,
+            "freeze_batch_norm": freeze_batch_norm,
         }
         self.confusion = ConfusionScores(network.num_classes)
         ratio = self.evaluation.boundary_ratio
@@ -207,8 +208,8 @@ class SemanticSegmentation(TrainingModule):
         """
         if self._compile:
             self.network.compile()
-            method = "compute_outputs" if "auxiliary" in self.objective.needs() else "compute_logits"
-            setattr(self.network, method, torch.compile(getattr(self.network, method)))
+            for method in ("compute_outputs", "compute_logits"):
+                setattr(self.network, method, torch.compile(getattr(self.network, method)))
             self._compile = False
         if stage == "fit":
             if self.teacher_weights is not None:
@@ -222,6 +223,7 @@ class SemanticSegmentation(TrainingModule):
         if any(term.start for term in self.objective.active()):
             self._steps = self._run_length()
         kinds: frozenset[LabelKind] = getattr(self._datamodule(), "label_kinds", frozenset())
+        self._check_sources()
         losses = [term.loss for term in self.objective.active() if isinstance(term, LabelTerm)]
         pooled = any(getattr(loss, "reduction", None) == "pixel" for loss in losses)
         if len(kinds) > 1 and LabelKind.CLICKS in kinds and pooled:
@@ -289,6 +291,18 @@ class SemanticSegmentation(TrainingModule):
         if self.teacher is not None:
             checkpoint[METADATA_KEY]["teacher"] = self.teacher.record()
 
+    def _check_sources(self) -> None:
+        """Refuse weights of sources that the training list does not have."""
+        drawn = getattr(self._datamodule(), "mixture_list", None)
+        given = {name for term in self.objective.terms if isinstance(term, LabelTerm) for name in term.sources or ()}
+        known = {sample.source for sample in drawn.samples} if drawn is not None else given
+        if given - known:
+            raise ConfigError(
+                "weights for sources that are not in the mixture",
+                expected=", ".join(sorted(known)),
+                found=", ".join(sorted(given - known)),
+            )
+
     def _check_teacher(self) -> None:
         if self.teacher is None and self.objective.needs() & {"teacher", "taught neighbours"}:
             raise ConfigError(
@@ -298,7 +312,7 @@ class SemanticSegmentation(TrainingModule):
 
     def _prepare_teacher(self, teacher: Teacher) -> None:
         """Bring the teacher to the device, and add what its labels cost to what those of the student cost."""
-        network = teacher.network.to(self.device)
+        network = teacher.network.eval().requires_grad_(False).to(self.device)  # it may have been trained before
         teacher.network = self.trainer.precision_plugin.convert_module(network)  # type: ignore[assignment]
         drawn = getattr(self._datamodule(), "mixture_list", None)
         if drawn is None or drawn.digest() == teacher.labels:

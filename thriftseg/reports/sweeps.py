@@ -23,6 +23,16 @@ from thriftseg.reports.tables.composing import ComposedRow, compose_row
 from thriftseg.reports.tables.published import load_table
 from thriftseg.reports.tables.terminal import metric_heading, print_table
 
+_OWN = {
+    "--table": "name one table",
+    "--row": "name rows by --rows",
+    "--name": "leave it out",
+    "--seed_everything": "name seeds by --seeds",
+    "--ckpt_path": "leave it out; stopped runs go on",
+    "--dry_run": "write --dry_run",
+}
+"""Options of `thriftseg fit` that no sweep takes, and what to do instead."""
+
 PYTHON = "python"
 """As a launcher: this interpreter."""
 
@@ -133,6 +143,10 @@ def sweep(
     Raises:
         ConfigError: There is no such table, row or task, or a row is not trained by `thriftseg fit`.
     """
+    for option in options:
+        name = option.partition("=")[0].replace("-", "_").replace("__", "--", 1)
+        if name in _OWN:
+            raise ConfigError(f"a sweep sets {name} for each of its runs", found=option, fix=_OWN[name])
     tasks = _tasks(table, options, rows, seeds)
     if task is not None:
         if not 0 <= task < len(tasks):
@@ -196,9 +210,12 @@ def _run(task: SweepTask, launcher: str, log: Path | None) -> None:
     last = ["--ckpt_path", str(task.checkpoint)]
     resumed = last if task.checkpoint.is_file() else []
     commands = [task.command("fit") + resumed] + ([task.command("validate") + last] if task.validates else [])
-    commands += [shlex.split(command)[1:] for command in task.row.then if task.row.table.tests]
-    start = [sys.executable] if launcher == PYTHON else shlex.split(launcher)
+    for then in task.row.then if task.row.table.tests else ():
+        words = shlex.split(then)[1:]
+        commands.append(words + (_of_trainer(task.options) if words[0] == "test" else []))
     for command in commands:
+        alone = launcher == PYTHON or command[0] not in ("fit", "validate", "test")
+        start = [sys.executable] if alone else shlex.split(launcher)
         with _stream(log) as stream:
             words = [*start, "-m", "thriftseg", *command]
             done = subprocess.run(words, stdout=stream, stderr=stream and subprocess.STDOUT, check=False)
@@ -206,6 +223,16 @@ def _run(task: SweepTask, launcher: str, log: Path | None) -> None:
             task.state = "failed"
             return
     task.state = "finished"
+
+
+def _of_trainer(options: Sequence[str]) -> list[str]:
+    """Options of the trainer and of the model, which tests take like the training."""
+    found: list[str] = []
+    taken = False
+    for word in options:
+        taken = word.startswith(("--trainer.", "--model.")) or (taken and not word.startswith("--"))
+        found += [word] if taken else []
+    return found
 
 
 @contextmanager

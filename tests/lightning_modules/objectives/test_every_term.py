@@ -212,7 +212,9 @@ class TestViews:
             torch.testing.assert_close(views.student[1 + place].logits.at(1), expected, rtol=1e-4, atol=1e-5)
 
     def test_neighbours_at_drawn_distances_have_the_turn_of_the_target(self) -> None:
-        views, batch = self.views("td2", neighbour_offset=torch.tensor([[-1, -2], [-3, -4]]))
+        views, batch = self.views("td2")
+        del batch["neighbour_offset"]
+        views.batch = batch
         window = torch.cat([batch["neighbour_past"][:, 0], batch["neighbours"][:, 0, None]], dim=1)
         expected = views.network(views.network.preprocessing(window), first_index=1)
         torch.testing.assert_close(views.student[1].logits.at(1), expected, rtol=1e-4, atol=1e-5)
@@ -251,6 +253,18 @@ def test_terms_join_after_their_share_of_the_run(build_trainer) -> None:
     assert seen == 2 * [{"label"}] + 2 * [{"label", "consistency"}]
 
 
-def test_an_objective_needs_a_term() -> None:
+@pytest.mark.parametrize("terms", [[], [GatedCRFTerm()], [LabelTerm(weight=0)]], ids=["none", "late", "weightless"])
+def test_an_objective_needs_a_term_from_the_first_step_on(terms: list[Term]) -> None:
     with pytest.raises(ConfigError, match="an objective without terms learns nothing"):
-        SemanticSegmentation(Tiny(CLASSES), [])
+        SemanticSegmentation(Tiny(CLASSES), terms)
+
+
+def test_a_teacher_that_was_trained_here_is_frozen_again(build_trainer) -> None:
+    network = Tiny(CLASSES)
+    module = module_of(network, LabelTerm(), DistillationTerm())
+    loader = DataLoader([batch_of(network)], batch_size=None)
+    build_trainer(max_steps=1).fit(module.teacher_module(), loader)
+    assert module.teacher.network.training
+    build_trainer(max_steps=1).fit(module, loader)
+    assert not module.teacher.network.training
+    assert not any(parameter.requires_grad for parameter in module.teacher.network.parameters())

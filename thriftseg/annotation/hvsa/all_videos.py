@@ -69,6 +69,7 @@ def annotate_videos(
             runs[video] = result = loop.run(settings, person(loop, root / video), root / video)
         except WaitingForLabels as error:
             waiting.append(error)
+            loop.data = None
             continue
         if loop.data is None:
             raise RuntimeError(f"{video} was not labelled")
@@ -78,6 +79,7 @@ def annotate_videos(
             write_bytes(root / MASKS / video / f"{loop.clip.frames[number].stem}.png", content)
         scores = scores or VideoScores(loop.dataset.taxonomy.num_classes)
         scores.add(scored_frames(loop.data, ((number, store.read(video, number)) for number in loop.data.numbers)))
+        loop.data = None  # its frames and flow are in memory
     if waiting:
         places = "\n".join(f"  {error.path}" for error in waiting)
         raise WaitingForLabels(f"{len(waiting)} videos wait for labels", fix=waiting[0].fix, detail=places)

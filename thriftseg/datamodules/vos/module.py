@@ -126,7 +126,7 @@ class VOSDataModule(SplitDataModule):
 
     @property
     def annotation_cost(self) -> AnnotationCost | None:
-        """Cost of the masks that come from label stores; `None` without such, and until `setup("fit")`."""
+        """Cost of the masks; `None` where that of some, as of masks of the data set, is unknown, and until `setup`."""
         return self._cost
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -191,20 +191,21 @@ class VOSDataModule(SplitDataModule):
     def _setup_training(self) -> None:
         clips: list[VideoClips | PseudoClips] = []
         taken: set[str] = set()
-        costs: list[AnnotationCost] = []
+        costs: list[AnnotationCost | None] = []
         for part in self.parts if self.static_share < 1 else ():
             source = MaskSource(self.dataset, self.store, part.labels)
             videos = part.draw(masked_videos(source, self.train_split, least=self.frames), taken, self.seed)
             taken |= {video.clip.video for video in videos}
             clips += [VideoClips(source, video, self.frames, self.crop, self.gap, part.weight) for video in videos]
             cost = recorded_cost(source, videos)
-            costs += [cost] if cost is not None else []
+            costs.append(cost)
             known = "of unknown cost" if cost is None else f"{cost.hours:.2f} h, {cost.clicks} clicks"
             self._announce(f"masks from {part.labels!r}: {len(videos)} videos, {known}")
         if self.static is not None and self.static_share > 0:
             clips += self._pseudo_clips(self.static)
         clips *= self.clips_per_video
-        self._cost = sum(costs, AnnotationCost()) if costs else None
+        known_costs = [cost for cost in costs if cost is not None]
+        self._cost = sum(known_costs, AnnotationCost()) if known_costs and len(known_costs) == len(costs) else None
         self._sources = [VIDEO if isinstance(entry, VideoClips) else STATIC for entry in clips]
         self._train = TrainingClips(
             clips,

@@ -71,13 +71,16 @@ class Objective(nn.Module):
         terms: The terms; those of weight 0 are never computed.
 
     Raises:
-        ConfigError: There is no term.
+        ConfigError: There is no term that counts from the first step on.
     """
 
     def __init__(self, terms: list[Term]) -> None:
         super().__init__()
-        if not terms:
-            raise ConfigError("an objective without terms learns nothing", expected="one term or more", found="none")
+        if not any(term.weight and not term.start for term in terms):
+            expected = "one term or more with a weight above 0 and start 0"
+            raise ConfigError(
+                "an objective without terms learns nothing", expected=expected, found=f"{len(terms)} terms"
+            )
         self._terms = nn.ModuleList(terms)
         self.recorded_as = Objective
 

@@ -83,6 +83,8 @@ class GroupedDistillationTerm(Term):
         ConfigError: A setting is out of range.
     """
 
+    needs = frozenset({"teacher", "auxiliary"})
+
     def __init__(
         self,
         loss: KnowledgeDistillation | None = None,
@@ -96,7 +98,8 @@ class GroupedDistillationTerm(Term):
         check_range("sub_path_weight", sub_path_weight)
         self.loss = loss if loss is not None else KnowledgeDistillation()
         self.full_weight, self.sub_path_weight = full_weight, sub_path_weight
-        self.needs = frozenset({"teacher", "auxiliary"}) if full_weight or sub_path_weight else frozenset()
+        if not (full_weight or sub_path_weight):
+            self.weight = 0.0
 
     def check(self, network: SemanticNetwork) -> None:
         """See `Term.check`: only a TDNet has paths."""
@@ -105,8 +108,6 @@ class GroupedDistillationTerm(Term):
 
     def parts(self, views: Views) -> Iterator[LossPart]:
         """See `Term.parts`."""
-        if not self.needs:
-            return
         student = cast(TDNet, views.network)
         path = (views.first_index + student.past_frames) % student.num_phases
         alone = views.target.others["sub_path"]

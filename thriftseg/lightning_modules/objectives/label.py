@@ -50,6 +50,8 @@ class LabelTerm(Term):
     ) -> None:
         super().__init__(weight, start)
         check_range("auxiliary_weight", auxiliary_weight)
+        if start and (auxiliary_weight or output_weights):
+            raise ConfigError("further outputs are trained from the first step on", expected="start 0", found=start)
         for name, factor in {**(sources or {}), **(output_weights or {})}.items():
             check_range(f"weight of {name!r}", factor)
         self.loss = loss if loss is not None else CrossEntropy()
@@ -71,6 +73,9 @@ class LabelTerm(Term):
                 yield LossPart(name, self.weight * factor, label_terms(self.loss, output.at(1), label, weight))
         logits = views.target.logits.at(1)
         if self.neighbour_labels:
+            if "neighbour_label" not in batch or self.sources is not None:
+                fix = "use VideoPairDataModule without sources, or set neighbour_labels to false"
+                raise ConfigError("the batch has no labels of neighbours of known sources", fix=fix)
             logits = torch.cat([view.logits.at(1) for view in views.student])
             label = torch.cat([label, *batch["neighbour_label"].unbind(dim=1)])
             weight = weight.repeat(len(views.student))

@@ -35,9 +35,9 @@ class Views:
     """Predictions for the target frames of a batch and, where a term wants them, for their neighbours.
 
     An image network segments all frames in one pass. A network with past frames sees those before each neighbour
-    (`neighbour_past` of the batch, the neighbour itself where that is not there). One whose parts take turns segments a
-    neighbour at a fixed distance in the turn that this frame has in the video, and neighbours at drawn distances, which
-    differ within the batch, in the turn of the target; it makes one pass per turn.
+    (`neighbour_past` of the batch, the neighbour itself where that is not there). One whose parts take turns segments
+    neighbours at fixed distances (`neighbour_offset`) in the turns that these frames have in the video, and those at
+    drawn distances in the turn of the target; it makes one pass per turn, as many in all processes.
 
     Attributes:
         network: The network that learns.
@@ -145,12 +145,11 @@ class Views:
         return found
 
     def _offsets(self) -> list[int]:
-        """Steps from the target to each neighbour, 0 where they differ within the batch."""
-        offsets = self.batch.get("neighbour_offset")
-        if not self.neighbours or offsets is None or self.network.num_phases == 1:
+        """Steps from the target to each neighbour, the same in the whole batch, or 0 where they are drawn."""
+        if not self.neighbours or self.network.num_phases == 1 or "neighbour_offset" not in self.batch:
             return [0] * self.neighbours
-        lowest, highest = offsets.amin(0).tolist(), offsets.amax(0).tolist()
-        return [low if low == high else 0 for low, high in zip(lowest, highest, strict=True)]
+        offsets: list[int] = self.batch["neighbour_offset"][0].tolist()
+        return offsets
 
     def _segment(self, frames: Tensor, count: int, turn: int) -> list[View]:
         """Views of `count` windows of every sample, in one pass."""
