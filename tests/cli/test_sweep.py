@@ -242,3 +242,17 @@ def test_what_a_sweep_sets_itself_is_refused(
     assert main(["sweep", "--table", "samsam2_t1", option]) == 2
     assert message in capfd.readouterr().err
     assert not starts.exists()
+
+
+def test_scores_of_an_earlier_training_do_not_count(starts: Path) -> None:
+    folder = Path("runs") / f"{RUN}-seed0"
+    for name, steps in (("fit", STEPS), ("validate", 100)):
+        record = {"command": "thriftseg fit", "metrics": {"val/miou": 0.5}, "network_sha256": None}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(record | {"training": {"steps": steps, "scored_step": steps}}))
+    (task,) = sweep(TABLE, rows="0 %", dry_run=True)
+    assert task.state == "waiting"
+    text = (folder / "validate.json").read_text().replace("100", str(STEPS))
+    (folder / "validate.json").write_text(text)
+    (task,) = sweep(TABLE, rows="0 %", dry_run=True)
+    assert task.state == "finished"

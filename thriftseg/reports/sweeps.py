@@ -81,7 +81,8 @@ class SweepTask:
     def look(self) -> None:
         """Find out from its folder how far it is.
 
-        A run is finished when it has the steps of its row, or those that this very command asks for, and its scores.
+        A run is finished when it has the steps of its row, or those that this very command asks for, and scores that
+        were measured after these.
         """
         self.state = "stopped" if self.checkpoint.is_file() else "waiting"
         trained = self.folder / "fit.json"
@@ -90,6 +91,9 @@ class SweepTask:
         if not all(path.is_file() for path in wanted):
             return
         scores, steps = read_score_file(trained), self.row.row.iterations
+        measured = [read_score_file(path).scored_step for path in wanted[1:]]
+        if any(step not in (None, scores.steps) for step in measured):  # None: what a server has answered
+            return
         same = shlex.split(scores.command)[1:]
         if "--ckpt_path" in same:
             del same[same.index("--ckpt_path") :][:2], same[same.index("--ckpt_path") :]
