@@ -75,7 +75,8 @@ MMSEG = {
 without_mmseg = pytest.mark.skipif(
     importlib.util.find_spec("mmseg") is None, reason='needs mmsegmentation: pip install "thriftseg[mmseg]"'
 )
-EVERY_NETWORK = [pytest.param(name, marks=without_mmseg if name == "mmseg" else ()) for name in NETWORKS]
+MARKS = {"mmseg": without_mmseg, "td4": pytest.mark.slow}  # td2 takes turns, too
+EVERY_NETWORK = [pytest.param(name, marks=MARKS.get(name, ())) for name in NETWORKS]
 
 
 def teacher(num_classes: int) -> Tiny:
