@@ -12,8 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from tests.square_and_disc import FRAMES, GROUND, HEIGHT, LEFT, SIDE, SQUARE, STEP, TOP, WIDTH, SquareFlow, frame, truth
-from tests.square_and_disc import write_video as write
+from tests.helpers.square_and_disc import (
+    FRAMES,
+    GROUND,
+    HEIGHT,
+    LEFT,
+    SIDE,
+    SQUARE,
+    STEP,
+    TOP,
+    WIDTH,
+    SquareFlow,
+    frame,
+    truth,
+)
+from tests.helpers.square_and_disc import write_video as write
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datamodules.loaded_video import check_flow
 from thriftseg.datamodules.video_pairs import PairDraw, PairSampler

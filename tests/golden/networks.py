@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_exactly, compare_output, compare_probe
 from tests.golden.fill import fill, make_inputs
-from tests.undrawn import Undrawn
+from tests.helpers.undrawn import Undrawn
 from thriftseg.zoo import Network
 from thriftseg.zoo.weights.official import load_official
 

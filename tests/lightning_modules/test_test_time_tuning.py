@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
-from tests.distributed import GlooPool
+from tests.helpers.distributed import GlooPool
+from tests.helpers.square_and_disc import FRAMES, GROUND, HEIGHT, SQUARE, WIDTH, SquareFlow, truth, write_video
+from tests.helpers.two_layers import TwoLayers
 from tests.lightning_modules.objectives.preset import tuned
-from tests.square_and_disc import FRAMES, GROUND, HEIGHT, SQUARE, WIDTH, SquareFlow, truth, write_video
-from tests.two_layers import TwoLayers
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datasets import Folder
 from thriftseg.errors import CheckpointError, ConfigError

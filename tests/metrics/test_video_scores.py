@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.square_and_disc import FRAMES, SQUARE, SquareFlow, frame, truth
 from tests.metrics import reference
 from tests.metrics.test_temporal_consistency import batch, moving_square
-from tests.square_and_disc import FRAMES, SQUARE, SquareFlow, frame, truth
 from thriftseg.flow import consistency_mask
 from thriftseg.metrics import BoundaryIoU, ConfusionScores, TemporalConsistency, VideoFrame, VideoScores, score_video
 

@@ -17,7 +17,7 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 
-from tests.hub import Hub, serve_hub
+from tests.helpers.hub import Hub, serve_hub
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.errors import CheckpointError

@@ -7,7 +7,7 @@ import json
 
 import torch
 
-from tests.undrawn import Undrawn
+from tests.helpers.undrawn import Undrawn
 from thriftseg.zoo import Network, rebuild
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.undrawn import Undrawn
+from tests.helpers.undrawn import Undrawn
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import Network, Scorer, SemanticNetwork, VOSNetwork, create_model, list_models

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import tmanet as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
-from tests.undrawn import Undrawn
+from tests.helpers.undrawn import Undrawn
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo import FrameWindow, TMANet, create_model, tmanet

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.moving_squares import HEIGHT, WIDTH, write_squares
 from tests.labels.small_sam import write_sam
-from tests.moving_squares import HEIGHT, WIDTH, write_squares
 from thriftseg.annotation import TYPE_CHOICES
 from thriftseg.annotation.eva_vos.methods import AnnotationChoices, encoders_of
 from thriftseg.cli.main import EXIT_USER_ERROR, EXIT_WAITING, main

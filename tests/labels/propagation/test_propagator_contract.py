@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.moving_squares import write_squares
 from tests.labels.propagation.known_motion import Scene, shifted
 from tests.labels.small_sam2 import street
-from tests.moving_squares import write_squares
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.eva_vos.propagation import MaskPropagator, create_mask_propagator
 from thriftseg.errors import ConfigError

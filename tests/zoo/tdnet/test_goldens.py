@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import tdnet as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
-from tests.undrawn import Undrawn
+from tests.helpers.undrawn import Undrawn
 from thriftseg.zoo import TDNet, create_model
 from thriftseg.zoo.weights.official import load_official
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from tests.annotation_sets import write_quality_set
-from tests.distributed import GlooPool
+from tests.helpers.annotation_sets import write_quality_set
+from tests.helpers.distributed import GlooPool
 from tests.lightning_modules.eva_vos.test_annotation_policy import data as episodes_of
 from tests.lightning_modules.eva_vos.test_annotation_policy import places as type_set  # noqa: F401
 from tests.lightning_modules.eva_vos.test_annotation_policy import tiny as tiny_agent

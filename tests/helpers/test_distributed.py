@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed
 
-from tests.distributed import GlooPool
+from tests.helpers.distributed import GlooPool
 
 
 def total(rank: int, world: int, start: float) -> tuple[float, int, int]:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tests.distributed import GlooPool
+from tests.helpers.distributed import GlooPool
 from tests.lightning_modules.objectives.clicked_clips import CLASSES, WEIGHTS, Tiny, make_batch, tiny_teacher
 from tests.lightning_modules.objectives.preset import weclick
-from tests.test_distributed_training import Gradients, trainer_with
+from tests.lightning_modules.test_distributed import Gradients, trainer_with
 
 Batch = dict[str, Any]
 PARTS = ("label", "gated_crf", "memory_flow", "distillation")

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
-from tests.distributed import GlooPool
+from tests.helpers.distributed import GlooPool
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.lightning_modules import SemanticSegmentation

@@ -35,7 +35,7 @@ import pytest
 import torch
 import torch.distributed
 
-_ROOT = str(Path(__file__).resolve().parents[1])
+_ROOT = str(Path(__file__).resolve().parents[2])
 _LIBRARIES = ["lightning.pytorch", "torchmetrics", "torch.distributed", "segmentation_models_pytorch", "cv2"]
 
 
