@@ -34,6 +34,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
+from lightning.pytorch import Callback, Trainer
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _LIBRARIES = ["lightning.pytorch", "torchmetrics", "torch.distributed", "segmentation_models_pytorch", "cv2"]
@@ -136,3 +137,19 @@ def _shared_pool() -> GlooPool:
 def gloo_pool() -> GlooPool:
     """The one pool of two processes of this test session."""
     return _shared_pool()
+
+
+def trainer_with(world: int, *callbacks: Callback, turns: bool = False, **settings: Any) -> Trainer:
+    """A quiet trainer on as many processes as have called it; `turns` where parts of the network take turns."""
+    plain: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": world,
+        "strategy": "auto" if world == 1 else "ddp_find_unused_parameters_true" if turns else "ddp",
+        "callbacks": list(callbacks),
+        "num_sanity_val_steps": 0,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(**(plain | settings))

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
-from tests.helpers.distributed import GlooPool
+from tests.helpers.distributed import GlooPool, trainer_with
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.lightning_modules import SemanticSegmentation
@@ -56,20 +56,6 @@ def joined(batches: list[Batch]) -> Batch:
     return batch | {"id": [name for batch in batches for name in batch["id"]]}
 
 
-def trainer_with(world: int, *callbacks: Callback) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        max_steps=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
 def module_with(num_classes: int, **settings: Any) -> SemanticSegmentation:
     torch.manual_seed(0)
     return SemanticSegmentation(
@@ -83,7 +69,7 @@ def gradient(rank: int, world: int, reduction: str, empty_rank: int | None) -> t
     module = module_with(5, objective=CrossEntropy(reduction=reduction))
     module.network.eval()
     gradients = Gradients()
-    trainer = trainer_with(world, gradients)
+    trainer = trainer_with(world, gradients, max_steps=1)
     trainer.fit(module, DataLoader([batch], batch_size=None))
     return gradients.value, trainer.callback_metrics["train/loss"].item()
 

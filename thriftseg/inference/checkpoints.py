@@ -117,7 +117,7 @@ def to_record(value: Any) -> Any:
 
     Networks, losses and settings become `{"class_path": ..., "init_args": ...}`. A network records its arguments;
     those of other objects are read from the attributes named like them. An object whose class only prepares the
-    arguments of a base class says so by the class attribute `recorded_as`.
+    arguments of a base class names it in its attribute `recorded_as`.
 
     Args:
         value: A plain value, a container of values, an object, a class, an importable function or a

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from tests.helpers.annotation_sets import write_quality_set
-from tests.helpers.distributed import GlooPool
+from tests.helpers.distributed import GlooPool, trainer_with
 from tests.lightning_modules.eva_vos.test_annotation_policy import data as episodes_of
 from tests.lightning_modules.eva_vos.test_annotation_policy import places as type_set  # noqa: F401
 from tests.lightning_modules.eva_vos.test_annotation_policy import tiny as tiny_agent
@@ -24,20 +23,6 @@ Places = tuple[Path, Path]
 
 def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.05)
-
-
-def trainer_with(world: int, **settings: Any) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings,
-    )
 
 
 def trained_agent(

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tests.helpers.distributed import GlooPool
+from tests.helpers.distributed import GlooPool, trainer_with
 from tests.lightning_modules.objectives.clicked_clips import CLASSES, WEIGHTS, Tiny, make_batch, tiny_teacher
 from tests.lightning_modules.objectives.preset import weclick
-from tests.lightning_modules.test_distributed import Gradients, trainer_with
+from tests.lightning_modules.test_distributed import Gradients
 
 Batch = dict[str, Any]
 PARTS = ("label", "gated_crf", "memory_flow", "distillation")
@@ -42,7 +42,7 @@ def trained_step(rank: int, world: int, case: str) -> tuple[torch.Tensor, dict[s
     """Gradient of one step and what it logs; the only process of a world of one gets both batches."""
     batch = batch_of(rank, case) if world > 1 else joined([batch_of(r, case) for r in range(2)])
     gradients = Gradients()
-    trainer = trainer_with(world, gradients)
+    trainer = trainer_with(world, gradients, max_steps=1)
     module = weclick(Tiny(CLASSES), tiny_teacher, gated_crf_start=0.0, **WEIGHTS)
     trainer.fit(module, DataLoader([batch], batch_size=None))
     return gradients.value, {name: value.item() for name, value in trainer.callback_metrics.items()}

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from tests.helpers.distributed import GlooPool
+from tests.helpers.distributed import GlooPool, trainer_with
 from tests.lightning_modules.objectives.clicked_clips import Tiny, quiet
 from thriftseg.errors import ConfigError
 from thriftseg.lightning_modules import (
@@ -165,17 +165,7 @@ def one_step(rank: int, world: int, name: str) -> tuple[Tensor, dict[str, float]
         for key, value in batches[0].items()
     }
     module, gradients = module_of(network, *(build() for build in TERMS.values()), freeze_batch_norm=True), Gradients()
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=world,
-        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
-        max_steps=1,
-        callbacks=[gradients],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_with(world, gradients, turns=True, max_steps=1)
     trainer.fit(module, DataLoader([batches[rank] if world > 1 else joined], batch_size=None))
     logged = {key: value.item() for key, value in trainer.callback_metrics.items()}
     return gradients.value, logged
@@ -202,7 +192,7 @@ class TestViews:
         for place in range(2):
             window = torch.cat([batch["neighbour_past"][:, place], batch["neighbours"][:, place, None]], dim=1)
             expected = network(network.preprocessing(window))
-            torch.testing.assert_close(views.student[1 + place].logits.at(1), expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(views.student[1 + place].at(1), expected, rtol=1e-4, atol=1e-5)
 
     def test_a_neighbour_at_a_fixed_distance_has_its_own_turn(self) -> None:
         views, batch = self.views("td4")
@@ -210,7 +200,7 @@ class TestViews:
         for place, turn in enumerate((0, 2)):
             window = torch.cat([batch["neighbour_past"][:, place], batch["neighbours"][:, place, None]], dim=1)
             expected = network(network.preprocessing(window), first_index=turn)
-            torch.testing.assert_close(views.student[1 + place].logits.at(1), expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(views.student[1 + place].at(1), expected, rtol=1e-4, atol=1e-5)
 
     def test_neighbours_at_drawn_distances_have_the_turn_of_the_target(self) -> None:
         views, batch = self.views("td2")
@@ -218,7 +208,7 @@ class TestViews:
         views.batch = batch
         window = torch.cat([batch["neighbour_past"][:, 0], batch["neighbours"][:, 0, None]], dim=1)
         expected = views.network(views.network.preprocessing(window), first_index=1)
-        torch.testing.assert_close(views.student[1].logits.at(1), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(views.student[1].at(1), expected, rtol=1e-4, atol=1e-5)
 
 
 class TestSources:

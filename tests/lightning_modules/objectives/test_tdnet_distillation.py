@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tests.helpers.distributed import GlooPool
+from tests.helpers.distributed import GlooPool, trainer_with
 from tests.lightning_modules.objectives.preset import tdnet_distillation
 from thriftseg.errors import ConfigError
 from thriftseg.inference.checkpoints import load_network
@@ -234,17 +234,7 @@ def gradients_of(rank: int, world: int) -> tuple[dict[str, Tensor], float]:
     del module.log, module.log_dict
     module.network.eval()
     gradients = Gradients()
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=world,
-        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
-        max_steps=1,
-        callbacks=[gradients],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_with(world, gradients, turns=True, max_steps=1)
     trainer.fit(module, DataLoader([batches[rank] if world > 1 else joined], batch_size=None))
     values = {name: value for name, value in gradients.values.items() if value.abs().sum() > 0}
     return values, trainer.callback_metrics["train/loss"].item()

@@ -10,6 +10,7 @@ from thriftseg.cli.command import say
 
 if TYPE_CHECKING:
     from thriftseg.annotation import (
+        HVSAResult,
         HVSARounds,
         HVSASettings,
         PersonChoice,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         VideoChoice,
         VideoLoop,
     )
+    from thriftseg.datasets import VideoDataset
 
 
 def run(
@@ -47,14 +49,9 @@ def run(
     """
     if all_videos:
         return _label_all(video.loops(network, tuning, say), settings, person, simulated, out, config_name)
-    from thriftseg.reports import annotation_table, print_table, read_annotation_run, write_annotation_report
-
     loop = video.loop(network, tuning, say)
     folder = _folder(out, config_name, loop)
-    result = loop.run(settings, person.find(loop, folder, simulated), folder)
-    report = write_annotation_report(result.folder, loop.dataset)
-    print_table(annotation_table(read_annotation_run(result.folder)))
-    print(f"labels {result.store}\nreport {report.page}\nvideo  {report.video}")
+    _show(loop.run(settings, person.find(loop, folder, simulated), folder), loop.dataset)
     return 0
 
 
@@ -68,17 +65,24 @@ def _label_all(
 ) -> int:
     from thriftseg.annotation import annotate_videos
     from thriftseg.folders import RUNS
-    from thriftseg.reports import annotation_table, print_table, read_annotation_run, write_annotation_report
 
     root = Path(out) if out is not None else Path(RUNS) / config_name
     found = annotate_videos(loops, settings, lambda loop, folder: person.find(loop, folder, simulated), root)
-    for name, result in found.runs.items():
-        say(f"{name}: report {write_annotation_report(result.folder, loops[0].dataset).page}")
-        print_table(annotation_table(read_annotation_run(result.folder)))
+    for result in found.runs.values():
+        _show(result, loops[0].dataset)
     scores = ", ".join(f"{name} {100 * value:.2f}" for name, value in found.scores.items())
     print(f"{len(found.runs)} videos together: {scores}, {found.cost.hours:.2f} h, {found.cost.clicks} clicks")
     print(f"labels {found.masks}")
     return 0
+
+
+def _show(result: HVSAResult, dataset: VideoDataset) -> None:
+    """Write the report of a run, and tell what came of it."""
+    from thriftseg.reports import annotation_table, print_table, read_annotation_run, write_annotation_report
+
+    report = write_annotation_report(result.folder, dataset)
+    print_table(annotation_table(read_annotation_run(result.folder)))
+    print(f"labels {result.store}\nreport {report.page}\nvideo  {report.video}")
 
 
 def _find_budget(

@@ -45,10 +45,8 @@ class DistillationTerm(Term):
     def parts(self, views: Views) -> Iterator[LossPart]:
         """See `Term.parts`."""
         frames = len(views.student)
-        student, teacher = (
-            torch.cat([logits.at(self.stride) for logits in each])
-            for each in ([view.logits for view in views.student], views.taught)
-        )
+        student = torch.cat([view.at(self.stride) for view in views.student])
+        teacher = torch.cat([logits.at(self.stride) for logits in views.taught])
         terms = self.loss.terms(student, teacher, views.cells(self.stride).repeat(frames, 1, 1))
         # Every frame has the same number of valid pixels, so n times their joint mean is the sum of their means.
         yield LossPart("distillation", self.weight, LossTerms(frames * terms.sum, terms.count))

@@ -71,12 +71,12 @@ class LabelTerm(Term):
             factor = self._factors.get(name, self.auxiliary_weight if name.startswith("auxiliary") else 0.0)
             if factor:
                 yield LossPart(name, self.weight * factor, label_terms(self.loss, output.at(1), label, weight))
-        logits = views.target.logits.at(1)
+        logits = views.target.at(1)
         if self.neighbour_labels:
             if "neighbour_label" not in batch or self.sources is not None:
                 fix = "use VideoPairDataModule without sources, or set neighbour_labels to false"
                 raise ConfigError("the batch has no labels of neighbours of known sources", fix=fix)
-            logits = torch.cat([view.logits.at(1) for view in views.student])
+            logits = torch.cat([view.at(1) for view in views.student])
             label = torch.cat([label, *batch["neighbour_label"].unbind(dim=1)])
             weight = weight.repeat(len(views.student))
         yield LossPart("label", self.weight, label_terms(self.loss, logits, label, weight))

@@ -44,7 +44,7 @@ class GatedCRFTerm(Term):
         bottom, right = (-side % self.stride for side in image.shape[-2:])
         padding = (0, right, 0, bottom)
         image, valid = F.pad(image, padding), F.pad(views.batch["valid"], padding)
-        yield LossPart("gated_crf", self.weight, self.loss.terms(views.target.logits.at(self.stride), image, valid))
+        yield LossPart("gated_crf", self.weight, self.loss.terms(views.target.at(self.stride), image, valid))
 
 
 class FlowTerm(Term):
@@ -118,7 +118,7 @@ class MemoryFlowTerm(FlowTerm):
         """See `Term.parts`."""
         self.check_neighbours(views)
         taught = views.taught[0].at(self.stride) if "teacher" in self.needs else None
-        target, *others = (view.logits.at(self.stride) for view in views.student)
+        target, *others = (view.at(self.stride) for view in views.student)
         for other, flow in zip(others, views.flows(self._estimator, self.stride), strict=True):
             terms = self.loss.terms(target, other, flow, taught, views.cells(self.stride))
             yield LossPart("memory_flow", self.weight, terms)
@@ -156,7 +156,7 @@ class TemporalConsistencyTerm(FlowTerm):
     def parts(self, views: Views) -> Iterator[LossPart]:
         """See `Term.parts`."""
         self.check_neighbours(views)
-        target, *others = (view.logits.at(self.stride) for view in views.student)
+        target, *others = (view.at(self.stride) for view in views.student)
         flows, real = views.flows(self._estimator, self.stride), views.cells(self.stride)
         paired = views.batch.get("neighbour_paired")
         for place, (other, flow, agrees) in enumerate(zip(others, flows, views.agreements(self.stride), strict=True)):

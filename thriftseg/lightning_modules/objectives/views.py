@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +18,24 @@ from thriftseg.types import SemanticBatch
 from thriftseg.zoo import SemanticNetwork, StridedLogits
 
 
-class View(NamedTuple):
+@dataclass(eq=False)
+class View:
     """Predictions for one frame of every sample.
 
     Attributes:
-        logits: Of the B frames, at any stride.
-        others: Logits of auxiliary heads and further outputs, by name; empty for neighbours.
+        logits: Of the B frames, before they are resized.
+        others: Logits of auxiliary heads and further outputs, by name.
     """
 
     logits: StridedLogits
     others: dict[str, StridedLogits]
+    _resized: dict[int, Tensor] = field(default_factory=dict, init=False)
+
+    def at(self, stride: int) -> Tensor:
+        """Logits of each cell of `stride` x `stride` pixels, resized once for all terms; see `StridedLogits.at`."""
+        if stride not in self._resized:
+            self._resized[stride] = self.logits.at(stride)
+        return self._resized[stride]
 
 
 @dataclass(eq=False)
@@ -53,6 +61,7 @@ class Views:
     teacher: Any = None
     first_index: int = 0
     _cells: dict[int, Tensor] = field(default_factory=dict, init=False)
+    _flows: dict[RAFT | None, Tensor] = field(default_factory=dict, init=False)
 
     @property
     def neighbours(self) -> int:
@@ -105,7 +114,10 @@ class Views:
         Raises:
             ConfigError: The batch has no flow, and there is no estimator.
         """
-        flows = self._flow(estimator).unbind(dim=1)
+        estimator = None if "neighbour_flow" in self.batch else estimator
+        if estimator not in self._flows:
+            self._flows[estimator] = self._flow(estimator)
+        flows = self._flows[estimator].unbind(dim=1)
         return [flow if stride == 1 else F.avg_pool2d(flow, stride, ceil_mode=True) / stride for flow in flows]
 
     def agreements(self, stride: int) -> list[Tensor | None]:
