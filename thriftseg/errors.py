@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_LONGEST_LINE = 500
+
 
 class ThriftsegError(Exception):
     """A fault in the input that the user can mend.
@@ -56,15 +58,18 @@ class ThriftsegError(Exception):
 
     @property
     def headline(self) -> str:
-        """The message without its detail: always a single line."""
-        parts = [f"{self.path}: {self.problem}" if self.path is not None else self.problem]
-        if self.expected is not None:
-            parts.append(f"expected {self.expected}")
-        if self.found is not None:
-            parts.append(f"found {self.found}")
-        if self.fix is not None:
-            parts.append(f"fix: {self.fix}")
-        return "; ".join(parts).replace("\n", " ")
+        """The message without its detail: always a single line, of at most 500 characters."""
+        parts = [
+            *([] if self.path is None else [f"{self.path}: "]),
+            self.problem,
+            *([] if self.expected is None else [f"; expected {self.expected}"]),
+            *([] if self.found is None else [f"; found {self.found}"]),
+            *([] if self.fix is None else [f"; fix: {self.fix}"]),
+        ]
+        while (excess := sum(map(len, parts)) - _LONGEST_LINE) > 0:
+            longest = max(range(len(parts)), key=lambda place: len(parts[place]))
+            parts[longest] = _shortened(parts[longest], max(len(parts[longest]) - excess, _LONGEST_LINE // 8))
+        return " ".join("".join(parts).splitlines())
 
     def __str__(self) -> str:
         return f"{self.headline}\n{self.detail}" if self.detail else self.headline
@@ -72,6 +77,12 @@ class ThriftsegError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Worker processes send exceptions by pickle, which would call __init__ with the message only.
         return (_rebuild, (type(self), self.__dict__.copy()))
+
+
+def _shortened(text: str, length: int) -> str:
+    """Both ends of a text, of `length` characters together."""
+    half = (length - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
 
 
 def _rebuild(cls: type[ThriftsegError], state: dict[str, object]) -> ThriftsegError:
