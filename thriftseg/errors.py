@@ -6,6 +6,7 @@ The command line prints that line (and the optional detail under it) and exits w
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 _LONGEST_LINE = 500
@@ -113,3 +114,22 @@ class CheckpointError(ThriftsegError):
 
 class WaitingForLabels(ThriftsegError):
     """A person has been asked to label something and has not done so yet: no fault, but the run cannot go on."""
+
+
+class Stopped(SystemExit):
+    """A signal has ended the program: no fault, and nothing that was finished is lost.
+
+    Args:
+        signum: The signal.
+        fix: How to go on.
+
+    Attributes:
+        code: Exit code, 128 and the number of the signal.
+    """
+
+    def __init__(self, signum: int, fix: str = "run the same command again to go on") -> None:
+        super().__init__(128 + signum)
+        self.signum, self.fix = signum, fix
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.signum).name}; {self.fix}"

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.golden.compare import Deviation, compare_exactly, compare_output, compare_probe
 from tests.golden.fill import fill, make_inputs
-from tests.helpers.undrawn import Undrawn
 from thriftseg.zoo import Network
+from thriftseg.zoo.undrawn import Undrawn
 from thriftseg.zoo.weights.official import load_official
 
 Golden = dict[str, Any]

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from tests.golden import check, networks
 from tests.golden.compare import Deviation, describe
 from tests.golden.fill import RULE, fill, make_inputs
-from tests.helpers.undrawn import Undrawn
 from thriftseg.zoo import Network, tmanet
 from thriftseg.zoo.tdnet import blocks as tdnet_blocks
+from thriftseg.zoo.undrawn import Undrawn
 from thriftseg.zoo.vos import stm
 from thriftseg.zoo.weights.official import load_official
 

@@ -7,8 +7,8 @@ import json
 
 import torch
 
-from tests.helpers.undrawn import Undrawn
 from thriftseg.zoo import Network, rebuild
+from thriftseg.zoo.undrawn import Undrawn
 
 
 def reloaded(network: Network) -> Network:

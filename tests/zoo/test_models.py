@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.helpers.undrawn import Undrawn
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import Network, Scorer, SemanticNetwork, VOSNetwork, create_model, list_models
+from thriftseg.zoo.undrawn import Undrawn
 from thriftseg.zoo.weights.releases import recognise
 
 NUM_CLASSES = 5

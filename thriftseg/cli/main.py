@@ -6,17 +6,18 @@ import argparse
 import errno
 import importlib
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 from thriftseg import __version__
 from thriftseg.cli.command import listing, run_command, run_one_of
-from thriftseg.errors import ThriftsegError, WaitingForLabels
+from thriftseg.errors import Stopped, ThriftsegError, WaitingForLabels
 
 EXIT_USER_ERROR = 2
 EXIT_WAITING = 3
-EXIT_INTERRUPTED = 130
 
 
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
@@ -71,13 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0, 2 for a fault the user can mend, 3 while a person has to label something first, 130 when
-            interrupted.
+            interrupted, 143 when terminated.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(arguments)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return _stopped(Stopped(signal.SIGINT))
     except SystemExit as stop:
         return _exit_code(stop)
     except Exception as error:
@@ -90,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry_point() -> None:
-    """Console script: run `sys.argv` and exit."""
+    """Console script: run `sys.argv` and exit; SIGTERM ends it as an interrupt does."""
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())
 
 
@@ -164,8 +166,19 @@ def _one_line(message: str) -> str:
     return " ".join(message.split())
 
 
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise Stopped(signum)
+
+
+def _stopped(stop: Stopped) -> int:
+    print(f"thriftseg: {stop}", file=sys.stderr)
+    return 128 + stop.signum
+
+
 def _exit_code(stop: SystemExit) -> int:
     """Exit code of a SystemExit; the trainer turns an interrupt into one."""
+    if isinstance(stop, Stopped):
+        return _stopped(stop)
     if any(isinstance(link, KeyboardInterrupt) for link in _chain(stop)):
-        return EXIT_INTERRUPTED
+        return _stopped(Stopped(signal.SIGINT))
     return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR if stop.code else 0

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.inference import load_as, read_checkpoint
+from thriftseg.lightning_modules import LastCheckpoint
 from thriftseg.zoo import Network, check_weights
 
 CHECKPOINTS = "checkpoints"
@@ -18,18 +19,14 @@ KEYWORDS = {"best", "hpc"}
 
 
 def default_checkpoints(monitor: str) -> list[ModelCheckpoint]:
-    """Keep the best checkpoint by a score, and the state after the last epoch as `last.ckpt`.
-
-    `save_last` would write `last.ckpt` only together with a better checkpoint, so that a resumed run would begin at
-    the best epoch and the end of training could be lost.
+    """Keep the best checkpoint by a score, and the last state.
 
     Args:
         monitor: The score; larger is better.
     """
     name = f"epoch{{epoch:03d}}-{monitor.rpartition('/')[2]}{{{monitor}:.4f}}"
     best = ModelCheckpoint(filename=name, auto_insert_metric_name=False, monitor=monitor, mode="max")
-    last = ModelCheckpoint(filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
-    return [best, last]
+    return [best, LastCheckpoint()]
 
 
 def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
@@ -50,6 +47,23 @@ def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
             raise nothing_to_resume(folders[0] if folders else None)
     elif path is not None and not is_left_to_the_trainer(path):
         read_checkpoint(path)
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """The checkpoint of a run that its scores are made of: the best one, or the last where none was scored.
+
+    Args:
+        folder: Folder of its checkpoints.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be told which is the best.
+    """
+    fix = "name the weights to score by --ckpt_path or --weights"
+    found = sorted(path for path in folder.glob("*.ckpt") if not path.stem.startswith(LAST))
+    found = found or sorted(folder.glob(f"{LAST}.ckpt"))
+    if len(found) != 1:
+        raise CheckpointError(f"{len(found) or 'no'} checkpoints to score", path=folder, expected="one", fix=fix)
+    return found[0]
 
 
 def start_from(weights: str, model: LightningModule) -> None:

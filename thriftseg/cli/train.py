@@ -23,6 +23,7 @@ from thriftseg.cli.options.shipped_config import find_config, row_as_config
 from thriftseg.cli.run_folder import (
     CHECKPOINTS,
     LAST,
+    best_checkpoint,
     check_checkpoint,
     default_checkpoints,
     has_last,
@@ -30,15 +31,21 @@ from thriftseg.cli.run_folder import (
     nothing_to_resume,
     start_from,
 )
-from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.errors import CheckpointError, ConfigError, Stopped
 from thriftseg.folders import RUNS
 from thriftseg.inference import read_checkpoint
-from thriftseg.lightning_modules import RunRecord, TrainingModule, default_progress_bar
+from thriftseg.lightning_modules import (
+    TEACHER_CHECKPOINT,
+    RunRecord,
+    TrainingModule,
+    between_batches,
+    default_progress_bar,
+    train_teacher,
+)
 from thriftseg.reports import write_scores
 
 DESCRIPTION = "Settings come from --config FILE, or from a row of a published table: --table NAME --row KEY."
 TEACHER = "teacher"
-TEACHER_CHECKPOINT = "teacher.ckpt"
 
 
 class TrainingCLI(LightningCLI):
@@ -124,24 +131,35 @@ class TrainingCLI(LightningCLI):
             raise ConfigError("there is no teacher to train", fix="name one in the model, without teacher_weights")
 
     def after_instantiate_classes(self) -> None:
-        """Check the checkpoint to start from before any work is done, and load the published weights."""
+        """Check the checkpoint to start from before any work is done, and load the published weights.
+
+        What is scored without either are the best weights of the run.
+        """
         check_checkpoint(self._options.get("ckpt_path"), self.trainer)
-        if self._options.weights and not self._options.get("ckpt_path"):
+        if self._options.get("ckpt_path"):
+            return
+        if self._options.weights:
             start_from(self._options.weights, self.model)
+        elif self.config.subcommand != "fit":
+            best = best_checkpoint(self.run_folder / CHECKPOINTS)
+            self.config_init[self.config.subcommand].ckpt_path = str(best)
+            rank_zero_info(f"Scoring {best}")
 
     def after_fit(self) -> None:
-        """Keep the last scores of training, its steps and seed, unless it was a trial or was finished before.
+        """Keep the last scores of training, its steps and seed, unless it was a trial or had them before.
 
         Scores of an earlier training in the same folder go, as they are of other weights than those that lie there now.
         """
-        if self.trainer.callback_metrics and not self._options.trainer.fast_dev_run:
-            record = self._run_record
-            if self.trainer.is_global_zero:
-                for earlier in ("validate", "test"):
-                    (self.run_folder / f"{earlier}.json").unlink(missing_ok=True)
+        if self._options.trainer.fast_dev_run:
+            return
+        record, trained = self._run_record, bool(self.trainer.callback_metrics)
+        if trained and self.trainer.is_global_zero:
+            for earlier in ("validate", "test"):
+                (self.run_folder / f"{earlier}.json").unlink(missing_ok=True)
+        if trained or (record.metrics and not (self.run_folder / "fit.json").is_file()):
             seed = self._options.seed_everything
             steps = {"steps": self.trainer.global_step, "scored_step": record.step}
-            self._write_scores({**steps, "seed": None if seed is False else seed})
+            self._write_scores(steps | {"seed": None if seed is False else seed}, None if trained else record.metrics)
 
     def after_validate(self) -> None:
         """Keep the scores with the command that gave them."""
@@ -153,7 +171,16 @@ class TrainingCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         if self._options.stage != "teacher":
-            super()._run_subcommand(subcommand)
+            self._run_until_stopped(subcommand)
+
+    def _run_until_stopped(self, subcommand: str) -> None:
+        try:
+            with between_batches():
+                super()._run_subcommand(subcommand)
+        except Stopped as stop:
+            if subcommand == "fit" and has_last(self.run_folder / CHECKPOINTS):
+                stop.fix = "the same command with --ckpt_path last goes on"
+            raise
 
     def _check_start_of_student(self) -> None:
         """Refuse a missing checkpoint before the teacher is trained; a run that ended in stage one needs none."""
@@ -210,10 +237,10 @@ class TrainingCLI(LightningCLI):
         step = self._run_record.loaded_step
         self._write_scores({"steps": step, "scored_step": step})
 
-    def _write_scores(self, training: Mapping[str, int | None]) -> None:
+    def _write_scores(self, training: Mapping[str, int | None], metrics: Mapping[str, float] | None = None) -> None:
         if self.trainer.is_global_zero:
             path = self.run_folder / f"{self.config.subcommand}.json"
-            write_scores(path, self._command, self.trainer, **training)
+            write_scores(path, self._command, self.trainer, **training, metrics=metrics)
             print(f"scores with their command: {path}")
 
     @property
@@ -232,35 +259,18 @@ class TrainingCLI(LightningCLI):
 
 
 class TeacherCLI(TrainingCLI):
-    """Trains the teacher of a student by the student's config, on data without neighbours.
+    """Trains the teacher of a student by the student's config, see `train_teacher`.
 
-    The run writes to the folder `teacher` of the student's run. It goes on where it was interrupted, and leaves
-    `teacher.ckpt` only when it is complete.
+    The run writes to the folder `teacher` of the student's run.
     """
 
     def before_instantiate_classes(self) -> None:
-        """Go on with an unfinished run; published weights are meant for the student."""
-        last = self.run_folder / CHECKPOINTS / f"{LAST}.ckpt"
-        self._options.ckpt_path = str(last) if last.is_file() else None
-        self._options.weights = None
+        """Start from nothing: checkpoints and published weights are meant for the student."""
+        self._options.ckpt_path = self._options.weights = None
 
-    def instantiate_classes(self) -> None:
-        """Put the teacher in the place of the student."""
-        super().instantiate_classes()
-        self.model = self.model.teacher_module()
-        self.datamodule.neighbours = None
-
-    def after_fit(self) -> None:
-        """Keep the scores, and the teacher under a name that tells that it is complete."""
-        super().after_fit()
-        if self._options.trainer.fast_dev_run:
-            return
-        whole = self.run_folder / TEACHER_CHECKPOINT
-        part = whole.with_suffix(".part")
-        self.trainer.save_checkpoint(part)
-        if self.trainer.is_global_zero:
-            part.replace(whole)
-        self.trainer.strategy.barrier()
+    def fit(self, **arguments: Any) -> None:
+        """Train the teacher in the place of the student."""
+        train_teacher(self.model, self.datamodule, self.trainer)
 
     @property
     def run_folder(self) -> Path:
@@ -268,7 +278,7 @@ class TeacherCLI(TrainingCLI):
         return super().run_folder / TEACHER
 
     def _run_subcommand(self, subcommand: str) -> None:
-        LightningCLI._run_subcommand(self, subcommand)
+        self._run_until_stopped(subcommand)
 
 
 def main(argv: list[str]) -> int:

@@ -22,6 +22,18 @@ from thriftseg.taxonomies import Taxonomy
 from thriftseg.workers import keep_freed_memory
 
 
+class LateLoader(DataLoader[Any]):
+    """Draws and loads from the first batch that is asked for.
+
+    The trainer makes the iterator of a resumed run before it has restored where that run was; workers would begin with
+    the first batches of the first epoch.
+    """
+
+    def __iter__(self) -> Any:
+        """Batches in order."""
+        yield from super().__iter__()
+
+
 class VideoDataModule(LightningDataModule):
     """Loaders whose order and randomness come from samplers alone.
 
@@ -45,7 +57,7 @@ class VideoDataModule(LightningDataModule):
         self, frames: Any, sampler: Any, batch_size: int, collate_fn: Callable[[list[Any]], Any] | None = None
     ) -> DataLoader[Any]:
         on_cuda = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
-        return DataLoader(
+        return LateLoader(
             frames,
             batch_size=batch_size,
             sampler=sampler,
@@ -74,23 +86,16 @@ class VideoDataModule(LightningDataModule):
         if items is None:
             raise ConfigError("no training data", fix='call setup("fit") first')
         rank, world_size = self._place()
-        sampler = EpochSampler(
-            len(items), self.batch_size, seed=self.seed, rank=rank, world_size=world_size, **settings
-        )
-        self._resume(sampler)
+        place = {"rank": rank, "world_size": world_size, "begun": self._begun}
+        sampler = EpochSampler(len(items), self.batch_size, seed=self.seed, **place, **settings)
         return self._loader(items, sampler, self.batch_size, collate_fn)
 
-    def _resume(self, sampler: EpochSampler) -> None:
-        """Bring a new sampler to where an interrupted run stopped; the Trainer sets the epoch only after this."""
+    def _begun(self) -> tuple[int, int]:
+        """The epoch that the trainer is in, and its batches that each process has had."""
         if self.trainer is None:
-            return
+            return 0, 0
         loop = self.trainer.fit_loop
-        progress: Any = loop.epoch_progress.current
-        epoch, begun = progress.processed, progress.ready
-        done = loop.epoch_loop.batch_progress.current.ready if begun > epoch else 0
-        if done >= self._batches_per_epoch(sampler):
-            epoch, done = begun, 0
-        sampler.resume(epoch, done)
+        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
 
     def _batches_per_epoch(self, sampler: EpochSampler) -> int:
         """Training batches of each process in an epoch, as far as the Trainer wants them."""
@@ -172,7 +177,7 @@ class SplitDataModule(VideoDataModule, ABC):
         items = self._evaluated[name]
         sampler = OrderedSampler(len(items))
         if self.eval_batch_size is None:
-            return DataLoader(items, batch_size=None, sampler=sampler, num_workers=0)
+            return LateLoader(items, batch_size=None, sampler=sampler, generator=seeded_generator(self.seed))
         return self._loader(items, sampler, self.eval_batch_size)
 
 

@@ -6,7 +6,7 @@ trains on several processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,8 @@ class EpochSampler(DistributedSampler[Draw]):
         world_size: Number of processes.
         sources: Source of every sample, needed for `ratios`.
         ratios: Share of each source among the draws, in any unit; by default every sample is drawn once.
+        begun: Asked whenever an iteration starts: the epoch under way, and how many of its batches this process has had
+            before an interruption. Another epoch starts at its beginning.
 
     Raises:
         ConfigError: `ratios` does not name exactly the sources of the samples.
@@ -66,6 +68,7 @@ class EpochSampler(DistributedSampler[Draw]):
         world_size: int = 1,
         sources: Sequence[str] | None = None,
         ratios: Mapping[str, float] | None = None,
+        begun: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         super().__init__(range(size), num_replicas=world_size, rank=rank, seed=seed)  # type: ignore[arg-type]
         self.size = size
@@ -73,23 +76,13 @@ class EpochSampler(DistributedSampler[Draw]):
         self.batch_size = batch_size
         self.num_samples = max(1, size // global_batch) * batch_size
         self.total_size = self.num_samples * world_size
-        self._start = 0
+        self._begun = begun
         self._pools = _pools(size, self.total_size, sources, ratios)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration; a new epoch starts at its beginning."""
-        if epoch != self.epoch:
-            self._start = 0
-        self.epoch = epoch
-
-    def resume(self, epoch: int, batches: int) -> None:
-        """Start the next iteration in the middle of an epoch, after `batches` batches per rank."""
-        self.epoch, self._start = epoch, batches * self.batch_size
 
     def __iter__(self) -> Iterator[Draw]:
         """Draws of this rank in order."""
-        order = self.order(self.epoch)
-        start, self._start = self._start, 0
+        order, (epoch, batches) = self.order(self.epoch), self._begun()
+        start = batches * self.batch_size if epoch == self.epoch else 0
         for position in range(self.rank + start * self.num_replicas, self.total_size, self.num_replicas):
             yield Draw(self.epoch, position, order[position])
 

@@ -9,6 +9,7 @@ from thriftseg.lazy import face
 if TYPE_CHECKING:
     from thriftseg.inference.checkpoints import (
         METADATA_KEY,
+        RANDOM_STATES_KEY,
         LoadedNetwork,
         Unrecordable,
         cost_of_labels,

@@ -34,7 +34,13 @@ from thriftseg.zoo import (
 METADATA_KEY = "thriftseg"
 
 _KINDS: dict[type, str] = {SemanticNetwork: "semantic network", VOSNetwork: "network for video object segmentation"}
-_HEAVY = {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state"}
+RANDOM_STATES_KEY = "random_states"
+"""Key of checkpoints that holds the states of random generators, one entry per process."""
+
+_HEAVY = {
+    *("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state"),
+    RANDOM_STATES_KEY,
+}
 
 NetworkType = TypeVar("NetworkType", bound=Network)
 

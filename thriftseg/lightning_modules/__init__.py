@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from thriftseg.lightning_modules.run_record import RunRecord
     from thriftseg.lightning_modules.schedules import PolyLR
     from thriftseg.lightning_modules.semantic import FramePrediction, SemanticEvaluation, SemanticSegmentation
+    from thriftseg.lightning_modules.stopping import LastCheckpoint, between_batches
+    from thriftseg.lightning_modules.teacher import TEACHER_CHECKPOINT, train_teacher
     from thriftseg.lightning_modules.test_time_tuning import CHECKPOINT, predict_frames, tune
     from thriftseg.lightning_modules.video_objects import VideoObjectSegmentation
 

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_c
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from thriftseg import __version__
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.inference import METADATA_KEY, Unrecordable, to_record
+from thriftseg.inference import METADATA_KEY, RANDOM_STATES_KEY, Unrecordable, to_record
+from thriftseg.lightning_modules.random_states import collect_random_states, restore_random_states
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import LossTerms
 from thriftseg.zoo import check_weights, freeze_batch_norm
@@ -80,6 +82,7 @@ class TrainingModule(LightningModule):
         super().__init__()
         self._optimizer, self._lr_scheduler, self._lr_interval = optimizer, lr_scheduler, lr_interval
         self._cost: dict[str, float] = {}
+        self._random_states: list[dict[str, Any]] = []
 
     def default_optimizer(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """AdamW with learning rate 1e-3."""
@@ -111,6 +114,11 @@ class TrainingModule(LightningModule):
         if cost is not None:
             self._cost = {"hours": float(cost.hours), "clicks": float(cost.clicks)}
 
+    def on_train_start(self) -> None:
+        """Draw on as the run did that is resumed here."""
+        restore_random_states(self._random_states, self.global_rank)
+        self._random_states = []
+
     def on_validation_epoch_start(self) -> None:
         """Forget the scores of an earlier pass."""
         self._reset_scores()
@@ -134,8 +142,10 @@ class TrainingModule(LightningModule):
         """Log the scores of all processes below `stage/`; nothing by default."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the version and the cost of the labels."""
+        """Add the version, the cost of the labels and, while training, the states of random generators."""
         checkpoint[METADATA_KEY] = {"version": __version__, "cost": self._cost}
+        if self._is_fitted():
+            checkpoint[RANDOM_STATES_KEY] = collect_random_states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another network in one line, and remember what their labels cost.
@@ -147,6 +157,7 @@ class TrainingModule(LightningModule):
             raise CheckpointError("not a training checkpoint", expected="a dict with state_dict")
         check_weights(self, checkpoint["state_dict"], path=None)
         self._cost = dict(checkpoint.get(METADATA_KEY, {}).get("cost", {}))
+        self._random_states = checkpoint.get(RANDOM_STATES_KEY, []) if self._is_fitted() else []
 
     def _weighted_sum(self, parts: Sequence[LossPart], batch_size: int) -> Tensor:
         """Loss to differentiate; logs it over all processes as `train/loss`, and its parts."""
@@ -171,6 +182,9 @@ class TrainingModule(LightningModule):
 
     def _datamodule(self) -> Any:
         return getattr(self._trainer, "datamodule", None)
+
+    def _is_fitted(self) -> bool:
+        return self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
 
     def _run_length(self) -> int:
         steps = self.trainer.estimated_stepping_batches

@@ -117,6 +117,7 @@ def write_scores(
     steps: int | None = None,
     scored_step: int | None = None,
     seed: int | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> None:
     """Write the scores that a trainer has logged, for `thriftseg zoo publish --metrics` and `thriftseg report`.
 
@@ -130,13 +131,14 @@ def write_scores(
         steps: Steps that the optimiser took.
         scored_step: Step after which the scores were measured.
         seed: Seed of the training.
+        metrics: The scores, if the trainer has not logged them itself.
     """
     from thriftseg.zoo import Network, weights_digest
 
     path, model = Path(path), trainer.lightning_module
     network = getattr(model, "network", None)
     digest = weights_digest(network) if isinstance(network, Network) and scored_step == steps else None
-    scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+    scores = {name: float(value) for name, value in sorted((metrics or trainer.callback_metrics).items())}
     training = {"steps": steps, "scored_step": scored_step} | ({} if seed is None else {"seed": seed})
     content = {
         "command": command,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo.network import Network
+from thriftseg.zoo.undrawn import Undrawn
 
 NetworkClass = TypeVar("NetworkClass", bound=type[Network])
 
@@ -98,7 +99,7 @@ def create_model(name: str, num_classes: int | None = None, **arguments: Any) ->
 def rebuild(record: Mapping[str, Any]) -> Any:
     """Build a network from its constructor record, without fetching pre-trained weights.
 
-    The weights are random: load the state that was stored next to the record.
+    The weights are whatever the memory holds: load the state that was stored next to the record.
 
     Args:
         record: `{"class_path": ..., "init_args": ...}`, as in `Network.record`.
@@ -114,7 +115,8 @@ def rebuild(record: Mapping[str, Any]) -> Any:
     if "pretrained" in arguments:
         arguments["pretrained"] = False
     try:
-        return network_class(**arguments)
+        with Undrawn():
+            return network_class(**arguments)
     except TypeError as error:
         raise CheckpointError(
             f"{record['class_path']} cannot be built from its recorded arguments",

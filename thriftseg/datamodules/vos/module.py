@@ -142,11 +142,11 @@ class VOSDataModule(SplitDataModule):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            begun=self._begun,
             sources=self._sources,
             ratios=shares if len(set(self._sources)) > 1 else None,
         )
         sampler.batches = self._batches_per_epoch(sampler)
-        self._resume(sampler)
         return self._loader(self._train, sampler, self.batch_size)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
