@@ -27,7 +27,7 @@ def config(camvid_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     content: dict[str, Any] = copy.deepcopy(CONFIG)
     content["trainer"] |= {"max_epochs": EPOCHS, "limit_val_batches": 2}
     content["model"]["init_args"]["network"]["init_args"]["dropout"] = 0.5
-    content["data"]["init_args"] |= {"eval_batch_size": 2, "num_workers": 1}
+    content["data"]["init_args"]["eval_batch_size"] = 2
     content["data"]["init_args"]["dataset"] = {
         "class_path": "thriftseg.datasets.CamVid",
         "init_args": {"root": str(camvid_root)},
@@ -78,56 +78,52 @@ def check(found: Result, expected: Result) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strike", "code"),
+    ("strike", "options", "code"),
     [
-        ({"step": 1}, 143),
-        ({"step": 2, "signum": int(signal.SIGINT)}, 130),
-        ({"step": 4, "validation": True}, 143),
+        ({"after": 2, "signum": int(signal.SIGINT)}, ["--data.num_workers=1"], 130),
+        ({"after": 4, "validation": True}, [], 143),
     ],
-    ids=["in the middle of an epoch", "interrupt at its beginning", "in validation"],
+    ids=["in the middle of an epoch", "in validation"],
 )
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(
     strike: dict[str, Any],
+    options: list[str],
     code: int,
     fit: Callable[..., int],
     undisturbed: Result,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     handlers = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
-    assert fit(**strike) == code
-    name = "SIGTERM" if code == 143 else "SIGINT"
-    line = f"thriftseg: stopped by {name}; the same command with --ckpt_path last goes on"
-    assert line in capsys.readouterr().err.splitlines()
+    assert fit(*options, **strike) == code
+    line = "thriftseg: stopped by {}; the same command with --ckpt_path last goes on"
+    assert line.format("SIGTERM" if code == 143 else "SIGINT") in capsys.readouterr().err.splitlines()
     assert not Path("runs/run/fit.json").exists()
     assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == handlers
-    assert fit("--ckpt_path=last") == 0
+    assert fit("--ckpt_path=last", *options) == 0
     check(result(), undisturbed)
 
 
-@pytest.mark.parametrize("strike", [{"step": 3}, {"step": 4, "validation": True}], ids=["training", "validation"])
-def test_a_killed_run_goes_on_from_its_last_epoch(
-    strike: dict[str, Any], fit: Callable[..., int], undisturbed: Result
-) -> None:
+def test_a_killed_run_goes_on_from_its_last_epoch(fit: Callable[..., int], undisturbed: Result) -> None:
     with pytest.raises(Killed):
-        fit(signum=0, **strike)
+        fit(after=3, signum=0)
     assert fit("--ckpt_path=last") == 0
     check(result(), undisturbed)
 
 
-def test_a_run_killed_before_its_scores_gets_them(fit: Callable[..., int], undisturbed: Result) -> None:
-    assert fit() == 0
-    Path("runs/run/fit.json").unlink()
-    assert fit("--ckpt_path=last") == 0
-    check(result(), undisturbed)
-
-
-def test_scores_are_of_the_best_weights_of_the_run(
-    config: Path, fit: Callable[..., int], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+def test_scores_lost_are_written_and_those_of_the_best_weights_asked_for(
+    config: Path,
+    fit: Callable[..., int],
+    undisturbed: Result,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for command in ("validate", "test"):
         assert main([command, "--config", str(config), "--name=run"]) == 2
         assert "checkpoints: no checkpoints to score; expected one; fix: name the weights" in capsys.readouterr().err
     assert fit() == 0
+    Path("runs/run/fit.json").unlink()  # as if it had been killed before it wrote them
+    assert fit("--ckpt_path=last") == 0
+    check(result(), undisturbed)
     best = next(Path("runs/run/checkpoints").glob("epoch*.ckpt"))
     with caplog.at_level("INFO"):
         assert main(["validate", "--config", str(config), "--name=run"]) == 0

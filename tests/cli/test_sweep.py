@@ -85,6 +85,7 @@ def states(tasks: list[SweepTask]) -> dict[str, str]:
     return {task.folder.name: task.state for task in tasks}
 
 
+@pytest.mark.slow
 def test_a_row_is_trained_scored_found_by_the_report_and_not_trained_again(
     options: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

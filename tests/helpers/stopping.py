@@ -16,26 +16,25 @@ class SignalAt(Callback):
     """Sends a signal to this process, or dies, in a training or validation batch.
 
     Args:
-        step: Optimiser steps before.
+        after: Training batches before.
         signum: The signal; 0 to die.
-        validation: In the first validation batch after these steps, instead of the training batch that follows.
+        validation: In the validation batch that comes next, instead of the training batch.
     """
 
-    def __init__(self, step: int, signum: int = int(signal.SIGTERM), validation: bool = False) -> None:
-        self.step, self.signum, self.validation = step, signum, validation
+    def __init__(self, after: int, signum: int = int(signal.SIGTERM), validation: bool = False) -> None:
+        self.left, self.signum, self.validation = after, signum, validation
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if not self.validation:
-            self._strike(trainer)
+        self._strike(not self.validation)
+        self.left -= 1
 
-    def on_validation_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
-        if self.validation:
-            self._strike(trainer)
+    def on_validation_batch_start(self, *arguments: Any) -> None:
+        self._strike(self.validation)
 
-    def _strike(self, trainer: Trainer) -> None:
-        if trainer.global_step != self.step or self.signum < 0:
+    def _strike(self, now: bool) -> None:
+        if not now or self.left:
             return
-        signum, self.signum = self.signum, -1
-        if not signum:
+        self.left = -1
+        if not self.signum:
             raise Killed
-        signal.raise_signal(signum)
+        signal.raise_signal(self.signum)

@@ -156,8 +156,14 @@ def unsure(network: SemanticNetwork, inference: Any, street: Folder) -> dict[int
     return {number: values.reshape(SCENE.height, SCENE.width) for number, values in found.items()}
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("key", NETWORKS)
+@pytest.mark.parametrize(
+    ("key", "protocol"),
+    [
+        pytest.param(key, protocol, marks=pytest.mark.slow if key == "td4" and protocol == "sliding" else ())
+        for key in NETWORKS
+        for protocol in PROTOCOLS
+    ],
+)
 def test_all_callers_say_the_same(
     key: str, protocol: str, network_of: Any, street: Folder, frames: list[UInt8Array], tmp_path: Path
 ) -> None:

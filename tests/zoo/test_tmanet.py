@@ -15,11 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import tmanet as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
-from tests.helpers.undrawn import Undrawn
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo import FrameWindow, TMANet, create_model, tmanet
 from thriftseg.zoo.tmanet import attend
+from thriftseg.zoo.undrawn import Undrawn
 from thriftseg.zoo.weights.official import load_official
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "models" / "tmanet_r50.json"

@@ -86,15 +86,15 @@ class VideoDataModule(LightningDataModule):
         if items is None:
             raise ConfigError("no training data", fix='call setup("fit") first')
         rank, world_size = self._place()
-        place = {"rank": rank, "world_size": world_size, "begun": self._begun}
-        sampler = EpochSampler(len(items), self.batch_size, seed=self.seed, **place, **settings)
+        settings |= {"rank": rank, "world_size": world_size, "begun": self._begun}
+        sampler = EpochSampler(len(items), self.batch_size, seed=self.seed, **settings)
         return self._loader(items, sampler, self.batch_size, collate_fn)
 
     def _begun(self) -> tuple[int, int]:
         """The epoch that the trainer is in, and its batches that each process has had."""
         if self.trainer is None:
             return 0, 0
-        loop = self.trainer.fit_loop
+        loop: Any = self.trainer.fit_loop
         return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
 
     def _batches_per_epoch(self, sampler: EpochSampler) -> int:

@@ -29,9 +29,14 @@ if TYPE_CHECKING:
     from thriftseg.lightning_modules.ppo import PPO, ActionChoice, choose_actions
     from thriftseg.lightning_modules.run_record import RunRecord
     from thriftseg.lightning_modules.schedules import PolyLR
-    from thriftseg.lightning_modules.semantic import FramePrediction, SemanticEvaluation, SemanticSegmentation
+    from thriftseg.lightning_modules.semantic import (
+        TEACHER_CHECKPOINT,
+        FramePrediction,
+        SemanticEvaluation,
+        SemanticSegmentation,
+        train_teacher,
+    )
     from thriftseg.lightning_modules.stopping import LastCheckpoint, between_batches
-    from thriftseg.lightning_modules.teacher import TEACHER_CHECKPOINT, train_teacher
     from thriftseg.lightning_modules.test_time_tuning import CHECKPOINT, predict_frames, tune
     from thriftseg.lightning_modules.video_objects import VideoObjectSegmentation
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
@@ -23,6 +26,9 @@ from thriftseg.lightning_modules.teacher import NetworkCallable, Teacher, read_t
 from thriftseg.metrics import BoundaryIoU, ConfusionScores, TemporalConsistency
 from thriftseg.types import IGNORE_INDEX, LabelKind, SemanticBatch, StreamBatch, VideoFrameBatch
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
+
+TEACHER_CHECKPOINT = "teacher.ckpt"
+"""File in the folder of a teacher's run that is there when its training is complete."""
 
 
 @dataclass(frozen=True)
@@ -354,3 +360,42 @@ class SemanticSegmentation(TrainingModule):
             values[f"{stage}/tc"] = consistency["tc"]
         values |= {f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores["iou"], strict=True)}
         self._log_with_cost(values)
+
+
+def train_teacher(student: SemanticSegmentation, data: LightningDataModule, trainer: Trainer) -> str | None:
+    """Train the teacher of a student on the student's labels, on single frames; see `teacher_module`.
+
+    An interrupted training goes on from the `last.ckpt` of the trainer's checkpoints, a complete one is not repeated.
+
+    Args:
+        student: Module with an untrained `teacher`.
+        data: The student's data; neighbours are left out while the teacher is trained.
+        trainer: Trainer of this stage; the teacher goes to `teacher.ckpt` in its `default_root_dir`.
+
+    Returns:
+        What the student takes as `teacher_weights`; `None` after a trial run (`fast_dev_run`), which keeps nothing.
+
+    Raises:
+        ConfigError: The student has no teacher to train.
+    """
+    whole = Path(trainer.default_root_dir) / TEACHER_CHECKPOINT
+    module = student.teacher_module()
+    if whole.is_file():
+        return str(whole)
+    last = f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}.ckpt"
+    folders = [kept.dirpath for kept in trainer.checkpoint_callbacks if isinstance(kept, ModelCheckpoint)]
+    unfinished = [path for folder in folders if folder is not None and (path := Path(folder) / last).is_file()]
+    neighbours = getattr(data, "neighbours", None)
+    vars(data)["neighbours"] = None
+    try:
+        trainer.fit(module, data, ckpt_path=next(iter(unfinished), None))
+    finally:
+        vars(data)["neighbours"] = neighbours
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return None
+    part = whole.with_suffix(".part")
+    trainer.save_checkpoint(part)
+    if trainer.is_global_zero:
+        part.replace(whole)
+    trainer.strategy.barrier()
+    return str(whole)

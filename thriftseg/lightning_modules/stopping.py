@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -35,7 +36,7 @@ class LastCheckpoint(ModelCheckpoint):
         if not isinstance(exception, SIGTERMException) or trainer.state.fn != TrainerFn.FITTING:
             return
         if trainer.validating:  # it is repeated as a whole, as its scores so far are not kept
-            progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+            progress: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress
             progress.reset()
             progress.total.ready = progress.total.started = 1  # what the trainer takes for a validation under way
         super().on_exception(trainer, pl_module, exception)

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
 from thriftseg.inference import cost_of_labels, load_weights
 from thriftseg.zoo import SemanticNetwork, StridedLogits, check_weights, weights_digest
-
-if TYPE_CHECKING:
-    from thriftseg.lightning_modules.semantic import SemanticSegmentation
-
-TEACHER_CHECKPOINT = "teacher.ckpt"
-"""File in the folder of a teacher's run that is there when its training is complete."""
 
 NetworkCallable = Callable[[int], SemanticNetwork]
 """Function from the number of classes to a network."""
@@ -99,45 +90,6 @@ class Teacher:
             "network_sha256": weights_digest(self.network),
             "added_cost": self.added_cost,
         }
-
-
-def train_teacher(student: SemanticSegmentation, data: LightningDataModule, trainer: Trainer) -> str | None:
-    """Train the teacher of a student on the student's labels, on single frames; see `teacher_module`.
-
-    An interrupted training goes on from the `last.ckpt` of the trainer's checkpoints, a complete one is not repeated.
-
-    Args:
-        student: Module with an untrained `teacher`.
-        data: The student's data; neighbours are left out while the teacher is trained.
-        trainer: Trainer of this stage; the teacher goes to `teacher.ckpt` in its `default_root_dir`.
-
-    Returns:
-        What the student takes as `teacher_weights`; `None` after a trial run (`fast_dev_run`), which keeps nothing.
-
-    Raises:
-        ConfigError: The student has no teacher to train.
-    """
-    whole = Path(trainer.default_root_dir) / TEACHER_CHECKPOINT
-    module = student.teacher_module()
-    if whole.is_file():
-        return str(whole)
-    last = f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}.ckpt"
-    folders = [kept.dirpath for kept in trainer.checkpoint_callbacks if isinstance(kept, ModelCheckpoint)]
-    unfinished = [path for folder in folders if folder is not None and (path := Path(folder) / last).is_file()]
-    neighbours = getattr(data, "neighbours", None)
-    vars(data)["neighbours"] = None
-    try:
-        trainer.fit(module, data, ckpt_path=next(iter(unfinished), None))
-    finally:
-        vars(data)["neighbours"] = neighbours
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return None
-    part = whole.with_suffix(".part")
-    trainer.save_checkpoint(part)
-    if trainer.is_global_zero:
-        part.replace(whole)
-    trainer.strategy.barrier()
-    return str(whole)
 
 
 def read_teacher(weights: str) -> Teacher:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
@@ -138,7 +138,8 @@ def write_scores(
     path, model = Path(path), trainer.lightning_module
     network = getattr(model, "network", None)
     digest = weights_digest(network) if isinstance(network, Network) and scored_step == steps else None
-    scores = {name: float(value) for name, value in sorted((metrics or trainer.callback_metrics).items())}
+    logged: Mapping[str, Any] = metrics or trainer.callback_metrics
+    scores = {name: float(value) for name, value in sorted(logged.items())}
     training = {"steps": steps, "scored_step": scored_step} | ({} if seed is None else {"seed": seed})
     content = {
         "command": command,

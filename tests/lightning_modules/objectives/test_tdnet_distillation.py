@@ -167,7 +167,7 @@ def test_logs_every_part(build_trainer):
     assert logged["train/loss"] == pytest.approx(total, rel=1e-5)
 
 
-@pytest.fixture(params=STUDENTS)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name == "psp4" else ()) for name in STUDENTS])
 def trained(request: pytest.FixtureRequest, build_trainer) -> tuple[SemanticSegmentation, Trainer, set[str]]:
     """A student after as many batches as it has phases, and the parameters that got a gradient."""
     sgd = partial(torch.optim.SGD, lr=0.01)  # without a state, checkpoints of the four backbones are small

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import tdnet as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
-from tests.helpers.undrawn import Undrawn
 from thriftseg.zoo import TDNet, create_model
+from thriftseg.zoo.undrawn import Undrawn
 from thriftseg.zoo.weights.official import load_official
 
 FOLDER = Path(__file__).resolve().parents[2] / "golden" / "models"

@@ -15,10 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden.adapters import stm as adapter
 from tests.golden.compare import compare_output
 from tests.golden.fill import fill, make_inputs
-from tests.helpers.undrawn import Undrawn
 from tests.zoo.reloading import reloaded
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import IDENTITY, STM, ObjectRows, create_model, list_models
+from thriftseg.zoo.undrawn import Undrawn
 from thriftseg.zoo.vos import network as vos_module
 from thriftseg.zoo.vos import stm as module
 from thriftseg.zoo.vos.padding import SplitPadding

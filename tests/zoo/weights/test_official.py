@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.taxonomies import CITYSCAPES
 from thriftseg.zoo import Network, SlidingWindow, create_model, import_checkpoint, load
+from thriftseg.zoo.undrawn import Undrawn
 from thriftseg.zoo.weights.official import KeyMismatchError, load_official, read_official, recognise_as, weights_in
 from thriftseg.zoo.weights.releases import recognise
 
@@ -279,6 +280,11 @@ def entries(name: str) -> dict[str, Tensor]:
 
 
 class TestAuthors:
+    @pytest.fixture(autouse=True)
+    def _undrawn(self) -> Iterator[None]:
+        with Undrawn():
+            yield
+
     @pytest.mark.parametrize("name", GOLDENS)
     def test_shapes_tell_the_network(self, name: str):
         golden, weights = read_golden(name), entries(name)
