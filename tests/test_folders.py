@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.folders import claim_folder
+from thriftseg.folders import LOCK, claim_folder, sole_writer, writes_alone
 
 SETTINGS = {"seed": 0, "arguments": {"clips": 3, "size": (4, 6)}}
 
@@ -69,3 +73,66 @@ def test_a_damaged_record(tmp_path: Path, content: str, message: str):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(DatasetError, match=rf"run\.json: .*{message}"):
         claim_folder(tmp_path, SETTINGS)
+
+
+HOLDER = """
+import sys
+from thriftseg.folders import sole_writer
+with sole_writer(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that writes to the folder `out`."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+class TestSoleWriter:
+    def test_another_process_is_named(self, holder: subprocess.Popen[str], tmp_path: Path) -> None:
+        with pytest.raises(ConfigError) as caught, sole_writer(tmp_path / "out"):
+            pass
+        assert str(caught.value) == (
+            f"{tmp_path / 'out'}: another process is writing here; found process {holder.pid} on {socket.gethostname()}"
+            "; fix: wait for it, or choose another folder; delete .lock if that machine is gone"
+        )
+
+    def test_a_killed_process_holds_nothing(self, holder: subprocess.Popen[str], tmp_path: Path) -> None:
+        holder.kill()
+        holder.wait()
+        assert (tmp_path / "out" / LOCK).exists()
+        with sole_writer(tmp_path / "out"):
+            (tmp_path / "out" / "labels").touch()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels"]
+
+    def test_blocks_of_one_process_lie_within_each_other(self, tmp_path: Path) -> None:
+        @writes_alone("out")
+        def write(name: str, out: Path) -> None:
+            with sole_writer(out):
+                (out / name).touch()
+            assert (out / LOCK).exists()
+
+        write("a", tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
+
+    def test_a_folder_that_stays_empty_goes(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="no"), sole_writer(tmp_path / "a" / "b"):
+            raise ConfigError("no")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "out").touch()
+        with pytest.raises(ConfigError, match="out: is a file, not a folder"), sole_writer(tmp_path / "out"):
+            pass
+
+    def test_a_folder_claimed_while_it_is_locked_is_not_foreign(self, tmp_path: Path) -> None:
+        with sole_writer(tmp_path):
+            claim_folder(tmp_path, {"seed": 0}, fix_of_foreign="choose another folder")
+        assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

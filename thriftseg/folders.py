@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+from filelock import SoftFileLock, Timeout
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError, DatasetError
@@ -13,6 +18,74 @@ from thriftseg.parsing import load_json
 
 RUNS = "runs"
 """Where runs go by default, below the current folder."""
+
+LOCK = ".lock"
+"""File in a folder while a process writes to it; it names the process and its machine."""
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
+
+
+@contextmanager
+def sole_writer(folder: str | Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder until the block ends.
+
+    A process that has died without tidying up holds nothing; blocks of the same process may lie within each other.
+
+    Args:
+        folder: The folder; made when absent, and taken away again if it stays empty.
+
+    Raises:
+        ConfigError: Another process is at work there, or it is no folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError("is a file, not a folder", path=folder, fix="choose another folder")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = SoftFileLock(folder / LOCK, timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        process, machine, *_ = [*(folder / LOCK).read_text().split(), "?", "?"]
+        raise ConfigError(
+            "another process is writing here",
+            path=folder,
+            found=f"process {process} on {machine}",
+            fix=f"wait for it, or choose another folder; delete {LOCK} if that machine is gone",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+        for path in made:
+            if any(path.iterdir()):
+                break
+            path.rmdir()
+
+
+def writes_alone(
+    argument: str,
+) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
+    """Decorate a function that writes to a folder as its `sole_writer`.
+
+    Args:
+        argument: The argument that names the folder.
+    """
+
+    def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def alone(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            with sole_writer(bound.arguments[argument]):
+                return function(*args, **kwargs)
+
+        return alone
+
+    return decorate
 
 
 def claim_folder(
@@ -50,7 +123,11 @@ def claim_folder(
     """
     path, wanted = folder / record, json.loads(json.dumps(settings))
     if not path.is_file():
-        if fix_of_foreign is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if (
+            fix_of_foreign is not None
+            and folder.exists()
+            and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
+        ):
             raise ConfigError(f"is not empty and has no {record}", path=folder, fix=fix_of_foreign)
         write_bytes(path, (json.dumps(wanted, indent=1, sort_keys=True) + "\n").encode())
         return

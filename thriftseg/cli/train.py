@@ -7,7 +7,7 @@ import re
 import shlex
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from thriftseg.cli.run_folder import (
     start_from,
 )
 from thriftseg.errors import CheckpointError, ConfigError, Stopped
-from thriftseg.folders import RUNS
+from thriftseg.folders import RUNS, sole_writer
 from thriftseg.inference import read_checkpoint
 from thriftseg.lightning_modules import (
     TEACHER_CHECKPOINT,
@@ -174,8 +174,9 @@ class TrainingCLI(LightningCLI):
             self._run_until_stopped(subcommand)
 
     def _run_until_stopped(self, subcommand: str) -> None:
+        trains = subcommand == "fit" and self.trainer.is_global_zero
         try:
-            with between_batches():
+            with sole_writer(self.run_folder) if trains else nullcontext(), between_batches():
                 super()._run_subcommand(subcommand)
         except Stopped as stop:
             if subcommand == "fit" and has_last(self.run_folder / CHECKPOINTS):

@@ -15,6 +15,7 @@ from thriftseg.datasets import PALETTE, ClipReader, VOSDataset, encode_label_png
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.exchange.formats import Format, format_named
 from thriftseg.exchange.records import ExportedFrame, ExportedObject, image_name
+from thriftseg.folders import writes_alone
 from thriftseg.progress import progress_bar
 from thriftseg.stores import MANUAL, LabelSource, MaskSource, ObjectUnit, SourceLabel, objects_of, store_root
 from thriftseg.taxonomies import OBJECT_IDS
@@ -50,6 +51,7 @@ class ExportSummary:
         return f"{self.frames} frames of {self.clips} clips written to {self.folder}: {named}{more}{copied}"
 
 
+@writes_alone("out")
 def export_labels(
     dataset: ClipReader[Any],
     split: str,
@@ -98,6 +100,7 @@ def export_labels(
     return ExportSummary(folder, len(labels), len({label.clip.video for label in labels}), tuple(files), images)
 
 
+@writes_alone("out")
 def export_objects(
     dataset: VOSDataset, split: str, out: str | Path, *, source: str, store: str | Path | None = None
 ) -> int:

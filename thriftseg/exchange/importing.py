@@ -16,6 +16,7 @@ from thriftseg.exchange.class_names import train_ids_of
 from thriftseg.exchange.formats import format_named
 from thriftseg.exchange.frame_names import FrameNames
 from thriftseg.exchange.records import AnnotatedImage
+from thriftseg.folders import sole_writer
 from thriftseg.progress import progress_bar
 from thriftseg.stores import ActionRow, LabelSource, LabelStore, action_id, check_free, store_root
 from thriftseg.types import Clip, ClipFrame, LabelKind
@@ -101,11 +102,11 @@ def import_labels(
     model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
     writer = _ImportWriter(dataset, target, format, base, model, seconds_per_frame)
     writer.check(frames)
-    with progress_bar(progress) as bar:
+    with sole_writer(target.folder), progress_bar(progress) as bar:
         pairs = zip(shown, frames, strict=True)
         for image, (clip, number) in bar.track(pairs, total=len(shown), description=f"import ({format})"):
             writer.add(clip, number, image.paint(dataset.clip_size(clip), train_ids))
-    target.consolidate()
+        target.consolidate()
     ignored = [target.labels[clip.video, number].ignored_share for clip, number in frames]
     return ImportSummary(
         target.folder,

@@ -13,6 +13,7 @@ from thriftseg.atomic import write_bytes
 from thriftseg.datasets import write_label_png
 from thriftseg.drawing import VideoWriter, blend
 from thriftseg.errors import ConfigError
+from thriftseg.folders import writes_alone
 from thriftseg.inference.checkpoints import LoadedNetwork, load_weights
 from thriftseg.inference.devices import choose_device
 from thriftseg.inference.frame_source import FrameSource
@@ -62,6 +63,7 @@ class PredictionSummary:
         return f"{self.frames} frames{size}, {speed}\nlabels {self.labels}\nvideo  {self.video}"
 
 
+@writes_alone("out")
 def predict(
     weights: str | Path,
     input: str | Path,

@@ -18,7 +18,7 @@ from thriftseg.atomic import write_bytes
 from thriftseg.datamodules import Mixture
 from thriftseg.datasets import Cityscapes
 from thriftseg.drawing import VideoWriter, compare
-from thriftseg.folders import claim_folder
+from thriftseg.folders import claim_folder, writes_alone
 from thriftseg.progress import quiet_trainer
 from thriftseg.quickstart.config import QuickstartConfig, StudentConfig
 from thriftseg.reports import CostQualityPoint, cost_quality_table, plot_cost_quality
@@ -51,6 +51,7 @@ class QuickstartResult:
     best: str
 
 
+@writes_alone("out")
 def quickstart(
     out: str | Path = "quickstart",
     seed: int = 0,

@@ -16,7 +16,7 @@ import numpy as np
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
-from thriftseg.folders import claim_folder
+from thriftseg.folders import claim_folder, writes_alone
 from thriftseg.synthetic.layouts.classes import ClipName, ImageFormat, Layout
 from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.types import SPLITS
@@ -63,6 +63,7 @@ Film = Callable[[PlannedClip, Path], Record]
 """Writes the files of a clip into a folder and returns figures about it; a function of a module, for processes."""
 
 
+@writes_alone("out")
 def produce(
     out: Path, arguments: dict[str, Any], layout: Layout, film: Film, devices: int | None, progress: Progress | None
 ) -> list[Record]:

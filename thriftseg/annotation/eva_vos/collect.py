@@ -33,6 +33,7 @@ from thriftseg.atomic import sweep_partial
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import VOSDataset
 from thriftseg.errors import ConfigError
+from thriftseg.folders import writes_alone
 from thriftseg.stores import Annotated, Manifest, QualitySet, RatedMask, RoundFolder, RoundKey, Row, TypeSet
 
 QUALITY_FOLDER, TYPE_FOLDER = "quality_set", "type_set"
@@ -64,6 +65,7 @@ class CollectedTotal(NamedTuple):
     cost: AnnotationCost
 
 
+@writes_alone("out")
 def collect_annotations(
     dataset: VOSDataset,
     videos: Sequence[ObjectVideo],

@@ -25,6 +25,7 @@ from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotator
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import resize_label
 from thriftseg.errors import ConfigError, WaitingForLabels
+from thriftseg.folders import writes_alone
 from thriftseg.metrics import AnnotationCurve, annotation_curve
 from thriftseg.stores import Row
 
@@ -49,6 +50,7 @@ class EVAVOSResult:
     curve: AnnotationCurve | None
 
 
+@writes_alone("out")
 def annotate_eva_vos(
     videos: Sequence[ObjectVideo],
     annotator: MaskAnnotator,

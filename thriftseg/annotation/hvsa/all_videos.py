@@ -15,6 +15,7 @@ from thriftseg.annotation.people.requests import Annotator
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError, WaitingForLabels
+from thriftseg.folders import writes_alone
 from thriftseg.metrics import VideoScores
 from thriftseg.stores import LabelStore
 
@@ -39,6 +40,7 @@ class AllVideosResult:
     cost: AnnotationCost
 
 
+@writes_alone("out")
 def annotate_videos(
     loops: Iterable[VideoLoop],
     settings: HVSASettings,

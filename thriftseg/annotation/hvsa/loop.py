@@ -32,6 +32,7 @@ from thriftseg.arrays import Float64Array
 from thriftseg.costs import AnnotationCost
 from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.errors import ConfigError
+from thriftseg.folders import writes_alone
 from thriftseg.inference import read_checkpoint, to_record
 from thriftseg.lightning_modules import CHECKPOINT, Objective, SemanticSegmentation, TestTimeTuning, tune
 from thriftseg.stores import LabelStore
@@ -58,6 +59,7 @@ class HVSAResult:
     store: Path
 
 
+@writes_alone("out")
 def annotate_hvsa(
     module: SemanticSegmentation,
     data: VideoPairDataModule,

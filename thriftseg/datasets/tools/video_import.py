@@ -21,6 +21,7 @@ from thriftseg.datasets.folder import CLASS_FILE
 from thriftseg.datasets.images import encode_frame
 from thriftseg.datasets.tools.leakage import NEAR_STEPS
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.folders import writes_alone
 from thriftseg.progress import progress_bar
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import SPLITS
@@ -102,6 +103,7 @@ class _ClipPlan:
     to_label: tuple[int, ...]
 
 
+@writes_alone("out")
 def import_videos(
     videos: Sequence[str | Path],
     out: str | Path,

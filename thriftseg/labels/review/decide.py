@@ -12,6 +12,7 @@ import numpy as np
 from thriftseg.arrays import BoolArray
 from thriftseg.datasets import VideoDataset, read_label_png
 from thriftseg.errors import ConfigError, LabelStoreError
+from thriftseg.folders import sole_writer
 from thriftseg.labels.review.inspect import InspectedLabel, inspect_each
 from thriftseg.labels.review.table import DecisionLine, line_error, read_decisions
 from thriftseg.regions import MaskRegion, decode_counts, encode_counts, run_lengths
@@ -195,17 +196,18 @@ def apply_decisions(
     target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
     if not target.labels:
         raise LabelStoreError(f"no labels of source {source!r}", path=target.folder)
-    target.consolidate()
-    wanted = _Reader(target, path).read()
-    changed = [item for item in wanted.values() if target.reviews.decisions.get(item.key) != item]
-    frame_locks = [item for item in changed if item.object is None and item.verdict == "lock"]
-    # A locked frame cannot be repainted, so that locks come last.
-    target.review_log.add(item for item in changed if item not in frame_locks)
-    target.refresh()
-    frames = dict.fromkeys(key[:2] for key in wanted if key[2] is not None)
-    repainted = sum(_repaint(target, *frame) for frame in frames)
-    target.review_log.add(frame_locks)
-    target.consolidate()
+    with sole_writer(target.folder):
+        target.consolidate()
+        wanted = _Reader(target, path).read()
+        changed = [item for item in wanted.values() if target.reviews.decisions.get(item.key) != item]
+        frame_locks = [item for item in changed if item.object is None and item.verdict == "lock"]
+        # A locked frame cannot be repainted, so that locks come last.
+        target.review_log.add(item for item in changed if item not in frame_locks)
+        target.refresh()
+        frames = dict.fromkeys(key[:2] for key in wanted if key[2] is not None)
+        repainted = sum(_repaint(target, *frame) for frame in frames)
+        target.review_log.add(frame_locks)
+        target.consolidate()
     return DecisionSummary(
         Counter(item.verdict for item in changed if item.object is None),
         Counter(item.verdict for item in changed if item.object is not None),

@@ -15,6 +15,7 @@ from typing import Any
 from thriftseg import __version__
 from thriftseg.atomic import PARTIAL_SUFFIX, write_bytes
 from thriftseg.errors import CheckpointError
+from thriftseg.folders import writes_alone
 from thriftseg.inference import LoadedNetwork, cost_of_labels, load_network, read_checkpoint
 from thriftseg.reports.publishing.lineage import lineage_of
 from thriftseg.reports.publishing.model_card import model_card
@@ -64,6 +65,7 @@ class Publication:
         return f"{line}\npushed to {hub}: thriftseg predict --weights hf:{hub} --input VIDEO" if hub else line
 
 
+@writes_alone("out")
 def publish(
     checkpoint: str | Path,
     name: str,
