@@ -43,11 +43,12 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
         raise ConfigError("is a file, not a folder", path=folder, fix="choose another folder")
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    lock = SoftFileLock(folder / LOCK, timeout=0, is_singleton=True)
+    lock = SoftFileLock(folder / LOCK, timeout=0.5, is_singleton=True)  # time to break the lock of a dead process
     try:
         lock.acquire()
     except Timeout:
-        process, machine, *_ = [*(folder / LOCK).read_text().split(), "?", "?"]
+        note = (folder / LOCK).read_text() if (folder / LOCK).is_file() else ""
+        process, machine, *_ = [*note.split(), "?", "?"]
         raise ConfigError(
             "another process is writing here",
             path=folder,
