@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from thriftseg.datamodules import Mixture, MixturePart
 from thriftseg.datasets import CamVid
 from thriftseg.errors import ConfigError
 from thriftseg.labels import label_clicks
-from thriftseg.lightning_modules import LabelTerm, PolyLR, SemanticEvaluation, SemanticSegmentation
+from thriftseg.lightning_modules import DistillationTerm, LabelTerm, PolyLR, SemanticEvaluation, SemanticSegmentation
 from thriftseg.lightning_modules.base import pooled_means
-from thriftseg.losses import CrossEntropy, LossTerms
+from thriftseg.losses import CrossEntropy, LossTerms, PartialCrossEntropy
 from thriftseg.metrics import ConfusionScores, TemporalConsistency
-from thriftseg.zoo import PSPNet
+from thriftseg.zoo import PSPNet, SemanticNetwork, TDNetFANet
 
 
 class StepLosses(torch.nn.Module):
@@ -287,6 +288,31 @@ def test_class_names_must_fit() -> None:
 def test_negative_auxiliary_weight() -> None:
     with pytest.raises(ConfigError, match="auxiliary_weight is out of range"):
         LabelTerm(auxiliary_weight=-1)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda auxiliary: PSPNet(11, backbone="mobilenet_v2", decoder_channels=8, auxiliary=auxiliary),
+        lambda auxiliary: TDNetFANet(11, auxiliary=auxiliary),
+    ],
+)
+def test_an_auxiliary_weight_needs_a_head(network: Callable[[bool], SemanticNetwork]) -> None:
+    with pytest.raises(ConfigError, match=r"expected auxiliary_weight 0; found 0.4 for a \w+ without; fix: build"):
+        SemanticSegmentation(network(False), LabelTerm(auxiliary_weight=0.4))
+    for auxiliary, weight in ((True, 0.4), (True, 0.0), (False, 0.0)):
+        assert SemanticSegmentation(network(auxiliary), LabelTerm(auxiliary_weight=weight)).network.num_classes == 11
+
+
+def test_a_teacher_without_heads_learns_without_their_loss() -> None:
+    network = PSPNet(11, backbone="mobilenet_v2", decoder_channels=8, auxiliary=True)
+    objective = [LabelTerm(PartialCrossEntropy(), 0.5, auxiliary_weight=0.4), DistillationTerm()]
+    for auxiliary in (False, True):
+        teacher = functools.partial(PSPNet, backbone="mobilenet_v2", decoder_channels=8, auxiliary=auxiliary)
+        (term,) = SemanticSegmentation(network, objective, teacher=teacher).teacher_module().objective.terms
+        assert isinstance(term, LabelTerm)
+        assert isinstance(term.loss, PartialCrossEntropy)
+        assert (term.weight, term.auxiliary_weight) == (0.5, 0.4 if auxiliary else 0.0)
 
 
 def test_boundary_ratio_replaces_the_width() -> None:

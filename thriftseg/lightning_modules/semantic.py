@@ -203,7 +203,7 @@ class SemanticSegmentation(TrainingModule):
         if self.teacher is None:
             raise ConfigError("there is no teacher to train", fix="name a network as `teacher`")
         network = self.teacher.network.train().requires_grad_(True)
-        return SemanticSegmentation(network, self.objective.for_teacher(), **self._settings)
+        return SemanticSegmentation(network, self.objective.for_teacher(network), **self._settings)
 
     def setup(self, stage: str) -> None:
         """Compile the network in place if that was asked for, and read the weights of the teacher for training.

@@ -220,6 +220,11 @@ class SemanticNetwork(Network):
             raise ConfigError("wrong number of classes", expected="num_classes from 1 to 255", found=num_classes)
         self.num_classes = num_classes
 
+    @property
+    def has_auxiliary_heads(self) -> bool:
+        """Whether `compute_outputs` gives logits of auxiliary heads: modules whose name is `auxiliary_head`."""
+        return any(name.rpartition(".")[2] == "auxiliary_head" for name, _ in self.named_modules())
+
     def compute_logits(self, frames: Tensor, **phase: int) -> Tensor:
         """Logits at the resolution of the network's last layer.
 

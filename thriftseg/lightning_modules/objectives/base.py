@@ -61,6 +61,14 @@ class Term(nn.Module, ABC):
             ConfigError: The term is made for other networks.
         """
 
+    def for_teacher(self, teacher: SemanticNetwork) -> Term:
+        """The term by which a teacher learns what its student learns by this one; the term itself by default.
+
+        Args:
+            teacher: The teacher, which may lack further outputs that the student has.
+        """
+        return self
+
 
 class Objective(nn.Module):
     """Sum of weighted terms.
@@ -116,6 +124,10 @@ class Objective(nn.Module):
         """What the terms that count ask of the views."""
         return frozenset().union(*(term.needs for term in self.active(progress)))
 
-    def for_teacher(self) -> Objective:
-        """What the teacher of the network learns from: the terms that need neither a teacher nor neighbours."""
-        return Objective([term for term in self.terms if term.needs <= {"auxiliary"}])
+    def for_teacher(self, teacher: SemanticNetwork) -> Objective:
+        """What the teacher of the network learns from: the terms that need neither a teacher nor neighbours.
+
+        Args:
+            teacher: The teacher.
+        """
+        return Objective([term.for_teacher(teacher) for term in self.terms if term.needs <= {"auxiliary"}])

@@ -13,6 +13,7 @@ from thriftseg.lightning_modules.objectives.base import Need, Objective, Term
 from thriftseg.lightning_modules.objectives.views import Views
 from thriftseg.losses import CrossEntropy
 from thriftseg.types import IGNORE_INDEX, SemanticBatch
+from thriftseg.zoo import SemanticNetwork
 
 
 class LabelTerm(Term):
@@ -28,7 +29,8 @@ class LabelTerm(Term):
         weight: See `Term`.
         sources: Factor by source, such as `{manual: 1.0, sam2: 0.5}`; labels of other sources do not enter the term.
             By default all sources do, with factor 1.
-        auxiliary_weight: Factor, beside `weight`, of the loss of each auxiliary output; 0 does not compute them.
+        auxiliary_weight: Factor, beside `weight`, of the loss of each auxiliary output; 0 does not compute them, any
+            other needs a network with auxiliary heads.
         output_weights: The same of further outputs by name, such as `{sub_path: 0.5}` of a TDNet.
         neighbour_labels: Whether neighbours have labels too (`neighbour_label` of the batch), which count like those of
             the targets.
@@ -59,6 +61,23 @@ class LabelTerm(Term):
         self.neighbour_labels = neighbour_labels
         needs: set[Need] = {"neighbours"} if neighbour_labels else set()
         self.needs = frozenset(needs | ({"auxiliary"} if any(self._factors.values()) else set()))
+
+    def check(self, network: SemanticNetwork) -> None:
+        """See `Term.check`: an auxiliary loss needs a head."""
+        if self.auxiliary_weight and not network.has_auxiliary_heads:
+            raise ConfigError(
+                "the loss of auxiliary heads trains a network that has some",
+                expected="auxiliary_weight 0",
+                found=f"{self.auxiliary_weight:g} for a {type(network).__name__} without",
+                fix="build the network with `auxiliary: true` where it has this argument, or drop auxiliary_weight",
+            )
+
+    def for_teacher(self, teacher: SemanticNetwork) -> LabelTerm:
+        """See `Term.for_teacher`: without auxiliary loss where the teacher has no head for it."""
+        if not self.auxiliary_weight or teacher.has_auxiliary_heads:
+            return self
+        rest = (self.output_weights, self.neighbour_labels, self.start)
+        return LabelTerm(self.loss, self.weight, self.sources, 0.0, *rest)
 
     def parts(self, views: Views) -> Iterator[LossPart]:
         """See `Term.parts`."""
