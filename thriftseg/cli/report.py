@@ -67,7 +67,7 @@ def list_rows(name: str | None = None, /) -> int:
     tables = [load_table(each) for each in list_tables()]
     pairs = [(table.name, table.title) for table in tables]
     if name is not None:
-        pairs = [(row.key, row.run) for row in load_table(name).rows]
+        pairs = [(row.key, row.run or "not shipped") for row in load_table(name).rows]
     width = max(len(first) for first, _ in pairs)
     print("\n".join(f"{first:<{width}}  {second}" for first, second in pairs))
     return 0

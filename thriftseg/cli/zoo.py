@@ -99,6 +99,7 @@ def _profile(
     accelerator: str = "auto",
     warm_up: int = 5,
     frames: int = 20,
+    out: str | None = None,
 ) -> int:
     """Measure parameters, operations and speed of a network on a stream of frames.
 
@@ -110,6 +111,7 @@ def _profile(
         accelerator: What to compute on: auto, cpu, gpu, or a device such as cuda:1.
         warm_up: Frames before the measurement.
         frames: Frames that are measured; their median counts.
+        out: JSON file to write, too; tables read runs/<name>/profile.json.
     """
     from thriftseg.inference import choose_device, load_weights
     from thriftseg.zoo import SemanticNetwork, create_model, list_models, profile
@@ -125,6 +127,8 @@ def _profile(
     print(f"{name} at {size} on {found.device}")
     print(f"{found.parameters / 1e6:.2f} M parameters, {found.gflops:.1f} GFLOPs per frame (2 per multiply-add)")
     print(f"{found.milliseconds:.1f} ms per frame, {found.fps:.2f} frames per second (median of {frames})")
+    if out is not None:
+        found.write(out)
     return 0
 
 

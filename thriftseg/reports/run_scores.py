@@ -25,6 +25,9 @@ SEED_SEPARATOR = "-"
 QUALITY_FILE = "quality.json"
 """File that `thriftseg label boxes` writes beside the labels of a source."""
 
+PROFILE_FILE = "profile.json"
+"""File in a folder called like a network, in which `thriftseg zoo profile` notes its size and speed."""
+
 _QUALITIES = {"mean_j": "j_mean", "recall_50": "recall_50", "recall_70": "recall_70"}
 
 
@@ -58,7 +61,8 @@ class RunScores:
     Attributes:
         folder: Folder of the run.
         kind: File that the scores come from, one of `SCORE_FILES`, or "quality" for labels.
-        scores: Scores without the name of the split, such as `miou` or `iou/car`, in [0, 1]; NaN for none.
+        scores: Scores without the name of the split, such as `miou` or `iou/car`, in [0, 1]; NaN for none. Of a curve
+            also `hours_at_85`, infinite where J&F never gets there.
         hours: Annotation hours of the labels; `None` if unknown.
         steps: Optimiser steps of the training; `None` if unknown.
         scored_step: Step after which the scores were measured; `None` if unknown.
@@ -74,6 +78,19 @@ class RunScores:
     scored_step: int | None = None
     seed: int | None = None
     masks: int | None = None
+
+
+@dataclass(frozen=True)
+class ProfileFile:
+    """Size and speed of a network, as `thriftseg zoo profile` wrote them.
+
+    Attributes:
+        measures: `params_m` and `gflops`, both in their unit, and `fps`.
+        how: Size of the frames and what computed, in words.
+    """
+
+    measures: Mapping[str, float]
+    how: str
 
 
 def read_score_file(path: str | Path) -> ScoreFile:
@@ -205,13 +222,16 @@ def read_run(folder: str | Path, kinds: Sequence[str] = SCORE_FILES) -> RunScore
     )
 
 
-def read_tests(folder: str | Path, datasets: Sequence[str], kinds: Sequence[str] = SCORE_FILES) -> RunScores | None:
+def read_tests(
+    folder: str | Path, datasets: Sequence[str], kinds: Sequence[str] = SCORE_FILES, best_of: str | None = None
+) -> RunScores | None:
     """Read the scores of a run on several data sets, each from the folder of its name within that of the run.
 
     Args:
         folder: Folder of the run.
         datasets: Names of the data sets.
         kinds: Files that may be read, as for `read_run`.
+        best_of: Name that the scores of the test with the best J&F go by, too, as soon as all have been run.
 
     Returns:
         Scores named `<data set>/<score>`; `None` if there are none of any of the data sets.
@@ -224,10 +244,13 @@ def read_tests(folder: str | Path, datasets: Sequence[str], kinds: Sequence[str]
     if not tests:
         return None
     runs = [run for run in (read_run(folder), *tests.values()) if run is not None]
+    named = dict(tests)
+    if best_of is not None and len(tests) == len(datasets):
+        named[best_of] = max(tests.values(), key=lambda run: run.scores.get("jf", -math.inf))
     return RunScores(
         folder,
         next(iter(tests.values())).kind,
-        {f"{name}/{score}": value for name, run in tests.items() for score, value in run.scores.items()},
+        {f"{name}/{score}": value for name, run in named.items() for score, value in run.scores.items()},
         hours=next((run.hours for run in runs if run.hours is not None), None),
         steps=max(_known(run.steps for run in runs), default=None),
         scored_step=min(_known(run.scored_step for run in tests.values()), default=None),
@@ -263,6 +286,37 @@ def read_labels(folder: str | Path) -> RunScores | None:
             expected="quality, cost and manual",
             found=error,
             fix="delete it, and run its `thriftseg label boxes` again",
+        ) from error
+
+
+def read_profile(folder: str | Path) -> ProfileFile | None:
+    """Read what was measured of a network.
+
+    Args:
+        folder: Folder that `thriftseg zoo profile NAME --out <folder>/profile.json` has written to.
+
+    Returns:
+        Size and speed; `None` if nothing was measured.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    path = Path(folder) / PROFILE_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        values = {"params_m": content["parameters"] / 1e6, "gflops": content["gflops"], "fps": content["fps"]}
+        height, width = content["size"]
+        measures = {name: float(value) for name, value in values.items()}
+        return ProfileFile(measures, f"at {height}x{width} on {content['device']}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            "not the size and speed of a network",
+            path=path,
+            expected="parameters, gflops, fps, size and device",
+            found=error,
+            fix="delete it, and run `thriftseg zoo profile` again",
         ) from error
 
 

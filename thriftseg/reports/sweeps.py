@@ -102,8 +102,8 @@ class SweepTask:
 
     def scores(self) -> RunScores | None:
         """Its scores so far."""
-        tests = self.row.table.tests
-        return read_tests(self.folder, tests) if tests else read_run(self.folder)
+        table = self.row.table
+        return read_tests(self.folder, table.tests, best_of=table.best_of) if table.tests else read_run(self.folder)
 
     def steps(self) -> int | None:
         """Steps that it has taken, as far as its log tells; `None` before the first entry."""
@@ -133,7 +133,7 @@ def sweep(
 
     Args:
         table: Table; `thriftseg report list` lists them.
-        rows: Keys of the rows to train, or names of their runs, with commas between; all of them if unset.
+        rows: Keys of the rows to train, or names of their runs, with commas between; all that are shipped if unset.
         seeds: Seeds, with commas between.
         task: Number of the only run to do, for an array of jobs: first come all rows with the first seed, then with the
             next; what it prints goes to the terminal.
@@ -201,7 +201,8 @@ def _tasks(
         raise ConfigError("--seeds", expected="numbers with commas between", found=seeds) from error
     runs: dict[str, str] = {}
     for row in chosen.rows:
-        runs.setdefault(row.run, row.key)
+        if row.run is not None or rows is not None:
+            runs.setdefault(row.run or "", row.key)
     rows_of_seeds = [
         (compose_row(chosen, key, f"{run}-seed{seed}"), seed) for seed in numbers for run, key in runs.items()
     ]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import re
 import statistics
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.network import SemanticNetwork
 
@@ -34,6 +39,14 @@ class NetworkProfile:
     fps: float
     size: tuple[int, int]
     device: str
+
+    def write(self, path: str | Path) -> None:
+        """Write it as JSON; `thriftseg report table` reads `runs/<network>/profile.json`.
+
+        Args:
+            path: The file.
+        """
+        write_bytes(Path(path), (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
 @torch.inference_mode()
@@ -98,4 +111,8 @@ def _wait(device: str) -> None:
 def _name_of(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        name = found[1] if found else name
+    return f"{name}, {torch.get_num_threads()} threads"

@@ -55,7 +55,7 @@ def understood(config: dict[str, Any]) -> dict[str, Any]:
 def composed() -> dict[str, ComposedRow]:
     """The rows of all tables that `thriftseg fit` trains, by the names of their runs."""
     tables = [table for table in map(load_table, list_tables()) if table.command == "fit"]
-    return {row.run: compose_row(table, row.key) for table in tables for row in table.rows}
+    return {row.run: compose_row(table, row.key) for table in tables for row in table.rows if row.run}
 
 
 def pieces(row: ComposedRow) -> set[str]:

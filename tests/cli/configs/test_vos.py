@@ -33,7 +33,7 @@ from thriftseg.types import LabelKind
 RUNS = {run: row for run, row in composed().items() if row.table.fragments == "vos"}
 STM = [run for run in RUNS if "_stm_" in run]
 ROWS = [(name, row) for name in list_tables() for row in load_table(name).rows if row.run in RUNS]
-READERS = {"youtube": "YouTubeVOS", "davis": "DAVIS", "synthetic": "DAVIS", "coco": "COCO"}
+READERS = {"youtube": "YouTubeVOS", "tao": "TAOVOS", "davis": "DAVIS", "synthetic": "DAVIS", "coco": "COCO"}
 MASKS_OF_YOUTUBE_VOS, OBJECTS_OF_YOUTUBE_VOS = 159_976, 6_459
 RUN_BY_DEFAULT = {
     "youtube_vos_stm_ft_middle_phuber_filtered",
@@ -43,7 +43,7 @@ RUN_BY_DEFAULT = {
     "coco_box2seg",
 }
 STATIC = "synthetic_stm_r18_static"
-SAY_NO_LABELS = ("phuber", "filtered", "static")
+SAY_NO_LABELS = ("phuber", "filtered", "static", "finetuned")
 TRAINER = {
     "accelerator": "cpu",
     "log_every_n_steps": 1,
@@ -173,7 +173,7 @@ class TestSettings:
                 assert model["optimizer"] == {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-5}}
                 assert (data["batch_size"], data["crop"], data["resize"]) == (4, [384, 384], 480)
                 assert (data["frames"], data["max_objects"]) == (3, 5)
-                step = {"annotation_step": 5} if "youtube" in config else {}
+                step = {"annotation_step": 5} if config.startswith(("youtube", "tao")) else {}
                 assert data["gap"] == {"first": 0, "last": 25, "step": 1, "every": 3000} | step
 
     def test_box2seg_is_trained_as_published(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from thriftseg.errors import ConfigError
+from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.reports import (
     PublishedRow,
     PublishedTable,
@@ -168,15 +168,79 @@ def test_many_scores_take_a_line_each(tmp_path: Path) -> None:
         write(tmp_path / stem, steps=40_000, hours=347.1, **scores)
     comparison = compare_table("samsam2_t5", tmp_path)
     lines = [line.split() for line in shown(comparison)]
-    assert ["0", "%", "347.1", "(paper", "4462.5)", "1", "mIoU", "-", "-", "-"] in lines
-    assert ["IoU", "pole", "63.25", "60.00", "-3.25"] in lines
+    assert "0 % 347.1 (paper 4462.5) 1 IoU pole 63.25 60.00 -3.25".split() in lines
     assert ["IoU", "traffic", "light", "70.02", "70.00", "-0.02"] in lines
     assert ["IoU", "bicycle", "59.97", "-", "-"] in lines
     markdown = comparison_markdown(comparison).splitlines()
-    assert len(markdown) == 4 + 11 * 20
-    assert markdown[4].startswith("| 0 % | 2975 | 347.1 (paper 4462.5) | 40000 | 1 | mIoU | - | - |")
+    assert len(markdown) == 4 + 3 * 8 + 8  # scores that nobody knows have no line, rows without any have one
+    assert "10 % 4050.3 - nothing published, nothing run - - -".split() in lines
+    assert sum("nothing" in line for line in lines) == 8
+    assert markdown[4].startswith("| 0 % | 2975 | 347.1 (paper 4462.5) | 40000 | 1 | IoU pole | 63.25 | 60.00 |")
     assert len(records(comparison_csv(comparison))) == 11 * 20
     assert plot_comparison(comparison, tmp_path / "pictures") == []
+
+
+def test_a_method_that_is_not_shipped_has_published_figures_alone(tmp_path: Path) -> None:
+    comparison = compare_table("taovos_t5", tmp_path)
+    lines = [line.split() for line in shown(comparison)]
+    assert "CFBI, fine-tuned - not shipped TAO-VOS J&F 66.30 - -".split() in lines
+    assert {"CFBI", "LWL"}.isdisjoint(key for keys in remaining_commands(comparison).values() for key in keys)
+    found = [row for row in records(comparison_csv(comparison)) if row["row"] == "LWL"]
+    assert (found[0]["run"], found[0]["published"], found[0]["runs"]) == ("", "55.9", "0")
+
+
+def test_the_better_of_two_frame_rates_counts_once_both_are_known(tmp_path: Path) -> None:
+    run = tmp_path / "youtube_vos_stm_gt"
+    write(run, steps=200_000)
+    write(run / "annotated_frames", "test", steps=200_000, jf=0.61, j=0.6, f=0.62)
+    (row, *_) = compare_table("taovos_t5", tmp_path).rows
+    assert row.measured("annotated_frames/jf").mean == pytest.approx(61)
+    assert row.measured("tao_vos/jf") is None
+    write(run / "all_frames", "test", steps=200_000, jf=0.625, j=0.59, f=0.66)
+    comparison = compare_table("taovos_t5", tmp_path)
+    scores = [comparison.rows[0].measured(f"tao_vos/{name}").mean for name in ("jf", "j", "f")]
+    assert scores == pytest.approx([62.5, 59, 66])
+    lines = [line.split() for line in shown(comparison)]
+    assert "STM 200000 1 TAO-VOS J&F 62.30 62.50 +0.20".split() in lines
+    assert "annotated frames, J&F - 61.00 -".split() in lines
+
+
+def test_size_and_speed_of_networks(tmp_path: Path) -> None:
+    (tmp_path / "pspnet_resnet18").mkdir()
+    profile = {"parameters": 13_900_000, "gflops": 512.5, "milliseconds": 500, "fps": 2.0}
+    profile |= {"size": [256, 512], "device": "a processor"}
+    (tmp_path / "pspnet_resnet18" / "profile.json").write_text(json.dumps(profile))
+    table = load_table("weclick_t4").with_rows(["PSP-R18 weak", "PSP-R18 WeClick", "PSP-Mob weak"])
+    comparison = compare_table(table, tmp_path)
+    for row in comparison.rows[:2]:
+        assert row.measured("params_m").mean == pytest.approx(13.9)
+        assert row.difference("fps") == pytest.approx(2 - 15.63)
+    assert comparison.rows[2].measured("fps") is None
+    lines = [line.split() for line in shown(comparison)]
+    assert lines.count("M parameters 13.80 13.90 +0.10".split()) == lines.count("GFLOPs - 512.50 -".split()) == 2
+    assert comparison.notes == (
+        "size and speed of pspnet_resnet18: at 256x512 on a processor",
+        "size and speed were not measured: `thriftseg zoo profile NAME --out runs/NAME/profile.json` for "
+        "pspnet_mobilenetv2",
+    )
+    (tmp_path / "pspnet_resnet18" / "profile.json").write_text('{"parameters": 1}')
+    with pytest.raises(CheckpointError, match=r"profile\.json: not the size and speed of a network; expected param"):
+        compare_table(table, tmp_path)
+
+
+def test_hours_to_a_quality(tmp_path: Path) -> None:
+    for seed, jf in enumerate(([0.5, 0.9], [0.5, 0.8], [0.75, 0.95])):
+        (tmp_path / f"fig3a_random-seed{seed}").mkdir()
+        content = json.dumps({"hours": [80.0, 160.0], "jf": jf})
+        (tmp_path / f"fig3a_random-seed{seed}" / "curve.json").write_text(content)
+    table = load_table("eva_vos_fig3a").with_rows(["random", "IVOS-W"])
+    never = compare_table(table, tmp_path).rows[0].measured("hours_at_85")
+    assert (never.mean, never.runs) == (math.inf, 3)
+    (tmp_path / "fig3a_random-seed1" / "curve.json").unlink()
+    (row, shipped_by_others) = compare_table(table, tmp_path).rows
+    assert row.measured("hours_at_85").mean == pytest.approx((150 + 120) / 2)
+    assert row.difference("hours_at_85") == pytest.approx(135 - 107.4)
+    assert shipped_by_others.runs == ()
 
 
 def test_runs_that_took_too_few_steps_are_left_out_and_named(runs: Path) -> None:

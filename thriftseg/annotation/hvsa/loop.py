@@ -303,7 +303,8 @@ class _Run:
             pixels = sum(request.pixels for request in self._requests(sorted(self.manual.samples)))
         shares = {"pixels": pixels / self.all_pixels}
         if self.full is not None:
-            shares |= {"clicks": _clicks(cost) / max(_clicks(self.full), 1)}
+            shares["clicks"] = _clicks(cost) / max(_clicks(self.full), 1)
+            shares["boundary_clicks"] = cost.clicks / max(self.full.clicks, 1)
         return {
             "samples": len(self.manual.samples),
             "pixels": pixels,

@@ -144,13 +144,14 @@ def _page(run: AnnotationRun, picture: Path | None, thumbnails: Sequence[tuple[s
 
 def _rounds(run: AnnotationRun) -> str:
     names = [metric_heading(name) for name in QUALITIES]
-    head = ["round", "samples", "clicks", "class clicks", "hours", "% pixels", "% clicks"]
+    head = ["round", "samples", "clicks", "class clicks", "hours", "% pixels", "% clicks", "% clicks but for classes"]
     head += [f"{name} %" for name in names] + [f"{name} % pasted" for name in names]
     rows = []
     for row in run.rounds:
         counts = [row.number, row.samples, row.cost.clicks, row.cost.class_clicks]
         scores = [scores[name] for scores in (row.predicted, row.pasted) for name in QUALITIES]
-        percents = [percent_cell(value).plain for value in (row.pixel_share, row.click_share, *scores)]
+        shares = [row.pixel_share, row.click_share, row.boundary_click_share]
+        percents = [percent_cell(value).plain for value in (*shares, *scores)]
         rows.append([*map(str, counts), format_hours(row.cost.hours), *percents])
     return _table([head], rows)
 

@@ -12,13 +12,14 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import DatasetError, ThriftsegError
 from thriftseg.folders import flat_settings
+from thriftseg.parsing import load_json, located
 from thriftseg.reports.tables.terminal import format_hours, number_table, percent_cell
 
 QUALITIES = ("miou", "boundary_iou", "tc")
@@ -28,8 +29,11 @@ BOUGHT, LABELS = "person", "hvsa"
 """Sources in the label store of a run: labels that were bought, and those of all frames."""
 
 SETTINGS, ROUNDS = "run.json", "rounds.jsonl"
+BUDGETS = "budgets.json"
+"""In the folder of a search for a budget: what each budget led to."""
 
 _SEED = "seed"
+_SHARE_HEADINGS = ("pixels\n%", "clicks\n%", "no class\n%")
 _SCORE_HEADINGS = ("mIoU\n%", "Bound.\nIoU %", "TC\n%")
 
 
@@ -43,6 +47,7 @@ class AnnotationRound:
         cost: What they cost.
         pixel_share: Their share of all pixels of the video.
         click_share: Clicks as a share of those that draw every frame; NaN where nothing tells these.
+        boundary_click_share: The same of clicks on boundaries alone, without those that choose classes.
         predicted: Scores of what the network predicts, NaN where they are not known.
         pasted: Scores with the manual labels put over it.
     """
@@ -52,6 +57,7 @@ class AnnotationRound:
     cost: AnnotationCost
     pixel_share: float
     click_share: float
+    boundary_click_share: float
     predicted: Mapping[str, float]
     pasted: Mapping[str, float]
 
@@ -64,6 +70,7 @@ class AnnotationRound:
             cost=AnnotationCost.from_dict(row["cost"]),
             pixel_share=row["share"]["pixels"],
             click_share=row["share"].get("clicks", math.nan),
+            boundary_click_share=row["share"].get("boundary_clicks", math.nan),
             predicted=_scores(row["scores"]),
             pasted=_scores(row["pasted"]),
         )
@@ -86,6 +93,19 @@ class AnnotationRun:
     def kept(self, round: AnnotationRound) -> Mapping[str, float]:
         """Scores of the labels that the run keeps after a round."""
         return round.pasted if self.settings["paste_manual"] else round.predicted
+
+
+class AnnotationEnd(NamedTuple):
+    """What a run ended with.
+
+    Attributes:
+        scores: Scores of the labels that it keeps, and `pixels`, `clicks` and `boundary_clicks`, shares of what drawing
+            every frame takes.
+        hours: Hours of annotation.
+    """
+
+    scores: Mapping[str, float]
+    hours: float
 
 
 @dataclass(frozen=True)
@@ -155,6 +175,40 @@ def find_annotation_runs(folders: Iterable[str | Path]) -> list[AnnotationRun]:
     return list(found.values())
 
 
+def find_ends(folder: str | Path, *, searched: bool = False) -> list[AnnotationEnd]:
+    """What the runs in a folder, or anywhere below it, ended with; none where there is no run.
+
+    Args:
+        folder: The folder.
+        searched: The runs are those of finished searches for a budget: of each search the least budget counts that
+            reached the target, or the best one where none did.
+
+    Raises:
+        DatasetError: A run or a search is damaged.
+    """
+    folder = Path(folder)
+    if searched:
+        return [_found_by(path) for path in sorted(folder.rglob(BUDGETS))]
+    runs = find_annotation_runs([folder]) if any(folder.rglob(ROUNDS)) else []
+    return [_end(run, run.rounds[-1]) for run in runs]
+
+
+def _found_by(search: Path) -> AnnotationEnd:
+    content = load_json(search)
+    with located(search, "the search for a budget"):
+        target, probes = float(content["target_miou"]), sorted(content["probes"], key=lambda probe: probe["percent"])
+        reached = [probe for probe in probes if probe["miou"] >= target]
+        found = reached[0] if reached else max(probes, key=lambda probe: probe["miou"])
+        folder, bought = search.parent / found["run"], found["percent"] > 0
+    run = read_annotation_run(folder)
+    return _end(run, run.rounds[-1 if bought else 0])
+
+
+def _end(run: AnnotationRun, last: AnnotationRound) -> AnnotationEnd:
+    shares = {"pixels": last.pixel_share, "clicks": last.click_share, "boundary_clicks": last.boundary_click_share}
+    return AnnotationEnd({name: run.kept(last)[name] for name in QUALITIES} | shares, last.cost.hours)
+
+
 def group_runs(runs: Sequence[AnnotationRun]) -> list[RunGroup]:
     """Put runs together that differ by their seed alone, in the order of their first runs.
 
@@ -187,11 +241,12 @@ def annotation_table(run: AnnotationRun) -> Table:
     Returns:
         Table to print with rich.
     """
-    headings = ["samples", "clicks\n+ class", "hours", "pixels\n%", "clicks\n%", *_SCORE_HEADINGS]
+    headings = ["samples", "clicks\n+ class", "hours", *_SHARE_HEADINGS, *_SCORE_HEADINGS]
     table = number_table(None, "round", headings)
     for each in run.rounds:
         clicks = f"{each.cost.clicks} + {each.cost.class_clicks}"
-        shares = [each.pixel_share, each.click_share, *(run.kept(each)[name] for name in QUALITIES)]
+        shares = [each.pixel_share, each.click_share, each.boundary_click_share]
+        shares += [run.kept(each)[name] for name in QUALITIES]
         counts = [str(each.number), str(each.samples), clicks, format_hours(each.cost.hours)]
         table.add_row(*counts, *map(percent_cell, shares))
     return table
@@ -206,7 +261,7 @@ def annotation_comparison(groups: Sequence[RunGroup]) -> Table:
     Returns:
         Table to print with rich.
     """
-    headings = ["seeds", "samples", "hours", "pixels\n%", "clicks\n%", *_SCORE_HEADINGS]
+    headings = ["seeds", "samples", "hours", *_SHARE_HEADINGS, *_SCORE_HEADINGS]
     table = number_table(None, "run", headings)
     for group in groups:
         last = group.length - 1
@@ -217,6 +272,7 @@ def annotation_comparison(groups: Sequence[RunGroup]) -> Table:
             format_hours(group.mean(lambda _, row: row.cost.hours, last)),
             percent_cell(group.mean(lambda _, row: row.pixel_share, last)),
             percent_cell(group.mean(lambda _, row: row.click_share, last)),
+            percent_cell(group.mean(lambda _, row: row.boundary_click_share, last)),
             *(_with_deviation(group, quality, last) for quality in QUALITIES),
         )
     return table

@@ -11,23 +11,26 @@ from pathlib import Path
 from thriftseg.errors import ConfigError
 from thriftseg.folders import RUNS
 from thriftseg.reports.run_scores import (
+    PROFILE_FILE,
     QUALITY_FILE,
     SCORE_FILES,
+    ProfileFile,
     RunScores,
     find_runs,
     read_labels,
+    read_profile,
     read_run,
     read_tests,
 )
 from thriftseg.reports.tables.composing import compose_row
 from thriftseg.reports.tables.fragments import Fragment
-from thriftseg.reports.tables.published import PublishedRow, PublishedTable, load_table
+from thriftseg.reports.tables.published import ABSOLUTE, PublishedRow, PublishedTable, load_table
 from thriftseg.stores import store_root
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A score over several runs, in per cent.
+    """A score over several runs, in per cent but for `ABSOLUTE`.
 
     Attributes:
         mean: Mean over the runs.
@@ -47,10 +50,12 @@ class ComparedRow:
     Attributes:
         published: The row as published.
         runs: Runs that count, or the labels of the row.
+        profile: Size and speed of its network, where they were measured.
     """
 
     published: PublishedRow
     runs: tuple[RunScores, ...]
+    profile: ProfileFile | None = None
 
     @property
     def hours(self) -> float | None:
@@ -71,17 +76,18 @@ class ComparedRow:
             metric: Such as "miou", "iou/car" or "davis/jf".
 
         Returns:
-            Mean and deviation; `None` if no run has this score.
+            Mean and deviation; `None` if no run has this score. Hours to what a run never reached are infinite.
         """
-        values = [100 * value for run in self.runs if not math.isnan(value := run.scores.get(metric, math.nan))]
+        found = [run.scores for run in self.runs] + ([self.profile.measures] if self.profile else [])
+        scale = 1 if metric in ABSOLUTE else 100
+        values = [scale * value for scores in found if not math.isnan(value := scores.get(metric, math.nan))]
         if not values:
             return None
-        return Measured(
-            statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan, len(values)
-        )
+        varies = len(values) > 1 and math.isfinite(sum(values))
+        return Measured(statistics.fmean(values), statistics.stdev(values) if varies else math.nan, len(values))
 
     def difference(self, metric: str) -> float | None:
-        """Mean of the runs less the published value, in percentage points; `None` where one of them is missing."""
+        """Mean of the runs less the published value; `None` where one of them is missing."""
         measured, published = self.measured(metric), self.published.published.get(metric)
         return None if measured is None or published is None else measured.mean - published
 
@@ -117,6 +123,8 @@ def compare_table(
     the run, as `thriftseg test --name cityscapes_tmanet_b3/idd` writes them. For scores that only a server gives, note
     them there: `test.json` with `{"command": "server", "network_sha256": null, "metrics": {"test/overall": 0.793}}`.
 
+    The size and speed of a network are read from `<runs>/<network>/profile.json`, which `thriftseg zoo profile` writes.
+
     A table of labels compares sources in a label store, by the `quality.json` that `thriftseg label boxes` leaves.
 
     Args:
@@ -131,7 +139,7 @@ def compare_table(
 
     Raises:
         ConfigError: There is no such table, or no such folder where one is named.
-        CheckpointError: A file of scores is damaged.
+        CheckpointError: A file of scores, or of size and speed, is damaged.
         LabelStoreError: A report of label quality is damaged.
     """
     table = load_table(table) if isinstance(table, str) else table
@@ -139,13 +147,19 @@ def compare_table(
         raise ConfigError("unknown file of scores", expected=", ".join(SCORE_FILES), found=scores)
     default = store_root(None, table.dataset) if table.of_labels else Path(RUNS)
     there = runs is not None or default.is_dir()
-    found = {row.folder: find_runs(runs or default, row.folder) if there else [] for row in table.rows}
+    found = {row.folder: find_runs(runs or default, row.folder) if there and row.folder else [] for row in table.rows}
+    networks = dict.fromkeys(row.network for row in table.rows if row.network)
+    profiles = {name: read_profile(Path(runs or RUNS, name)) for name in networks}
     notes: list[str] = []
     rows = []
     for row in table.rows:
         read = _read_runs(table, found[row.folder], SCORE_FILES if scores is None else (scores,), notes)
         counting = _counting(read, row, unfinished, notes) if table.of_training else read
-        rows.append(ComparedRow(row, tuple(counting)))
+        rows.append(ComparedRow(row, tuple(counting), profiles.get(row.network or "")))
+    notes += [f"size and speed of {name}: {profile.how}" for name, profile in profiles.items() if profile]
+    if missing := [name for name, profile in profiles.items() if profile is None]:
+        command = f"`thriftseg zoo profile NAME --out {RUNS}/NAME/{PROFILE_FILE}`"
+        notes.append(f"size and speed were not measured: {command} for {', '.join(missing)}")
     kinds = {run.kind for row in rows for run in row.runs}
     if len(kinds) > 1:
         files = ", ".join(f"{kind}.json" for kind in SCORE_FILES if kind in kinds)
@@ -169,28 +183,30 @@ def _read(table: PublishedTable, folder: Path, kinds: Sequence[str]) -> RunScore
     if table.of_labels:
         return read_labels(folder)
     if table.of_annotation:
-        return _read_annotation(folder)
-    return read_tests(folder, table.tests, kinds) if table.tests else read_run(folder, kinds)
+        return _read_annotation(folder, searched=table.searches_budgets)
+    return read_tests(folder, table.tests, kinds, table.best_of) if table.tests else read_run(folder, kinds)
 
 
-def _read_annotation(folder: Path) -> RunScores | None:
+def _read_annotation(folder: Path, *, searched: bool) -> RunScores | None:
     """Scores after the last annotation; those of several videos of a run are averaged, their hours added."""
+    from thriftseg.metrics import cost_at_quality
     from thriftseg.reports.annotation.curves import CURVE_FILE, read_curve
-    from thriftseg.reports.annotation.runs import QUALITIES, ROUNDS, find_annotation_runs
+    from thriftseg.reports.annotation.runs import find_ends
 
     if (folder / CURVE_FILE).is_file():
         curve = read_curve(folder)
-        return RunScores(folder, "curve", {"jf": float(curve.quality[-1])}, hours=float(curve.hours[-1]))
-    if not any(folder.rglob(ROUNDS)):
+        scores = {"jf": float(curve.quality[-1]), "hours_at_85": cost_at_quality(*curve, target=0.85)}
+        return RunScores(folder, "curve", scores, hours=float(curve.hours[-1]))
+    ends = find_ends(folder, searched=searched)
+    if not ends:
         return None
-    ends = [(run, run.rounds[-1]) for run in find_annotation_runs([folder])]
-    scores = {name: statistics.fmean(run.kept(end)[name] for run, end in ends) for name in QUALITIES}
-    return RunScores(folder, "rounds", scores, hours=sum(end.cost.hours for _, end in ends))
+    scores = {name: statistics.fmean(end.scores[name] for end in ends) for name in ends[0].scores}
+    return RunScores(folder, "rounds", scores, hours=sum(end.hours for end in ends))
 
 
 def _wanted(table: PublishedTable, kinds: Sequence[str]) -> str:
     if table.of_annotation:
-        return "record of rounds or curve"
+        return "list of budgets" if table.searches_budgets else "record of rounds or curve"
     files = [QUALITY_FILE] if table.of_labels else [f"{kind}.json" for kind in kinds]
     folders = f" in {' or '.join(f'{name}/' for name in table.tests)}" if table.tests else ""
     return " or ".join(files) + folders
@@ -227,7 +243,7 @@ def remaining_commands(comparison: TableComparison, *, whole: bool = False) -> d
     """
     waiting: dict[str, list[str]] = {}
     for row in comparison.rows:
-        if not row.runs and row.published.recipe != Fragment():
+        if not row.runs and row.published.run is not None and row.published.recipe != Fragment():
             composed = compose_row(comparison.table, row.published.key)
             then = composed.then if whole or comparison.table.of_labels else ()
             for command in (*composed.needs, composed.command, *then):

@@ -47,7 +47,7 @@ def compose_row(table: str | PublishedTable, key: str, name: str | None = None) 
         name: Folder of the run below `runs/` that the commands after it work on; the row's `run` if unset.
 
     Raises:
-        ConfigError: There is no such table or row, or its pieces do not fit together.
+        ConfigError: There is no such table or row, or its pieces do not fit together, or it is not shipped.
 
     Example:
         >>> composed = compose_row("samsam2_t1", "B3")
@@ -60,6 +60,11 @@ def compose_row(table: str | PublishedTable, key: str, name: str | None = None) 
     """
     table = load_table(table) if isinstance(table, str) else table
     row = table.row(key)
+    if row.run is None:
+        raise ConfigError(
+            f"row {row.key!r} of table {table.name} is not shipped: its published figures stand alone",
+            fix="run another row; `thriftseg report list` names those that have runs",
+        )
     parts = [*row.recipe.flattened(_named(table.fragments))]
     bases = [part.base for part in parts if part.base]
     if not bases:

@@ -18,6 +18,10 @@ from thriftseg.reports.tables.terminal import format_hours, metric_heading, prin
 
 SIDE_BY_SIDE = 2
 """Scores that stand side by side; more of them take a line each."""
+NOT_SHIPPED = "not shipped"
+"""Instead of the number of runs of a row that has published figures alone."""
+NOTHING = "nothing published, nothing run"
+"""Instead of the scores of a row without any, where they would take a line each."""
 
 Number = TypeVar("Number", int, float)
 
@@ -73,7 +77,7 @@ def print_remaining(comparison: TableComparison, *, whole: bool = False) -> None
 
 
 def comparison_table(comparison: TableComparison) -> Table:
-    """The rows of a published table, each score with that of the runs and the difference, in per cent.
+    """The rows of a published table, each score with that of the runs and the difference.
 
     Args:
         comparison: The table and the runs.
@@ -127,7 +131,7 @@ def comparison_csv(comparison: TableComparison) -> str:
         comparison: The table and the runs.
 
     Returns:
-        Text with a line of headings; scores in per cent with four decimals.
+        Text with a line of headings; scores with four decimals.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -151,7 +155,7 @@ def _setting_columns(comparison: TableComparison) -> dict[str, list[str]]:
         "masks": [_both(row.published.masks, row.masks, str) for row in comparison.rows],
         "hours": [_both(row.published.hours, row.hours, _hour) for row in comparison.rows],
         "iterations": [_known(row.published.iterations) for row in comparison.rows],
-        "runs": [_known(len(row.runs) or None) for row in comparison.rows],
+        "runs": [_known(len(row.runs) or None) if row.published.run else NOT_SHIPPED for row in comparison.rows],
     }
     return {heading: cells for heading, cells in columns.items() if set(cells) != {"-"}}
 
@@ -166,13 +170,11 @@ def _grid(comparison: TableComparison, columns: Mapping[str, list[str]]) -> tupl
         scores = [[cell for metric in metrics for cell in _scores(row, metric)] for row in comparison.rows]
         headings = [f"{metric_heading(metric)} {what}" for metric in metrics for what in _WHAT]
         return ["row", *columns, *headings], [[start + cells] for start, cells in zip(starts, scores, strict=True)]
-    lines = [
-        [
-            (start if metric == metrics[0] else [""] * len(start)) + [metric_heading(metric), *_scores(row, metric)]
-            for metric in metrics
-        ]
-        for start, row in zip(starts, comparison.rows, strict=True)
-    ]
+    lines = []
+    for start, row in zip(starts, comparison.rows, strict=True):
+        every = [[metric_heading(metric), *_scores(row, metric)] for metric in metrics]
+        known = [cells for cells in every if set(cells[1:]) != {"-"}] or [[NOTHING, "-", "-", "-"]]
+        lines.append([(start if cells is known[0] else [""] * len(start)) + cells for cells in known])
     return ["row", *columns, "score", *_WHAT], lines
 
 

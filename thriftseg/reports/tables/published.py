@@ -16,6 +16,9 @@ from thriftseg.resources import config_path, list_configs
 
 FOLDER = "tables"
 """Below `configs/`."""
+ABSOLUTE = ("params_m", "gflops", "fps", "hours_at_85")
+"""Metrics that are no per cent: millions of parameters, billions of operations per frame and frames per second of a
+network, and hours of annotation to a J&F of 0.85."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +28,21 @@ class PublishedRow:
     Attributes:
         key: Name of the row, unique in its table.
         run: Name of its runs below `runs/`. Rows that share it are one experiment. For a row of labels, the runs of
-            the network that makes them.
+            the network that makes them. `None` for a method that is not shipped, whose published figures stand alone.
         series: Rows that form one line of a plot.
-        published: Published numbers by name; those that `PublishedTable.metrics` lists are per cent.
+        published: Published numbers by name, in per cent but for `ABSOLUTE`.
         samples: Labelled frames to train on.
         hours: Annotation hours by the published times per frame, or by the times per mask and box.
         iterations: Optimiser steps.
         coarse_percent: Per cent of the samples whose label is coarse.
         masks: Masks of objects that are drawn by hand.
         labels: Source in a label store whose quality the row tells; `None` for scores of a trained network.
+        network: Name of the network in the zoo, where its size and speed are compared.
         recipe: What its config is made of; in the file, its entries stand beside the others.
     """
 
     key: str
-    run: str
+    run: str | None
     series: str
     published: Mapping[str, float] = field(default_factory=dict)
     samples: int | None = None
@@ -47,11 +51,12 @@ class PublishedRow:
     coarse_percent: float | None = None
     masks: int | None = None
     labels: str | None = None
+    network: str | None = None
     recipe: Fragment = field(default_factory=Fragment)
 
     @property
-    def folder(self) -> str:
-        """Name of the folder with its scores: that of the labels, or that of its runs."""
+    def folder(self) -> str | None:
+        """Name of the folder with its scores: that of the labels, or that of its runs, if it has any."""
         return self.labels or self.run
 
 
@@ -65,11 +70,14 @@ class PublishedTable:
         source: Citation.
         dataset: Names of its data sets.
         metrics: Scores it compares, named as they are logged after `val/`: miou, macc, iou/<class>, jf. Those of a data
-            set of `tests` have its name before them, as in davis/jf; those of labels are mean_j, recall_50, recall_70.
+            set of `tests` have its name before them, as in davis/jf; those of labels are mean_j, recall_50, recall_70;
+            those of annotation clicks, boundary_clicks and pixels, shares of what labelling everything takes. Some are
+            `ABSOLUTE`.
         x: Attribute of the rows to plot the metrics against, if the order of rows is not all there is.
         rows: Rows, top to bottom.
         tests: Data sets that each run is tested on, into a folder of that name within the run's; none where the run's
             own scores are compared.
+        best_of: Name of the data set that `tests` are ways to test on; by it metrics mean the test with the best J&F.
         fragments: File of `configs/fragments`, without suffix, that its rows take fragments from.
         command: Command of `thriftseg` that runs a row.
     """
@@ -82,6 +90,7 @@ class PublishedTable:
     x: str | None
     rows: tuple[PublishedRow, ...]
     tests: tuple[str, ...] = ()
+    best_of: str | None = None
     fragments: str | None = None
     command: str = "fit"
 
@@ -126,6 +135,11 @@ class PublishedTable:
     def of_annotation(self) -> bool:
         """Whether its rows compare runs of `thriftseg annotate`."""
         return self.command.startswith("annotate")
+
+    @property
+    def searches_budgets(self) -> bool:
+        """Whether each of its runs is a search for the least budget that reaches a quality."""
+        return self.command == "annotate find-budget"
 
 
 def list_tables() -> list[str]:

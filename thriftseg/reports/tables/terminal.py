@@ -40,6 +40,13 @@ _HEADINGS = {
     "f_decay": "F decay",
     "iou": "IoU",
     "accuracy": "accuracy",
+    "boundary_clicks": "clicks but for classes",
+    "params_m": "M parameters",
+    "gflops": "GFLOPs",
+    "hours_at_85": "hours to J&F 85",
+    "annotated_frames": "annotated frames,",
+    "all_frames": "all frames,",
+    "tao_vos": "TAO-VOS",
     "davis": "DAVIS",
     "youtube_vos": "YouTube-VOS",
 }
