@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from thriftseg.cli.main import main
 from thriftseg.errors import ConfigError
+from thriftseg.reports.run_scores import read_profile
 from thriftseg.zoo import SemanticNetwork, create_model, profile
 
 
@@ -57,11 +60,18 @@ def test_wrong_numbers() -> None:
         profile(OneConvolution(4), frames=0)
 
 
-def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["zoo", "profile", "pspnet_mobilenetv2", "--size", "32x64", "--num_classes", "5", "--frames", "1"]) == 0
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = ["pspnet_mobilenetv2", "--size", "32x64", "--num_classes", "5", "--frames", "1"]
+    assert main(["zoo", "profile", *measured, "--out", str(tmp_path / "pspnet" / "profile.json")]) == 0
     told = capsys.readouterr().out
     network = create_model("pspnet_mobilenetv2", 5)
     assert f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters" in told
     assert "frames per second (median of 1)" in told
+    found = read_profile(tmp_path / "pspnet")
+    assert found.measures["params_m"] == sum(p.numel() for p in network.parameters()) / 1e6
+    assert f"{found.measures['gflops']:.1f} GFLOPs" in told
+    assert f", {found.measures['fps']:.2f} frames per second" in told
+    assert found.how.startswith("at 32x64 on ")
+    assert read_profile(tmp_path) is None
     assert main(["zoo", "profile", "pspnet_mobilenetv2", "--size", "32"]) == 2
     assert "--size; expected HEIGHTxWIDTH, such as 1024x2048; found 32" in capsys.readouterr().err

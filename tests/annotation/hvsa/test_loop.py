@@ -88,6 +88,11 @@ def test_the_log_is_a_row_per_round(annotate: Annotate) -> None:
     assert rows[1]["pixels"] == PIXELS
     assert rows[2]["cost"]["clicks"] > rows[1]["cost"]["clicks"] > 0
     assert rows[2]["share"]["clicks"] == pytest.approx(1 / 3, abs=0.05)
+    full = PolygonAnnotator(lambda _, number: truth(number)).full_cost(truth(number) for number in range(FRAMES))
+    boundary, classes = (rows[2]["cost"][name] for name in ("clicks", "class_clicks"))
+    assert rows[2]["share"]["boundary_clicks"] == pytest.approx(boundary / full.clicks, abs=1e-6)
+    whole = (boundary + classes) / (full.clicks + full.class_clicks)
+    assert rows[2]["share"]["clicks"] == pytest.approx(whole, abs=1e-6)
     assert set(rows[0]["scores"]) == {"miou", "pixel_accuracy", "boundary_iou", "tc"}
 
 

@@ -27,6 +27,7 @@ from thriftseg.datamodules import Mixture
 from thriftseg.datamodules.mixing.mixture import MixturePart
 from thriftseg.reports import PublishedRow, list_tables, load_table
 from thriftseg.types import Clip
+from thriftseg.zoo import create_model
 
 PAPERS = ("samsam2", "weclick")
 RUNS = {run: row for run, row in composed().items() if row.table.name.startswith(PAPERS)}
@@ -108,6 +109,14 @@ def plan_of(name: str, reader: str, mixture: str) -> tuple[int, str | None, floa
     settings = mixture_of(json.loads(mixture) | {"clip_selection": "random"})  # as many clips, and these need no files
     planned = settings.plan(clips_without_files(name, reader), "train")
     return len(planned), planned.cost_model, planned.cost().hours
+
+
+def test_networks_are_profiled_as_rows_train_them(subtests: pytest.Subtests) -> None:
+    for row in load_table("weclick_t4").rows:
+        with subtests.test(row.key):
+            trained, profiled = RUNS[row.run].config["model"]["init_args"]["network"], create_model(row.network, 19)
+            assert class_name(trained) == type(profiled).__name__
+            assert profiled.record["init_args"].items() >= (trained["init_args"] | {"pretrained": False}).items()
 
 
 def test_rows_without_hours_have_no_published_times() -> None:

@@ -109,10 +109,11 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     size = {"train_clips": 2, "val_clips": 1, "frames": 5, "height": 48, "width": 80, "devices": 1}
     synthesize_objects(folder / "davis", layout="davis", test_clips=1, **size)
     synthesize_objects(folder / "youtube_vos", layout="youtube_vos", **size)
+    synthesize_objects(folder / "tao_vos", layout="tao_vos", **size)
     trees.write_coco(folder / "coco")
     for name in ("train2017", "annotations/instances_train2017.json"):
         (folder / "coco" / name.replace("train", "val")).symlink_to(folder / "coco" / name)
-    return {name: folder / name for name in ("davis", "youtube_vos", "coco")}
+    return {name: folder / name for name in ("davis", "youtube_vos", "tao_vos", "coco")}
 
 
 @pytest.fixture
@@ -301,6 +302,25 @@ def test_from_single_images_to_the_published_table(place: Path, capsys: pytest.C
     found = records(capsys.readouterr().out)
     assert float(found["youtube_vos_stm_gt", "davis/jf"]["ours"]) == pytest.approx(100 * davis["test/jf"], abs=1e-3)
     assert found["youtube_vos_stm_gt", "youtube_vos/overall"]["difference"] == "-4.3"
+
+
+def test_tao_vos_is_tuned_from_youtube_vos_and_tested_at_two_frame_rates(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = "tao_vos_stm_finetuned"
+    trained = [command.split("--row ")[1].split(" --")[0].strip("'") for command in RUNS[config].needs]
+    assert trained == ["static images only, original", "STM"]
+    run_commands(config, place)
+    tests = {name: Path("runs", config, name, "test.json") for name in ("annotated_frames", "all_frames")}
+    scores = {name: json.loads(path.read_text())["metrics"] for name, path in tests.items()}
+    capsys.readouterr()
+    assert main(["report", "table", "taovos_t5", "--format=csv", "--unfinished"]) == 0
+    found = records(capsys.readouterr().out)
+    best = max(scores.values(), key=lambda metrics: metrics["test/jf"])
+    for name in ("jf", "j", "f"):
+        assert float(found[config, f"tao_vos/{name}"]["ours"]) == pytest.approx(100 * best[f"test/{name}"], abs=1e-3)
+    for name, metrics in scores.items():
+        assert float(found[config, f"{name}/jf"]["ours"]) == pytest.approx(100 * metrics["test/jf"], abs=1e-3)
 
 
 def test_fit_validate_and_test(

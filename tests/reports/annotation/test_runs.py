@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from tests.helpers.square_and_disc import FRAMES, HEIGHT, WIDTH, frame, truth, write_video
+from thriftseg.annotation.hvsa import find_budget
 from thriftseg.annotation.hvsa import folder as hvsa_folder
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import Folder
@@ -28,7 +29,7 @@ from thriftseg.reports import (
     read_annotation_run,
     write_annotation_report,
 )
-from thriftseg.reports.annotation.runs import BOUGHT, LABELS
+from thriftseg.reports.annotation.runs import BOUGHT, BUDGETS, LABELS, find_ends
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.stores.rows import ActionRow, action_id
 from thriftseg.types import LabelKind
@@ -46,7 +47,8 @@ def row(number: int, miou: float | None = 0.5, clicks: float | None = 0.25) -> d
         "samples": number,
         "pixels": 3072 * number,
         "cost": {"seconds": 1800.0 * number, "clicks": 40 * number, "class_clicks": 7 * number} if number else {},
-        "share": {"pixels": number / 6} | ({} if clicks is None else {"clicks": clicks * number}),
+        "share": {"pixels": number / 6}
+        | ({} if clicks is None else {"clicks": clicks * number, "boundary_clicks": clicks * number / 2}),
         "scores": scores,
         "pasted": scores | {"miou": None if miou is None else miou + 0.125},
     }
@@ -92,16 +94,17 @@ def finished(video: Folder, tmp_path: Path) -> Path:
     return folder
 
 
-def test_sources_are_those_of_the_loop() -> None:
+def test_names_are_those_of_the_loop_and_of_the_search() -> None:
     assert (BOUGHT, LABELS) == (hvsa_folder.PERSON, hvsa_folder.RESULT)
+    assert BUDGETS == find_budget.SUMMARY
 
 
 def test_the_page_is_one_file_with_all_numbers(finished: Path, video: Folder) -> None:
     report = write_annotation_report(finished, video)
     page = report.page.read_text()
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>(.*?)</tr>", page)]
-    assert "2 2 80 14 1.00 33.3 50.0 62.5 25.0 75.0 75.0 25.0 75.0".split() in cells
-    assert "0 0 0 0 0 0.0 0.0 12.5 25.0 75.0 25.0 25.0 75.0".split() in cells
+    assert "2 2 80 14 1.00 33.3 50.0 25.0 62.5 25.0 75.0 75.0 25.0 75.0".split() in cells
+    assert "0 0 0 0 0 0.0 0.0 0.0 12.5 25.0 75.0 25.0 25.0 75.0".split() in cells
     assert ["tuning.network.class_path", "Net&lt;work&gt;"] in cells
     assert re.findall(r"<figcaption>(.*?)</figcaption>", page) == ["frame 1: 1 in round 1", "frame 4: 1 in round 2"]
     assert len(re.findall('src="data:image/(?:png|jpeg);base64,', page)) == 3
@@ -127,11 +130,11 @@ def test_an_unfinished_run_has_no_report(finished: Path, video: Folder) -> None:
 
 
 def test_a_row_per_round(tmp_path: Path) -> None:
-    lines = text_of(annotation_table(read_annotation_run(write_run(tmp_path / "run"))), width=80).splitlines()
+    lines = text_of(annotation_table(read_annotation_run(write_run(tmp_path / "run")))).splitlines()
     assert [line.split() for line in lines[-3:]] == [
-        ["0", "0", "0", "+", "0", "0", "0.0", "0.0", "25.0", "25.0", "75.0"],
-        ["1", "1", "40", "+", "7", "0.500", "16.7", "25.0", "62.5", "25.0", "75.0"],
-        ["2", "2", "80", "+", "14", "1.00", "33.3", "50.0", "75.0", "25.0", "75.0"],
+        ["0", "0", "0", "+", "0", "0", "0.0", "0.0", "0.0", "25.0", "25.0", "75.0"],
+        ["1", "1", "40", "+", "7", "0.500", "16.7", "25.0", "12.5", "62.5", "25.0", "75.0"],
+        ["2", "2", "80", "+", "14", "1.00", "33.3", "50.0", "25.0", "75.0", "25.0", "75.0"],
     ]
 
 
@@ -148,7 +151,7 @@ def test_runs_that_differ_by_seed_become_a_mean(
     write_run(tmp_path / "tiles", [row(0, 0.1), row(1, 0.25)], granularity="rec16")
     groups = group_runs(find_annotation_runs([tmp_path]))
     assert [(group.name, len(group.runs)) for group in groups] == [("granularity frame", 2), ("granularity rec16", 1)]
-    text = text_of(annotation_comparison(groups), width=110)
+    text = text_of(annotation_comparison(groups), width=120)
     assert "75.0 ± 17.7" in text  # mean and deviation of 0.625 and 0.875
     assert "37.5" in text
     monkeypatch.setenv("COLUMNS", "40")
@@ -168,7 +171,28 @@ def test_without_truth_there_are_costs_alone(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [row(0, None, None), row(1, None, None)])
     run = read_annotation_run(folder)
     text = text_of(annotation_table(run))
-    assert text.splitlines()[-1].split()[-4:-1] == ["-", "-", "25.0"]
+    assert text.splitlines()[-1].split()[-5:-1] == ["-", "-", "-", "25.0"]
+
+
+@pytest.mark.parametrize(("target", "percent", "miou"), [(0.6, 50, 0.75), (0.8, 100, 0.875), (0.99, 100, 0.875)])
+def test_of_a_search_the_least_budget_counts(tmp_path: Path, target: float, percent: int, miou: float) -> None:
+    """The best one where none reached the target, and nothing while it goes on."""
+    search = tmp_path / "search" / "street"
+    for budget, reached in ((50, 0.625), (100, 0.75)):
+        write_run(search / f"budget_{budget}", [row(0, 0.125), row(budget // 50, reached)])
+    assert find_ends(tmp_path, searched=True) == []
+    probes = [{"percent": 0, "miou": 0.25, "cost": {}, "run": "budget_100"}]
+    probes += [{"percent": b, "miou": m, "cost": {}, "run": f"budget_{b}"} for b, m in ((50, 0.75), (100, 0.875))]
+    (search / "budgets.json").write_text(json.dumps({"target_miou": target, "probes": probes}))
+    (end,) = find_ends(tmp_path, searched=True)
+    shares = {"pixels": percent / 300, "clicks": percent / 200, "boundary_clicks": percent / 400}
+    assert end == ({"miou": miou, "boundary_iou": 0.25, "tc": 0.75} | shares, percent / 100)
+    assert len(find_ends(tmp_path)) == 2
+    (search / "budgets.json").write_text(json.dumps({"target_miou": 0.2, "probes": probes}))
+    assert find_ends(tmp_path, searched=True)[0].scores["miou"] == 0.25  # no label at all is enough
+    (search / "budgets.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"budgets\.json: the search for a budget has no 'target_miou'"):
+        find_ends(tmp_path, searched=True)
 
 
 @pytest.mark.parametrize(
