@@ -201,12 +201,24 @@ def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
         ({"table": "hvsa_veis"}, "rows of hvsa_veis are not trained; fix: run `thriftseg annotate hvsa --table"),
         ({"table": TABLE, "rows": "0 %,1 %"}, "no such row of table samsam2_camvid; .*found '1 %'"),
         ({"table": TABLE, "seeds": "0,b"}, "--seeds; expected numbers with commas between; found 0,b"),
+        ({"table": "taovos_t5", "rows": "STM,CFBI"}, "row 'CFBI' of table taovos_t5 is not shipped: its published"),
         ({"table": TABLE, "task": 9}, "sweep of samsam2_camvid; expected a task from 0 to 8; found 9"),
     ],
 )
 def test_what_can_go_wrong(arguments: dict, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         sweep(**arguments)
+
+
+def test_rows_that_are_not_shipped_are_no_tasks(starts: Path) -> None:
+    tasks = sweep("taovos_t5", seeds="0,1", dry_run=True)
+    assert [(task.row.row.key, task.seed) for task in tasks[:3]] == [("STM", 0), ("STM, fine-tuned", 0), ("STM", 1)]
+    assert len(tasks) == 4
+    for rate, jf in (("annotated_frames", 0.6), ("all_frames", 0.5)):
+        path = tasks[0].folder / rate / "test.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"command": "", "network_sha256": None, "metrics": {"test/jf": jf}}))
+    assert tasks[0].scores().scores["tao_vos/jf"] == 0.6
 
 
 def bash(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
