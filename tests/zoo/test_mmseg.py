@@ -211,6 +211,18 @@ def test_record_keeps_tuples(tmp_path):
 
 
 @needs_mmseg
+def test_links_in_a_record_are_not_followed(tmp_path):
+    """A weight file that a record links to, at whatever depth, would be unpickled by mmsegmentation."""
+    config = MMSegNetwork(write_config(tmp_path, UNET)).record["init_args"]["config"]
+    link = {"type": "Pretrained", "checkpoint": str(tmp_path / "none.pth")}
+    wrapped = {"type": "Normal", "layer": "Conv2d", "std": 0.1, "override": {**link, "name": "encoder"}}
+    for links in (link, [link], [wrapped]):
+        linked = {**config, "backbone": {**config["backbone"], "init_cfg": links}}
+        again = rebuild({"class_path": "thriftseg.zoo.MMSegNetwork", "init_args": {"config": linked}})
+        assert "none.pth" not in json.dumps(again.record)
+
+
+@needs_mmseg
 def test_preprocessor_beside_the_model_section(tmp_path):
     config = write_config(tmp_path, UNET.replace("        data_preprocessor=data_preprocessor,\n", ""))
     assert MMSegNetwork(config).preprocessing == MMSegNetwork(write_config(tmp_path, UNET)).preprocessing

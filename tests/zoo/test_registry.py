@@ -64,12 +64,12 @@ def test_rebuild_fetches_no_weights():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"class_path": "thriftseg.zoo.NoSuchNet"}, "cannot be imported; found thriftseg.zoo.NoSuchNet"),
-        ({"class_path": "no_such_package.Net"}, "cannot be imported; found no_such_package.Net"),
-        ({"class_path": "Net"}, "cannot be imported; found Net"),
-        ({}, "cannot be imported; found no class_path"),
-        ({"class_path": "os.system", "init_args": {"command": "true"}}, "is no network; expected a subclass"),
-        ({"class_path": "torch.nn.Linear"}, "is no network; expected a subclass"),
+        ({"class_path": "thriftseg.zoo.NoSuchNet"}, "known here; expected a subclass.* found thriftseg.zoo.NoSuchNet;"),
+        ({"class_path": "no_such_package.Net"}, "known here; expected a subclass.* found no_such_package.Net;"),
+        ({"class_path": "Net"}, "known here; expected a subclass.* found Net;"),
+        ({}, "known here; expected a subclass.* found no class_path;"),
+        ({"class_path": "os.system", "init_args": {"command": "true"}}, "no network that is known here; expected a"),
+        ({"class_path": "torch.nn.Linear"}, "no network that is known here; expected a"),
         ({"class_path": "thriftseg.zoo.PSPNet", "init_args": {"classes": 3}}, "cannot be built.*found classes"),
     ],
 )

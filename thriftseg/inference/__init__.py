@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         RANDOM_STATES_KEY,
         LoadedNetwork,
         Unrecordable,
+        check_names,
         cost_of_labels,
         load_as,
         load_for,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import pickle
+import re
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +44,7 @@ _HEAVY = {
     *("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state"),
     RANDOM_STATES_KEY,
 }
+_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 NetworkType = TypeVar("NetworkType", bound=Network)
 
@@ -160,6 +164,32 @@ def to_record(value: Any) -> Any:
     return {"class_path": _import_path(kind), "init_args": to_record(_arguments_of(value, kind))}
 
 
+def check_names(record: Any, path: str | Path | None = None) -> None:
+    """Refuse a record that names classes or functions that the program has not imported: building it would run them.
+
+    Args:
+        record: What `to_record` wrote, from a file.
+        path: The file.
+
+    Raises:
+        CheckpointError: There is such a name.
+
+    Example:
+        >>> check_names({"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}})
+        >>> check_names({"network": {"class_path": "unittest.__main__.main"}})
+        Traceback (most recent call last):
+        thriftseg.errors.CheckpointError: names what is not imported; found unittest.__main__.main; ...
+    """
+    if isinstance(record, Mapping):
+        record = list(record.values())
+    if isinstance(record, list | tuple):
+        for entry in record:
+            check_names(entry, path)
+    elif isinstance(record, str) and _IMPORT_PATH.fullmatch(record) and not _is_imported(record):
+        fix = "import its module before the file is read, if you trust it"
+        raise CheckpointError("names what is not imported", path=path, found=record, fix=fix)
+
+
 def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
     """Read a checkpoint file without running any code it may hold.
 
@@ -245,6 +275,8 @@ def load_for(taxonomy: Taxonomy, weights: str) -> LoadedNetwork:
 def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> LoadedNetwork:
     """Rebuild the network of a checkpoint from the file alone.
 
+    A network of your own has to be imported before, see `zoo.rebuild`.
+
     Args:
         path: Checkpoint of `SemanticSegmentation`, trained by the command line or from Python.
         map_location: Device of the network.
@@ -321,6 +353,18 @@ def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
     check_weights(network, weights, path)
     network.load_state_dict(weights)
     return network
+
+
+def _is_imported(dotted: str) -> bool:
+    """Whether a dotted name is found without importing, or means nothing that could be imported."""
+    package, *attributes = dotted.split(".")
+    if package not in sys.modules:
+        return find_spec(package) is None
+    found: Any = sys.modules[package]
+    for name in attributes:
+        package = f"{package}.{name}"
+        found = sys.modules.get(package) or getattr(found, name, None)
+    return found is not None
 
 
 def _class_of(partial: functools.partial[Any]) -> type:

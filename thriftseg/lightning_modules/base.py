@@ -11,13 +11,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_c
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.core.saving import CHECKPOINT_PAST_HPARAMS_KEYS
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from thriftseg import __version__
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.inference import METADATA_KEY, RANDOM_STATES_KEY, Unrecordable, to_record
+from thriftseg.inference import METADATA_KEY, RANDOM_STATES_KEY, Unrecordable, check_names, to_record
 from thriftseg.lightning_modules.random_states import collect_random_states, restore_random_states
 from thriftseg.lightning_modules.schedules import PolyLR
 from thriftseg.losses import LossTerms
@@ -83,6 +84,28 @@ class TrainingModule(LightningModule):
         self._optimizer, self._lr_scheduler, self._lr_interval = optimizer, lr_scheduler, lr_interval
         self._cost: dict[str, float] = {}
         self._random_states: list[dict[str, Any]] = []
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **settings: Any) -> Self:
+        """Lightning's loader, which builds what the file names; only what the program has imported may be named.
+
+        Args:
+            checkpoint_path: The file, or a stream of it.
+            args: As Lightning takes them.
+            settings: As Lightning takes them; arguments of the constructor replace those of the file.
+
+        Raises:
+            CheckpointError: The file names a class or function that is not imported.
+        """
+        start = checkpoint_path.tell() if hasattr(checkpoint_path, "tell") else None
+        weights_only = settings.setdefault("weights_only", True)
+        content = torch.load(checkpoint_path, map_location="cpu", weights_only=weights_only)
+        if start is not None:
+            checkpoint_path.seek(start)
+        for key in (cls.CHECKPOINT_HYPER_PARAMS_KEY, *CHECKPOINT_PAST_HPARAMS_KEYS):
+            recorded = {name: value for name, value in content.get(key, {}).items() if name not in settings}
+            check_names(recorded, None if start is not None else checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **settings)
 
     def default_optimizer(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """AdamW with learning rate 1e-3."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thriftseg.errors import ConfigError
+from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo.network import Preprocessing, SemanticNetwork
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.weights.official import load_official
@@ -44,8 +44,8 @@ class MMSegNetwork(SemanticNetwork):
     `pip install "thriftseg[mmseg]"` installs [1], and with it another wheel of cv2: use an environment of its own. Its
     operations in C++ are not built then, so the few networks that need them (CCNet, PSANet, PointRend) are refused.
 
-    A Python config is a program: only read one that you trust. A record is not; it can only name modules that are
-    registered with [1]. Checkpoints are read without running code of theirs.
+    A Python config is a program: only read one that you trust. A record is not: it names no files, and no modules but
+    those that are registered with [1]. Checkpoints are read without running code of theirs.
 
     [1] https://github.com/VBTI-development/onedl-mmsegmentation, the maintained fork of
         https://github.com/open-mmlab/mmsegmentation
@@ -80,6 +80,18 @@ class MMSegNetwork(SemanticNetwork):
             _initialise(model)
         else:
             self._load(checkpoint)
+
+    @classmethod
+    def check_record(cls, arguments: Mapping[str, Any]) -> None:
+        """Refuse the path of a config, which would be run, and that of a checkpoint; see `Network.check_record`."""
+        for name, expected in (("config", dict), ("checkpoint", type(None))):
+            if not isinstance(arguments.get(name), expected):
+                raise CheckpointError(
+                    f"the record of a {cls.__name__} names a file",
+                    expected="the model section of its config, and no checkpoint",
+                    found=f"{name} {arguments.get(name)!r}",
+                    fix="build the network from its config again, and save that",
+                )
 
     def compute_logits(self, frames: Tensor, **phase: int) -> Tensor:
         """Logits of the decode head; at the input's size if it enlarges them itself (cascades, mask classification)."""
@@ -187,12 +199,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping) and value.keys() == {TUPLE}:
         return tuple(_plain(value[TUPLE]))
     if isinstance(value, Mapping):
-        from_file = isinstance(value.get("init_cfg"), Mapping) and value["init_cfg"].get("type") == "Pretrained"
-        links = {"pretrained", "init_cfg"} if from_file else {"pretrained"}
-        kept = {str(key): _plain(item) for key, item in value.items() if str(key) not in links}
+        kept = {str(key): _plain(item) for key, item in value.items() if key != "pretrained" and not _is_link(item)}
         return {**kept, "type": "BN"} if kept.get("type") == "SyncBN" else kept
     if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
+        return type(value)(_plain(item) for item in value if not _is_link(item))
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ConfigError(
@@ -200,6 +210,11 @@ def _plain(value: Any) -> Any:
         expected="numbers, strings, lists and dictionaries",
         found=repr(value),
     )
+
+
+def _is_link(value: Any) -> bool:
+    """Whether a value of a config says that a module shall get its weights from a file or an address."""
+    return isinstance(value, Mapping) and value.get("type") == "Pretrained"
 
 
 def _storable(value: Any) -> Any:

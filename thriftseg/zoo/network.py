@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
@@ -168,6 +168,17 @@ class Network(nn.Module):
     def record(self) -> ConstructorRecord:
         """Class path and constructor arguments; `thriftseg.zoo.rebuild` makes an equal network from it."""
         return {"class_path": import_path(type(self)), "init_args": self.init_args}
+
+    @classmethod
+    def check_record(cls, arguments: Mapping[str, Any]) -> None:
+        """Refuse recorded arguments that would make the constructor read other files; here none does.
+
+        Args:
+            arguments: The `init_args` of a record, which may come from anywhere.
+
+        Raises:
+            CheckpointError: An argument names a file.
+        """
 
     def official_key(self, key: str) -> str | None:
         """Name that an entry of the authors' checkpoint has in `state_dict` here.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo.network import Network
+from thriftseg.zoo.network import Network, import_path
 from thriftseg.zoo.undrawn import Undrawn
+
+ENTRY_POINTS = "thriftseg.networks"
+"""Group of entry points by which an installed package offers its networks to records."""
 
 NetworkClass = TypeVar("NetworkClass", bound=type[Network])
 
@@ -99,7 +102,10 @@ def create_model(name: str, num_classes: int | None = None, **arguments: Any) ->
 def rebuild(record: Mapping[str, Any]) -> Any:
     """Build a network from its constructor record, without fetching pre-trained weights.
 
-    The weights are whatever the memory holds: load the state that was stored next to the record.
+    A record may come from anywhere, so nothing is imported by a name in it: its class is one of this package, one that
+    the program has imported itself, or one that an installed package declares as an entry point of the group
+    `thriftseg.networks`. The weights are whatever the memory holds: load the state
+    that was stored next to the record.
 
     Args:
         record: `{"class_path": ..., "init_args": ...}`, as in `Network.record`.
@@ -108,10 +114,12 @@ def rebuild(record: Mapping[str, Any]) -> Any:
         A `Network` of the recorded class.
 
     Raises:
-        CheckpointError: The record is damaged, or its class does not exist, is no network or takes other arguments.
+        CheckpointError: The record is damaged or names files, or its class is no network that is known, or takes other
+            arguments.
     """
     network_class = _resolve(record)
     arguments = dict(record.get("init_args", {}))
+    network_class.check_record(arguments)
     if "pretrained" in arguments:
         arguments["pretrained"] = False
     try:
@@ -142,19 +150,34 @@ def architectures_of(network: Network) -> list[str]:
 
 
 def _resolve(record: Mapping[str, Any]) -> type[Network]:
-    path = record.get("class_path")
-    module, _, name = str(path).rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    path = str(record.get("class_path") or "no class_path")
+    found = _known_classes().get(path)
+    if found is None:
+        _import_declared(package=path.partition(".")[0])
+        found = _known_classes().get(path)
+    if found is None:
         raise CheckpointError(
-            "the recorded network class cannot be imported",
-            found=path or "no class_path",
-            fix="install the package that defines it, or use the version that wrote the checkpoint",
-        ) from error
-    # A checkpoint may come from anywhere: call nothing but networks.
-    if not (isinstance(found, type) and issubclass(found, Network)):
-        raise CheckpointError(
-            "the recorded class is no network", expected="a subclass of thriftseg.zoo.Network", found=path
+            "the recorded class is no network that is known here",
+            expected="a subclass of thriftseg.zoo.Network",
+            found=path,
+            fix=f"import its module before the file is read, or declare it as an entry point of {ENTRY_POINTS!r}",
         )
     return found
+
+
+def _known_classes() -> dict[str, type[Network]]:
+    """The networks that are imported, by the paths that records may name them by."""
+    classes: list[type[Network]] = [Network]
+    for known in classes:
+        classes += known.__subclasses__()
+    return {path: cls for cls in classes for path in (import_path(cls), f"{cls.__module__}.{cls.__qualname__}")}
+
+
+def _import_declared(package: str) -> None:
+    """Import the networks that an installed package declares."""
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.module.partition(".")[0] == package:
+            try:
+                entry.load()
+            except (ImportError, AttributeError) as error:
+                raise CheckpointError(f"the networks of {package} cannot be imported", found=error) from error

@@ -197,7 +197,7 @@ def test_damaged_descriptions(saved: Path, content: str, message: str) -> None:
     [
         ({"class_path": "torch.nn.Conv2d", "init_args": {}}, "the recorded class is no network"),
         ({"class_path": "os.system", "init_args": {"command": "true"}}, "the recorded class is no network"),
-        ({"class_path": "thriftseg.zoo.Nothing", "init_args": {}}, "the recorded network class cannot be imported"),
+        ({"class_path": "thriftseg.zoo.Nothing", "init_args": {}}, "the recorded class is no network that is known"),
         ({"class_path": "thriftseg.zoo.PSPNet", "init_args": {"depth": 3}}, "cannot be built from its recorded"),
         ({"class_path": "thriftseg.zoo.PSPNet", "init_args": {"num_classes": -1}}, "wrong number of classes"),
         (None, "does not name its network"),
