@@ -14,6 +14,10 @@ from thriftseg.errors import ConfigError, DatasetError, ThriftsegError
 _VARIABLE = "THRIFTSEG_LIMIT_"
 
 
+class LimitError(DatasetError, ValueError):
+    """A file asks for more than it may; a reader that says where in a file a value is wrong says so of this one."""
+
+
 @dataclass(frozen=True)
 class Limit:
     """The most that a file may have of something.
@@ -43,9 +47,7 @@ class Limit:
         except ValueError:
             raise ConfigError(f"{_VARIABLE}{self.name} is no limit", expected="a whole number", found=chosen) from None
 
-    def check(
-        self, found: float, path: str | Path | None = None, *, fault: type[ThriftsegError] = DatasetError
-    ) -> None:
+    def check(self, found: float, path: str | Path | None = None, *, fault: type[ThriftsegError] = LimitError) -> None:
         """Refuse what is above the limit.
 
         Args:
@@ -59,7 +61,7 @@ class Limit:
         Example:
             >>> IMAGE_PIXELS.check(10**10, "huge.png")
             Traceback (most recent call last):
-            thriftseg.errors.DatasetError: huge.png: too many pixels; expected at most 268435456; found 10000000000; ...
+            thriftseg.limits.LimitError: huge.png: too many pixels; expected at most 268435456; found 10000000000; ...
         """
         if found <= self.value:
             return
@@ -72,7 +74,7 @@ IMAGE_PIXELS = Limit("IMAGE_PIXELS", 2**28, "pixels")
 COORDINATE = Limit("COORDINATE", 2**20, "pixels from the corner of the image")
 """Of a corner of a polygon or a box, in each direction."""
 FILE_BYTES = Limit("FILE_BYTES", 2**30, "bytes")
-"""Of a file that is read at once: JSON, YAML, CSV, XML, text."""
+"""Of a file that is read at once: JSON, YAML, CSV, XML, text, images."""
 DEPTH = Limit("DEPTH", 100, "levels of nesting")
 """Of JSON and YAML."""
 ENTRIES = Limit("ENTRIES", 10**7, "entries")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from thriftseg.errors import DatasetError
+from thriftseg.errors import DatasetError, ThriftsegError
+from thriftseg.limits import FILE_BYTES
 
 
 @contextmanager
@@ -21,6 +24,29 @@ def located(path: Path, place: str) -> Iterator[None]:
         raise DatasetError(f"{place} has no {error}", path=path) from error
     except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise DatasetError(f"{place} is malformed", path=path, found=str(error)) from error
+
+
+def read_bytes(path: str | Path, *, fault: type[ThriftsegError] = DatasetError) -> bytes:
+    """Content of a file.
+
+    Args:
+        path: A regular file; pipes and devices are not opened.
+        fault: Kind of error.
+
+    Raises:
+        ThriftsegError: It is missing, unreadable, too large or no regular file.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - `Path` would normalise the path that the error names
+        if not stat.S_ISREG(status.st_mode):
+            found = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
+            raise fault("cannot be read", path=path, expected="a file", found=found)
+        FILE_BYTES.check(status.st_size, path, fault=fault)
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise fault("no such file", path=path) from None
+    except (OSError, ValueError) as error:  # a ValueError is about NUL in the path
+        raise fault("cannot be read", path=path, found=getattr(error, "strerror", None) or error) from error
 
 
 def load_json(path: Path) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from thriftseg.cli.main import main
-from thriftseg.datasets import Cityscapes
+from thriftseg.datasets import Cityscapes, write_label_png
 from thriftseg.stores.label_store import LabelStore
 
 
@@ -36,6 +37,37 @@ def test_check_names_a_corrupt_file_and_exits_2(tmp_path: Path, capsys: pytest.C
     capsys.readouterr()
     assert main(["data", "check", "--dataset", "cityscapes", "--root", str(out)]) == 2
     assert label.name in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_deep_check_finds_rot_of_stored_labels_too(cityscapes_root: Path, tmp_path: Path, capsys):
+    data, store = ["--dataset", "cityscapes", "--root", str(cityscapes_root)], tmp_path / "labels"
+    assert main(["label", "clicks", *data, "--store", str(store)]) == 0
+    assert main(["label", "propagate", *data, "--store", str(store), "--offsets=1"]) == 0
+    deep = ["data", "check", *data, "--deep", "--store", str(store)]
+    assert main(deep) == 0
+    path = next((store / "flow").rglob("*.png"))
+    write_label_png(path, np.zeros((64, 128), np.uint8))
+    capsys.readouterr()
+    assert main(["data", "check", *data]) == 0
+    assert main(deep) == 2
+    printed = capsys.readouterr().out.replace("\n", "")
+    assert f"fault stored label: {path}: missing, or not what was written" in printed
+    assert "1 faults" in printed
+
+
+def test_a_deep_check_decodes_every_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_label_png(tmp_path / "train/walk/labels/000000.png", np.zeros((8, 8), np.uint8))
+    for number in range(2):
+        path = tmp_path / f"train/walk/frames/{number:06d}.png"
+        write_label_png(path, np.zeros((8, 8), np.uint8))
+    (tmp_path / "classes.yaml").write_text("classes: [ground]")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 6] ^= 1
+    path.write_bytes(content)
+    quick = ["data", "check", "--dataset", "folder", "--root", str(tmp_path), "--every_frame=false"]
+    assert main(quick) == 0
+    assert main([*quick, "--deep"]) == 2
+    assert "000001.png: cannot decode the image" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_labels_are_made_and_mixed(cityscapes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -95,10 +95,10 @@ def test_cut_labels_are_named(tmp_path, picture):
     path = tmp_path / "label.png"
     write_label_png(path, picture[..., 0])
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DatasetError, match=r"label\.png: cannot decode the label map"):
+    with pytest.raises(DatasetError, match=r"label\.png: cannot decode the image"):
         read_label_png(path)
     path.write_bytes(b"no picture at all")
-    with pytest.raises(DatasetError, match=r"label\.png: cannot decode the label map"):
+    with pytest.raises(DatasetError, match=r"label\.png: cannot decode the image"):
         read_label_png(path)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from thriftseg.cli.main import main
 from thriftseg.costs import CostModel
 from thriftseg.datamodules.mixing.mixture import Mixture, MixturePart
-from thriftseg.datasets import CamVid, Cityscapes, Folder
+from thriftseg.datasets import CamVid, Cityscapes, Folder, write_label_png
 from thriftseg.datasets.registry import create
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
 from thriftseg.exchange import export_labels, import_labels
@@ -210,6 +210,14 @@ class TestExport:
         assert '<Label value="car" background="#400080" />' in (tmp_path / "label_config.xml").read_text()
         labels = json.loads((tmp_path / "labels.json").read_text())
         assert labels[8] == {"name": "car", "color": "#400080", "type": "any", "attributes": []}
+
+    def test_a_stored_label_that_has_changed(self, noisy, tmp_path):
+        dataset, store = noisy
+        (video, number), *_ = sorted(store.labels)
+        write_label_png(store.path_of(video, number), np.zeros_like(store.read(video, number)))
+        for format in ("coco", "davis"):
+            with pytest.raises(LabelStoreError, match=rf"{number:06d}\.png: the label is not the one that was written"):
+                exported(dataset, tmp_path / "x", format, source="noise", store=store.root)
 
     def test_refused(self, noisy, tmp_path):
         dataset, store = noisy

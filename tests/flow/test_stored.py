@@ -128,7 +128,7 @@ class TestFile:
         cv2.imwrite(str(path), np.zeros((4, 4, 3), np.uint8))
         with pytest.raises(DatasetError, match=r"flow.png: holds no flow; expected a 16-bit PNG"):
             read_flow(path)
-        with pytest.raises(DatasetError, match=r"none.png: no such flow file"):
+        with pytest.raises(DatasetError, match=r"none.png: no such file"):
             read_flow(tmp_path / "none.png")
 
     def test_wrong_arguments(self, tmp_path: Path) -> None:

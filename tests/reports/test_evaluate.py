@@ -244,7 +244,7 @@ def remove_two(pred):
             r"R1_00030.png: sizes differ; expected 32x24 as .*testannot/R1_00030.png; found 31x24; fix: resize",
         ),
         (spoil_id, r"R1_00030.png: ids outside the class table 'camvid'; .*found 77"),
-        (spoil_bytes, r"R1_00030.png: cannot read the label map"),
+        (spoil_bytes, r"R1_00030.png: cannot decode the image"),
         (spoil_name, r"two predictions for frame 30 of R1; found "),
         (spoil_colours, r"R1_00030.png: colours outside the class table.*found \(1, 2, 3\) at row 0, column 0"),
         (empty, r"no predictions in this folder; .*found 1 files, such as notes.txt"),

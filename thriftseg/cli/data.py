@@ -8,23 +8,30 @@ from thriftseg.cli.options.reader import AnyData, ObjectData
 from thriftseg.errors import ConfigError
 
 
-def _check(data: AnyData, **options: Any) -> int:
+def _check(data: AnyData, deep: bool = False, store: str | None = None, **options: Any) -> int:
     """Read every file of a data set; exit code 2 on any fault.
 
     Args:
         data: The data set.
+        deep: Look for bit rot: decode every frame, and compare stored labels with their digests. PNG files have
+            checksums; a JPEG is a fault only where it cannot be decoded.
+        store: Folder of the label store; labels/<dataset> if unset.
         options: Those of `thriftseg.datasets.check_dataset`.
     """
     from thriftseg.datasets import check_dataset, check_vos, print_report, print_vos_report
+    from thriftseg.stores import find_rot, store_root
 
     reader: Any = data.find()
+    if deep:
+        options["every_frame"] = True
     if data.has_objects:
-        found = check_vos(reader, progress=True, **options)
-        print_vos_report(found)
-        return found.exit_code
-    report = check_dataset(reader, progress=True, **options)
-    print_report(report)
-    return report.exit_code
+        report: Any = check_vos(reader, progress=True, **options)
+    else:
+        report = check_dataset(reader, progress=True, **options)
+    if deep:
+        report.findings += find_rot(store_root(store, reader.name), reader.taxonomy)
+    (print_vos_report if data.has_objects else print_report)(report)
+    return int(report.exit_code)
 
 
 def _synthesize(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from thriftseg.datasets.camvid import CamVid
     from thriftseg.datasets.cityscapes import Cityscapes
-    from thriftseg.datasets.files import frame_number, list_files, natural_key, usual_step
+    from thriftseg.datasets.files import frame_number, list_files, list_folders, natural_key, usual_step
     from thriftseg.datasets.folder import CLASS_FILE, Folder
     from thriftseg.datasets.frame_folder import FrameFolder
     from thriftseg.datasets.idd import IDD, drive_key
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from thriftseg.datasets.registry import DATASETS, VOS_DATASETS, create, create_vos
     from thriftseg.datasets.scenenet import SCENENET_FRAME_STEP, SceneNet
     from thriftseg.datasets.sharding import shard
-    from thriftseg.datasets.tools.check import check_dataset, print_report
+    from thriftseg.datasets.tools.check import Finding, check_dataset, print_report
     from thriftseg.datasets.tools.video_import import import_videos
     from thriftseg.datasets.tools.vos_check import check_vos, print_vos_report
     from thriftseg.datasets.veis import VEIS

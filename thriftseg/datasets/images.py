@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from thriftseg.arrays import Int32Array, UInt8Array, UInt16Array
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError
+from thriftseg.parsing import read_bytes
+from thriftseg.pixels import decode_image, open_image
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 """File name endings of frames, best first where several exist."""
@@ -58,23 +60,18 @@ def read_label_png(path: str | Path) -> UInt8Array | Int32Array:
     Palette files give their indices.
 
     Raises:
-        DatasetError: The file is missing, unreadable, or holds colours instead of ids.
+        DatasetError: The file is missing, unreadable, not what was written, or holds colours instead of ids.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in _INDEX_MODES:
-                raise DatasetError(
-                    "a label map with colours instead of ids",
-                    path=path,
-                    expected="one channel (PNG mode L, P or I;16)",
-                    found=f"mode {image.mode}",
-                    fix="point to the id files, or convert the colours by the class table first",
-                )
-            ids = np.array(image)
-    except FileNotFoundError:
-        raise DatasetError("no such file", path=path) from None
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise DatasetError("cannot decode the label map", path=path, found=str(error)) from error
+    with open_image(path, read_bytes(path)) as image:
+        if image.mode not in _INDEX_MODES:
+            raise DatasetError(
+                "a label map with colours instead of ids",
+                path=path,
+                expected="one channel (PNG mode L, P or I;16)",
+                found=f"mode {image.mode}",
+                fix="point to the id files, or convert the colours by the class table first",
+            )
+        ids = np.array(image)
     if ids.dtype in (np.uint8, np.bool_):
         return ids.astype(np.uint8, copy=False)
     return ids.astype(np.int32, copy=False)
@@ -145,26 +142,9 @@ def probe_size(path: str | Path) -> tuple[int, int]:
     Raises:
         DatasetError: The file is missing, or no image.
     """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise DatasetError("no such file", path=path) from None
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise DatasetError("cannot read the image", path=path, found=str(error)) from error
+    with open_image(path) as image:
+        return image.height, image.width
 
 
 def _decode(path: str | Path, flag: int) -> UInt8Array:
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-    except FileNotFoundError:
-        raise DatasetError("no such file", path=path) from None
-    except OSError as error:
-        raise DatasetError("cannot read the file", path=path, found=error.strerror) from error
-    # a JPEG without its end mark was cut; OpenCV 4 fills what is missing with grey instead of failing
-    cut = content[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in content[-65536:].tobytes()
-    readable = content.size > 0 and not cut
-    image = cv2.imdecode(content, flag | cv2.IMREAD_IGNORE_ORIENTATION) if readable else None
-    if image is None:
-        raise DatasetError("cannot decode the image", path=path, expected="a PNG or JPEG", fix="copy the file again")
-    return np.asarray(image, dtype=np.uint8)
+    return np.asarray(decode_image(read_bytes(path), path, flag | cv2.IMREAD_IGNORE_ORIENTATION), np.uint8)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -21,13 +21,13 @@ from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow.estimators import FlowEstimator
 from thriftseg.folders import claim_folder
+from thriftseg.parsing import read_bytes
+from thriftseg.pixels import PNG_HEADER_END, decode_image, png_chunks
 
 MANIFEST = "flow.json"
 _FORMAT = {"format": "thriftseg-flow", "format_version": 1}
 _STEPS, _ZERO = 64, 32768  # steps per pixel, code of no motion
 _LARGEST = _ZERO - 1  # in steps
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_HEADER_END = len(_PNG_START) + 25  # the header chunk comes first and always has the same length
 _NOTE = b"tEXtthriftseg\0"  # kind and keyword of the chunk that says what a stored file was estimated from
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # to write and to read
 _FLO_START = np.float32(202021.25).tobytes()
@@ -73,8 +73,6 @@ def read_flow(path: str | Path) -> tuple[Float32Array, BoolArray]:
         DatasetError: The file is missing, damaged, or holds no flow.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DatasetError("no such flow file", path=path)
     if path.suffix.lower() == ".flo":
         return _read_flo(path)
     return _decode(_read_png(path)[0])
@@ -255,43 +253,27 @@ def _to_png(codes: UInt16Array, note: bytes | None = None) -> bytes:
         return content
     body = _NOTE + note
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-    return content[:_HEADER_END] + chunk + content[_HEADER_END:]
+    return content[:PNG_HEADER_END] + chunk + content[PNG_HEADER_END:]
 
 
 def _read_png(path: Path) -> tuple[UInt16Array, bytes | None]:
     """Codes (H, W, 3) and the note, if there is one."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     try:
-        notes = [bytes(chunk[len(_NOTE) :]) for chunk in _chunks(content) if chunk[: len(_NOTE)] == _NOTE]
+        notes = [bytes(chunk[len(_NOTE) :]) for chunk in png_chunks(content) if chunk[: len(_NOTE)] == _NOTE]
     except ValueError as error:
         raise DatasetError(
             "damaged flow file", path=path, found=str(error), fix="delete it, and estimate it again"
         ) from error
-    codes = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if codes is None or codes.dtype != np.uint16 or codes.ndim != 3 or codes.shape[2] != 3:
+    codes = decode_image(content, path, cv2.IMREAD_UNCHANGED)
+    if codes.dtype != np.uint16 or codes.ndim != 3 or codes.shape[2] != 3:
         raise DatasetError("holds no flow", path=path, expected="a 16-bit PNG with three channels, or a .flo")
     return np.asarray(codes, np.uint16), notes[0] if notes else None
 
 
-def _chunks(content: bytes) -> Iterator[memoryview]:
-    """Kind and data of every chunk of a PNG, whose check sums OpenCV would pass over."""
-    if not content.startswith(_PNG_START):
-        raise ValueError("no PNG")
-    view, start, kind = memoryview(content), len(_PNG_START), b""
-    while kind != b"IEND":
-        end = start + 8 + int.from_bytes(view[start : start + 4], "big")
-        body, stored = view[start + 4 : end], view[end : end + 4]
-        if len(stored) < 4:
-            raise ValueError(f"cut short, {len(content)} bytes")
-        if zlib.crc32(body) != int.from_bytes(stored, "big"):
-            raise ValueError(f"wrong check sum at byte {start}")
-        kind, start = bytes(body[:4]), end + 4
-        yield body
-
-
 def _read_flo(path: Path) -> tuple[Float32Array, BoolArray]:
     """A Middlebury file: a magic number, width and height, then x and y of every pixel in float32."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     width, height = np.frombuffer(content[4:12].ljust(8, b"\0"), "<i4").tolist()
     size = 12 + 8 * width * height
     if content[:4] != _FLO_START or min(width, height) < 1 or len(content) != size:

@@ -311,7 +311,7 @@ class TestWrongPNGs:
 
     def test_no_image(self, label, make, requests):
         label[1].write_bytes(b"nothing")
-        self.refused(make, requests, r"00005\.png: cannot decode the label map")
+        self.refused(make, requests, r"00005\.png: cannot decode the image")
 
     def test_sorted_palette(self, label, make, requests):
         write_label_png(label[1], label[0], bytes(reversed(CAMVID.flat_palette())))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -13,6 +16,7 @@ from thriftseg.datasets.images import write_label_png
 from thriftseg.datasets.tools.check import CheckReport, check_dataset, print_report
 from thriftseg.datasets.tools.leakage import find_leaks
 from thriftseg.errors import DatasetError
+from thriftseg.pixels import PNG_START
 from thriftseg.types import Clip
 
 
@@ -68,6 +72,25 @@ def test_every_fault_is_listed_with_its_file(root: Path):
     assert unknown.endswith("found 9")
     assert "000008.png: sizes differ" in small
     assert "000009.png: a label map with colours" in colours
+
+
+def test_hostile_files_are_findings_like_any_other(root: Path):
+    frames, labels = root / "train/walk__000000/frames", root / "train/walk__000000/labels"
+    huge = PNG_START + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 60_000, 60_000, 8, 0, 0, 0, 0)
+    huge += struct.pack(">I", zlib.crc32(huge[12:]))
+    (labels / "000006.png").write_bytes(huge)
+    (frames / "000003.png").write_bytes(huge)
+    (frames / "000007.png").unlink()
+    (frames / "000007.png").mkdir()
+    (frames / "000008.png").unlink()
+    os.mkfifo(frames / "000008.png")
+    report = check_dataset(Folder(root), devices=2)
+    assert [message.partition("; ")[0] for message in messages(report, "frame")] == [
+        f"{frames}/000003.png: too many pixels",
+        f"{frames}/000007.png: cannot be read",
+        f"{frames}/000008.png: cannot be read",
+    ]
+    assert messages(report, "label")[0].startswith(f"{labels}/000006.png: too many pixels")
 
 
 def test_quick_check_only_opens_unlabelled_frames(root: Path):

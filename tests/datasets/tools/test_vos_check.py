@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,15 @@ def test_files_that_cannot_be_used(tmp_path: Path):
     assert "bear/00003.jpg: cannot decode the image" in broken
     assert "bear/00001.png: a label map with colours" in colours
     assert "bear/00002.png: sizes differ inside a clip; expected 40x24" in small
+
+
+def test_a_first_frame_that_is_no_file(tmp_path: Path):
+    root = trees.write_davis(tmp_path)
+    first = root / "JPEGImages/480p/bear/00000.jpg"
+    first.unlink()
+    os.mkfifo(first)
+    messages = faults(check_vos(DAVIS(root)))
+    assert f"{first}: cannot be read; expected a file; found a pipe or device" in messages
 
 
 def test_ids_that_the_first_mask_does_not_introduce(tmp_path: Path):

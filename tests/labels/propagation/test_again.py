@@ -23,7 +23,7 @@ from tests.labels.review.reviewed_street import (
     repropagate,
     stored,
 )
-from thriftseg.datasets import Cityscapes
+from thriftseg.datasets import Cityscapes, write_label_png
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels import (
     NearestPropagator,
@@ -54,6 +54,16 @@ class TestReach:
             assert store.labels["clip0", number].parents == ("manual:scene/clip0/000010", "fixed:scene/clip0/000014")
         assert store.labels["clip0", 14].label_kind == LabelKind.MANUAL
         assert store.labels["clip0", 12].parents == ("manual:scene/clip0/000010",)
+
+    def test_a_correction_that_has_changed_since_is_not_followed(self, street, tmp_path):
+        before = contents(tmp_path)
+        correct(street, tmp_path, 14)
+        path = stored(tmp_path, FIXED).path_of("clip0", 14)
+        write_label_png(path, corrected_label(street, 14, PERSON))
+        with pytest.raises(LabelStoreError, match="8 of 8 labels could not be made") as caught:
+            repropagate(street, tmp_path)
+        assert str(caught.value).count(f"{path}: the label is not the one that was written") == 8
+        assert changed(before, contents(tmp_path)) == []
 
     def test_another_annotated_frame_stops_it(self, tmp_path):
         dataset = propagated(Street(annotated=(2, 10)), tmp_path)

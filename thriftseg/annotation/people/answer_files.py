@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from thriftseg.annotation.people.images import ImageTask
 from thriftseg.arrays import AnyArray, UInt8Array
@@ -24,6 +23,7 @@ from thriftseg.exchange import (
     train_ids_of,
     write_label_constructor,
 )
+from thriftseg.pixels import open_image
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, Clip
 
@@ -96,12 +96,13 @@ class LabelPNGs:
 
     def _check_palette(self, path: Path, used: AnyArray) -> None:
         """Some tools sort the palette when they save, after which the ids mean other classes."""
-        with Image.open(path) as image:
+        with open_image(path) as image:
             flat = image.getpalette("RGB") if image.mode == "P" else None
         if flat is None:
             return
         expected = np.frombuffer(self._taxonomy.flat_palette(), np.uint8).reshape(256, 3)[used]
-        found = np.array(flat, np.uint8).reshape(-1, 3)[used]
+        colors = np.array(flat).reshape(-1, 3)
+        found = np.append(colors, np.full((256 - len(colors), 3), -1), axis=0)[used]  # palettes may end early
         wrong = np.flatnonzero((expected != found).any(axis=1))
         if wrong.size:
             first = int(wrong[0])

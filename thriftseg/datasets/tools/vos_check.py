@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,6 +25,7 @@ from thriftseg.datasets.tools.check import (
 )
 from thriftseg.datasets.vos.base import VOSClip, VOSDataset, ids_in
 from thriftseg.errors import DatasetError
+from thriftseg.parsing import read_bytes
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
 
@@ -201,9 +203,9 @@ def _shared_footage(clips: Mapping[str, Sequence[VOSClip]]) -> Iterator[str]:
     by_content: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for split, listed in clips.items():
         for clip in listed:
-            path = next(iter(clip.frames.values()))
-            if path.is_file():
-                by_content[hashlib.sha256(path.read_bytes()).hexdigest()].append((split, clip.video))
+            with suppress(DatasetError):  # its frames are among the findings already
+                content = read_bytes(next(iter(clip.frames.values())))
+                by_content[hashlib.sha256(content).hexdigest()].append((split, clip.video))
     for places in by_content.values():
         splits, names = {split for split, _ in places}, {name for _, name in places}
         if len(splits) > 1 and len(names) > 1:

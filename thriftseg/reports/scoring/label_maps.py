@@ -10,11 +10,11 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datasets import read_frame, read_label_png
 from thriftseg.errors import DatasetError
+from thriftseg.pixels import open_image
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX
 
@@ -130,13 +130,8 @@ def _spread(paths: Sequence[Path], count: int) -> list[Path]:
 
 
 def _has_colours(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.mode in ("RGB", "RGBA")
-    except FileNotFoundError:
-        raise DatasetError("no such file", path=path) from None
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise DatasetError("cannot read the label map", path=path, found=str(error), fix="write it again") from error
+    with open_image(path) as image:
+        return image.mode in ("RGB", "RGBA")
 
 
 def _translate_colours(taxonomy: Taxonomy, path: Path) -> UInt8Array:
