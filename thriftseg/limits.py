@@ -73,9 +73,15 @@ IMAGE_PIXELS = Limit("IMAGE_PIXELS", 2**28, "pixels")
 """Of one image or mask, whether stored or described (16384 x 16384)."""
 COORDINATE = Limit("COORDINATE", 2**20, "pixels from the corner of the image")
 """Of a corner of a polygon or a box, in each direction."""
+POLYGON_STEPS = Limit("POLYGON_STEPS", 2**34, "steps to fill a polygon")
+"""Of a polygon whose many edges lie in the same rows; some seven in a nanosecond."""
+FRAMES = Limit("FRAMES", 2**18, "frames")
+"""Of a video, where a short text tells how many there are: tracks, ranges of offsets."""
+SHAPES = Limit("SHAPES", 2**21, "shapes in the frames of tracks")
+"""Of a file whose tracks stand for a shape in each of their frames."""
 FILE_BYTES = Limit("FILE_BYTES", 2**30, "bytes")
 """Of a file that is read at once: JSON, YAML, CSV, XML, text, images."""
 DEPTH = Limit("DEPTH", 100, "levels of nesting")
 """Of JSON and YAML."""
 ENTRIES = Limit("ENTRIES", 10**7, "entries")
-"""Of a list that a short text describes: frames of a range, offsets, copies by YAML aliases."""
+"""Of a list that a short text describes: copies by YAML aliases, rows that the edges of a polygon cross."""

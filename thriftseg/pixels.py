@@ -1,4 +1,4 @@
-"""Images from the bytes of files: their size is known before memory is taken, and whatever goes wrong names the file."""
+"""Images from the bytes of files: their size is known before memory is taken, and what goes wrong names the file."""
 
 from __future__ import annotations
 

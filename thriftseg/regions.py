@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -11,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
+from thriftseg.limits import COORDINATE, ENTRIES, IMAGE_PIXELS, POLYGON_STEPS
+
+_STEPS_PER_PAIR = 400  # which OpenCV needs to pass an edge when it sorts another one into its list
 
 
 class Region(Protocol):
@@ -38,7 +42,7 @@ class MaskRegion:
         column_major: Whether the runs go down the columns instead of along the rows.
 
     Raises:
-        ValueError: A run is negative, or the runs do not fill the box.
+        ValueError: A run is negative, the runs do not fill the box, or the box has too many pixels.
 
     Example:
         >>> canvas = np.zeros((2, 4), np.uint8)
@@ -58,6 +62,8 @@ class MaskRegion:
         counts = np.asarray(self.counts, np.int64)
         if counts.ndim != 1 or (counts < 0).any():
             raise ValueError("run lengths that are no list of numbers from 0")
+        IMAGE_PIXELS.check(counts.max(initial=0))  # before their sum, which could come round to a small number
+        IMAGE_PIXELS.check(self.width * self.height)
         if self.width < 0 or self.height < 0 or counts.sum() != self.width * self.height:
             raise ValueError(f"run lengths of {counts.sum()} pixels for a box of {self.width}x{self.height}")
         object.__setattr__(self, "counts", counts.astype(np.int32))
@@ -88,7 +94,7 @@ class PolygonRegion:
         points: (P, 2) corners as (x, y).
 
     Raises:
-        ValueError: There are fewer than three corners, or one is no pair of finite numbers.
+        ValueError: There are fewer than three corners, or one is no pair of finite numbers, or is too far away.
 
     Example:
         >>> canvas = np.zeros((3, 4), np.uint8)
@@ -103,6 +109,7 @@ class PolygonRegion:
         points = np.asarray(self.points, np.float64)
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
             raise ValueError(f"a polygon with corners of shape {points.shape}, expected at least three finite (x, y)")
+        COORDINATE.check(np.abs(points).max())
         object.__setattr__(self, "points", points)
 
     def paint(self, canvas: UInt8Array, value: int) -> None:
@@ -145,7 +152,27 @@ class DrawnPolygon:
 
     def paint(self, canvas: UInt8Array, value: int) -> None:
         """Set the pixels of the region; see `Region.paint`."""
+        check_steps(self.corners, canvas.shape[0])
         cv2.fillPoly(canvas, [self.corners], value)
+
+
+def check_steps(corners: Int32Array, height: int, path: str | Path | None = None) -> None:
+    """Refuse a polygon that OpenCV would take very long to fill: its time grows with the square of the edges in a row.
+
+    Args:
+        corners: (P, 2) as (column, row).
+        height: Rows of the image.
+        path: File that the polygon is from.
+
+    Raises:
+        LimitError: It would take more steps than the limit.
+    """
+    if len(corners) ** 2 * (height + _STEPS_PER_PAIR) <= POLYGON_STEPS.value:
+        return
+    rows = np.clip(corners[:, 1], 0, height)
+    first, last = np.minimum(rows, np.roll(rows, -1)), np.maximum(rows, np.roll(rows, -1))
+    edges = np.cumsum(np.bincount(first, minlength=height + 1) - np.bincount(last, minlength=height + 1))
+    POLYGON_STEPS.check(int(np.square(edges).sum()) + _STEPS_PER_PAIR * len(corners) * int(edges.max()), path)
 
 
 @dataclass(frozen=True)
@@ -192,8 +219,10 @@ def _fill(points: Float64Array, height: int, width: int) -> BoolArray:
     first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
     after = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
     crossed = after - first
+    ends = np.cumsum(crossed)
+    ENTRIES.check(ends[-1])
     edge = np.repeat(np.arange(len(points)), crossed)
-    row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed)
+    row = first[edge] + np.arange(len(edge)) - np.repeat(ends - crossed, crossed)
     slope = (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
     crossing = x0[edge] + (row + 0.5 - y0[edge]) * slope
     column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
@@ -203,6 +232,7 @@ def _fill(points: Float64Array, height: int, width: int) -> BoolArray:
 
 
 _BITS, _MORE, _SIGN, _BASE = 5, 0x20, 0x10, 48
+_WIDEST = 64 // _BITS + 1  # characters of a number of 64 bits
 
 
 def encode_counts(counts: Sequence[int]) -> str:
@@ -232,7 +262,7 @@ def decode_counts(text: str) -> list[int]:
     """The inverse of `encode_counts`.
 
     Raises:
-        ValueError: The text has other characters, ends within a number or gives a negative run.
+        ValueError: The text has other characters, ends within a number, or has one that is too large.
 
     Example:
         >>> decode_counts("61X13mN000`0")
@@ -244,6 +274,8 @@ def decode_counts(text: str) -> list[int]:
         bits = ord(character) - _BASE
         if not 0 <= bits < 2 * _MORE:
             raise ValueError(f"compressed run lengths with the character {character!r}")
+        if shift == _WIDEST * _BITS:
+            raise ValueError("compressed run lengths with a number beyond 64 bits")
         value |= (bits & (_MORE - 1)) << shift
         shift += _BITS
         if not bits & _MORE:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,6 +14,10 @@ from PIL import Image
 from thriftseg.errors import DatasetError
 from thriftseg.exchange import encode_brush
 from thriftseg.exchange.formats import FORMATS
+from thriftseg.exchange.records import ExportedFrame, ExportedObject
+from thriftseg.parsing import dump_xml
+from thriftseg.taxonomies import CITYSCAPES
+from thriftseg.types import Clip
 
 ROAD, CAR, SKY = 0, 13, 10
 IDS = {"road": ROAD, "car": CAR, "sky": SKY}
@@ -306,6 +313,28 @@ class TestCvatVideo:
         with pytest.raises(DatasetError, match=message) as error:
             FORMATS["cvat-video"].read(path)
         assert str(error.value).startswith(f"{path}: ")
+
+    def test_frames_are_written_one_by_one(self, tmp_path):
+        """The memory does not grow with the clip, and the file is as if the whole of it had been made first."""
+
+        def frames(count):
+            clip = Clip("drive", {number: Path(f"{number}.png") for number in range(count)})
+            for number in range(count):
+                ids = np.random.default_rng(number).integers(0, 3, (60, 80)).astype(np.uint16)
+                yield ExportedFrame(clip, number, ids, (ExportedObject(CAR), ExportedObject(ROAD)))
+
+        peaks = []
+        for count in (4, 40):
+            tracemalloc.start()
+            path, _ = FORMATS["cvat-video"].write(tmp_path, frames(count), CITYSCAPES)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] < 1.5 * peaks[0] < path.stat().st_size
+        assert dump_xml(ElementTree.parse(path).getroot()) == path.read_bytes()  # noqa: S314
+        images = FORMATS["cvat-video"].read(path)
+        assert [image.position for image in images] == list(range(40))
+        for image, frame in zip(images, frames(40), strict=True):
+            np.testing.assert_array_equal(label_of(image, 60, 80), np.array([255, CAR, ROAD])[frame.ids])
 
     def test_empty_folder(self, tmp_path):
         with pytest.raises(DatasetError, match=r"expected one XML file per clip; found no \*.xml"):

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 
 from thriftseg.errors import ConfigError
+from thriftseg.limits import FRAMES
 from thriftseg.types import Clip
 
-_NUMBER_OR_RANGE = re.compile(r"\s*([+-]?\d+)\s*(?:\.\.\s*([+-]?\d+)\s*)?")
+_NUMBER_OR_RANGE = re.compile(r"\s*([+-]?\d{1,18})\s*(?:\.\.\s*([+-]?\d{1,18})\s*)?")
 
 
 def parse_offsets(offsets: str | int | Iterable[int]) -> tuple[int, ...]:
@@ -21,7 +22,7 @@ def parse_offsets(offsets: str | int | Iterable[int]) -> tuple[int, ...]:
         The offsets, increasing.
 
     Raises:
-        ConfigError: The text is no list of offsets, is empty, or names an offset twice.
+        ConfigError: The text is no list of offsets, is empty, names too many, or an offset twice.
 
     Example:
         >>> parse_offsets("-2..1"), parse_offsets("5, -5"), parse_offsets([0])
@@ -34,6 +35,7 @@ def parse_offsets(offsets: str | int | Iterable[int]) -> tuple[int, ...]:
             between = range(int(match[1]), int(match[2] or match[1]) + 1) if match else None
             if not between:
                 raise ConfigError("cannot read the offsets", expected="such as -10..10 or -5,0,5", found=repr(offsets))
+            FRAMES.check(len(numbers) + between[-1] - between[0], fault=ConfigError)
             numbers += between
     else:
         numbers = [offsets] if isinstance(offsets, int) else [int(number) for number in offsets]

@@ -13,6 +13,8 @@ import numpy as np
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.errors import DatasetError
+from thriftseg.limits import COORDINATE, IMAGE_PIXELS
+from thriftseg.regions import check_steps
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
@@ -32,12 +34,21 @@ class Polygon:
 
 @dataclass(frozen=True)
 class PolygonFile:
-    """All regions of one image, in drawing order: later ones cover earlier ones."""
+    """All regions of one image, in drawing order: later ones cover earlier ones.
+
+    Raises:
+        DatasetError: The image has no pixels, or too many.
+    """
 
     path: Path
     height: int
     width: int
     polygons: tuple[Polygon, ...]
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1:
+            raise DatasetError("an image without pixels", path=self.path, found=f"{self.width}x{self.height}")
+        IMAGE_PIXELS.check(self.height * self.width, self.path)
 
 
 def read_polygons(path: str | Path) -> PolygonFile:
@@ -151,11 +162,13 @@ def _drawn(file: PolygonFile, taxonomy: Taxonomy) -> Iterator[tuple[Polygon, int
                 f"region label outside the class table {taxonomy.name!r}", path=file.path, found=repr(polygon.label)
             )
         if name not in undrawn:
+            check_steps(polygon.points, file.height, file.path)
             yield polygon, train_ids[name], name != polygon.label
 
 
 def _corners(points: Any) -> Int32Array:
-    corners = np.rint(np.asarray(points, dtype=np.float64)).astype(np.int32)
+    corners = np.asarray(points, dtype=np.float64)
     if corners.ndim != 2 or corners.shape[1] != 2:
         raise ValueError(f"corners of shape {corners.shape}")
-    return corners
+    COORDINATE.check(np.abs(corners).max())
+    return np.rint(corners).astype(np.int32)

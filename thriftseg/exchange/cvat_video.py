@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, count, groupby, zip_longest
 from pathlib import Path
-from xml.etree.ElementTree import Element, SubElement
+from typing import BinaryIO
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
-from thriftseg.atomic import write_bytes
+from thriftseg.arrays import UInt8Array
+from thriftseg.atomic import whole_file
 from thriftseg.errors import DatasetError
 from thriftseg.exchange.cvat import (
     add_labels,
@@ -25,10 +28,12 @@ from thriftseg.exchange.cvat import (
     write_label_constructor,
 )
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
+from thriftseg.limits import FRAMES, SHAPES
 from thriftseg.parsing import dump_xml, load_xml, located
 from thriftseg.regions import PolygonRegion, Region, box_region
 from thriftseg.taxonomies import Taxonomy
 
+_END = b"\n</annotations>"
 _STEP = re.compile(r"step\s*=\s*(\d+)")
 
 
@@ -64,7 +69,8 @@ def write_cvat_video(folder: Path, frames: Iterable[ExportedFrame], taxonomy: Ta
     written = []
     for video, group in groupby(frames, key=lambda frame: frame.clip.video):
         written.append(folder / f"{video}.xml")
-        write_bytes(written[-1], dump_xml(_task_element(list(group), taxonomy)))
+        with whole_file(written[-1]) as stream:
+            _write_task(stream, group, taxonomy)
     return [*written, write_label_constructor(folder, taxonomy)]
 
 
@@ -83,11 +89,17 @@ def _read_task(path: Path) -> list[AnnotatedImage]:
         height, width = task.findtext("original_size/height"), task.findtext("original_size/width")
         size = (int(height), int(width)) if height and width else None
         positions = _positions(task, root)
+        FRAMES.check(len(positions))
     shapes: dict[int, list[Shape]] = defaultdict(list)
+    shown = 0
     for index, track in enumerate(root.findall("track")):
         with located(path, f"track {track.attrib.get('id', index)}"):
-            for position, shape in _walk(track, positions):
-                shapes[position].append(shape)
+            for span in _spans(track, positions):
+                FRAMES.check(len(span.frames))
+                shown += len(span.frames)
+                SHAPES.check(shown)
+                for position in span.frames:
+                    shapes[position].append(span.shape_at(position))
     return [AnnotatedImage(path, video, tuple(shapes[position]), size, position) for position in sorted(shapes)]
 
 
@@ -98,45 +110,95 @@ def _positions(task: Element, root: Element) -> range:
     step = int(match[1]) if (match := _STEP.search(task.findtext("frame_filter") or "")) else 1
     if stop := task.findtext("stop_frame"):
         return range(start, int(stop) + 1, step)
-    count = int(task.findtext("size") or 0)
-    return range(start, max([start + count * step, *(frame + 1 for frame in listed)]), step)
+    size = int(task.findtext("size") or 0)
+    return range(start, max([start + size * step, *(frame + 1 for frame in listed)]), step)
 
 
-def _walk(track: Element, positions: range) -> Iterator[tuple[int, Shape]]:
-    """The shape of a track at every frame where it is visible."""
+def _spans(track: Element, positions: range) -> Iterator[_Span]:
+    """Where a track is visible."""
     label = track.attrib["label"]
     listed = sorted(track, key=lambda shape: int(shape.attrib["frame"]))
-    for index, shape in enumerate(listed):
+    for shape, following in zip_longest(listed, listed[1:]):
         if shape.attrib.get("outside", "0") == "1":
             continue
-        region, z_order = region_of(shape), int(shape.attrib.get("z_order", 0))
-        following = listed[index + 1] if index + 1 < len(listed) else None
         end = positions.stop if following is None else int(following.attrib["frame"])
-        start = int(shape.attrib["frame"])
-        for here in range(start, end, positions.step):
-            moved = region if here == start or following is None else _between(shape, following, here, region)
-            yield here, Shape(label, (moved,), z_order)
+        frames = range(int(shape.attrib["frame"]), end, positions.step)
+        held = Shape(label, (region_of(shape),), int(shape.attrib.get("z_order", 0)))
+        moves = following is not None and shape.tag == following.tag and shape.tag in ("box", "polygon")
+        stops = following is None or following.attrib.get("outside", "0") == "1"
+        yield _Span(frames, held, shape, following if moves and not stops else None)
 
 
-def _between(before: Element, after: Element, frame: int, held: Region) -> Region:
-    """The shape between two listed frames."""
-    start, end = int(before.attrib["frame"]), int(after.attrib["frame"])
-    share = (frame - start) / (end - start)
-    if before.tag != after.tag or after.attrib.get("outside", "0") == "1":
-        return held
-    if before.tag == "box":
-        first, second = box_sides(before), box_sides(after)
-        left, top, right, bottom = ((1 - share) * a + share * b for a, b in zip(first, second, strict=True))
-        return box_region(left, top, right, bottom, float(before.attrib.get("rotation", 0)))
-    if before.tag == "polygon":
-        corners, later = np.array(shape_points(before)), np.array(shape_points(after))
-        return PolygonRegion((1 - share) * corners + share * later) if corners.shape == later.shape else held
-    return held
+@dataclass(frozen=True)
+class _Span:
+    """A shape of a track, from the frame that lists it to the one before the next that does.
+
+    Attributes:
+        frames: The frames.
+        held: The shape as it is listed.
+        before: Its element.
+        after: The next one, which it moves to; `None` where it stays as it is.
+    """
+
+    frames: range
+    held: Shape
+    before: Element
+    after: Element | None
+
+    def shape_at(self, frame: int) -> Shape:
+        """The shape in a frame."""
+        if self.after is None or frame == self.frames.start:
+            return self.held
+        share = (frame - self.frames.start) / (self.frames.stop - self.frames.start)
+        return Shape(self.held.label, (_Moving(self.before, self.after, share),), self.held.z_order)
 
 
-def _task_element(frames: Sequence[ExportedFrame], taxonomy: Taxonomy) -> Element:
-    clip = frames[0].clip
-    height, width = frames[0].ids.shape
+@dataclass(frozen=True, slots=True)
+class _Moving:
+    """A shape between two listed frames, which is only worked out when it is painted: tracks can be long.
+
+    Attributes:
+        before: The shape before.
+        after: The one after, of the same kind.
+        share: Of the way that lies behind.
+    """
+
+    before: Element
+    after: Element
+    share: float
+
+    def paint(self, canvas: UInt8Array, value: int) -> None:
+        """Set the pixels of the region; see `Region.paint`."""
+        self._region.paint(canvas, value)
+
+    @property
+    def _region(self) -> Region:
+        if self.before.tag == "box":
+            sides = zip(box_sides(self.before), box_sides(self.after), strict=True)
+            left, top, right, bottom = ((1 - self.share) * a + self.share * b for a, b in sides)
+            return box_region(left, top, right, bottom, float(self.before.attrib.get("rotation", 0)))
+        corners, later = np.array(shape_points(self.before)), np.array(shape_points(self.after))
+        if corners.shape != later.shape:
+            return region_of(self.before)
+        return PolygonRegion((1 - self.share) * corners + self.share * later)
+
+
+def _write_task(stream: BinaryIO, frames: Iterator[ExportedFrame], taxonomy: Taxonomy) -> None:
+    """Write the frames of a clip one by one, as their masks would fill the memory."""
+    first = next(frames)
+    positions = {number: position for position, number in enumerate(sorted(first.clip.frames))}
+    stream.write(dump_xml(_head(first, taxonomy)).removesuffix(_END))
+    ids = count()
+    for frame in chain([first], frames):
+        for track in _tracks(frame, positions[frame.number], ids, taxonomy):
+            indent(track, level=1)
+            stream.write(b"\n  " + tostring(track, encoding="utf-8", xml_declaration=False))
+    stream.write(_END)
+
+
+def _head(frame: ExportedFrame, taxonomy: Taxonomy) -> Element:
+    """The file without tracks."""
+    clip, (height, width) = frame.clip, frame.ids.shape
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     task = SubElement(SubElement(root, "meta"), "task")
@@ -146,21 +208,18 @@ def _task_element(frames: Sequence[ExportedFrame], taxonomy: Taxonomy) -> Elemen
     add_labels(task, taxonomy)
     size = SubElement(task, "original_size")
     SubElement(size, "width").text, SubElement(size, "height").text = str(width), str(height)
-    for frame in frames:
-        _add_tracks(root, frame, taxonomy)
     return root
 
 
-def _add_tracks(root: Element, frame: ExportedFrame, taxonomy: Taxonomy) -> None:
+def _tracks(frame: ExportedFrame, position: int, ids: Iterator[int], taxonomy: Taxonomy) -> Iterator[Element]:
     """A track per mask that ends with its frame: CVAT keeps only the first mask of a track."""
-    numbers = sorted(frame.clip.frames)
-    position = numbers.index(frame.number)
     for item, mask in frame.masks():
-        head = {"id": str(len(root.findall("track"))), "label": taxonomy.class_names[item.train_id], "source": "auto"}
-        track, attributes = SubElement(root, "track", head), mask_attributes(mask)
+        head = {"id": str(next(ids)), "label": taxonomy.class_names[item.train_id], "source": "auto"}
+        track, attributes = Element("track", head), mask_attributes(mask)
         _add_mask(track, position, attributes, outside=False)
-        if position + 1 < len(numbers):
+        if position + 1 < len(frame.clip.frames):
             _add_mask(track, position + 1, attributes, outside=True)
+        yield track
 
 
 def _add_mask(track: Element, position: int, attributes: Mapping[str, str], *, outside: bool) -> None:

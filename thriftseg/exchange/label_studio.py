@@ -22,6 +22,7 @@ import numpy as np
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
+from thriftseg.limits import IMAGE_PIXELS
 from thriftseg.parsing import dump_xml, load_json, located
 from thriftseg.regions import MaskRegion, PolygonRegion, Region, run_lengths, turned
 from thriftseg.taxonomies import Taxonomy, hex_color
@@ -60,7 +61,7 @@ def decode_brush(packed: Sequence[int]) -> UInt8Array:
     """Unpack the words of a brush mask, flat uint8; four per pixel, the last of which is the opacity.
 
     Raises:
-        ValueError: The words are not of 8 bits, or the bytes end early.
+        ValueError: The words are not of 8 bits, the bytes end early, or there are too many pixels.
 
     Example:
         >>> decode_brush([0, 0, 0, 8, 57, 27, 252, 96, 17, 255, 128]).tolist()
@@ -70,7 +71,9 @@ def decode_brush(packed: Sequence[int]) -> UInt8Array:
     if content.ndim != 1 or content.dtype.kind not in "iu" or (content < 0).any() or (content > 255).any():
         raise ValueError("brush run lengths that are no list of bytes")
     stream = _BitStream(content.astype(np.uint8))
-    words = np.zeros(stream.read(32), np.uint8)
+    count = stream.read(32)
+    IMAGE_PIXELS.check(count // _CHANNELS)
+    words = np.zeros(count, np.uint8)
     word_bits = stream.read(5) + 1
     run_bits = [stream.read(4) + 1 for _ in range(4)]
     if word_bits != _WORD_BITS:

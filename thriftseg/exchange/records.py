@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from thriftseg.arrays import BoolArray, UInt8Array, UInt16Array
+from thriftseg.parsing import located
 from thriftseg.regions import Region
 from thriftseg.types import IGNORE_INDEX, Clip
 
@@ -60,12 +61,16 @@ class AnnotatedImage:
 
         Returns:
             (H, W) uint8, 255 where no shape lies.
+
+        Raises:
+            DatasetError: A polygon would take too long to fill.
         """
         label = np.full(size, IGNORE_INDEX, np.uint8)
         for shape in sorted(self.shapes, key=lambda shape: shape.z_order):
             if (train_id := train_ids[shape.label]) is not None:
-                for region in shape.regions:
-                    region.paint(label, train_id)
+                with located(self.path, self.title):
+                    for region in shape.regions:
+                        region.paint(label, train_id)
         return label
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.datasets.vos.base import VideoObject, VOSClip, VOSDataset
 from thriftseg.errors import DatasetError
+from thriftseg.limits import IMAGE_PIXELS
 from thriftseg.parsing import load_json, located
 from thriftseg.regions import segmentation_regions
 from thriftseg.types import IGNORE_INDEX
@@ -112,7 +113,9 @@ class COCO(VOSDataset):
     def _image_clip(self, split: str, image: dict[str, Any], entries: list[dict[str, Any]], path: Path) -> VOSClip:
         with located(path, f"image {image['id']}"):
             frame = self.root / f"{split}{YEAR}" / str(image["file_name"])
-            self._sizes[frame.stem] = int(image["height"]), int(image["width"])
+            height, width = int(image["height"]), int(image["width"])
+            IMAGE_PIXELS.check(height * width)
+            self._sizes[frame.stem] = height, width
         object_ids = (number for number in count(1) if number != IGNORE_INDEX)
         for entry in entries:
             entry["value"] = IGNORE_INDEX if entry["crowd"] else next(object_ids)
