@@ -134,8 +134,7 @@ class TestFiles:
         with pytest.raises(DatasetError, match=rf"a_polygons\.json: .*({message})"):
             draw_labels(read_polygons(path), CITYSCAPES)
         with pytest.raises(DatasetError, match=rf"a_polygons\.json: .*({message})"):
-            (image,) = FORMATS["cityscapes"].read(path)
-            image.paint((64, 64), {"car": 13})
+            FORMATS["cityscapes"].read(path)[0].paint((64, 64), {"car": 13})
 
     @pytest.mark.parametrize(
         ("meta", "frames", "message"),

@@ -52,3 +52,35 @@ def sweep_partial(folder: Path) -> int:
     for path in left:
         path.unlink(missing_ok=True)
     return len(left)
+
+
+def sweep_partial_of(*paths: Path) -> int:
+    """Delete what killed processes left of single files; returns the number of files.
+
+    What another process of this machine is writing right now stays.
+
+    Args:
+        paths: The files, whole or missing.
+    """
+    wanted, left = set(paths), []
+    for folder in {path.parent for path in paths}:
+        for partial in folder.glob(f".?*.*{PARTIAL_SUFFIX}"):
+            name, process, _ = partial.name[1:].rsplit(".", 2)
+            if partial.with_name(name) in wanted and not _is_at_work(process):
+                left.append(partial)
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _is_at_work(process: str) -> bool:
+    """Whether another process of this number is alive."""
+    if not process.isdecimal() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it is alive, and of another user
+    return True
