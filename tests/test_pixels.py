@@ -79,6 +79,27 @@ def test_more_pixels_than_so_few_bytes_can_hold(tmp_path: Path, depth: int, read
         read_bytes_as(png(16_384, 16_384, depth=depth, pixels=b"x" * 13), read, tmp_path)
 
 
+def test_a_jpeg_of_more_pixels_than_so_few_bytes_can_hold(tmp_path: Path) -> None:
+    """OpenCV alone would fill what is missing with grey."""
+    with pytest.raises(DatasetError, match=r"file\.png: cannot decode the image; .* bytes for 16384x16000 pixels"):
+        read_bytes_as(jpeg(16_384, 16_000), read_frame, tmp_path)
+
+
+@pytest.mark.parametrize("option", [None, cv2.IMWRITE_JPEG_PROGRESSIVE, cv2.IMWRITE_JPEG_OPTIMIZE])
+def test_the_size_of_a_jpeg_is_found_behind_whatever_comes_first(
+    tmp_path: Path, option: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = np.zeros((1200, 1600), np.uint8)
+    plain = cv2.imencode(".jpg", picture, [] if option is None else [option, 1])[1].tobytes()
+    comment = b"\xff\xfe" + struct.pack(">H", 11) + b"\xff\xc0\0\x11\x08\0\x01\0\x01"  # which looks like a header
+    content = plain[:2] + comment + b"\xff" * 7 + comment + plain[2:]
+    monkeypatch.setenv("THRIFTSEG_LIMIT_IMAGE_PIXELS", str(picture.size))
+    np.testing.assert_array_equal(read_bytes_as(content, read_frame, tmp_path), 0)
+    monkeypatch.setenv("THRIFTSEG_LIMIT_IMAGE_PIXELS", str(picture.size - 1))
+    with pytest.raises(DatasetError, match="found 1920000"):
+        read_bytes_as(content, read_frame, tmp_path)
+
+
 def test_a_picture_of_one_colour_is_no_bomb(tmp_path: Path) -> None:
     image = np.zeros((3000, 4000), np.uint8)
     content = encode_label_png(image)

@@ -31,6 +31,10 @@ _WITHOUT_LIMIT = [(PNG_START, PngImageFile), (_JPEG_START, JpegImageFile)]
 """What Pillow opens files with once it has compared their size with a limit of its own."""
 _CHANNELS = {2: 3, 4: 2, 6: 4}  # of the colour types of a PNG; of all others 1
 _MOST_INFLATED = 1032  # bytes that one byte of a PNG can stand for
+_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # of a JPEG; its size follows
+_ARITHMETIC = 0xC8  # from here on they announce arithmetic coding
+_BARE_MARKERS = {0x00, 0x01, 0xFF, *range(0xD0, 0xDA)}  # which nothing belongs to
+_MOST_CODED = 512  # pixels that one byte of a JPEG can stand for: each of its blocks of 8 x 8 has a bit at least
 
 
 def decode_image(content: bytes, path: str | Path, flags: int) -> AnyArray:
@@ -48,13 +52,12 @@ def decode_image(content: bytes, path: str | Path, flags: int) -> AnyArray:
         DatasetError: It is no readable image, or one of too many pixels.
     """
     if content.startswith(PNG_START):
-        _check_header(content, path)
+        _check_png_header(content, path)
+    elif content.startswith(_JPEG_START):
+        _check_jpeg_header(content, path)
     else:
         with open_image(path, content):
             pass
-    # a JPEG without its end mark was cut; OpenCV 4 fills what is missing with grey instead of failing
-    if content.startswith(_JPEG_START) and b"\xff\xd9" not in content[-65536:]:
-        raise _unreadable(path, f"cut short, {len(content)} bytes")
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -78,7 +81,7 @@ def open_image(path: str | Path, content: bytes | None = None) -> Iterator[Image
     if content is not None:
         stream: BinaryIO = BytesIO(content)
         if content.startswith(PNG_START):
-            _check_header(content, path)
+            _check_png_header(content, path)
             _check_chunks(content, path)
     elif os.path.isfile(path):  # noqa: PTH113 - `Path.is_file` raises on names that are too long
         stream = Path(path).open("rb")
@@ -131,13 +134,35 @@ def _check_chunks(content: bytes, path: str | Path) -> None:
         raise _unreadable(path, error) from error
 
 
-def _check_header(content: bytes, path: str | Path) -> None:
-    """Refuse a PNG that is too large, or larger than its few bytes can be."""
+def _check_png_header(content: bytes, path: str | Path) -> None:
+    """Refuse a PNG of too many pixels, or of more than its bytes can hold."""
     if len(content) < PNG_HEADER_END:
         raise _unreadable(path, f"cut short, {len(content)} bytes")
     width, height, depth, colours = struct.unpack_from(">IIBB", content, len(PNG_START) + 8)
+    most = 8 * _MOST_INFLATED // (depth or 1) // _CHANNELS.get(colours, 1)
+    _check_size(height, width, most * len(content), content, path)
+
+
+def _check_jpeg_header(content: bytes, path: str | Path) -> None:
+    """The same of a JPEG, whose markers are looked for as libjpeg does, which is faster than Pillow."""
+    place = 2
+    while (place := content.find(b"\xff", place)) >= 0 and place + 9 <= len(content):
+        marker = content[place + 1]
+        if marker in _FRAME_MARKERS:
+            height, width = struct.unpack_from(">HH", content, place + 5)
+            most = _MOST_CODED * len(content) if marker < _ARITHMETIC else height * width
+            return _check_size(height, width, most, content, path)
+        if marker in _BARE_MARKERS:
+            place += 1
+        else:
+            place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    raise _unreadable(path, f"cut short, {len(content)} bytes")
+
+
+def _check_size(height: int, width: int, most: int, content: bytes, path: str | Path) -> None:
     IMAGE_PIXELS.check(width * height, path)
-    if width * height * depth * _CHANNELS.get(colours, 1) > 8 * _MOST_INFLATED * len(content):
+    # a JPEG without its end mark was cut; OpenCV 4 fills what is missing with grey instead of failing
+    if width * height > most or (content.startswith(_JPEG_START) and content.rfind(b"\xff\xd9", -65536) < 0):
         raise _unreadable(path, f"cut short, {len(content)} bytes for {width}x{height} pixels")
 
 
