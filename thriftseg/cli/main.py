@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import re
 import signal
 import sys
@@ -14,14 +15,17 @@ from types import FrameType
 
 from thriftseg import __version__
 from thriftseg.cli.command import listing, run_command, run_one_of
-from thriftseg.errors import Stopped, ThriftsegError, WaitingForLabels
+from thriftseg.errors import ConfigError, Stopped, ThriftsegError, WaitingForLabels
 
 EXIT_USER_ERROR = 2
 EXIT_WAITING = 3
 
 
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR, errno.EISDIR}
 """Refusals of the file system for reasons that only the user can change."""
+
+_MISNAMED = {errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+"""Refusals of a path that the user has named."""
 
 _SCAFFOLD = re.compile(
     r"""[\s-]*(Parser\ key\ "[^"]+":$|Does\ not\ validate|Subtypes:|Errors:|Given\ value
@@ -75,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             interrupted, 143 when terminated.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
         return _dispatch(arguments)
     except KeyboardInterrupt:
@@ -86,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         waiting = isinstance(error, WaitingForLabels)
-        print(f"thriftseg: {'waiting' if waiting else 'error'}: {message}", file=sys.stderr)
+        print(f"thriftseg: {'waiting' if waiting else 'error'}: {_printable(message)}", file=sys.stderr)
         return EXIT_WAITING if waiting else EXIT_USER_ERROR
 
 
@@ -106,17 +113,35 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(link, ThriftsegError):
             return str(link)
     for link in _chain(error):
-        if isinstance(link, argparse.ArgumentError):
-            return _innermost(str(link))
-        if type(link).__name__ == "MisconfigurationException":
-            return _one_line(str(link))
-        if isinstance(link, OSError) and link.errno in _DENIED:
-            place = f"{link.filename}: " if link.filename else ""
-            return f"{place}{(link.strerror or type(link).__name__).lower()}; fix: check permissions and free space"
+        fault = _fault(link)
+        if fault is not None:
+            return str(fault)
+    return None
+
+
+def _fault(error: BaseException) -> ThriftsegError | None:
+    """An error of another library, where it is about something that the user can mend."""
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        around = re.compile(r"""[^\s"'<>]*""")
+        name = around.match(error.object[: error.start][::-1])[0][::-1] + around.match(error.object, error.start)[0]  # type: ignore[index]
+        return ThriftsegError("a name that is not UTF-8", path=name, fix="rename the file or folder")
+    if isinstance(error, ValueError) and str(error).startswith("embedded null"):
+        return ThriftsegError("a path with a NUL character", fix="check the names in the command and its config")
+    if isinstance(error, argparse.ArgumentError):
+        return ThriftsegError(_innermost(str(error)))
+    if type(error).__name__ == "MisconfigurationException":
+        return ThriftsegError(_one_line(str(error)))
+    if isinstance(error, OSError) and (error.errno in _DENIED or (error.errno in _MISNAMED and error.filename)):
+        told = (error.strerror or type(error).__name__).lower()
+        fix = "check permissions and free space" if error.errno in _DENIED else "check the path"
+        return ThriftsegError(told, path=error.filename, fix=fix)
     return None
 
 
 def _dispatch(arguments: list[str]) -> int:
+    for word in arguments:
+        if "\0" in word:
+            raise ConfigError("a NUL character in an argument", found=word)
     parser = listing(
         "thriftseg",
         "Train video segmentation networks from cheap labels and know what every label cost.",
@@ -160,6 +185,14 @@ def _innermost(message: str) -> str:
     deepest = max(reasons, key=lambda line: len(line) - len(line.lstrip()))
     reason = re.sub(r'^Parser key "[^"]+": ', "", deepest.strip(" -"))
     return f"{'.'.join(keys)}: {_one_line(reason)}"
+
+
+def _printable(text: str) -> str:
+    """Text without what a terminal would act on, or could not show; lines stay lines."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape", "surrogatepass").decode()
+        for each in text
+    )
 
 
 def _one_line(message: str) -> str:

@@ -26,9 +26,7 @@ class ConfigFile(ActionConfigFile):
         """Take the options of the file; see `ActionConfigFile`."""
         values = find_config(values)
         if Path(values).is_file():
-            with suppress(yaml.YAMLError, UnicodeError, TypeError):
-                keys = yaml.safe_load(Path(values).read_text(encoding="utf-8")) or {}
-                refuse_old_names(parser.prog.removeprefix("thriftseg "), [f"--{key}" for key in keys])
+            refuse_old_names(parser.prog.removeprefix("thriftseg "), [f"--{key}" for key in _options_in(values)])
         super().__call__(parser, cfg, values, option_string)
 
 
@@ -49,9 +47,10 @@ def find_config(name: str) -> str:
         name: What was given as `--config`.
 
     Raises:
-        ConfigError: It was a config once and is a row of a table now.
+        ConfigError: It was a config once and is a row of a table now, or it holds no options.
     """
     if Path(name).is_file():
+        _options_in(name)
         return name
     with suppress(ConfigError):
         return str(config_path(name))
@@ -64,6 +63,18 @@ def find_config(name: str) -> str:
     raise ConfigError(
         "this config is a row of a table now", path=name, fix=f"pass --table {table.name} --row {shlex.quote(row.key)}"
     )
+
+
+def _options_in(path: str) -> dict[str, Any]:
+    """Options of a YAML file by name."""
+    found: object = None
+    try:
+        found = yaml.safe_load(Path(path).read_bytes())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        found = " ".join(str(error).split())
+    if not isinstance(found, dict):
+        raise ConfigError("not a config", path=path, expected="a YAML file of options by name", found=found)
+    return found
 
 
 @contextmanager
