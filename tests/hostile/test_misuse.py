@@ -5,19 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import random
 import shlex
-import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from tests.hostile.world import INVOCATIONS, Invocation, write_world
+from tests.hostile.world import INVOCATIONS
 from thriftseg.cli.main import COMMANDS, main
 from thriftseg.cli.options.signatures import Option, signature_of
 
@@ -92,7 +87,10 @@ def path_options(command: str) -> list[str]:
     if command in TRAINER:
         return list(TRAINER_PATHS)
     found = [name for name, option in SIGNATURES[command].items() if is_text(option)]
-    return ["config", *(name for name in found if name != "config" and (is_input(command, name) or is_output(command, name)))]
+    return [
+        "config",
+        *(name for name in found if name != "config" and (is_input(command, name) or is_output(command, name))),
+    ]
 
 
 def test_every_command_has_an_invocation() -> None:
@@ -180,7 +178,9 @@ class Case:
         return f"{self.command} --{self.option}: {self.fault}"
 
 
-CASES = [Case(command, option, fault) for command in INVOCATIONS for option in path_options(command) for fault in FAULTS]
+CASES = [
+    Case(command, option, fault) for command in INVOCATIONS for option in path_options(command) for fault in FAULTS
+]
 
 
 def words_of(command: str, world: dict[str, Path]) -> list[str]:
@@ -211,7 +211,9 @@ def said(words: list[str]) -> tuple[int, str]:
 
 
 def escaped(text: str) -> str:
-    return "".join(each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode() for each in text)
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode() for each in text
+    )
 
 
 def complaint(words: list[str], named: tuple[str, ...]) -> str | None:

@@ -6,12 +6,14 @@ import contextlib
 import io
 import json
 import shlex
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from tests.helpers.square_and_disc import write_video
 from thriftseg.cli.main import main
@@ -90,22 +92,24 @@ _MASKS = {
     "propagator_weights": "--propagator stm",
     "prompter_weights": "--prompter sam",
     "qnet_weights": "--frame qnet",
-    "policy_weights": "--type policy",
+    "policy_weights": "--type agent",
 }
 INVOCATIONS = {
     "quickstart": Invocation("--config {quickstart} --out out --progress false", "out", "out", slow=True),
     "fit": Invocation("--config {fit} --name run", "runs/run", "runs/run", slow=True),
     "validate": Invocation("--config {fit} --name run --ckpt_path {checkpoint}", "runs/run", slow=True),
-    "test": Invocation("--config {fit} --name run --ckpt_path {checkpoint} --data.test_split val", "runs/run", slow=True),
+    "test": Invocation(
+        "--config {fit} --name run --ckpt_path {checkpoint} --data.test_split val", "runs/run", slow=True
+    ),
     "sweep": Invocation("--table samsam2_camvid --rows camvid_small_r18_n1 --dry_run"),
     "predict": Invocation("--weights {checkpoint} --input {video} --out out --accelerator cpu", "out", "out"),
     "evaluate": Invocation(
-        "--pred {cityscapes}/gtFine/val --gt {cityscapes}/gtFine/val --layout cityscapes --split val --out out"
+        "--pred {predicted} --gt {cityscapes}/gtFine/val --layout cityscapes --split val --out out"
         " --resamples 2 --pred_ids label",
         "out",
         beside={
             "flow_weights": "--metrics tc --flow raft",
-            "flow_store": "--metrics tc --flow stored",
+            "flow_store": "--metrics tc",
             "frames": "--metrics tc",
             "classes": "--layout folder",
         },
@@ -115,30 +119,38 @@ INVOCATIONS = {
     "report annotation": Invocation("{hvsa} --out out.png", "out.png"),
     "report curve": Invocation("--runs a={eva_vos} --out out.png", "out.png"),
     "annotate hvsa": Invocation(
-        f"{_HVSA} --budget 1 --unit samples --out out", "out", "out", slow=True,
+        f"{_HVSA} --budget 1 --unit samples --out out",
+        "out",
+        "out",
+        slow=True,
         beside={**_SUPERPIXELS, "flow_weights": "--consistency 1 --flow raft", "work": "--annotator files"},
     ),
     "annotate eva-vos": Invocation(
         f"{_OBJECTS} --rounds 1 --out out", "out", "out", beside={**_MASKS, "work": "--annotator files"}
     ),
-    "annotate collect": Invocation(
-        f"{_OBJECTS} --rounds 2 --random_rounds 1 --out out", "out", "out", beside=_MASKS
-    ),
+    "annotate collect": Invocation(f"{_OBJECTS} --rounds 2 --random_rounds 1 --out out", "out", "out", beside=_MASKS),
     "annotate split": Invocation(f"{_OBJECTS.replace('val', 'train')} --least 1 --most 9 --out out.yaml", "out.yaml"),
     "annotate find-budget": Invocation(
-        f"{_HVSA} --target_miou 0.01 --max_budget 10 --out out", "out", "out", slow=True,
+        f"{_HVSA} --target_miou 0.01 --max_budget 10 --out out",
+        "out",
+        "out",
+        slow=True,
         beside={**_SUPERPIXELS, "flow_weights": "--consistency 1 --flow raft"},
     ),
     "annotate next": Invocation(
-        f"{_CLASSES} --count 1 --out out", "out", beside=_SUPERPIXELS,
+        f"{_CLASSES} --count 1 --out out",
+        "out",
+        beside=_SUPERPIXELS,
     ),
     "label boxes": Invocation(
-        f"{_OBJECTS} --store store --from_masks --source made --devices 1 --accelerator cpu", "store/made",
+        f"{_OBJECTS} --store store --from_masks --source made --devices 1 --accelerator cpu",
+        "store/made",
         beside={"weights": "--method box2seg", "bad_list": "--filter list"},
     ),
     "label clicks": Invocation(f"{_STORE} --source made", "store/made"),
     "label propagate": Invocation(
-        f"{_STORE} --source made --offsets=-1..1 --devices 1 --accelerator cpu", "store/made",
+        f"{_STORE} --source made --offsets=-1..1 --devices 1 --accelerator cpu",
+        "store/made",
         beside={"weights": "--method stm", "flow_weights": "--flow raft"},
     ),
     "label refine": Invocation(
@@ -153,7 +165,8 @@ INVOCATIONS = {
     ),
     "label inspect": Invocation(f"{_STORE} --source flow --sheet out.png", "out.png"),
     "label review": Invocation(
-        f"{_STORE} --source flow --decisions out.csv --devices 1 --accelerator cpu", "out.csv",
+        f"{_STORE} --source flow --decisions out.csv --devices 1 --accelerator cpu",
+        "out.csv",
     ),
     "zoo list": Invocation("--folder {published}"),
     "zoo publish": Invocation("{checkpoint} --name deeplabv3plus_mobilenetv2.tiny --out out", "out", "out"),
@@ -174,22 +187,19 @@ INVOCATIONS = {
 
 def write_world(folder: Path) -> dict[str, Path]:
     """Files and folders by the names that invocations give them."""
-    names = ("cityscapes", "davis", "store", "runs", "published", "frames", "export", "hvsa", "eva_vos", "labels")
+    names = ("cityscapes", "davis", "store", "runs", "published", "export", "hvsa", "eva_vos")
     world = {name: folder / name for name in names}
     size = {"height": 32, "width": 64, "frames": 4, "train_clips": 1, "val_clips": 1, "devices": 1}
     synthesize(world["cityscapes"], layout="cityscapes", test_clips=1, **size)
     synthesize_objects(world["davis"], layout="davis", **size | {"train_clips": 3})
     world["squares"] = write_video(folder / "squares").root
-    world |= {name: folder / f"{name}.yaml" for name in ("fit", "quickstart", "classes")}
+    world |= {name: folder / f"{name}.yaml" for name in ("fit", "quickstart")}
     world["fit"].write_text(FIT.replace("ROOT", str(world["cityscapes"])))
     world["quickstart"].write_text(QUICKSTART)
-    world["classes"].write_text("classes: [{name: ground}, {name: vehicle}]\n")
     world["masks"] = world["davis"] / "Annotations" / "480p"
-    for kind in ("frames", "labels"):
-        world[kind].mkdir()
-        for number in range(2):
-            picture = np.full((32, 48, 3) if kind == "frames" else (32, 48), number, np.uint8)
-            cv2.imwrite(str(world[kind] / f"{number}.png"), picture)
+    world["predicted"] = shutil.copytree(world["cityscapes"] / "gtFine" / "val", folder / "predicted")
+    for path in world["predicted"].rglob("*labelIds.png"):
+        Image.fromarray(np.full((32, 64), 7, np.uint8)).save(path)
     world["video"] = folder / "video.mp4"
     writer = cv2.VideoWriter(str(world["video"]), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 32))
     for number in range(6):

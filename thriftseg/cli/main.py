@@ -113,6 +113,9 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(link, ThriftsegError):
             return str(link)
     for link in _chain(error):
+        if isinstance(link, UnicodeEncodeError) and link.reason == "surrogates not allowed":
+            return str(ThriftsegError("a name that is not UTF-8", path=_word_at(link), fix="rename the file or folder"))
+    for link in _chain(error):
         fault = _fault(link)
         if fault is not None:
             return str(fault)
@@ -121,10 +124,6 @@ def user_message(error: BaseException) -> str | None:
 
 def _fault(error: BaseException) -> ThriftsegError | None:
     """An error of another library, where it is about something that the user can mend."""
-    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
-        around = re.compile(r"""[^\s"'<>]*""")
-        name = around.match(error.object[: error.start][::-1])[0][::-1] + around.match(error.object, error.start)[0]  # type: ignore[index]
-        return ThriftsegError("a name that is not UTF-8", path=name, fix="rename the file or folder")
     if isinstance(error, ValueError) and str(error).startswith("embedded null"):
         return ThriftsegError("a path with a NUL character", fix="check the names in the command and its config")
     if isinstance(error, argparse.ArgumentError):
@@ -136,6 +135,12 @@ def _fault(error: BaseException) -> ThriftsegError | None:
         fix = "check permissions and free space" if error.errno in _DENIED else "check the path"
         return ThriftsegError(told, path=error.filename, fix=fix)
     return None
+
+
+def _word_at(error: UnicodeEncodeError) -> str:
+    """The word that cannot be encoded."""
+    words = re.finditer(r"""[^\s"'<>]+""", error.object)
+    return next(word[0] for word in words if word.end() > error.start)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -106,6 +106,8 @@ def curve(*, runs: list[str], target: float = 0.85, out: str | None = None) -> i
     """
     from thriftseg.reports import curve_table, plot_annotation_curves, print_table, read_curve_groups
 
+    if not 0 < target <= 1:
+        raise ConfigError("--target", expected="above 0, at most 1", found=target)
     groups = read_curve_groups(_patterns(runs))
     print_table(curve_table(groups, target))
     if out is not None:

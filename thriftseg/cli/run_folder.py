@@ -14,8 +14,9 @@ from thriftseg.zoo import Network, check_weights
 
 CHECKPOINTS = "checkpoints"
 LAST = "last"
-KEYWORDS = {"best", "hpc"}
-"""Checkpoint names that the trainer resolves itself."""
+BEST = "best"
+HPC = "hpc"
+"""Name of the checkpoint that the trainer writes where SLURM stops it, and finds itself."""
 
 
 def default_checkpoints(monitor: str) -> list[ModelCheckpoint]:
@@ -43,8 +44,14 @@ def check_checkpoint(path: str | Path | None, trainer: Trainer) -> None:
         folders = [
             Path(c.dirpath) for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath
         ]
-        if not any(map(has_last, folders)):
+        found = [path for folder in folders for path in folder.glob(f"{LAST}*.ckpt")]
+        if not found:
             raise nothing_to_resume(folders[0] if folders else None)
+        read_checkpoint(max(found, key=lambda path: path.stat().st_mtime))
+    elif path == HPC:
+        folder = Path(trainer.default_root_dir)
+        if not any(folder.glob(f"{HPC}_ckpt_*.ckpt")):
+            raise CheckpointError("no checkpoint written by SLURM's signal", path=folder, fix="name one by --ckpt_path")
     elif path is not None and not is_left_to_the_trainer(path):
         read_checkpoint(path)
 
@@ -105,4 +112,4 @@ def has_last(folder: Path) -> bool:
 
 def is_left_to_the_trainer(path: str | Path) -> bool:
     """Whether the trainer itself finds the checkpoint that `--ckpt_path` names."""
-    return path in KEYWORDS or str(path).startswith("registry")
+    return path in (BEST, HPC) or str(path).startswith("registry:")

@@ -7,11 +7,10 @@ import re
 import shlex
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -21,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from thriftseg.cli.options.renamed import MODEL_SETTINGS
 from thriftseg.cli.options.shipped_config import find_config, row_as_config
 from thriftseg.cli.run_folder import (
+    BEST,
     CHECKPOINTS,
     LAST,
     best_checkpoint,
@@ -40,6 +40,7 @@ from thriftseg.lightning_modules import (
     TrainingModule,
     between_batches,
     default_progress_bar,
+    setting_errors,
     train_teacher,
 )
 from thriftseg.reports import write_scores
@@ -135,8 +136,13 @@ class TrainingCLI(LightningCLI):
 
         What is scored without either are the best weights of the run.
         """
-        check_checkpoint(self._options.get("ckpt_path"), self.trainer)
-        if self._options.get("ckpt_path"):
+        chosen = self._options.get("ckpt_path")
+        if chosen == BEST:
+            chosen = self.config_init[self.config.subcommand].ckpt_path = str(
+                best_checkpoint(self.run_folder / CHECKPOINTS)
+            )
+        check_checkpoint(chosen, self.trainer)
+        if chosen:
             return
         if self._options.weights:
             start_from(self._options.weights, self.model)
@@ -214,6 +220,10 @@ class TrainingCLI(LightningCLI):
         chosen = self._options.trainer.default_root_dir
         return Path(chosen) if chosen else Path(RUNS) / self._run_name()
 
+    def _set_seed(self) -> None:
+        with setting_errors():
+            super()._set_seed()
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with this project's logger, checkpoints and progress bar where none are configured."""
         options = self._get(self.config_init, "trainer")
@@ -231,7 +241,7 @@ class TrainingCLI(LightningCLI):
             callbacks.append(RunRecord(self._command))
         if options.enable_progress_bar is not False and not _has(callbacks, ProgressBar):
             callbacks.append(default_progress_bar())
-        with _device_errors(options.accelerator):
+        with setting_errors():
             return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def _write_scores_of_checkpoint(self) -> None:
@@ -294,19 +304,6 @@ def main(argv: list[str]) -> int:
     with row_as_config(argv) as arguments:
         TrainingCLI([*_with_shipped_configs(arguments)], command=shlex.join(["thriftseg", *argv]))
     return 0
-
-
-@contextmanager
-def _device_errors(accelerator: Any) -> Iterator[None]:
-    """Say how to go on when the chosen accelerator is absent."""
-    try:
-        yield
-    except MisconfigurationException as error:
-        if "backend found" not in str(error) and "accelerator is not available" not in str(error):
-            raise
-        raise ConfigError(
-            f"accelerator {accelerator!r} is not available on this machine", fix="pass --trainer.accelerator cpu"
-        ) from error
 
 
 def _with_shipped_configs(argv: list[str]) -> Iterator[str]:

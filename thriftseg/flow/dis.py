@@ -61,5 +61,9 @@ class DIS:
         if not hasattr(self._per_thread, "estimator"):
             self._per_thread.estimator = cv2.DISOpticalFlow.create(self.presets[self.preset])
         grey_a, grey_b = cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)
-        flow = self._per_thread.estimator.calc(grey_a, grey_b, None)
+        try:
+            flow = self._per_thread.estimator.calc(grey_a, grey_b, None)
+        except cv2.error as error:
+            size = f"{a.shape[1]}x{a.shape[0]}"
+            raise ConfigError("frames are too small for this flow", found=size, fix="take raft") from error
         return np.ascontiguousarray(flow.transpose(2, 0, 1), np.float32)

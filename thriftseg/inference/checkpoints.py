@@ -27,6 +27,7 @@ from thriftseg.zoo import (
     SlidingWindow,
     VOSNetwork,
     WholeImage,
+    check_finite,
     check_weights,
     inference_from_record,
     load,
@@ -351,6 +352,7 @@ def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
     prefix = "network."
     weights = {key.removeprefix(prefix): v for key, v in checkpoint["state_dict"].items() if key.startswith(prefix)}
     check_weights(network, weights, path)
+    check_finite(weights, path)
     network.load_state_dict(weights)
     return network
 

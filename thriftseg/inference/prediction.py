@@ -109,6 +109,9 @@ def predict(
         ConfigError: The device is absent, `out` holds results already, or the class table has another length.
     """
     source = FrameSource(input)
+    rate = source.fps or DEFAULT_FPS if fps is None else fps
+    if rate <= 0:
+        raise ConfigError("frames per second must be positive", found=rate)
     target = choose_device(accelerator)
     loaded = load_weights(weights, target)
     segment = FrameSegmenter(loaded, inference, resize, target)
@@ -118,7 +121,7 @@ def predict(
     pixels = np.zeros(taxonomy.num_classes, dtype=np.int64)
     seconds: list[float] = []
     state = segment.start()
-    with progress_bar(progress) as bar, VideoWriter(out / "overlay.mp4", fps or source.fps or DEFAULT_FPS) as video:
+    with progress_bar(progress) as bar, VideoWriter(out / "overlay.mp4", rate) as video:
         task = bar.add_task("segmenting", total=source.count)
         for name, frame in source:
             start = time.perf_counter()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import ClipReader, resize_frame
-from thriftseg.errors import DatasetError
+from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.inference.checkpoints import LoadedNetwork
 from thriftseg.inference.devices import choose_device
 from thriftseg.inference.frame_source import FrameSource
@@ -120,6 +120,8 @@ class FrameSegmenter:
         if isinstance(network, LoadedNetwork):
             inference, resize = inference or network.inference, resize or network.eval_size
             network = network.network
+        if resize is not None and min(resize) < 1:
+            raise ConfigError("size to work at", expected="height and width above 0", found=f"{resize[0]}x{resize[1]}")
         self.network, self.inference, self.resize = network, inference or WholeImage(), resize
         if device is None:
             self.device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))

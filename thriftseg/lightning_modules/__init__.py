@@ -11,7 +11,7 @@ from thriftseg.lazy import face
 
 if TYPE_CHECKING:
     from thriftseg.lightning_modules.annotation_policy import AnnotationTypeSelection
-    from thriftseg.lightning_modules.base import TrainingModule
+    from thriftseg.lightning_modules.base import TrainingModule, setting_errors
     from thriftseg.lightning_modules.box2seg import BoxSegmentation, load_box2seg
     from thriftseg.lightning_modules.callbacks import PredictionImages, default_progress_bar
     from thriftseg.lightning_modules.environment import VectorEnvironment

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.core.saving import CHECKPOINT_PAST_HPARAMS_KEYS
@@ -48,6 +50,21 @@ class CountedLoss(Protocol):
 
     def terms(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> LossTerms:
         """Numerator and denominator, both scalar."""
+
+
+@contextmanager
+def setting_errors() -> Iterator[None]:
+    """Tell a value that PyTorch or the trainer does not take, such as an accelerator that is not there.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    try:
+        yield
+    except (MisconfigurationException, ValueError) as error:
+        absent = "backend found" in str(error) or "accelerator is not available" in str(error)
+        fix = "name another accelerator, such as cpu" if absent else None
+        raise ConfigError("a setting is refused", found=" ".join(str(error).split()), fix=fix) from error
 
 
 class TrainingModule(LightningModule):
@@ -121,7 +138,8 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule; a poly schedule learns the length of the run."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = (self._optimizer or self.default_optimizer)(parameters)
+        with setting_errors():
+            optimizer = (self._optimizer or self.default_optimizer)(parameters)
         if self._lr_scheduler is None:
             return optimizer
         scheduler = self._lr_scheduler(optimizer)

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from thriftseg.errors import ConfigError
+from thriftseg.lightning_modules.base import setting_errors
 from thriftseg.lightning_modules.semantic import FramePrediction, SemanticSegmentation
 from thriftseg.types import VideoFrameBatch
 
@@ -99,7 +100,8 @@ def predict_frames(
 
 def _trainer(given: dict[str, Any], **settings: Any) -> Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return Trainer(**(quiet | given | settings))
+    with setting_errors():
+        return Trainer(**(quiet | given | settings))
 
 
 class _EpochSeed(Callback):

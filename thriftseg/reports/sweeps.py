@@ -197,8 +197,10 @@ def _tasks(
     try:
         given = seeds if isinstance(seeds, list) else str(seeds).split(",")
         numbers = [int(seed) for seed in given]
+        if min(numbers, default=0) < 0:
+            raise ValueError
     except ValueError as error:
-        raise ConfigError("--seeds", expected="numbers with commas between", found=seeds) from error
+        raise ConfigError("--seeds", expected="numbers from 0 on, with commas between", found=seeds) from error
     runs: dict[str, str] = {}
     for row in chosen.rows:
         if row.run is not None or rows is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -72,6 +73,9 @@ class Preprocessing:
         std: Per RGB channel, for values in [0, 1].
         channel_order: Order of the channels that the network reads.
 
+    Raises:
+        ConfigError: A number is not finite, or a standard deviation is not above 0.
+
     Example:
         >>> IMAGENET(torch.full((1, 3, 2, 2), 0.5)).shape
         torch.Size([1, 3, 2, 2])
@@ -80,6 +84,11 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
+            found = f"mean {self.mean}, std {self.std}"
+            raise ConfigError("normalisation of frames", expected="finite numbers, std above 0", found=found)
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Normalise RGB frames.

@@ -51,6 +51,7 @@ class MaskMethods:
         Raises:
             ConfigError: Weights are missing, or given to a method without any; or there is no flow to keep.
         """
+        _ = self.device  # it is refused where there is none, whether a network needs it or not
         network = self.network("propagator", self.propagator, self.propagator_weights, {"stm", "sam2"})
         if self.flow_cache and self.propagator != "flow":
             fix = "leave it out"

@@ -129,6 +129,8 @@ def rank_samples(
     for name, number in (("count", count), ("step", step)):
         if number < 1:
             raise ConfigError(f"{name} of a ranking", expected="at least 1", found=number)
+    if seed < 0:
+        raise ConfigError("seed of a ranking", expected="0 or more", found=seed)
     clips = dataset.clips(split)
     granularity = granularity or WholeFrame()
     if view is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thriftseg.cli.command import say
+from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from thriftseg.annotation import (
@@ -47,6 +48,10 @@ def run(
         out: Folder to write; runs/<config>/<video>, or runs/<config> for all videos, if unset.
         config_name: Name of the config.
     """
+    from thriftseg.annotation import parse_amount
+
+    if parse_amount(settings.budget, full=1) == 0:
+        raise ConfigError("--budget", expected="more than 0", found=settings.budget)
     if all_videos:
         return _label_all(video.loops(network, tuning, say), settings, person, simulated, out, config_name)
     loop = video.loop(network, tuning, say)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from thriftseg.cli.command import print_json
 from thriftseg.cli.options.reader import AnyData
+from thriftseg.errors import ConfigError
 
 
 def run(
@@ -42,6 +43,8 @@ def run(
     from thriftseg.reports import print_inspection
     from thriftseg.stores import LabelSource, store_root
 
+    if frames < 1:
+        raise ConfigError("--frames", expected="at least 1", found=frames)
     dataset = data.find()
     inspection = inspect_labels(dataset, split, source, store=store, **options)
     written = []

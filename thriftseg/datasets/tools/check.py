@@ -16,7 +16,7 @@ from thriftseg.arrays import Int64Array
 from thriftseg.datasets.base import ClipReader, ClipType, EmptySplitError, VideoDataset
 from thriftseg.datasets.images import probe_size
 from thriftseg.datasets.tools.leakage import find_leaks
-from thriftseg.errors import DatasetError
+from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
 from thriftseg.types import Clip
@@ -193,6 +193,17 @@ def _summarise(split: str, clips: list[Clip], num_classes: int) -> SplitSummary:
     )
 
 
+def threads(devices: int | None) -> ThreadPoolExecutor:
+    """Threads to read files in, one per core by default.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if devices is not None and devices < 1:
+        raise ConfigError("number of devices", expected="at least 1", found=devices)
+    return ThreadPoolExecutor(devices or available_cpus())
+
+
 def _read_everything(
     dataset: VideoDataset,
     clips: dict[str, list[Clip]],
@@ -209,7 +220,7 @@ def _read_everything(
     ]
     num_classes = dataset.taxonomy.num_classes
     findings: list[Finding] = []
-    with progress_bar(progress) as bar, ThreadPoolExecutor(devices or available_cpus()) as pool:
+    with progress_bar(progress) as bar, threads(devices) as pool:
         outcomes = pool.map(lambda frame: _read_files(dataset, every_frame, *frame[1:]), frames)
         shown = bar.track(outcomes, total=len(frames), description=f"reading {dataset.name}")
         for (summary, _, _), (found, pixels) in zip(frames, shown, strict=True):

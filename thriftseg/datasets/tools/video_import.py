@@ -40,6 +40,10 @@ ignore: [255]  # label values that mean "not labelled": no loss, not scored
 """
 
 
+LONGEST = 10**9
+"""Seconds that a setting may last."""
+
+
 @dataclass(frozen=True)
 class _Settings:
     """How videos are cut; see `import_videos`."""
@@ -51,10 +55,10 @@ class _Settings:
     format: str
 
     def __post_init__(self) -> None:
-        if self.every <= 0:
-            raise ConfigError("seconds between labelled frames", expected="more than 0", found=self.every)
-        if self.gap < 0:
-            raise ConfigError("seconds between splits", expected="0 or more", found=self.gap)
+        if not 0 < self.every <= LONGEST:
+            raise ConfigError("seconds between labelled frames", expected=f"0 to {LONGEST}", found=self.every)
+        if not 0 <= self.gap <= LONGEST:
+            raise ConfigError("seconds between splits", expected=f"0 to {LONGEST}", found=self.gap)
         if self.fps is not None and self.fps <= 0:
             raise ConfigError("frames per second to keep", expected="more than 0", found=self.fps)
         if len(self.shares) != 3 or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or self.shares[0] == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,12 +21,12 @@ from thriftseg.datasets.tools.check import (
     shared_names,
     sizes_of,
     sizes_text,
+    threads,
 )
 from thriftseg.datasets.vos.base import VOSClip, VOSDataset, ids_in
 from thriftseg.errors import DatasetError
 from thriftseg.parsing import read_bytes
 from thriftseg.progress import progress_bar
-from thriftseg.resources import available_cpus
 
 _SHOWN_IDS = 8
 
@@ -101,7 +100,7 @@ def check_vos(
     """
     clips, findings = list_splits(dataset)
     summaries = []
-    with progress_bar(progress) as bar, ThreadPoolExecutor(devices or available_cpus()) as pool:
+    with progress_bar(progress) as bar, threads(devices) as pool:
         for split, listed in clips.items():
             found = pool.map(partial(_check_clip, dataset, every_frame, split), listed)
             for part in bar.track(found, total=len(listed), description=f"reading {split}"):

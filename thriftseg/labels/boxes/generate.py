@@ -186,7 +186,7 @@ def label_boxes(
         raise DatasetError(f"split {split!r} of {dataset.name} has no boxes", path=dataset.root)
     if finetune is None:  # no frame of a video needs the others
         tasks = [BoxTask(task.clip, (number,)) for task in tasks for number in task.targets]
-    name = source or default_source(segmenter.name, settings)
+    name = default_source(segmenter.name, settings) if source is None else source
     target = LabelStore(store_root(store, dataset.name), name, OBJECT_IDS)
     job = BoxJob(dataset, target, segmenter, boxes, settings)
 

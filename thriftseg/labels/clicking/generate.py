@@ -19,7 +19,7 @@ import numpy as np
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets import VideoDataset, probe_size
-from thriftseg.errors import LabelStoreError
+from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.labels.jobs.generate import generate
 from thriftseg.labels.jobs.job import FrameJob, LabelOutcome, LabelTask, annotated_frames
 from thriftseg.labels.jobs.summary import Summary
@@ -185,10 +185,13 @@ def label_clicks(
         progress: Whether to show a progress bar.
 
     Raises:
+        ConfigError: A component has less than one pixel.
         LabelStoreError: The split has no annotated frames, the source holds clicks made in another way, or a process
             died.
         UnfinishedError: Some labels could not be made (the others are stored).
     """
+    if min_component is not None and min_component < 1:
+        raise ConfigError("min_component", expected="at least 1 pixel", found=min_component)
     target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
     job = _SimulatedClicks(dataset, target, min_component, seed, CostModel.named(cost_model))
     return _generate(job, annotated_frames(dataset, split), Workers(devices, "cpu", progress=progress))

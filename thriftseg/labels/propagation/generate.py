@@ -11,6 +11,7 @@ from typing import Any, Literal
 from thriftseg.costs import CostModel
 from thriftseg.datasets import ClipReader, shard
 from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.job import annotated_frames
 from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.propagation.job import PropagationJob, PropagationOutcome
 from thriftseg.labels.propagation.plan import plan_propagation
@@ -100,8 +101,10 @@ def label_propagate(
     Raises:
         ConfigError: An offset does not exist, or a setting is out of range.
         UnfinishedError: Some labels could not be made (the others are stored).
-        LabelStoreError: The source holds labels that were made in another way, or a process died.
+        LabelStoreError: The split has no annotated frames, the source holds labels that were made in another way, or a
+            process died.
     """
+    annotated_frames(dataset, split)
     plan = plan_propagation(
         shard(dataset.clips(split), rank, world),
         offsets,
@@ -112,7 +115,7 @@ def label_propagate(
     propagator = create_propagator(method) if isinstance(method, str) else method
     job = PropagationJob(
         dataset,
-        LabelStore(store_root(store, dataset.name), source or propagator.name, dataset.taxonomy),
+        LabelStore(store_root(store, dataset.name), propagator.name if source is None else source, dataset.taxonomy),
         propagator,
         object_unit=object_unit,
         min_area=min_area,

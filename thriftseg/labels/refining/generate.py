@@ -131,7 +131,8 @@ def label_refine(
     settings = _Settings(
         automatic, outline, () if automatic else class_ids(dataset.taxonomy, classes), rule or RefineRule(), seed
     )
-    target = LabelStore(root, source or f"{coarse}_{'amg' if automatic else prompter.name}", dataset.taxonomy)
+    name = f"{coarse}_{'amg' if automatic else prompter.name}" if source is None else source
+    target = LabelStore(root, name, dataset.taxonomy)
     job = _RefineJob(given, target, prompter, settings)
 
     def summarise(summary: Summary, outcomes: object) -> RefineSummary:

@@ -28,3 +28,5 @@ class Effort:
     def __post_init__(self) -> None:
         if self.resamples < 0:
             raise ConfigError("number of bootstrap resamples", expected="at least 0", found=self.resamples)
+        if self.seed < 0:
+            raise ConfigError("seed of the bootstrap", expected="0 or more", found=self.seed)

@@ -108,12 +108,14 @@ def list_published(folder: str | Path | None = None) -> dict[str, CatalogEntry]:
         folder: Folder with an index; by default all in which `load` looks, the first that has a name wins.
 
     Raises:
-        CheckpointError: An index is damaged or of another version.
+        CheckpointError: There is no such folder, or an index is damaged or of another version.
 
     Example:
         >>> "deeplabv3plus_mobilenetv2.synthetic_manual" in list_published()
         True
     """
+    if folder is not None and not Path(folder).is_dir():
+        raise CheckpointError("no such folder", path=folder, expected=f"a folder with {INDEX}")
     found: dict[str, CatalogEntry] = {}
     for place in [Path(folder)] if folder is not None else list(_folders()):
         found = read_index(place) | found
