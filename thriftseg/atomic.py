@@ -13,6 +13,21 @@ PARTIAL_SUFFIX = ".partial"
 
 
 @contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Let the system's errors in writing, such as that of a full disk, name the file.
+
+    Args:
+        path: The file that is written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A temporary file in the same folder that is flushed to disk and takes the name when the block ends without error.
 
@@ -22,7 +37,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
-        with temporary.open("w+b") as stream:
+        with named_in_errors(path), temporary.open("w+b") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -30,7 +45,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+        if isinstance(error, OSError) and error.filename == str(temporary):
             error.filename = str(path)
         raise
 

@@ -5,16 +5,28 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import random
+import resource
 import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.hostile.world import INVOCATIONS
-from thriftseg.cli.main import COMMANDS, main
+from thriftseg.cli.main import COMMANDS, _stop, main
 from thriftseg.cli.options.signatures import Option, signature_of
+from thriftseg.errors import Stopped
 
 TRAINER = {"fit", "validate", "test"}
 """Commands whose options are those of the trainer, not of a signature."""
@@ -40,9 +52,10 @@ INPUTS_OF = {
     "annotate find-budget": {"video"},
 }
 NAMES_OF = {
-    "evaluate": {"metrics"},
+    "evaluate": {"metrics", "flow"},
     "label refine": {"classes"},
-    "label export": {"frames"},
+    "label export": {"frames", "format"},
+    "label import": {"format"},
     "report table": {"name"},
     "report list": {"name"},
     "zoo publish": {"name"},
@@ -109,6 +122,10 @@ def test_every_option_is_known_to_be_a_path_or_a_name() -> None:
     assert not unknown
 
 
+CONTENT_NAMED = ("text", "a_file: ")
+"""What stands in the files of the faults, and the file below which nothing can lie: they name the culprit too."""
+OF_TIME = {"summary.json", "run.json", "quality.json"}
+"""Files that hold how long something took."""
 FAULTS: dict[str, Callable[[], str]] = {}
 """What can be wrong with a path: makes it in the current folder and names it."""
 
@@ -216,12 +233,17 @@ def escaped(text: str) -> str:
     )
 
 
-def complaint(words: list[str], named: tuple[str, ...]) -> str | None:
-    """What is wrong with how a command ends; it may succeed."""
+def outcome(words: list[str], named: tuple[str, ...]) -> tuple[int, str | None]:
+    """Exit code of a command, and what is wrong with how it ends; it may succeed."""
     try:
         code, errors = said(words)
     except Exception as error:
-        return f"traceback: {error!r}"
+        return 1, f"traceback: {error!r}"
+    return code, complaint(code, errors, named)
+
+
+def complaint(code: int, errors: str, named: tuple[str, ...]) -> str | None:
+    """What is wrong with an exit code and what was written to stderr; any of some words shall be in it."""
     if code in (0, 3):
         return None
     lines = [line for line in errors.splitlines() if line.startswith("thriftseg: error: ")]
@@ -230,3 +252,136 @@ def complaint(words: list[str], named: tuple[str, ...]) -> str | None:
     if not any(each in lines[0] for each in named):
         return f"none of {named} is in: {lines[0]}"
     return None
+
+
+@pytest.fixture(autouse=True)
+def _folder(world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current folder with a label store that may be written to."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(world["store"], "store")
+
+
+SLOW = {command for command, invocation in INVOCATIONS.items() if invocation.slow}
+SAMPLE = set(random.Random(20261).sample(CASES, 150))
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=str(case), marks=[] if case in SAMPLE else pytest.mark.slow) for case in CASES]
+)
+def test_a_wrong_path_is_named(case: Case, world: dict[str, Path]) -> None:
+    value = FAULTS[case.fault]()
+    words = with_option(case.command, words_of(case.command, world), case.option, value)
+    _, fault = outcome(words, (escaped(value), f"--{case.option}", *CONTENT_NAMED))
+    assert fault is None
+    assert not list(Path.cwd().rglob("*.partial"))
+
+
+def writers() -> list[Any]:
+    """Commands that write."""
+    found = [command for command, each in INVOCATIONS.items() if each.writes]
+    return [pytest.param(command, marks=pytest.mark.slow if command in SLOW else []) for command in found]
+
+
+def written(command: str) -> dict[str, bytes]:
+    """Every file that a command has written, without those that hold times."""
+    place = Path(str(INVOCATIONS[command].writes))
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in files if path.name not in OF_TIME}
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Nothing can be written beyond the first KiB of a file."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("command", writers())
+def test_a_full_disk_is_told_and_the_command_succeeds_later(command: str, world: dict[str, Path]) -> None:
+    words = words_of(command, world)
+    root = Path(str(INVOCATIONS[command].writes)).parts[0]
+    with full_disk():
+        code, fault = outcome(words, (root,))
+    assert fault is None
+    assert not list(Path.cwd().rglob("*.partial"))
+    assert code == 0 or said(words)[0] == 0
+    assert written(command)
+
+
+HOLDER = """
+import sys
+from thriftseg.folders import sole_writer
+with sole_writer(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder() -> Iterator[Callable[[str], int]]:
+    """A process that is the sole writer of a folder."""
+    with contextlib.ExitStack() as running:
+
+        def hold(folder: str) -> int:
+            command = [sys.executable, "-c", HOLDER, folder]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            running.enter_context(process)
+            running.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            return process.pid
+
+        yield hold
+
+
+def test_a_second_process_is_told_who_is_at_work(holder: Callable[[str], int], world: dict[str, Path]) -> None:
+    for folder in {each.locks for each in INVOCATIONS.values() if each.locks}:
+        pid = holder(folder)
+        for command, invocation in INVOCATIONS.items():
+            if invocation.locks == folder:
+                code, errors = said(words_of(command, world))
+                assert (command, code) == (command, 2)
+                assert f"another process is writing here; found process {pid} on" in errors
+
+
+@contextlib.contextmanager
+def terminated_after(seconds: float) -> Iterator[None]:
+    """Send SIGTERM to this process, which handles it as the program does."""
+    handler = signal.signal(signal.SIGTERM, _stop)
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize("command", writers())
+def test_a_stopped_command_goes_on_as_if_nothing_had_been(
+    command: str, world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = words_of(command, world)
+    start = time.monotonic()
+    assert said(words)[0] == 0
+    taken, expected = time.monotonic() - start, written(command)
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    shutil.copytree(world["store"], "store")
+    code, errors = 0, ""
+    with contextlib.suppress(Stopped), terminated_after(random.Random(command).uniform(0.1, 0.9) * taken):
+        code, errors = said(words)
+    assert code in (0, 143)
+    if code == 143:
+        (line,) = (line for line in errors.splitlines() if line.startswith("thriftseg: "))
+        assert line.startswith("thriftseg: stopped by SIGTERM; ")
+        assert said(words)[0] == 0
+    assert written(command) == expected
+    assert not list(Path.cwd().rglob("*.partial"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -118,37 +120,49 @@ def predict(
     taxonomy = _class_table(loaded, classes)
     out = Path(out)
     _clear(out, overwrite)
-    pixels = np.zeros(taxonomy.num_classes, dtype=np.int64)
-    seconds: list[float] = []
-    state = segment.start()
-    with progress_bar(progress) as bar, VideoWriter(out / "overlay.mp4", rate) as video:
-        task = bar.add_task("segmenting", total=source.count)
-        for name, frame in source:
-            start = time.perf_counter()
-            found, state = segment.step(frame, state)
-            label = found.label_map()
-            seconds.append(time.perf_counter() - start)
-            write_label_png(out / "labels" / f"{name}.png", label, taxonomy.flat_palette())
-            video.write(blend(frame, label, taxonomy.palette, alpha))
-            pixels += np.bincount(label.ravel(), minlength=taxonomy.num_classes)
-            bar.advance(task)
-    height, width = state.size or (0, 0)
-    summary = PredictionSummary(
-        weights=str(weights),
-        input=str(input),
-        labels=str(out / "labels"),
-        video=str(out / "overlay.mp4"),
-        device=str(target),
-        frames=len(seconds),
-        height=height,
-        width=width,
-        resized=segment.resize if segment.resize != (height, width) else None,
-        seconds_per_frame=float(np.mean(seconds[1:] or seconds)),
-        class_names=taxonomy.class_names,
-        share={name: float(share) for name, share in zip(taxonomy.class_names, pixels / pixels.sum(), strict=True)},
-    )
-    write_bytes(out / "summary.json", (json.dumps(asdict(summary), indent=2) + "\n").encode())
+    with _taken_back(out / "labels"):
+        pixels = np.zeros(taxonomy.num_classes, dtype=np.int64)
+        seconds: list[float] = []
+        state = segment.start()
+        with progress_bar(progress) as bar, VideoWriter(out / "overlay.mp4", rate) as video:
+            task = bar.add_task("segmenting", total=source.count)
+            for name, frame in source:
+                start = time.perf_counter()
+                found, state = segment.step(frame, state)
+                label = found.label_map()
+                seconds.append(time.perf_counter() - start)
+                write_label_png(out / "labels" / f"{name}.png", label, taxonomy.flat_palette())
+                video.write(blend(frame, label, taxonomy.palette, alpha))
+                pixels += np.bincount(label.ravel(), minlength=taxonomy.num_classes)
+                bar.advance(task)
+        height, width = state.size or (0, 0)
+        summary = PredictionSummary(
+            weights=str(weights),
+            input=str(input),
+            labels=str(out / "labels"),
+            video=str(out / "overlay.mp4"),
+            device=str(target),
+            frames=len(seconds),
+            height=height,
+            width=width,
+            resized=segment.resize if segment.resize != (height, width) else None,
+            seconds_per_frame=float(np.mean(seconds[1:] or seconds)),
+            class_names=taxonomy.class_names,
+            share={name: float(share) for name, share in zip(taxonomy.class_names, pixels / pixels.sum(), strict=True)},
+        )
+        write_bytes(out / "summary.json", (json.dumps(asdict(summary), indent=2) + "\n").encode())
     return summary
+
+
+@contextmanager
+def _taken_back(folder: Path) -> Iterator[None]:
+    """Delete labels, of which there were none before, unless all are made: the same call then starts again."""
+    try:
+        yield
+    except BaseException:
+        for path in folder.glob("*.png"):
+            path.unlink()
+        raise
 
 
 def _clear(out: Path, overwrite: bool) -> None:

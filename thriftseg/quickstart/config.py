@@ -72,6 +72,10 @@ class QuickstartConfig:
     students: list[StudentConfig]
     network_options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError("epochs of a quickstart", expected="at least 1", found=self.epochs)
+
     @classmethod
     def load(cls, path: str | Path | None = None) -> QuickstartConfig:
         """Read and check a YAML file; the shipped one by default.

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from rich.live import Live
 from rich.table import Table
 
+from thriftseg.atomic import named_in_errors
 from thriftseg.errors import ConfigError
 from thriftseg.folders import RUNS
 from thriftseg.reports.run_scores import RunScores, read_run, read_score_file, read_tests
@@ -248,5 +249,5 @@ def _stream(log: Path | None) -> Iterator[BinaryIO | None]:
         yield None
         return
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
+    with named_in_errors(log), log.open("ab") as stream:
         yield stream

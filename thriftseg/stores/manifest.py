@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thriftseg.atomic import write_bytes
+from thriftseg.atomic import named_in_errors, write_bytes
 from thriftseg.errors import LabelStoreError
 
 Row = dict[str, Any]
@@ -69,7 +69,7 @@ class Manifest:
             if complete < len(content):
                 os.truncate(self._own, complete)
         self._repaired = True
-        with self._own.open("ab") as stream:
+        with named_in_errors(self._own), self._own.open("ab") as stream:
             stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())

@@ -19,6 +19,7 @@ from thriftseg.datamodules import VideoPairDataModule
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
 from thriftseg.flow import FlowEstimator, estimator_of
+from thriftseg.folders import writes_alone
 from thriftseg.progress import quiet_trainer
 from thriftseg.types import Clip, Size
 from thriftseg.workers import Accelerator
@@ -235,6 +236,7 @@ class VideoLoop:
         return estimator_of(self._tuning.flow, self._tuning.flow_weights)
 
 
+@writes_alone("out")
 def find_budget(
     loop: VideoLoop,
     rounds: HVSARounds,

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.atomic import PARTIAL_SUFFIX, write_bytes
+from thriftseg.atomic import PARTIAL_SUFFIX, named_in_errors, write_bytes
 from thriftseg.datasets.folder import CLASS_FILE
 from thriftseg.datasets.images import encode_frame
 from thriftseg.datasets.tools.leakage import NEAR_STEPS
@@ -264,7 +264,9 @@ def _write_clip(folder: Path, frames: Iterable[tuple[int, UInt8Array]], suffix: 
     (partial / "frames").mkdir(parents=True)
     (partial / "labels").mkdir()
     for number, frame in frames:
-        (partial / "frames" / f"{number:06d}.{suffix}").write_bytes(encode_frame(frame, f".{suffix}"))
+        path = partial / "frames" / f"{number:06d}.{suffix}"
+        with named_in_errors(path):
+            path.write_bytes(encode_frame(frame, f".{suffix}"))
     partial.replace(folder)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thriftseg.arrays import Int32Array, UInt8Array
+from thriftseg.atomic import named_in_errors
 from thriftseg.datasets import SCENENET_FRAME_STEP, encode_frame
 from thriftseg.synthetic.layouts.tracing import fill_regions, polygon_json, trace_coarse_regions, trace_regions
 from thriftseg.synthetic.motion import Drawing
@@ -369,7 +370,8 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a file and make its folder."""
     # Not by way of a temporary name: a clip is written into a folder that is moved into place when it is complete.
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    with named_in_errors(path):
+        path.write_bytes(content)
 
 
 def _suffixed(stem: Path, ending: str) -> Path:
