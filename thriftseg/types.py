@@ -8,6 +8,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol, TypedDict
 
+from thriftseg.errors import DatasetError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -47,6 +49,10 @@ class LabelKind(IntEnum):
         return self.name.lower()
 
 
+_LARGEST = 2**62
+"""Number of a frame, so that sums of two fit into 64 bits."""
+
+
 @dataclass(frozen=True)
 class Clip:
     """A stretch of video and the label files that came with it.
@@ -63,6 +69,9 @@ class Clip:
         instances: Native number to instance id file.
         frame_step: Native numbers between adjacent frames.
         drive: The recording this clip was cut from; splits that share a drive may leak.
+
+    Raises:
+        DatasetError: A number does not fit into 64 bits.
     """
 
     video: str
@@ -72,6 +81,11 @@ class Clip:
     instances: Mapping[int, Path] = field(default_factory=dict)
     frame_step: int = 1
     drive: str = ""
+
+    def __post_init__(self) -> None:
+        last = max(self.frames, default=0)
+        if last > _LARGEST:
+            raise DatasetError("number of a frame", path=self.frames[last], expected=f"at most {_LARGEST}", found=last)
 
     @property
     def annotated(self) -> tuple[int, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.hostile.world import INVOCATIONS
 from thriftseg.cli.main import main
+from thriftseg.errors import ConfigError
+from thriftseg.zoo.network import Preprocessing
 
 CONFIG = """
 trainer:
@@ -156,3 +162,139 @@ def test_fine_detail_of_the_tree_follows_the_line(street, fit_error, capsys):
     config.write_text(CONFIG.replace("ROOT", str(street)).replace("WORKERS", "0"))
     main(["fit", "--config", str(config)])
     assert "leftImg8bit/{" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong", "message"),
+    [
+        ("predict", "--resize 0 5", "size to work at; expected height and width above 0; found 0x5"),
+        ("label fill", "--resize 0 5", "size to work at; expected height and width above 0; found 0x5"),
+        ("predict", "--fps 0", "frames per second must be positive; found 0.0"),
+        ("data check", "--devices=-1", "number of devices; expected at least 1; found -1"),
+        ("evaluate", "--seed=-1", "seed of the bootstrap; expected 0 or more; found -1"),
+        ("data import", "--every 1e308", "seconds between labelled frames; expected 0 to 1000000000; found 1e+308"),
+        ("data import", "--gap 1e308", "seconds between splits; expected 0 to 1000000000; found 1e+308"),
+        ("fit", "--seed_everything=-1", "a setting is refused; found -1 is not in bounds"),
+        ("fit", "--trainer.accelerator=foo", "a setting is refused; found You selected an invalid accelerator name"),
+        ("fit", "--trainer.precision=foo", "trainer.precision: "),
+        ("fit", "--ckpt_path=best", "run/checkpoints: no checkpoints to score; expected one"),
+        ("test", "--ckpt_path=best", "run/checkpoints: no checkpoints to score; expected one"),
+        ("validate", "--ckpt_path=hpc", "runs/run: no checkpoint written by SLURM's signal"),
+        ("fit", "--ckpt_path=registry", "registry: no such checkpoint"),
+        ("annotate hvsa", "--lr=-1", "a setting is refused; found Invalid learning rate: -1.0"),
+        ("annotate hvsa", "--weight_decay=-1", "a setting is refused; found Invalid weight_decay value: -1.0"),
+        ("annotate hvsa", "--precision foo", "a setting is refused; found Precision 'foo' is invalid"),
+        ("annotate hvsa", "--budget 0", "--budget; expected more than 0; found 0"),
+        ("annotate hvsa", "--budget 0%", "--budget; expected more than 0; found 0%"),
+        ("annotate eva-vos", "--accelerator foo", "unknown device; expected auto, cpu, gpu or cuda:N; found foo"),
+        ("annotate collect", "--accelerator cuda:99", "this CUDA device is not there"),
+        ("annotate next", "--seed=-1", "seed of a ranking; expected 0 or more; found -1"),
+        ("label clicks", "--min_component=-1", "min_component; expected at least 1 pixel; found -1"),
+        (
+            "label propagate",
+            "--split test --reader '{}' --source=",
+            "split 'test' of cityscapes has no annotated frames",
+        ),
+        ("label propagate", "--source=", "name of a label source; expected letters, digits, and any of _.+-"),
+        ("label refine", "--source=", "name of a label source; expected letters, digits, and any of _.+-"),
+        ("label boxes", "--source=", "name of a label source; expected letters, digits, and any of _.+-"),
+        ("label inspect", "--frames=-1", "--frames; expected at least 1; found -1"),
+        ("report curve", "--target 7", "--target; expected above 0, at most 1; found 7.0"),
+        ("quickstart", "--epochs 0", "epochs of a quickstart; expected at least 1; found 0"),
+        ("quickstart", "--learning_rate=-1", "a setting is refused; found Invalid learning rate: -1.0"),
+        ("sweep", "--seeds=-1", "--seeds; expected numbers from 0 on, with commas between; found -1"),
+        ("zoo list", "--folder nowhere", "nowhere: no such folder; expected a folder with index.json"),
+        ("fit", "--name=a\0b", "a NUL character in an argument; found --name=a\\x00b"),
+        ("label propagate", "--store /proc/below", "/proc/below: no such file or directory; fix: check the path"),
+    ],
+)
+def test_a_wrong_value(
+    command: str,
+    wrong: str,
+    message: str,
+    world: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*command.split(), *shlex.split(INVOCATIONS[command].words.format(**world)), *shlex.split(wrong)]
+    assert main(words) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("thriftseg: "))
+    assert line.startswith("thriftseg: error: ")
+    assert message in line
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".lock", ".partial")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x04N.", "not a config; expected a YAML file of options by name"),
+        (b"", "not a config; expected a YAML file of options by name; found None"),
+        (b"- a", "not a config; expected a YAML file of options by name; found ['a']"),
+    ],
+)
+@pytest.mark.parametrize("command", ["fit", "label clicks"])
+def test_a_file_that_is_no_config(
+    command: str, content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_bytes(content)
+    assert main([*command.split(), "--config", str(config)]) == 2
+    assert capsys.readouterr().err.startswith(f"thriftseg: error: {config}: {message}")
+
+
+def test_a_last_checkpoint_with_pickled_objects(fit_error: Callable[..., str]) -> None:
+    checkpoints = Path("runs/run/checkpoints")
+    checkpoints.mkdir(parents=True)
+    torch.save({"state_dict": Path("x")}, checkpoints / "last.ckpt")
+    options = ("--name=run", "--trainer.fast_dev_run=false", "--ckpt_path=last")
+    assert "last.ckpt: holds pickled objects, which are not loaded because they can run code" in fit_error(*options)
+
+
+def write_own(root: Path, clip: str = "c", frames: tuple[str, ...] = ("1", "2", "3"), side: int = 32) -> Path:
+    """A clip of a user; the second frame has a label."""
+    for kind in ("frames", "labels"):
+        (root / "train" / clip / kind).mkdir(parents=True)
+    for name in frames:
+        cv2.imwrite(str(root / "frame.png"), np.zeros((side, side, 3), np.uint8))
+        (root / "frame.png").rename(root / "train" / clip / "frames" / f"{name}.png")
+    Image.fromarray(np.zeros((side, side), np.uint8)).save(root / "train" / clip / "labels" / f"{frames[1]}.png")
+    (root / "classes.yaml").write_text("classes: [{name: a}, {name: b}]\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"side": 1}, "frames are too small for this flow; found 1x1; fix: take raft"),
+        ({"clip": os.fsdecode(b"caf\xe9")}, "caf\\udce9: a name that is not UTF-8; fix: rename the file or folder"),
+        ({"frames": ("1", "2", "3" * 200)}, f"number of a frame; expected at most {2**62}; found 3333"),
+    ],
+    ids=["one pixel", "not UTF-8", "200 digits"],
+)
+def test_odd_clips(own: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, store = write_own(tmp_path / "own", **own), tmp_path / "store"
+    options = ["--root", str(root), "--store", str(store), "--offsets=-1..1", "--accelerator=cpu"]
+    assert main(["label", "propagate", "--dataset", "folder", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_weights_that_are_no_numbers(
+    world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(world["checkpoint"], weights_only=True)
+    name = next(name for name, value in content["state_dict"].items() if value.is_floating_point())
+    content["state_dict"][name].view(-1)[0] = torch.nan
+    torch.save(content, tmp_path / "nan.ckpt")
+    options = ["--input", str(world["video"]), "--out", str(tmp_path / "out"), "--accelerator=cpu"]
+    assert main(["predict", "--weights", str(tmp_path / "nan.ckpt"), *options]) == 2
+    assert f"nan.ckpt: weights that are no numbers; found infinity or NaN in {name.removeprefix('network.')}" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan")])
+def test_a_normalisation_that_divides_by_nothing(std: float) -> None:
+    with pytest.raises(ConfigError, match="normalisation of frames; expected finite numbers, std above 0"):
+        Preprocessing(std=(1.0, std, 1.0))

@@ -163,8 +163,11 @@ def _write_clip(film: Film, clip: PlannedClip) -> Record:
     """Render one clip, move its files into place and leave the marker that it is complete."""
     staging = clip.marker.with_suffix(".partial")
     shutil.rmtree(staging, ignore_errors=True)
-    figures = film(clip, staging)
-    files = _move_into_place(staging, clip.out)
+    try:
+        figures = film(clip, staging)
+        files = _move_into_place(staging, clip.out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     record = {"split": clip.clip.split, "video": clip.clip.video, "files": files, **figures}
     write_bytes(clip.marker, json.dumps(record).encode())
     return record
@@ -176,5 +179,4 @@ def _move_into_place(staging: Path, out: Path) -> list[str]:
         target = out / file
         target.parent.mkdir(parents=True, exist_ok=True)
         (staging / file).replace(target)
-    shutil.rmtree(staging)
     return [file.as_posix() for file in files]
