@@ -88,6 +88,11 @@ _HVSA = (
     " --network_options='{{\"decoder_channels\":8}}'"
 )
 _SUPERPIXELS = {"superpixel_weights": "--granularity sp"}
+_TUNED = {
+    **_SUPERPIXELS,
+    "weights": "--network null --network_options {}",
+    "flow_weights": "--consistency 1 --flow raft",
+}
 _MASKS = {
     "propagator_weights": "--propagator stm",
     "prompter_weights": "--prompter sam",
@@ -123,7 +128,7 @@ INVOCATIONS = {
         "out",
         "out",
         slow=True,
-        beside={**_SUPERPIXELS, "flow_weights": "--consistency 1 --flow raft", "work": "--annotator files"},
+        beside={**_TUNED, "work": "--annotator files"},
     ),
     "annotate eva-vos": Invocation(
         f"{_OBJECTS} --rounds 1 --out out", "out", "out", beside={**_MASKS, "work": "--annotator files"}
@@ -135,7 +140,7 @@ INVOCATIONS = {
         "out",
         "out",
         slow=True,
-        beside={**_SUPERPIXELS, "flow_weights": "--consistency 1 --flow raft"},
+        beside=_TUNED,
     ),
     "annotate next": Invocation(
         f"{_CLASSES} --count 1 --out out",

@@ -73,7 +73,9 @@ def _options_in(path: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         found = " ".join(str(error).split())
     if not isinstance(found, dict):
-        raise ConfigError("not a config", path=path, expected="a YAML file of options by name", found=found)
+        raise ConfigError(
+            "not a config", path=path, expected="a YAML file of options by name", found=found or "nothing"
+        )
     return found
 
 
