@@ -137,7 +137,7 @@ def fault(make: Callable[[], str]) -> Callable[[], str]:
 
 @fault
 def missing() -> str:
-    return "nowhere/at_all"
+    return "nowhere/at/all"  # two parts would be a name on the hub
 
 
 @fault
@@ -177,7 +177,7 @@ def a_nul() -> str:
 
 @fault
 def below_a_file() -> str:
-    return f"{a_file()}/below"
+    return f"{a_file()}/below/it"
 
 
 @fault
@@ -385,3 +385,57 @@ def test_a_stopped_command_goes_on_as_if_nothing_had_been(
         assert said(words)[0] == 0
     assert written(command) == expected
     assert not list(Path.cwd().rglob("*.partial"))
+
+
+def session(number: int) -> list[int]:
+    """Processes of a session, by the kernel; those that have ended and wait for their parent do not count."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, of = path.read_text().rpartition(") ")[2].split()[:4]
+            if int(of) == number and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def until(reached: Callable[[], bool], seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (done := reached()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return done
+
+
+def in_processes() -> list[Any]:
+    """Commands that share their work among processes, and the signals that end them."""
+    found = [command for command, options in SIGNATURES.items() if "devices" in options and INVOCATIONS[command].writes]
+    return [
+        pytest.param(command, signum, marks=[] if (command, signum) == FAST else pytest.mark.slow)
+        for command in found
+        for signum in (signal.SIGTERM, signal.SIGKILL)
+    ]
+
+
+FAST = ("data synthesize", signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("command", "signum"), in_processes())
+def test_no_process_outlives_the_command(command: str, signum: int, world: dict[str, Path], tmp_path: Path) -> None:
+    words = words_of(command, world)
+    shared = [*(word for word in words), "--devices", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "thriftseg", *shared],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert until(lambda: len(session(process.pid)) > 1 or process.poll() is not None)
+        process.send_signal(signum)
+        _, errors = process.communicate()
+    assert until(lambda: not session(process.pid), seconds=10)
+    assert process.returncode in (0, 143 if signum == signal.SIGTERM else -signum)
+    if process.returncode == 143:
+        assert "thriftseg: stopped by SIGTERM; " in errors
+    if process.returncode:
+        assert said(words)[0] == 0
+    assert written(command)
