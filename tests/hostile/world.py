@@ -119,9 +119,9 @@ INVOCATIONS = {
             "classes": "--layout folder",
         },
     ),
-    "report table": Invocation("samsam2_t4 --runs {runs} --out out", "out"),
+    "report table": Invocation("samsam2_t4 --runs {runs} --out out", "out", slow=True),
     "report list": Invocation("samsam2_camvid"),
-    "report annotation": Invocation("{hvsa} --out out.png", "out.png"),
+    "report annotation": Invocation("{hvsa} --out out.png", "out.png", slow=True),
     "report curve": Invocation("--runs a={eva_vos} --out out.png", "out.png"),
     "annotate hvsa": Invocation(
         f"{_HVSA} --budget 1 --unit samples --out out",
@@ -175,7 +175,9 @@ INVOCATIONS = {
     ),
     "zoo list": Invocation("--folder {published}"),
     "zoo publish": Invocation("{checkpoint} --name deeplabv3plus_mobilenetv2.tiny --out out", "out", "out"),
-    "zoo import": Invocation("{authors} --arch annotation_policy_resnet18 --out out.safetensors", "out.safetensors"),
+    "zoo import": Invocation(
+        "{authors} --arch annotation_policy_resnet18 --out out.safetensors", "out.safetensors", slow=True
+    ),
     "zoo export": Invocation("{checkpoint} --out out.onnx --size 32 32", "out.onnx", slow=True),
     "zoo profile": Invocation("{checkpoint} --size 32x32 --accelerator cpu --warm_up 1 --frames 1"),
     "data check": Invocation(_CLASSES),

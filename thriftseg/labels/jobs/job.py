@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import CostModel
-from thriftseg.datasets import ClipReader, VideoDataset
+from thriftseg.datasets import ClipReader
 from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.labels.propagation.propagators.protocol import MovesToDevice
 from thriftseg.stores import ActionRow, LabelStore, SourceLabel
@@ -53,7 +53,7 @@ class RelabelTask(LabelTask):
         return cls(label.clip, (label.number,), label)
 
 
-def annotated_frames(dataset: VideoDataset, split: str) -> list[LabelTask]:
+def annotated_frames(dataset: ClipReader[Any], split: str) -> list[LabelTask]:
     """One task per annotated frame of a split.
 
     Raises:
