@@ -159,7 +159,7 @@ def _compare(model: nn.Module, exported: Path, path: Path, size: tuple[int, int]
     """Run the exported file and torch on the same random frames."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(exported.read_bytes(), providers=["CPUExecutionProvider"])
     batches = [torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(seed)) for seed in _SEEDS]
     expected = torch.cat([model(frames) for frames in batches])
     found = torch.cat([torch.from_numpy(session.run(["logits"], {"frames": frames.numpy()})[0]) for frames in batches])
