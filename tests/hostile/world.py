@@ -114,8 +114,6 @@ INVOCATIONS = {
         "out",
         beside={
             "flow_weights": "--metrics tc --flow raft",
-            "flow_store": "--metrics tc",
-            "frames": "--metrics tc",
             "classes": "--layout folder",
         },
     ),

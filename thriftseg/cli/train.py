@@ -241,7 +241,7 @@ class TrainingCLI(LightningCLI):
             callbacks.append(RunRecord(self._command))
         if options.enable_progress_bar is not False and not _has(callbacks, ProgressBar):
             callbacks.append(default_progress_bar())
-        with setting_errors():
+        with setting_errors(options.accelerator):
             return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def _write_scores_of_checkpoint(self) -> None:

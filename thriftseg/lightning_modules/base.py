@@ -53,8 +53,11 @@ class CountedLoss(Protocol):
 
 
 @contextmanager
-def setting_errors() -> Iterator[None]:
+def setting_errors(accelerator: object = None) -> Iterator[None]:
     """Tell a value that PyTorch or the trainer does not take, such as an accelerator that is not there.
+
+    Args:
+        accelerator: The accelerator that was asked for, if any.
 
     Raises:
         ConfigError: There is one.
@@ -62,9 +65,11 @@ def setting_errors() -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, ValueError) as error:
-        absent = "backend found" in str(error) or "accelerator is not available" in str(error)
-        fix = "name another accelerator, such as cpu" if absent else None
-        raise ConfigError("a setting is refused", found=" ".join(str(error).split()), fix=fix) from error
+        if "backend found" in str(error) or "accelerator is not available" in str(error):
+            raise ConfigError(
+                f"accelerator {accelerator!r} is not available on this machine", fix="pass --trainer.accelerator cpu"
+            ) from error
+        raise ConfigError("a setting is refused", found=" ".join(str(error).split())) from error
 
 
 class TrainingModule(LightningModule):

@@ -100,7 +100,7 @@ def predict_frames(
 
 def _trainer(given: dict[str, Any], **settings: Any) -> Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    with setting_errors():
+    with setting_errors(given.get("accelerator")):
         return Trainer(**(quiet | given | settings))
 
 

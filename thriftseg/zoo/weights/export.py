@@ -102,6 +102,7 @@ def export_onnx(
     if height < 1 or width < 1:
         raise ConfigError("no such frame size", expected="height and width above 0", found=f"{height}x{width}")
     path = Path(path)
+    str(path).encode()  # onnxruntime takes no other names
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     training = network.training
