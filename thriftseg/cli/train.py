@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+from thriftseg.atomic import named_in_errors
 from thriftseg.cli.options.renamed import MODEL_SETTINGS
 from thriftseg.cli.options.shipped_config import find_config, row_as_config
 from thriftseg.cli.run_folder import (
@@ -182,7 +183,8 @@ class TrainingCLI(LightningCLI):
     def _run_until_stopped(self, subcommand: str) -> None:
         trains = subcommand == "fit" and self.trainer.is_global_zero
         try:
-            with sole_writer(self.run_folder) if trains else nullcontext(), between_batches():
+            writer = sole_writer(self.run_folder) if trains else nullcontext()
+            with writer, between_batches(), named_in_errors(self.run_folder):
                 super()._run_subcommand(subcommand)
         except Stopped as stop:
             if subcommand == "fit" and has_last(self.run_folder / CHECKPOINTS):

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from thriftseg.atomic import PARTIAL_SUFFIX
+from thriftseg.atomic import PARTIAL_SUFFIX, named_in_errors
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo.network import Network, SemanticNetwork
 
@@ -102,13 +102,13 @@ def export_onnx(
     if height < 1 or width < 1:
         raise ConfigError("no such frame size", expected="height and width above 0", found=f"{height}x{width}")
     path = Path(path)
-    str(path).encode()  # onnxruntime takes no other names
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     training = network.training
     model = _Deployed(network).eval()
     try:
-        _write(model, temporary, (height, width), {"class_names": json.dumps(list(class_names))})
+        with named_in_errors(path):
+            _write(model, temporary, (height, width), {"class_names": json.dumps(list(class_names))})
         report = _compare(model, temporary, path, (height, width))
         if not report.max_difference <= tolerance * report.max_logit:
             raise CheckpointError(
