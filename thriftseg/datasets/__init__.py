@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         is_held_out,
         read_list,
     )
-    from thriftseg.datasets.vos.coco import COCO
+    from thriftseg.datasets.vos.coco import COCO, COCOFile
     from thriftseg.datasets.vos.davis import DAVIS
     from thriftseg.datasets.vos.mose import MOSE
     from thriftseg.datasets.vos.tao_vos import TAOVOS

@@ -14,6 +14,7 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.files import list_files, usual_step
 from thriftseg.datasets.images import read_label_png
+from thriftseg.parsing import read_lines
 from thriftseg.taxonomies import CAMVID, CAMVID_VOID_FIRST
 from thriftseg.types import Clip
 
@@ -103,10 +104,9 @@ class CamVid(VideoDataset):
         listing = self.root / f"{split}.txt"
         if not listing.is_file():
             raise self.empty(split, listing)
-        for line in listing.read_text(encoding="utf-8").splitlines():
-            fields = line.split()
-            if fields:
-                yield Path(fields[0]).stem, Path(fields[-1]).stem
+        for line in read_lines(listing):
+            frame, *_, label = line.split() * 2
+            yield Path(frame).stem, Path(label).stem
 
     def _existing(self, files: dict[str, Path], names: tuple[str, ...], expected: Path, kind: str) -> Path:
         for name in names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from rich.table import Table
 
 from thriftseg.errors import ConfigError
 from thriftseg.folders import RUNS
+from thriftseg.parsing import read_csv
 from thriftseg.reports.run_scores import RunScores, read_run, read_score_file, read_tests
 from thriftseg.reports.tables.composing import ComposedRow, compose_row
 from thriftseg.reports.tables.published import load_table
@@ -110,9 +110,8 @@ class SweepTask:
         logs = sorted(self.folder.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
         if not logs:
             return None
-        with logs[-1].open(encoding="utf-8", newline="") as stream:
-            steps = [int(row["step"]) + 1 for row in csv.DictReader(stream) if (row.get("step") or "").isdigit()]
-        return max(steps, default=None)
+        rows = read_csv(logs[-1], dict[str, str], ()).values()
+        return max((int(row["step"]) + 1 for row in rows if row.get("step", "").isdecimal()), default=None)
 
 
 def sweep(

@@ -8,6 +8,7 @@ from typing import Any
 from thriftseg.datamodules.mixing.mixture import Mixture
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import read_yaml
 from thriftseg.resources import config_path
 
 
@@ -39,15 +40,9 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
 
 
 def _data_section(path: Path) -> dict[str, Any]:
-    import yaml
-
     if not path.is_file():
         path = _shipped(path)
-    try:
-        config = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError("not YAML", path=path, found=" ".join(str(error).split())) from error
-    section = config.get("data", {}) if isinstance(config, dict) else {}
+    section = read_yaml(path, dict[str, Any], fault=ConfigError, nan=True).get("data", {})
     settings = section.get("init_args", {}) if isinstance(section, dict) else {}
     if "dataset" not in settings:
         raise ConfigError("the config names no data set", path=path, expected="data.init_args.dataset")

@@ -9,9 +9,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import read_yaml
 
 Tree = Mapping[str, Any]
 
@@ -74,10 +73,7 @@ def load_yaml(path: Path) -> Any:
 
 @functools.cache
 def _load_yaml(path: Path, changed: int) -> Any:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError as error:
-        raise ConfigError("not YAML", path=path, found=" ".join(str(error).split())) from error
+    return read_yaml(path, dict[str, Any], fault=ConfigError, nan=True)
 
 
 def merge_trees(below: Any, above: Any) -> Any:
