@@ -288,7 +288,7 @@ def read_csv(
     found, numbers = {}, _number_columns(schema)
     try:
         names = [] if columns is None else [name.strip() for name in next(reader, [])]
-        if not set(columns or ()) <= set(names):
+        if columns is not None and not set(columns) <= set(names):
             raise origin.error("lacks a column", ", ".join(columns), ", ".join(names) or "nothing")
         for row in reader:
             cells = zip(names or range(len(row)), map(str.strip, row), strict=False)

@@ -57,7 +57,7 @@ class _Budget(Record, frozen=True):
     samples: Count
 
 
-class SelectionFile(Record, frozen=True):
+class _Selection(Record, frozen=True):
     """The file of a selection; samples are frame, region and unlabelled pixels."""
 
     budget: _Budget
@@ -133,7 +133,7 @@ class HVSAFolder:
         path = self.round(number) / "selection.json"
         if not path.exists():
             return None
-        content = read_json(path, SelectionFile, fix=_FIX)
+        content = read_json(path, _Selection, fix=_FIX)
         samples = [Sample(frame, region) for frame, region, _ in content.samples]
         return RoundSelection(content.budget.to_json(), samples, [pixels for *_, pixels in content.samples])
 

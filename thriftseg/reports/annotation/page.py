@@ -11,14 +11,14 @@ from html import escape
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 
-from thriftseg.annotation import SelectionFile
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import VideoDataset, encode_frame
 from thriftseg.drawing import VideoWriter, blend
 from thriftseg.errors import DatasetError
-from thriftseg.parsing import read_bytes, read_json
+from thriftseg.parsing import Count, read_bytes, read_json
 from thriftseg.reports.annotation.figure import plot_annotation_run
 from thriftseg.reports.annotation.runs import (
     BOUGHT,
@@ -110,18 +110,27 @@ def _thumbnails(run: AnnotationRun, dataset: VideoDataset, clip: Clip) -> Iterat
         yield f"frame {number}: {counts}", encode_frame(drawn, ".jpg")
 
 
+class _Selection(msgspec.Struct):
+    """What a round asked for: frame, region and pixels of each sample."""
+
+    samples: list[tuple[Count, Count, Count]]
+
+
 def _bought(run: AnnotationRun, store: LabelStore, clip: Clip) -> dict[int, Counter[int]]:
     """Of every frame, how many samples were bought in which round."""
     rounds: dict[tuple[int, int], int] = {}
     for row in run.rounds[1:]:
-        asked = read_json(run.folder / f"round_{row.number}" / "selection.json", SelectionFile)
+        asked = read_json(run.folder / f"round_{row.number}" / "selection.json", _Selection)
         # What a round had no money left for may come again, what it bought never does: the last one counts.
         rounds |= {(number, region): row.number for number, region, _ in asked.samples}
     bought: dict[int, Counter[int]] = {}
     for (video, number), label in store.labels.items():
         if video == clip.video:
-            regions = (int(action.rpartition("#")[2]) for action in label.parents)
-            bought[number] = Counter(rounds[number, region] for region in regions)
+            try:
+                bought[number] = Counter(rounds[number, int(action.rpartition("#")[2])] for action in label.parents)
+            except (KeyError, ValueError) as error:
+                problem = f"frame {number} was bought in no round"
+                raise DatasetError(problem, path=store.manifest_path, found=label.parents) from error
     return bought
 
 

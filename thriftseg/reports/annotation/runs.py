@@ -172,6 +172,8 @@ def read_annotation_run(folder: str | Path) -> AnnotationRun:
     settings = read_json(folder / SETTINGS, dict[str, Any])
     check(settings, _Settings, folder / SETTINGS)
     rounds = read_json_lines(folder / ROUNDS, FinishedRound)
+    if not rounds:
+        raise DatasetError("no run with a finished round", path=folder / ROUNDS, found="an empty file")
     return AnnotationRun(folder, dict(flat_settings(settings)), tuple(map(AnnotationRound.of, rounds)))
 
 
@@ -310,4 +312,5 @@ def _text(value: Any) -> str:
 
 
 def _scores(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in values.items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    return {name: math.nan for name in (*QUALITIES, *values)} | known
