@@ -248,7 +248,34 @@ def read_yaml(
         ThriftsegError: It cannot be read (see `read_text`), is no YAML, is nested too deeply, repeats too much by
             aliases, or does not fit.
     """
-    text, origin = read_text(path, fault=fault), _Origin(path, fault, fix)
+    return decode_yaml(read_text(path, fault=fault), schema, path, fault=fault, fix=fix, lax=lax, nan=nan)
+
+
+def decode_yaml(
+    text: str,
+    schema: type[Content],
+    path: str | Path,
+    *,
+    fault: Fault = DatasetError,
+    fix: str | None = None,
+    lax: bool = False,
+    nan: bool = False,
+) -> Content:
+    """Read YAML that is no file; see `read_yaml`.
+
+    Args:
+        text: The YAML.
+        schema: What it holds.
+        path: What it is called in messages.
+        fault: Kind of error.
+        fix: What to do about a malformed text.
+        lax: As in `read_json`.
+        nan: As in `check`.
+
+    Raises:
+        ThriftsegError: It is no YAML, is nested too deeply, repeats too much by aliases, or does not fit.
+    """
+    origin = _Origin(path, fault, fix)
     try:
         _check_events(text, origin)
         value = yaml.load(text, _LOADER)  # noqa: S506 - a safe one

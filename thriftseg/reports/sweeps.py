@@ -94,7 +94,10 @@ class SweepTask:
         measured = [read_score_file(path).scored_step for path in wanted[1:]]
         if any(step not in (None, scores.steps) for step in measured):  # None: what a server has answered
             return
-        same = shlex.split(scores.command)[1:]
+        try:
+            same = shlex.split(scores.command)[1:]
+        except ValueError:  # a command with an open quotation mark is none that a sweep has run
+            return
         if "--ckpt_path" in same:
             del same[same.index("--ckpt_path") :][:2], same[same.index("--ckpt_path") :]
         if same == self.command("fit") or (scores.steps or 0) >= (steps or 0) > 0:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, overload
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import LabelStoreError
@@ -51,18 +51,26 @@ class Manifest:
         self._own = self.path if writer is None else folder / f"{stem}.{writer}.jsonl"
         self._repaired = False
 
-    def read(self, schema: type[Parsed] | Callable[[Row], type[Parsed]], version: int | None = None) -> list[Parsed]:
+    @overload
+    def read(self) -> list[Row]: ...
+
+    @overload
+    def read(
+        self, schema: type[Parsed] | Callable[[Row], type[Parsed]], version: int | None = None
+    ) -> list[Parsed]: ...
+
+    def read(self, schema: Any = Row, version: int | None = None) -> list[Any]:
         """Complete rows of all writers; those of single writers come after the common ones.
 
         Args:
-            schema: What a row is, or a function that tells it from the row as a mapping.
+            schema: What a row is, or a function that tells it from the row as a mapping; by default just a mapping.
             version: What the entry `schema` of every row has to say; rows have no such entry if unset.
 
         Raises:
             LabelStoreError: A complete line is no such row, or of another version.
         """
 
-        def of_version(row: Row) -> type[Parsed]:
+        def of_version(row: Row) -> Any:
             found = row.pop("schema", None)
             if found != version:
                 raise LabelStoreError(
@@ -72,7 +80,7 @@ class Manifest:
                     found=f"schema {found!r}",
                     fix="use the thriftseg version that wrote it, or generate the labels again",
                 )
-            return cast("type[Parsed]", schema(row) if inspect.isfunction(schema) else schema)
+            return schema(row) if inspect.isfunction(schema) else schema
 
         chosen = schema if version is None else of_version
         return [
@@ -83,16 +91,21 @@ class Manifest:
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows and wait until they are on disk."""
-        lines = "".join(f"{canonical(row)}\n" for row in rows).encode()
+        lines = "".join(f"{canonical(row)}\n" for row in rows)
+        try:
+            content = lines.encode()
+        except UnicodeEncodeError as error:
+            found = ascii(lines[error.start : error.end])
+            raise LabelStoreError("a name that is not UTF-8", path=self._own, found=found, fix="rename it") from error
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._repaired and self._own.is_file():
-            content = read_bytes(self._own, fault=LabelStoreError)
-            complete = content.rfind(b"\n") + 1
-            if complete < len(content):
+            present = read_bytes(self._own, fault=LabelStoreError)
+            complete = present.rfind(b"\n") + 1
+            if complete < len(present):
                 os.truncate(self._own, complete)
         self._repaired = True
         with self._own.open("ab") as stream:
-            stream.write(lines)
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
 

@@ -69,7 +69,7 @@ class EVAVOSFolder:
         sweep_partial(self.root)
         claim_folder(self.root, settings)
         self._log = Manifest(self.root, stem="actions")
-        self.rows = self._log.read(Row)
+        self.rows = self._log.read()
         for number, row in enumerate(self.rows, start=1):
             check(row, _Action, self._log.path, f"line {number}", fault=LabelStoreError)
 

@@ -138,7 +138,7 @@ def label_refine(
 
     def summarise(summary: Summary, outcomes: object) -> RefineSummary:
         paths = [job.log_path(label.clip, label.number) for label in labels]
-        masks = [mask for path in paths if path.is_file() for mask in read_json(path, list[_LoggedMask])]
+        masks = [mask for path in paths if path.is_file() for mask in _logged_masks(path)]
         return RefineSummary(**vars(summary), instances=len(masks), accepted=sum(mask.accepted for mask in masks))
 
     tasks = [RelabelTask.of(label) for label in labels]
@@ -147,6 +147,11 @@ def label_refine(
 
 class _LoggedMask(msgspec.Struct):
     accepted: bool
+
+
+def _logged_masks(path: Path) -> list[_LoggedMask]:
+    """What became of the masks of a frame."""
+    return read_json(path, list[_LoggedMask], fix="delete it, and run the command again")
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,15 @@ _Size = tuple[_Side, _Side]
 _Color = tuple[_Byte, _Byte, _Byte]
 
 
+class _Arguments(msgspec.Struct):
+    num_classes: Annotated[int, Meta(le=255)] | None = None
+
+
 class ObjectRecord(msgspec.Struct):
-    """An object as a config names it, such as a network."""
+    """An object as a config names it, such as a network; of its arguments only what decides on memory is looked at."""
 
     class_path: str
-    init_args: dict[str, Any] = msgspec.field(default_factory=dict)
+    init_args: _Arguments = msgspec.field(default_factory=_Arguments)
 
 
 class _Samples(msgspec.Struct):
@@ -114,7 +118,7 @@ class DataNote(msgspec.Struct):
 
 
 class _Run(msgspec.Struct):
-    step: int
+    step: int | None
     scores: dict[str, float]
     command: str | None = None
 
