@@ -6,7 +6,8 @@ import pytest
 
 from tests.helpers.timing import ratio_of_times
 from thriftseg.costs import AnnotationCost, CostModel, PolygonCost, PublishedCost, count_polygon_vertices
-from thriftseg.errors import ConfigError
+from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.parsing import check
 
 
 def square(size: int = 10, canvas: int = 30) -> np.ndarray:
@@ -29,10 +30,12 @@ class TestAnnotationCost:
 
     def test_dictionary_round_trip_leaves_out_zeros(self):
         cost = AnnotationCost(2.5, clicks=1)
-        assert cost.to_dict() == {"seconds": 2.5, "clicks": 1}
-        assert AnnotationCost.from_dict(cost.to_dict()) == cost
-        with pytest.raises(ConfigError, match=r"unknown fields in a cost; expected seconds, .*; found \['hours'\]"):
-            AnnotationCost.from_dict({"hours": 1.0})
+        assert cost.to_json() == {"seconds": 2.5, "clicks": 1}
+        assert check(cost.to_json(), AnnotationCost, "a.jsonl") == cost
+        with pytest.raises(DatasetError, match=r"a\.jsonl: malformed at \$; found an unknown entry hours"):
+            check({"hours": 1.0}, AnnotationCost, "a.jsonl")
+        with pytest.raises(DatasetError, match=r"a\.jsonl: malformed at \$\.clicks; expected int >= 0; found -1"):
+            check({"clicks": -1}, AnnotationCost, "a.jsonl")
 
     def test_scaled_rounds_counts_half_up(self):
         assert AnnotationCost(10.0, clicks=3).scaled(0.5) == AnnotationCost(5.0, clicks=2)

@@ -68,7 +68,7 @@ def test_other_files(tmp_path: Path):
     claim_folder(tmp_path, SETTINGS, fix_of_foreign="name another")
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "not a JSON file"), ("[1]", "expected a JSON object; found")])
+@pytest.mark.parametrize(("content", "message"), [("{", "is not JSON"), ("[1]", "expected object; found a list of 1")])
 def test_a_damaged_record(tmp_path: Path, content: str, message: str):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(DatasetError, match=rf"run\.json: .*{message}"):

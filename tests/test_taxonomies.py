@@ -181,19 +181,22 @@ class TestClassFile:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("classes: [", "no valid YAML"),
-            ("just text", "no list of classes"),
-            ("classes: []", "no list of classes"),
-            ("classes: [{id: 1}]", "class 0 has no name"),
-            ("classes: [{name: a, colour: [0, 0, 0]}]", "unknown keys.*colour"),
-            ("classes: [{name: a, id: 300}]", r"id of class 'a'.*0\.\.255.*300"),
-            ("classes: [{name: a, color: [0, 0]}]", "color of class 'a'"),
-            ("classes: [{name: a, color: red}]", "color of class 'a'"),
+            ("classes: [", "is not YAML"),
+            ("just text", "expected object; found 'just text'"),
+            ("classes: []", r"malformed at \$\.classes; expected array of length >= 1"),
+            ("classes: [{id: 1}]", r"\$\.classes\[0\]; expected an entry name; found a mapping of id"),
+            ("classes: [{name: a, colour: [0, 0, 0]}]", r"\$\.classes\[0\]; found an unknown entry colour"),
+            ("classes: [{name: a, id: 300}]", r"\$\.classes\[0\]\.id; expected int <= 255; found 300"),
+            ("classes: [{name: a, color: [0, 0]}]", r"\$\.classes\[0\]\.color; expected array of length 3"),
+            ("classes: [{name: a, color: red}]", r"\$\.classes\[0\]\.color; .*found 'red'"),
             ("classes: [{name: a, id: 1}, {name: b}]", "names an id twice"),
             ("classes: [a]\nignore: [0]", "names an id twice"),
             ("classes: [a]\nignore: void", "ignore"),
             ("classes: [a]\nversion: new", "version"),
             ("classes: [a, a]", "names a class twice"),
+            (f"classes: {[f'c{k}' for k in range(255)]}", "expected array of length <= 253; found a list of 255"),
+            ("a: &a [x, x]\nb: &b [*a, *a]\nclasses: [*b]", r"\$\.classes\[0\]"),
+            ("classes: &a [*a]", "too many entries"),
         ],
     )
     def test_names_the_file_and_the_fault(self, tmp_path, text: str, message: str):
@@ -204,5 +207,5 @@ class TestClassFile:
         assert str(path) in raised.value.headline
 
     def test_missing_file(self, tmp_path):
-        with pytest.raises(DatasetError, match=r"none\.yaml: cannot read the class table"):
+        with pytest.raises(DatasetError, match=r"none\.yaml: no such file"):
             Taxonomy.from_yaml(tmp_path / "none.yaml")

@@ -17,14 +17,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from msgspec.structs import asdict
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import Amount, Count, Record
 from thriftseg.types import IGNORE_INDEX
 
 SIMULATED_COARSE_SHARE = 7 / 90
@@ -41,8 +43,7 @@ _FINE_S = 90 * 60.0  # Cityscapes
 _COARSE_S = 7 * 60.0  # Cityscapes
 
 
-@dataclass(frozen=True)
-class AnnotationCost:
+class AnnotationCost(Record, frozen=True):
     """Human work: seconds and counts of actions. Costs add up with `+` and `sum`.
 
     Attributes:
@@ -54,12 +55,12 @@ class AnnotationCost:
         absent: Answers that an object is not in the frame.
     """
 
-    seconds: float = 0.0
-    masks: int = 0
-    boxes: int = 0
-    clicks: int = 0
-    class_clicks: int = 0
-    absent: int = 0
+    seconds: Amount = 0.0
+    masks: Count = 0
+    boxes: Count = 0
+    clicks: Count = 0
+    class_clicks: Count = 0
+    absent: Count = 0
 
     @property
     def hours(self) -> float:
@@ -69,34 +70,19 @@ class AnnotationCost:
     def __add__(self, other: AnnotationCost) -> AnnotationCost:
         if not isinstance(other, AnnotationCost):
             return NotImplemented
-        return AnnotationCost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return AnnotationCost(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
 
     def __radd__(self, other: object) -> AnnotationCost:
         return self if other == 0 else NotImplemented  # the start value of sum()
 
     def scaled(self, share: float) -> AnnotationCost:
         """This cost times a share; counts are rounded half up."""
-        counts = {f.name: math.floor(getattr(self, f.name) * share + 0.5) for f in fields(self) if f.name != "seconds"}
-        return AnnotationCost(self.seconds * share, **counts)
+        _, *counts = asdict(self).values()
+        return AnnotationCost(self.seconds * share, *(math.floor(count * share + 0.5) for count in counts))
 
-    def to_dict(self) -> dict[str, float | int]:
-        """Fields that are not zero, for manifests."""
+    def to_json(self) -> dict[str, float | int]:
+        """Attributes that are not zero, by name."""
         return {name: value for name, value in asdict(self).items() if value}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, float]) -> AnnotationCost:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ConfigError: A field is unknown.
-        """
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ConfigError(
-                "unknown fields in a cost", expected=", ".join(f.name for f in fields(cls)), found=sorted(unknown)
-            )
-        counts = {name: int(value) for name, value in values.items() if name != "seconds"}
-        return cls(seconds=float(values.get("seconds", 0)), **counts)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ class ThriftsegError(Exception):
         while (excess := sum(map(len, parts)) - _LONGEST_LINE) > 0:
             longest = max(range(len(parts)), key=lambda place: len(parts[place]))
             parts[longest] = _shortened(parts[longest], max(len(parts[longest]) - excess, _LONGEST_LINE // 8))
-        return " ".join("".join(parts).splitlines())
+        line = " ".join("".join(parts).splitlines())
+        return line.encode(errors="backslashreplace").decode()  # names on disk need not be UTF-8
 
     def __str__(self) -> str:
         return f"{self.headline}\n{self.detail}" if self.detail else self.headline

@@ -13,8 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 from filelock import SoftFileLock, Timeout
 
 from thriftseg.atomic import write_bytes
-from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.parsing import load_json
+from thriftseg.errors import ConfigError
+from thriftseg.parsing import read_json
 
 RUNS = "runs"
 """Where runs go by default, below the current folder."""
@@ -132,9 +132,7 @@ def claim_folder(
             raise ConfigError(f"is not empty and has no {record}", path=folder, fix=fix_of_foreign)
         write_bytes(path, (json.dumps(wanted, indent=1, sort_keys=True) + "\n").encode())
         return
-    found = load_json(path)
-    if not isinstance(found, dict):
-        raise DatasetError("no record of settings", path=path, expected="a JSON object", found=found)
+    found = read_json(path, dict[str, Any])
     flat_wanted, flat_found = (
         dict(flat_settings({name: value for name, value in each.items() if name not in notes}))
         for each in (wanted, found)

@@ -9,23 +9,27 @@ fatemehSLH/VEIS (VEIS), jmccormac/pySceneNetRGBD (NYU-13, of SceneNet RGB-D).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import yaml
+from msgspec import Meta
 
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.errors import DatasetError
+from thriftseg.parsing import Integer, Record, read_yaml
 from thriftseg.types import IGNORE_INDEX
 
 Color = tuple[int, int, int]
 
-_UNKNOWN = 254  # marks raw ids outside the table while a map is translated; no table has that many classes
+_UNKNOWN = 254  # marks raw ids outside the table while a map is translated
+_MOST_CLASSES = 253
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,26 @@ class LabelClass:
     def ignored(self) -> bool:
         """Whether pixels of this class are neither trained on nor scored."""
         return self.train_id == IGNORE_INDEX
+
+
+_Id = Annotated[int, Meta(ge=0, le=255)]
+_Word = str | int | float | bool
+"""YAML takes a name such as `off` or 7 for something else than text."""
+
+
+class _ClassEntry(Record, frozen=True):
+    name: _Word
+    id: _Id | None = None
+    color: tuple[_Id, _Id, _Id] | None = None
+    category: _Word = ""
+    instances: bool = False
+
+
+class _ClassFile(msgspec.Struct):
+    classes: Annotated[list[_ClassEntry | _Word], Meta(min_length=1, max_length=_MOST_CLASSES)]
+    name: _Word | None = None
+    version: Integer = 1
+    ignore: Annotated[list[Integer], Meta(max_length=256)] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,9 +106,15 @@ class Taxonomy:
         ids = [row.id for row in self.table]
         trained = {row.train_id for row in self.table if not row.ignored}
         if len(set(ids)) != len(ids):
-            twice = sorted({i for i in ids if ids.count(i) > 1})
+            twice = sorted(number for number, count in Counter(ids).items() if count > 1)
             raise DatasetError(f"class table {self.name!r} names an id twice", found=twice)
-        if trained != set(range(len(trained))) or len(trained) >= _UNKNOWN:
+        if len(trained) > _MOST_CLASSES:
+            raise DatasetError(
+                f"class table {self.name!r} has too many classes",
+                expected=f"at most {_MOST_CLASSES}",
+                found=len(trained),
+            )
+        if trained != set(range(len(trained))):
             raise DatasetError(
                 f"train ids of class table {self.name!r} have gaps", expected="0..n-1", found=sorted(trained)
             )
@@ -197,30 +227,17 @@ class Taxonomy:
             DatasetError: The file is missing, is no YAML, or its table is incomplete or contradicts itself.
         """
         path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DatasetError("cannot read the class table", path=path, found=error.strerror) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DatasetError("the class table is no valid YAML", path=path, found=str(error)) from error
-        entries = content.get("classes") if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not entries:
-            raise DatasetError(
-                "no list of classes", path=path, expected="classes: [{name: ..., color: [r, g, b]}, ...]"
-            )
-        rows = [_row_of(entry, position, path) for position, entry in enumerate(entries)]
+        content = read_yaml(path, _ClassFile, lax=True)
+        rows = [_row_of(entry, position) for position, entry in enumerate(content.classes)]
         names = [row.name for row in rows]
         if len(set(names)) != len(names):
             raise DatasetError("names a class twice", path=path, found=max(names, key=names.count))
-        unlabelled = [IGNORE_INDEX] if IGNORE_INDEX not in {row.id for row in rows} else []
-        try:
-            void = [int(value) for value in content.get("ignore", unlabelled)]
-            version = int(content.get("version", 1))
-        except (TypeError, ValueError) as error:
-            raise DatasetError("version is a number, ignore a list of numbers", path=path, found=str(error)) from None
+        void = [] if IGNORE_INDEX in {row.id for row in rows} else [IGNORE_INDEX]
+        void = void if content.ignore is None else content.ignore
         rows += [LabelClass(value, "ignored", IGNORE_INDEX, (0, 0, 0)) for value in void]
+        name = path.parent.name if content.name is None else str(content.name)
         try:
-            return cls(str(content.get("name", path.parent.name)), version, tuple(rows))
+            return cls(name, content.version, tuple(rows))
         except DatasetError as error:
             raise DatasetError(error.problem, path=path, expected=error.expected, found=error.found) from None
 
@@ -241,20 +258,11 @@ def _ranges(ids: Iterable[int]) -> str:
     return ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in runs)
 
 
-def _row_of(entry: Any, train_id: int, path: Path) -> LabelClass:
-    entry = {"name": entry} if isinstance(entry, str) else entry
-    if not isinstance(entry, dict) or "name" not in entry:
-        raise DatasetError(f"class {train_id} has no name", path=path, found=entry)
-    unknown = sorted(set(entry) - {"name", "id", "color", "category", "instances"})
-    if unknown:
-        raise DatasetError(f"class {entry['name']!r} has unknown keys", path=path, found=", ".join(unknown))
-    raw_id, color = entry.get("id", train_id), entry.get("color", distinct_color(train_id))
-    if not isinstance(raw_id, int) or not 0 <= raw_id <= 255:
-        raise DatasetError(f"id of class {entry['name']!r}", path=path, expected="0..255", found=raw_id)
-    if len(color) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
-        raise DatasetError(f"color of class {entry['name']!r}", path=path, expected="[r, g, b], 0..255", found=color)
-    category, instances = str(entry.get("category", "")), bool(entry.get("instances", False))
-    return LabelClass(raw_id, str(entry["name"]), train_id, (color[0], color[1], color[2]), category, instances)
+def _row_of(entry: _ClassEntry | _Word, train_id: int) -> LabelClass:
+    row = entry if isinstance(entry, _ClassEntry) else _ClassEntry(entry)
+    raw_id = train_id if row.id is None else row.id
+    color = row.color or distinct_color(train_id)
+    return LabelClass(raw_id, str(row.name), train_id, color, str(row.category), row.instances)
 
 
 def distinct_color(index: int) -> Color:
@@ -465,7 +473,7 @@ NYU13 = Taxonomy(
 OBJECT_IDS = Taxonomy(
     "object_ids",
     1,
-    tuple(LabelClass(k, f"object {k}" if k else "background", k, distinct_color(k - 1)) for k in range(_UNKNOWN - 1)),
+    tuple(LabelClass(k, f"object {k}" if k else "background", k, distinct_color(k - 1)) for k in range(_MOST_CLASSES)),
 )
 """Numbered objects of a video, which have no class: 0 = background. The table of stored labels of object ids."""
 

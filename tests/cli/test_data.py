@@ -113,7 +113,7 @@ def test_offsets_outside_the_clip(cityscapes_root: Path, tmp_path: Path, capsys)
         (["data", "check", "--dataset", "kitti"], "no data set 'kitti'"),
         (["data", "check", "--dataset", "idd", "--reader", '{"views": 1}'], "has no setting 'views'; expected view"),
         (["data", "mixture", "--config", "nowhere.yaml"], "nowhere.yaml: no such config"),
-        (["data", "mixture", "--config", "broken.yaml"], "broken.yaml: not YAML"),
+        (["data", "mixture", "--config", "broken.yaml"], "broken.yaml: is not YAML"),
         (["data", "mixture", "--config", "supervised/camvid_pspnet_resnet18.yaml"], "no root given for camvid"),
         (["data"], "expected check, synthesize, import, mixture"),
         (["data", "import", "missing.mp4", "--out", "x"], "missing.mp4"),

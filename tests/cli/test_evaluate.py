@@ -70,7 +70,7 @@ def test_flow_is_named(folders, tmp_path, capsys):
         (["--gt", "nowhere"], "nowhere: no such folder; expected labels such as testannot/"),
         (["--metrics", "mIoU"], "no such metric; expected miou, boundary_iou, tc, jf; found mIoU"),
         (["--layout", "davis"], "no predictions"),
-        (["--classes", "nowhere.yaml"], "nowhere.yaml: cannot read the class table"),
+        (["--classes", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["--devices", "many"], "devices"),
         (["--workers", "2"], "thriftseg evaluate has no --workers any more; fix: write --devices"),
         (["--layout", "kitti"], "kitti"),

@@ -160,7 +160,7 @@ def test_a_damaged_file_of_scores_is_named(runs: Path, capsys: pytest.CaptureFix
     assert main(["report", "table", "samsam2_t4", "--runs", str(runs)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"thriftseg: error: {damaged}: not a file of scores; expected command, metrics")
+    assert captured.err.startswith(f"thriftseg: error: {damaged}: is not JSON; found Unterminated string")
 
 
 def test_tables_and_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

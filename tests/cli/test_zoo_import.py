@@ -82,7 +82,7 @@ def test_arguments_that_the_weights_do_not_tell(agent: Path, out: Path):
         (["--arch", "stm_r50"], "not the weights of the authors of stm_r50; found those of annotation_policy_resnet18"),
         (["--arch", "annotation_policy_resnet18", "--set", "depth=3"], "has no option 'depth'"),
         (["--arch", "annotation_policy_resnet18", "--set", "depth"], "not an assignment; expected NAME=VALUE"),
-        (["--arch", "annotation_policy_resnet18", "--set", "dropout=["], "not an assignment; expected NAME=VALUE"),
+        (["--arch", "annotation_policy_resnet18", "--set", "dropout=["], "--set dropout: is not YAML"),
         (["--arch", "annotation_policy_resnet18", "--set", "num_actions=2"], "policy.weight (3, 1024) where"),
     ],
 )

@@ -228,10 +228,18 @@ class TestPolygons:
         with pytest.raises(DatasetError, match=r"a\.json: region label outside.*'spaceship'"):
             draw_labels(read_polygons(tmp_path / "a.json"), CITYSCAPES)
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"objects": []}', '{"imgHeight": 1, "imgWidth": 1, "objects": [3]}'])
-    def test_damaged_file_is_named(self, tmp_path: Path, text: str):
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("{", "is not JSON"),
+            ("[]", r"malformed at \$; expected object"),
+            ('{"objects": []}', r"malformed at \$; expected an entry imgHeight"),
+            ('{"imgHeight": 1, "imgWidth": 1, "objects": [3]}', r"malformed at \$\.objects\[0\]; expected object"),
+        ],
+    )
+    def test_damaged_file_is_named(self, tmp_path: Path, text: str, message: str):
         (tmp_path / "a.json").write_text(text)
-        with pytest.raises(DatasetError, match=r"a\.json: not a polygon file"):
+        with pytest.raises(DatasetError, match=rf"a\.json: {message}"):
             read_polygons(tmp_path / "a.json")
 
 

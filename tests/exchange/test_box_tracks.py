@@ -54,13 +54,13 @@ class TestOwnForm:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("{", "not a JSON file"),
-            ({"a": 1}, "not a file of boxes"),
+            ("{", "is not JSON"),
+            ({"a": 1}, r"\$; expected an entry images; .*; fix: give boxes in the format of COCO"),
             ({"format": "thriftseg/box_tracks", "version": 2, "videos": {}}, "unknown version; expected 1; found 2"),
-            ({"format": "thriftseg/box_tracks", "version": 1}, "the file has no 'videos'"),
+            ({"format": "thriftseg/box_tracks", "version": 1}, r"malformed at \$; expected an entry videos"),
             (
                 {"format": "thriftseg/box_tracks", "version": 1, "videos": {"bear": {"1": {"00000": [1, 2, 3]}}}},
-                "the file is malformed",
+                r"malformed at \$\.videos\.bear\['1'\]\['00000'\]; expected array of length 4; found a list of 3",
             ),
             ({"format": "thriftseg/box_tracks", "version": 1, "videos": {}}, "no box lies in a frame of split 'train'"),
         ],

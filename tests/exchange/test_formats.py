@@ -112,13 +112,16 @@ class TestCoco:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda c: c.pop("categories"), "the file has no 'categories'"),
-            (lambda c: c["images"][0].pop("width"), r"images\[0\] has no 'width'"),
-            (lambda c: c["images"].append(c["images"][0]), r"images\[1\] is malformed; found id 397133 a second time"),
-            (lambda c: c["annotations"][1].pop("segmentation"), r"annotations\[1\] has no 'segmentation'"),
+            (lambda c: c.pop("categories"), r"malformed at \$; expected an entry categories"),
+            (lambda c: c["images"][0].pop("width"), r"malformed at \$\.images\[0\]; expected an entry width"),
+            (lambda c: c["images"].append(c["images"][0]), r"images\[1\] has the id of another; found 397133"),
+            (
+                lambda c: c["annotations"][1].pop("segmentation"),
+                r"malformed at \$\.annotations\[1\]; expected an entry seg",
+            ),
             (
                 lambda c: c["annotations"][0].update(image_id=7),
-                r"annotations\[0\] is malformed; found image_id 7, which",
+                r"annotations\[0\] has the image_id 7, which",
             ),
             (lambda c: c["annotations"][2].update(category_id=9), r"annotations\[2\] .* category_id 9, which"),
             (lambda c: c["annotations"][0].update(segmentation=[]), r"annotations\[0\] .* found segmentation \[\]"),
@@ -142,9 +145,9 @@ class TestCoco:
         assert "\n" not in str(error.value)
 
     def test_no_json(self, tmp_path):
-        with pytest.raises(DatasetError, match=r"x.json: not a JSON file"):
+        with pytest.raises(DatasetError, match=r"x.json: is not JSON"):
             FORMATS["coco"].read(write(tmp_path / "x.json", "{"))
-        with pytest.raises(DatasetError, match=r"annotations.json: cannot read"):
+        with pytest.raises(DatasetError, match=r"annotations.json: no such file"):
             FORMATS["coco"].read(tmp_path)
 
 
@@ -216,7 +219,7 @@ class TestCvat:
             ('xtl="1.00"', 'xtl="left"', "shape 0 of image .* could not convert"),
             ("<points ", "<polyline ", "mismatched tag"),
             (' name="drive/000001.png"', "", "image 0 has no 'name'"),
-            ("</annotations>", "", "not an XML file; found no element found: line"),
+            ("</annotations>", "", "is not XML; found no element found: line"),
         ],
     )
     def test_malformed(self, tmp_path, old, new, message):
@@ -410,8 +413,8 @@ class TestLabelStudio:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda t, r: t.pop("annotations"), "task 0 is malformed; found no annotations; export .* not as JSON-MIN"),
-            (lambda t, r: t.pop("data"), "task 0 has no 'data'"),
+            (lambda t, r: t.pop("annotations"), r"\$\[0\]; expected an entry annotations; .* not as JSON-MIN"),
+            (lambda t, r: t.pop("data"), r"malformed at \$\[0\]; expected an entry data"),
             (lambda t, r: r[0]["value"].pop("points"), "result 0 of task 0 has no 'points'"),
             (lambda t, r: r[1]["value"].update(rle=r[1]["value"]["rle"][:-3]), "result 1 of task 0 .* end early"),
             (lambda t, r: r[1].update(original_width=9), "result 1 of task 0 .* 192 bytes for an image of 9x6"),
@@ -449,7 +452,7 @@ class TestCityscapes:
 
     def test_malformed(self, tmp_path):
         path = write(tmp_path / "a_gtFine_polygons.json", {"objects": []})
-        with pytest.raises(DatasetError, match=r"a_gtFine_polygons.json: not a polygon file.*imgHeight"):
+        with pytest.raises(DatasetError, match=r"a_gtFine_polygons.json: malformed at .* an entry imgHeight"):
             FORMATS["cityscapes"].read(path)
         path.unlink()
         with pytest.raises(DatasetError, match=r"no annotations; expected \*_polygons.json"):
@@ -505,5 +508,5 @@ class TestDavis:
 
     def test_malformed_table(self, root):
         path = write(root / "Annotations/objects.json", {"bear": {"one": "car"}})
-        with pytest.raises(DatasetError, match=f"{path}: the class table is malformed"):
+        with pytest.raises(DatasetError, match=rf"{path}: malformed at \$\.bear; expected int; found 'one'"):
             FORMATS["davis"].read(root)

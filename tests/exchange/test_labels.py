@@ -15,7 +15,7 @@ from thriftseg.datasets.registry import create
 from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
 from thriftseg.exchange import export_labels, import_labels
 from thriftseg.exchange.formats import FORMATS
-from thriftseg.parsing import load_xml
+from thriftseg.parsing import read_xml
 from thriftseg.stores.label_store import LabelStore
 from thriftseg.types import LabelKind
 
@@ -140,7 +140,7 @@ class TestExport:
         dataset, store = noisy
         exported(dataset, tmp_path, "cvat-video", source="noise", store=store.root)
         clip = dataset.clips("train")[0]
-        root = load_xml(tmp_path / f"{clip.video}.xml")
+        root = read_xml(tmp_path / f"{clip.video}.xml")
         tracks = [[(int(m.get("frame")), m.get("outside")) for m in track] for track in root.findall("track")]
         assert {tuple(track) for track in tracks} == {((0, "0"), (1, "1")), ((1, "0"), (2, "1"))}
         assert len(tracks) == 2 * dataset.taxonomy.num_classes
@@ -152,7 +152,7 @@ class TestExport:
         label = np.full(dataset.clip_size(clip), 3, np.uint8)
         store.write(clip.video, max(clip.frames), label, kind=LabelKind.PROPAGATED, generator="test")
         exported(dataset, tmp_path, "cvat-video", source="last", store=store.root)
-        root = load_xml(tmp_path / f"{clip.video}.xml")
+        root = read_xml(tmp_path / f"{clip.video}.xml")
         assert [mask.get("frame") for mask in root.iter("mask")] == [str(len(clip.frames) - 1)]
         assert root.find("track/mask").get("rle") == f"0, {label.size}"
 

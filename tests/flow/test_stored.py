@@ -227,7 +227,7 @@ class TestStore:
         with pytest.raises(DatasetError, match=r"000000_000001.png: damaged flow file; found cut short"):
             store.flow("v", 0, 1, a, b)
         (tmp_path / "flow.json").write_text('{"format": "thriftseg-flow"')
-        with pytest.raises(DatasetError, match=r"flow.json: damaged manifest of stored flow"):
+        with pytest.raises(DatasetError, match=r"flow.json: is not JSON"):
             FlowStore(tmp_path, DIS())
         (tmp_path / "flow.json").write_text(
             json.dumps({"format": "thriftseg-flow", "format_version": 9, "estimator": "", "software": ""})

@@ -152,7 +152,9 @@ def test_scores_of_other_weights_are_refused(
     assert not (tmp_path / "zoo").exists()
 
 
-@pytest.mark.parametrize(("content", "problem"), [(None, "no such file of scores"), ("{}", "not a file of scores")])
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "no such file of scores"), ("{}", "expected an entry command")]
+)
 def test_damaged_scores(runs: dict[str, Path], tmp_path: Path, content: str | None, problem: str) -> None:
     path = tmp_path / "test.json"
     if content is not None:

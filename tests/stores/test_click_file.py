@@ -57,13 +57,14 @@ def test_keys():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot read the click file"),
-        ([], "not a click file; expected a JSON object of image names; found list"),
-        ({"a": 3}, "'a' has no list of clicks"),
-        ({"a": [{"cls": 7, "x": 3}]}, "damaged click of 'a'"),
-        ({"a": [{"x": 1, "y": 3}]}, "damaged click of 'a'"),
-        ({"a": [{"cls": 7, "x": -1, "y": 0}]}, "damaged click of 'a'"),
-        ('{"a": [{"cls": 7, "x": NaN, "y": 0}]}', "damaged click of 'a'"),
+        ("{", "is not JSON"),
+        ([], "expected object; found a list of 0"),
+        ({"a": 3}, r"malformed at \$\.a; expected array; found 3"),
+        ({"a": [{"cls": 7, "x": 3}]}, r"malformed at \$\.a\[0\]; expected an entry y; found a mapping of cls, x"),
+        ({"a": [{"x": 1, "y": 3}]}, r"malformed at \$\.a\[0\]; expected an entry cls"),
+        ({"a": [{"cls": 7, "x": -1, "y": 0}]}, r"malformed at \$\.a\[0\]\.x; expected float >= 0\.0; found -1"),
+        ({"a": [{"cls": 7, "x": 3e9, "y": 0}]}, r"malformed at \$\.a\[0\]\.x; expected float <= 2147483648\.0"),
+        ('{"a": [{"cls": 7, "x": NaN, "y": 0}]}', "is not JSON; found NaN"),
         ({"a": [{"cls": 77, "x": 1, "y": 0}]}, "outside the class table 'cityscapes'; found 77"),
     ],
 )
@@ -73,5 +74,5 @@ def test_damaged_files(write, content, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(LabelStoreError, match="no such click file"):
+    with pytest.raises(LabelStoreError, match="no such file"):
         read_click_file(tmp_path / "none.json", CITYSCAPES)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.annotation_sets import disc, jaccard, write_quality_set
 from thriftseg.datasets.images import read_label_png
-from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.errors import ConfigError, DatasetError, LabelStoreError
 from thriftseg.stores.annotation_rounds import RoundKey
 from thriftseg.stores.quality_set import QualitySet, RatedMask
 from thriftseg.stores.type_set import TypeSet
@@ -36,7 +36,7 @@ def test_what_was_written_is_read(places):
 def test_absent_objects_are_rows_without_mask_or_number(places):
     rated = QualitySet(*places)
     (row,) = (row for key, row in rated.rows.items() if key == ("video0", 1, 0))
-    assert row["frames"][4] == {"frame": 4, "image": "video0/00004.png", "quality": None}
+    assert row.frames[4].to_json() == {"frame": 4, "image": "video0/00004.png", "quality": None}
     assert len(list(places[0].rglob("masks/video0/001/00/*.png"))) == 4
 
 
@@ -102,7 +102,9 @@ class TestRefused:
         rows = [json.loads(line) for line in manifest.read_text().splitlines()]
         rows[0]["frames"][0] |= change
         manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        with pytest.raises(DatasetError, match=r"manifest\.jsonl: damaged row in the quality set"):
+        with pytest.raises(
+            LabelStoreError, match=r"manifest\.jsonl: line 1 is malformed at \$\.frames\[0\]\.(quality|frame)"
+        ):
             QualitySet(*places).samples()
 
     @pytest.mark.parametrize("quality", [-1.0, 20.0, float("nan")])

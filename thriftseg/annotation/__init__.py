@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from thriftseg.annotation.hvsa.budget import Budget, parse_amount
     from thriftseg.annotation.hvsa.choices import PersonChoice, VideoChoice
     from thriftseg.annotation.hvsa.find_budget import BudgetProbe, FoundBudget, search_budget
+    from thriftseg.annotation.hvsa.folder import FinishedRound
     from thriftseg.annotation.hvsa.loop import HVSAResult, annotate_hvsa
     from thriftseg.annotation.hvsa.manual_labels import ManualLabels, paste
     from thriftseg.annotation.hvsa.settings import HVSARounds, HVSASettings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Literal
 
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import decode_yaml
 
 
 def _list(architectures: bool = False, **options: Any) -> int:
@@ -60,12 +60,9 @@ def _import(file: str, /, arch: str, out: str, set: list[str] | None = None) -> 
 
 def _assignment(text: str) -> tuple[str, Any]:
     """Name and value of `name=value`, where the value is written as in a config."""
-    import yaml
-
     name, _, value = text.partition("=")
-    with suppress(yaml.YAMLError):
-        if name and value:
-            return name, yaml.safe_load(value)
+    if name and value:
+        return name, decode_yaml(value, object, f"--set {name}", fault=ConfigError)
     raise ConfigError("not an assignment", expected="NAME=VALUE, such as align_corners=false", found=text)
 
 

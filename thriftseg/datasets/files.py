@@ -11,32 +11,51 @@ from pathlib import Path
 from typing import TypeVar
 
 from thriftseg.datasets.images import FRAME_SUFFIXES
+from thriftseg.errors import DatasetError
 
 Key = TypeVar("Key", int, str)
 
 _RANKS = {suffix: rank for rank, suffix in enumerate(FRAME_SUFFIXES)}
+_SURROGATE = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _DIGITS = re.compile(r"(\d+)")
+_MOST_DIGITS = 18  # fit 64 bits
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...] = FRAME_SUFFIXES) -> list[Path]:
-    """Files of a folder with one of the endings, sorted by name; empty when the folder is absent."""
+    """Files of a folder with one of the endings, sorted by name; empty when the folder is absent.
+
+    Raises:
+        DatasetError: A name is not UTF-8.
+    """
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.lower().endswith(suffixes)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name for name in sorted(names) if not name.startswith(".")]
+    return _paths(folder, names)
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """Sub-folders of a folder, sorted by name; empty when the folder is absent."""
+    """Sub-folders of a folder, sorted by name; empty when the folder is absent.
+
+    Raises:
+        DatasetError: A name is not UTF-8.
+    """
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name for name in sorted(names) if not name.startswith(".")]
+    return _paths(folder, names)
+
+
+def _paths(folder: Path, names: Iterable[str]) -> list[Path]:
+    shown = sorted(name for name in names if not name.startswith("."))
+    for name in shown:
+        if not name.isascii() and _SURROGATE.search(name):
+            raise DatasetError("a name that is not UTF-8", path=folder, found=ascii(name), fix="rename it")
+    return [folder / name for name in shown]
 
 
 def keep_preferred(files: dict[Key, Path], key: Key, path: Path) -> None:
@@ -52,7 +71,22 @@ def frame_number(stem: str) -> int | None:
         (14, 30, None)
     """
     match = _LAST_NUMBER.search(stem)
-    return int(match[1]) if match else None
+    return whole_number(match[1], stem) if match else None
+
+
+def whole_number(digits: str, name: str) -> int:
+    """The number of a frame.
+
+    Args:
+        digits: The number in the name of a file.
+        name: The name, for messages.
+
+    Raises:
+        DatasetError: It is larger than 64 bits hold.
+    """
+    if len(digits.lstrip("0")) > _MOST_DIGITS:
+        raise DatasetError(f"frame number of more than {_MOST_DIGITS} digits", found=name, fix="rename the file")
+    return int(digits)
 
 
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:

@@ -6,17 +6,33 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import cv2
+import msgspec
 import numpy as np
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.errors import DatasetError
 from thriftseg.limits import COORDINATE, IMAGE_PIXELS
+from thriftseg.parsing import Count, read_json
 from thriftseg.regions import check_steps
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
+
+_Corner = Annotated[float, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+
+
+class _Object(msgspec.Struct):
+    label: str
+    polygon: list[tuple[_Corner, _Corner]]
+    deleted: bool = False
+
+
+class _File(msgspec.Struct):
+    imgHeight: Count
+    imgWidth: Count
+    objects: list[_Object]
 
 
 @dataclass(frozen=True)
@@ -57,23 +73,14 @@ def read_polygons(path: str | Path) -> PolygonFile:
     Deleted regions and those with fewer than three corners are left out.
 
     Raises:
-        DatasetError: The file is missing, is no JSON or lacks an entry.
+        DatasetError: The file is missing, is no JSON or malformed.
     """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        kept = [entry for entry in content["objects"] if not entry.get("deleted") and len(entry["polygon"]) >= 3]
-        polygons = tuple(Polygon(str(entry["label"]), _corners(entry["polygon"])) for entry in kept)
-        return PolygonFile(path, int(content["imgHeight"]), int(content["imgWidth"]), polygons)
-    except OSError as error:
-        raise DatasetError("cannot read the polygons", path=path, found=error.strerror) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DatasetError(
-            "not a polygon file",
-            path=path,
-            expected="{imgHeight, imgWidth, objects: [{label, polygon}]}",
-            found=f"{type(error).__name__}: {error}",
-        ) from error
+    content = read_json(path, _File, lax=True)
+    kept = [entry for entry in content.objects if not entry.deleted and len(entry.polygon) >= 3]
+    for entry in kept:
+        COORDINATE.check(np.abs(entry.polygon).max(), path)
+    polygons = tuple(Polygon(entry.label, np.rint(entry.polygon).astype(np.int32)) for entry in kept)
+    return PolygonFile(Path(path), content.imgHeight, content.imgWidth, polygons)
 
 
 def encode_polygons(file: PolygonFile) -> bytes:
@@ -164,11 +171,3 @@ def _drawn(file: PolygonFile, taxonomy: Taxonomy) -> Iterator[tuple[Polygon, int
         if name not in undrawn:
             check_steps(polygon.points, file.height, file.path)
             yield polygon, train_ids[name], name != polygon.label
-
-
-def _corners(points: Any) -> Int32Array:
-    corners = np.asarray(points, dtype=np.float64)
-    if corners.ndim != 2 or corners.shape[1] != 2:
-        raise ValueError(f"corners of shape {corners.shape}")
-    COORDINATE.check(np.abs(corners).max())
-    return np.rint(corners).astype(np.int32)

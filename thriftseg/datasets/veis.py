@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.files import keep_preferred, usual_step
+from thriftseg.datasets.files import keep_preferred, usual_step, whole_number
 from thriftseg.datasets.images import FRAME_SUFFIXES
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import read_lines
 from thriftseg.taxonomies import VEIS_TABLE
 from thriftseg.types import Clip
 
@@ -92,7 +93,7 @@ class VEIS(VideoDataset):
                 match = self.regex.search(path.relative_to(folder).with_suffix("").as_posix())
                 if match:
                     name = (match["sequence"] or "all").replace("/", "_")
-                    keep_preferred(sequences[name], int(match["frame"]), path)
+                    keep_preferred(sequences[name], whole_number(match["frame"], path.name), path)
         if not sequences:
             found = f"{seen} images, but none whose name fits the regex {self.regex.pattern}" if seen else None
             raise self.missing(f"no frames match {self.pattern!r}", folder, found=found)
@@ -101,8 +102,7 @@ class VEIS(VideoDataset):
     def _members(self, split: str, names: list[str]) -> list[str]:
         if any((self.root / f"{other}.txt").is_file() for other in self.splits):
             listing = self.root / f"{split}.txt"
-            lines = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
-            return [line.strip().replace("/", "_") for line in lines if line.strip()]
+            return [line.replace("/", "_") for line in read_lines(listing)] if listing.is_file() else []
         held_out = max(1, round(len(names) * self.val_share)) if len(names) > 1 else 0
         return {"train": names[: len(names) - held_out], "val": names[len(names) - held_out :]}.get(split, [])
 

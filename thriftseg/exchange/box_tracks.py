@@ -14,21 +14,22 @@ one file per video: frame, id, left, top, width, height, confidence and more, wh
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import Box, VOSClip, VOSDataset
 from thriftseg.errors import DatasetError
 from thriftseg.exchange.frame_names import FrameNames
 from thriftseg.exchange.records import AnnotatedImage
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import FileName, Integer, read_bytes, read_csv, read_json
 from thriftseg.types import IGNORE_INDEX, Frame
 
 FORMAT, VERSION = "thriftseg/box_tracks", 1
@@ -67,6 +68,50 @@ class _Entry:
     box: Box
 
 
+_Sides = tuple[float, float, float, float]
+
+
+class _OwnFile(msgspec.Struct):
+    videos: dict[str, dict[Integer, dict[str, _Sides]]]
+
+
+class _Image(msgspec.Struct):
+    id: int | str
+    file_name: FileName
+
+
+class _Annotation(msgspec.Struct):
+    image_id: int | str
+    bbox: _Sides
+    iscrowd: bool = False
+    track_id: Integer | None = None
+    instance_id: Integer | None = None
+
+
+class _COCOFile(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
+class _Form(msgspec.Struct):
+    """What tells the forms apart."""
+
+    format: Any = None
+    version: Any = None
+
+
+class _Line(msgspec.Struct, array_like=True):
+    """A line of MOT."""
+
+    frame: Integer
+    id: Integer
+    left: float
+    top: float
+    width: float
+    height: float
+    confidence: float = 1
+
+
 def read_box_tracks(path: str | Path, dataset: VOSDataset, split: str) -> BoxTracks:
     """Read the boxes of a split from a file of any of the known forms.
 
@@ -95,7 +140,7 @@ def read_box_tracks(path: str | Path, dataset: VOSDataset, split: str) -> BoxTra
             found=f"{len(entries)} boxes elsewhere",
         )
     boxes, names = _by_video(found, path)
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files or [path])).hexdigest()
+    digest = hashlib.sha256(b"".join(map(read_bytes, files or [path]))).hexdigest()
     return BoxTracks(boxes, digest, len(entries) - len(found), names)
 
 
@@ -120,49 +165,43 @@ def write_box_tracks(path: str | Path, boxes: Boxes, clips: Iterable[VOSClip]) -
 
 
 def _read_json(path: Path, clips: Sequence[VOSClip], root: Path) -> Iterator[_Entry]:
-    content = load_json(path)
-    if isinstance(content, dict) and content.get("format") == FORMAT:
-        return _read_own(path, content, clips)
-    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
-        return _read_coco(path, content, FrameNames(clips, root))
-    raise DatasetError(
-        "not a file of boxes", path=path, expected=f'"format": "{FORMAT}", or the images and annotations of COCO'
-    )
+    found = read_json(path, _Form)
+    if found.format != FORMAT:
+        return _read_coco(path, FrameNames(clips, root))
+    if found.version != VERSION:
+        raise DatasetError("boxes of an unknown version", path=path, expected=VERSION, found=found.version)
+    return _read_own(path, clips)
 
 
-def _read_own(path: Path, content: Mapping[str, Any], clips: Sequence[VOSClip]) -> Iterator[_Entry]:
-    if content.get("version") != VERSION:
-        raise DatasetError("boxes of an unknown version", path=path, expected=VERSION, found=content.get("version"))
+def _read_own(path: Path, clips: Sequence[VOSClip]) -> Iterator[_Entry]:
     numbers = {clip.video: {clip.frame_name(number): number for number in clip.frames} for clip in clips}
-    with located(path, "the file"):
-        for video, objects in content["videos"].items():
-            for object_id, track in objects.items():
-                for name, box in track.items():
-                    number = numbers.get(video, {}).get(name)
-                    x0, y0, x1, y1 = map(float, box)
-                    yield _Entry(None if number is None else (video, number), int(object_id), (x0, y0, x1, y1))
+    for video, objects in read_json(path, _OwnFile, lax=True).videos.items():
+        for object_id, track in objects.items():
+            for name, box in track.items():
+                number = numbers.get(video, {}).get(name)
+                yield _Entry(None if number is None else (video, number), object_id, box)
 
 
-def _read_coco(path: Path, content: Mapping[str, Any], names: FrameNames) -> Iterator[_Entry]:
-    frames: dict[Any, Frame | None] = {}
-    for position, image in enumerate(content["images"]):
-        with located(path, f"images[{position}]"):
-            found = names.find(AnnotatedImage(path, str(image["file_name"]), ()))
-            if len(found) > 1:
-                raise ValueError(f"{image['file_name']} fits several frames")
-            frames[image["id"]] = (found[0][0].video, found[0][1]) if found else None
-    counted: dict[Any, int] = defaultdict(int)
-    for position, annotation in enumerate(content["annotations"]):
-        with located(path, f"annotations[{position}]"):
-            image_id = annotation["image_id"]
-            if image_id not in frames:
-                raise ValueError(f"image_id {image_id}, which the file does not list")
-            if annotation.get("iscrowd"):
-                continue
-            counted[image_id] += 1
-            track = annotation.get("track_id", annotation.get("instance_id", counted[image_id]))
-            x, y, width, height = map(float, annotation["bbox"])
-            yield _Entry(frames[image_id], int(track), (x, y, x + width, y + height))
+def _read_coco(path: Path, names: FrameNames) -> Iterator[_Entry]:
+    fix = f'give boxes in the format of COCO, or in that of "format": "{FORMAT}"'
+    content = read_json(path, _COCOFile, lax=True, fix=fix)
+    frames: dict[int | str, Frame | None] = {}
+    for position, image in enumerate(content.images):
+        found = names.find(AnnotatedImage(path, image.file_name, ()))
+        if len(found) > 1:
+            raise DatasetError(f"images[{position}] fits several frames", path=path, found=image.file_name)
+        frames[image.id] = (found[0][0].video, found[0][1]) if found else None
+    counted: Counter[int | str] = Counter()
+    for position, entry in enumerate(content.annotations):
+        if entry.image_id not in frames:
+            problem = f"annotations[{position}] has the image_id {entry.image_id}, which the file does not list"
+            raise DatasetError(problem, path=path)
+        if entry.iscrowd:
+            continue
+        counted[entry.image_id] += 1
+        given = (track for track in (entry.track_id, entry.instance_id) if track is not None)
+        x, y, width, height = entry.bbox
+        yield _Entry(frames[entry.image_id], next(given, counted[entry.image_id]), (x, y, x + width, y + height))
 
 
 def _mot_files(path: Path) -> list[Path]:
@@ -179,21 +218,11 @@ def _read_mot(path: Path, clips: Sequence[VOSClip]) -> Iterator[_Entry]:
     """Boxes of one video; those of confidence 0 are not to be used, as the benchmark says."""
     name = path.parent.parent.name if path.name == "gt.txt" else path.stem
     clip = next((clip for clip in clips if name in (clip.video, clip.video.replace("/", "_"))), None)
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError("cannot read the boxes", path=path, found=str(error)) from error
-    for line, row in enumerate(rows, start=1):
-        if not row:
-            continue
-        with located(path, f"line {line}"):
-            number, object_id = int(float(row[0])), int(float(row[1]))
-            left, top, width, height = (float(value) for value in row[2:6])
-            if len(row) > 6 and float(row[6]) == 0:
-                continue
-            known = clip is not None and number in clip.frames
-            frame = (clip.video, number) if clip is not None and known else None
-            yield _Entry(frame, object_id, (left - 1, top - 1, left - 1 + width, top - 1 + height))
+    for line in read_csv(path, _Line, None).values():
+        if line.confidence:
+            left, top = line.left - 1, line.top - 1
+            frame = (clip.video, line.frame) if clip is not None and line.frame in clip.frames else None
+            yield _Entry(frame, line.id, (left, top, left + line.width, top + line.height))
 
 
 def _by_video(entries: Iterable[_Entry], path: Path) -> tuple[Boxes, dict[str, dict[int, int]]]:

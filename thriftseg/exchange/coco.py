@@ -17,8 +17,9 @@ import numpy as np
 
 from thriftseg.arrays import Int64Array
 from thriftseg.atomic import write_bytes
+from thriftseg.datasets import COCOFile
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import located, read_json
 from thriftseg.regions import (
     bounding_box,
     encode_counts,
@@ -40,31 +41,17 @@ def read_coco(path: Path) -> list[AnnotatedImage]:
         DatasetError: The file is missing or malformed.
     """
     path = path / COCO_FILE if path.is_dir() else path
-    content = load_json(path)
-    with located(path, "the file"):
-        images, annotations = list(content["images"]), list(content["annotations"])
-        names = {category["id"]: str(category["name"]) for category in content["categories"]}
-    sizes: dict[Any, tuple[int, int]] = {}
-    for position, image in enumerate(images):
-        with located(path, f"images[{position}]"):
-            if image["id"] in sizes:
-                raise ValueError(f"id {image['id']} a second time")
-            sizes[image["id"]] = int(image["height"]), int(image["width"])
-            str(image["file_name"])
-    shapes: dict[Any, list[Shape]] = {image_id: [] for image_id in sizes}
-    for position, annotation in enumerate(annotations):
-        place = f"annotations[{position}]"
-        with located(path, place):
-            image_id, category = annotation["image_id"], annotation["category_id"]
-            if image_id not in sizes or category not in names:
-                kind, value = ("image_id", image_id) if image_id not in sizes else ("category_id", category)
-                raise ValueError(f"{kind} {value}, which the file does not list")
-            regions = segmentation_regions(annotation["segmentation"], sizes[image_id])
-            shapes[image_id].append(Shape(names[category], regions))
-    return [
-        AnnotatedImage(path, str(image["file_name"]), tuple(shapes[image["id"]]), sizes[image["id"]])
-        for image in images
-    ]
+    content = read_json(path, COCOFile, lax=True)
+    of_image, names = content.by_image(path), content.category_names
+    images = []
+    for image in content.images:
+        shapes, size = [], (image.height, image.width)
+        for position, annotation in of_image[image.id]:
+            with located(path, f"annotations[{position}]"):
+                regions = segmentation_regions(annotation.segmentation, size)
+            shapes.append(Shape(names[annotation.category_id], regions))
+        images.append(AnnotatedImage(path, image.file_name, tuple(shapes), size))
+    return images
 
 
 def write_coco(folder: Path, frames: Iterable[ExportedFrame], taxonomy: Taxonomy) -> list[Path]:

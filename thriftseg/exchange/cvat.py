@@ -16,7 +16,7 @@ from thriftseg.arrays import BoolArray
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
-from thriftseg.parsing import dump_xml, load_xml, located
+from thriftseg.parsing import dump_xml, located, read_xml
 from thriftseg.regions import (
     MaskRegion,
     PointRegion,
@@ -45,7 +45,7 @@ def read_cvat(path: Path) -> list[AnnotatedImage]:
         DatasetError: The file is missing, malformed, of the video format, or holds shapes without area.
     """
     path = path / CVAT_FILE if path.is_dir() else path
-    root = load_xml(path)
+    root = read_xml(path)
     images = root.findall("image")
     if root.tag != "annotations" or (not images and root.find("track") is not None):
         found = "tracks" if root.find("track") is not None else f"<{root.tag}>"

@@ -29,7 +29,7 @@ from thriftseg.exchange.cvat import (
 )
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
 from thriftseg.limits import FRAMES, SHAPES
-from thriftseg.parsing import dump_xml, load_xml, located
+from thriftseg.parsing import dump_xml, located, read_xml
 from thriftseg.regions import PolygonRegion, Region, box_region
 from thriftseg.taxonomies import Taxonomy
 
@@ -75,7 +75,7 @@ def write_cvat_video(folder: Path, frames: Iterable[ExportedFrame], taxonomy: Ta
 
 
 def _read_task(path: Path) -> list[AnnotatedImage]:
-    root = load_xml(path)
+    root = read_xml(path)
     if root.tag != "annotations" or root.find("image") is not None:
         raise DatasetError(
             "not a file of CVAT for video", path=path, expected="<track> in <annotations>",

@@ -11,7 +11,7 @@ DAVIS itself has no classes, hence the second file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -22,14 +22,14 @@ from thriftseg.atomic import write_bytes
 from thriftseg.datasets import encode_label_png, read_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, ExportedObject, Shape
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import Digits, read_json
 from thriftseg.regions import MaskRegion, run_lengths
 from thriftseg.taxonomies import Taxonomy, distinct_color
 from thriftseg.types import IGNORE_INDEX
 
 ANNOTATIONS, TABLE_FILE = "Annotations", "objects.json"
 _RESOLUTIONS = ("480p", "Full-Resolution")
-_Table = Mapping[str, Mapping[str, str]]
+_Table = dict[str, dict[int, str]]
 
 
 def read_davis(path: Path) -> list[AnnotatedImage]:
@@ -47,9 +47,8 @@ def read_davis(path: Path) -> list[AnnotatedImage]:
         raise DatasetError(
             "no class table of the objects", path=table_file, expected='{"*": {"1": "car"}} or one entry per video'
         )
-    table = load_json(table_file)
-    with located(table_file, "the class table"):
-        table = {video: {str(int(key)): str(name) for key, name in ids.items()} for video, ids in table.items()}
+    listed = read_json(table_file, dict[str, dict[Digits, str]])
+    table = {video: {int(key): name for key, name in ids.items()} for video, ids in listed.items()}
     folder = next((found for name in _RESOLUTIONS if (found := annotations / name).is_dir()), annotations)
     files = sorted(folder.rglob("*.png"))
     if not files:
@@ -87,11 +86,11 @@ def _image(path: Path, name: str, table: _Table, table_file: Path) -> AnnotatedI
     names = {**table.get("*", {}), **table.get(name.rpartition("/")[0], {})}
     shapes: list[Shape] = []
     for object_id in np.unique(ids).tolist():
-        if object_id and (object_id != IGNORE_INDEX or str(object_id) in names):
-            if str(object_id) not in names:
+        if object_id and (object_id != IGNORE_INDEX or object_id in names):
+            if object_id not in names:
                 raise DatasetError(f"object {object_id} has no class", path=path, fix=f"add its id to {table_file}")
             region = MaskRegion(run_lengths((ids == object_id).ravel()), ids.shape[1], ids.shape[0])
-            shapes.append(Shape(names[str(object_id)], (region,)))
+            shapes.append(Shape(names[object_id], (region,)))
     return AnnotatedImage(path, name, tuple(shapes), (ids.shape[0], ids.shape[1]))
 
 

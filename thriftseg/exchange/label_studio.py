@@ -17,13 +17,14 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree.ElementTree import Element, SubElement
 
+import msgspec
 import numpy as np
 
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, Shape
 from thriftseg.limits import IMAGE_PIXELS
-from thriftseg.parsing import dump_xml, load_json, located
+from thriftseg.parsing import dump_xml, located, read_json
 from thriftseg.regions import MaskRegion, PolygonRegion, Region, run_lengths, turned
 from thriftseg.taxonomies import Taxonomy, hex_color
 
@@ -101,16 +102,12 @@ def read_label_studio(path: Path) -> list[AnnotatedImage]:
         DatasetError: The file is missing, malformed, or in the short form ("JSON-MIN").
     """
     path = path / TASK_FILE if path.is_dir() else path
-    content = load_json(path)
+    fix = "export from Label Studio as JSON, not as JSON-MIN"
+    content: list[_Task] | _Task = read_json(path, list[_Task] | _Task, lax=True, fix=fix)  # type: ignore[arg-type]
     images: list[AnnotatedImage] = []
-    with located(path, "the file"):
-        tasks = list(content) if isinstance(content, list) else [dict(content)]
-    for position, task in enumerate(tasks):
-        with located(path, f"task {position}"):
-            if "annotations" not in task:
-                raise ValueError("no annotations; export from Label Studio as JSON, not as JSON-MIN")
-            kept = [entry for entry in task["annotations"] if not entry.get("was_cancelled")]
-            images.append(_image(task, kept[-1]["result"] if kept else [], path, f"task {position}"))
+    for position, task in enumerate(content if isinstance(content, list) else [content]):
+        kept = [entry for entry in task.annotations if not entry.was_cancelled]
+        images.append(_image(task, kept[-1].result if kept else [], path, f"task {position}"))
     return images
 
 
@@ -131,6 +128,16 @@ def write_label_studio(folder: Path, frames: Iterable[ExportedFrame], taxonomy: 
     write_bytes(folder / TASK_FILE, json.dumps(tasks).encode())
     write_bytes(folder / CONFIG_FILE, dump_xml(_interface(taxonomy)))
     return [folder / TASK_FILE, folder / CONFIG_FILE]
+
+
+class _Annotation(msgspec.Struct):
+    result: list[dict[str, Any]]
+    was_cancelled: bool | None = None
+
+
+class _Task(msgspec.Struct):
+    data: dict[str, Any]
+    annotations: list[_Annotation]
 
 
 class _BitStream:
@@ -155,7 +162,7 @@ def _packet(count: int, word: int) -> str:
     return f"1{choice:02b}{count - 1:0{_RUN_BITS[choice]}b}{word:0{_WORD_BITS}b}"
 
 
-def _image(task: Mapping[str, Any], results: Sequence[Mapping[str, Any]], path: Path, place: str) -> AnnotatedImage:
+def _image(task: _Task, results: Sequence[Mapping[str, Any]], path: Path, place: str) -> AnnotatedImage:
     shapes: list[Shape] = []
     sizes: set[tuple[int, int]] = set()
     for index, result in enumerate(results):
@@ -168,7 +175,7 @@ def _image(task: Mapping[str, Any], results: Sequence[Mapping[str, Any]], path: 
     with located(path, place):
         if len(sizes) > 1:
             raise ValueError(f"results for images of different sizes: {sorted(sizes)}")
-        return AnnotatedImage(path, _image_name(task["data"]), tuple(shapes), next(iter(sizes), None))
+        return AnnotatedImage(path, _image_name(task.data), tuple(shapes), next(iter(sizes), None))
 
 
 def _labels(result: Mapping[str, Any]) -> list[str]:

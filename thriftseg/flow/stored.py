@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.flow.estimators import FlowEstimator
 from thriftseg.folders import claim_folder
-from thriftseg.parsing import read_bytes
+from thriftseg.parsing import read_bytes, read_json
 from thriftseg.pixels import PNG_HEADER_END, decode_image, png_chunks
 
 MANIFEST = "flow.json"
@@ -207,11 +208,8 @@ def _note_of(identity: Mapping[str, str] | None, frame_a: UInt8Array, frame_b: U
 
 def _check_format(path: Path) -> None:
     """Refuse the manifest of a store that this version cannot read."""
-    try:
-        content = json.loads(path.read_bytes())
-        found = {key: content[key] for key in _FORMAT}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError("damaged manifest of stored flow", path=path, fix="delete the folder") from error
+    content = read_json(path, dict[str, Any], fix="delete the folder")
+    found = {key: content.get(key) for key in _FORMAT}
     if found != _FORMAT:
         raise DatasetError("stored flow of another version", path=path, expected=_FORMAT, found=found)
 

@@ -18,11 +18,15 @@ from typing import Any, TypeVar
 import torch
 
 from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.parsing import check
 from thriftseg.taxonomies import LabelClass, Taxonomy, distinct_color
 from thriftseg.zoo import (
     CARD_SUFFIX,
     WEIGHTS_SUFFIX,
+    CheckpointNotes,
+    DataNote,
     Network,
+    ObjectRecord,
     SemanticNetwork,
     SlidingWindow,
     VOSNetwork,
@@ -217,10 +221,12 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
             expected="tensors and plain values",
             fix="save it again with SemanticSegmentation",
         ) from error
-    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a parser fed with arbitrary bytes can fail in any way
         raise CheckpointError("damaged checkpoint", path=path, fix="copy it again") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError("not a training checkpoint", path=path, expected="a dict with state_dict")
+    notes = {name: checkpoint[name] for name in CheckpointNotes.__struct_fields__ if name in checkpoint}
+    check(notes, CheckpointNotes, path, fault=CheckpointError, nan=True)
     return checkpoint
 
 
@@ -289,15 +295,17 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
     network = _checked(_network_of(checkpoint, path), SemanticNetwork, path)
     notes = checkpoint.get(METADATA_KEY, {})
     rest = {key: value for key, value in checkpoint.items() if key not in _HEAVY | {METADATA_KEY, "averaging_state"}}
-    return LoadedNetwork(
+    loaded = LoadedNetwork(
         network=network.to(map_location).eval(),
         class_names=tuple(notes.get("class_names") or ()),
         taxonomy=notes.get("taxonomy"),
         palette=tuple((red, green, blue) for red, green, blue in notes.get("palette") or ()),
         eval_size=(notes["eval_size"][0], notes["eval_size"][1]) if notes.get("eval_size") else None,
-        inference=inference_from_record(notes.get("inference")),
+        inference=inference_from_record(notes.get("inference"), path),
         metadata={**rest, **notes},
     )
+    check(loaded.data_state, DataNote, path, "the state of the data", fault=CheckpointError, nan=True)
+    return loaded
 
 
 def load_vos_network(path: str | Path, map_location: str | torch.device = "cpu") -> VOSNetwork:
@@ -341,8 +349,9 @@ def _checked(network: Network, kind: type[NetworkType], path: str | Path) -> Net
 def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
     """Rebuild the network of a checkpoint that was read, whatever it is for."""
     record = checkpoint.get("hyper_parameters", {}).get("network")
-    if not isinstance(record, Mapping) or "class_path" not in record:
+    if record is None:
         raise CheckpointError("does not name its network", path=path, expected="hyper_parameters with a network")
+    check(record, ObjectRecord, path, "the record of the network", fault=CheckpointError, nan=True)
     try:
         network: Network = rebuild(record)
     except CheckpointError as error:
@@ -351,6 +360,9 @@ def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
         ) from error
     prefix = "network."
     weights = {key.removeprefix(prefix): v for key, v in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    plain = next((key for key, value in weights.items() if not isinstance(value, torch.Tensor)), None)
+    if plain is not None:
+        raise CheckpointError(f"weight {plain!r} is no tensor", path=path, found=type(weights[plain]).__name__)
     check_weights(network, weights, path)
     check_finite(weights, path)
     network.load_state_dict(weights)

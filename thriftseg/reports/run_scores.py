@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec import structs
+
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
+from thriftseg.costs import AnnotationCost
 from thriftseg.errors import CheckpointError, ConfigError, LabelStoreError
+from thriftseg.parsing import Amount, Count, read_json
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -29,6 +34,39 @@ PROFILE_FILE = "profile.json"
 """File in a folder called like a network, in which `thriftseg zoo profile` notes its size and speed."""
 
 _QUALITIES = {"mean_j": "j_mean", "recall_50": "recall_50", "recall_70": "recall_70"}
+
+
+class _Training(msgspec.Struct):
+    steps: Count | None = None
+    scored_step: Count | None = None
+    seed: int | None = None
+
+
+class _Scores(msgspec.Struct):
+    command: str
+    metrics: dict[str, float | None]
+    network_sha256: str | None
+    training: _Training = msgspec.field(default_factory=_Training)
+
+
+class _Quality(msgspec.Struct):
+    j_mean: float
+    recall_50: float
+    recall_70: float
+
+
+class _LabelReport(msgspec.Struct):
+    manual: Count
+    cost: AnnotationCost
+    quality: _Quality | None
+
+
+class _Profile(msgspec.Struct):
+    parameters: Count
+    gflops: Amount
+    fps: Amount
+    size: tuple[Count, Count]
+    device: str
 
 
 @dataclass(frozen=True)
@@ -103,27 +141,10 @@ def read_score_file(path: str | Path) -> ScoreFile:
         CheckpointError: There is no such file, or it is damaged.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_bytes())
-        training = content.get("training", {})
-        counts = {name: training.get(name) for name in ("steps", "scored_step", "seed")}
-        return ScoreFile(
-            path,
-            str(content["command"]),
-            {str(name): None if value is None else float(value) for name, value in content["metrics"].items()},
-            content["network_sha256"],
-            **{name: None if value is None else int(value) for name, value in counts.items()},
-        )
-    except FileNotFoundError as error:
-        raise CheckpointError("no such file of scores", path=path, fix="`thriftseg test` writes test.json") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            "not a file of scores",
-            path=path,
-            expected="command, metrics and network_sha256",
-            found=error,
-            fix="delete it, and run its command again",
-        ) from error
+    if not path.exists():
+        raise CheckpointError("no such file of scores", path=path, fix="`thriftseg test` writes test.json")
+    found = read_json(path, _Scores, fault=CheckpointError, fix="delete it, and run its command again")
+    return ScoreFile(path, found.command, found.metrics, found.network_sha256, **structs.asdict(found.training))
 
 
 def write_scores(
@@ -274,19 +295,10 @@ def read_labels(folder: str | Path) -> RunScores | None:
     path = Path(folder) / QUALITY_FILE
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_bytes())
-        quality, seconds = content["quality"], float(content["cost"].get("seconds", 0))
-        scores = {name: float(quality[key]) for name, key in _QUALITIES.items()} if quality else {}
-        return RunScores(path.parent, path.stem, scores, hours=seconds / 3600, masks=int(content["manual"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LabelStoreError(
-            "not a report of label quality",
-            path=path,
-            expected="quality, cost and manual",
-            found=error,
-            fix="delete it, and run its `thriftseg label boxes` again",
-        ) from error
+    fix = "delete it, and run its `thriftseg label boxes` again"
+    found = read_json(path, _LabelReport, fault=LabelStoreError, fix=fix)
+    scores = {name: getattr(found.quality, key) for name, key in _QUALITIES.items()} if found.quality else {}
+    return RunScores(path.parent, path.stem, scores, hours=found.cost.hours, masks=found.manual)
 
 
 def read_profile(folder: str | Path) -> ProfileFile | None:
@@ -304,20 +316,10 @@ def read_profile(folder: str | Path) -> ProfileFile | None:
     path = Path(folder) / PROFILE_FILE
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_bytes())
-        values = {"params_m": content["parameters"] / 1e6, "gflops": content["gflops"], "fps": content["fps"]}
-        height, width = content["size"]
-        measures = {name: float(value) for name, value in values.items()}
-        return ProfileFile(measures, f"at {height}x{width} on {content['device']}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            "not the size and speed of a network",
-            path=path,
-            expected="parameters, gflops, fps, size and device",
-            found=error,
-            fix="delete it, and run `thriftseg zoo profile` again",
-        ) from error
+    fix = "delete it, and run `thriftseg zoo profile` again"
+    found = read_json(path, _Profile, fault=CheckpointError, fix=fix)
+    measures = {"params_m": found.parameters / 1e6, "gflops": found.gflops, "fps": found.fps}
+    return ProfileFile(measures, f"at {found.size[0]}x{found.size[1]} on {found.device}")
 
 
 def _known(values: Iterator[int | None]) -> Iterator[int]:

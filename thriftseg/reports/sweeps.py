@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from rich.table import Table
 from thriftseg.atomic import named_in_errors
 from thriftseg.errors import ConfigError
 from thriftseg.folders import RUNS
+from thriftseg.parsing import read_csv
 from thriftseg.reports.run_scores import RunScores, read_run, read_score_file, read_tests
 from thriftseg.reports.tables.composing import ComposedRow, compose_row
 from thriftseg.reports.tables.published import load_table
@@ -95,7 +95,10 @@ class SweepTask:
         measured = [read_score_file(path).scored_step for path in wanted[1:]]
         if any(step not in (None, scores.steps) for step in measured):  # None: what a server has answered
             return
-        same = shlex.split(scores.command)[1:]
+        try:
+            same = shlex.split(scores.command)[1:]
+        except ValueError:  # a command with an open quotation mark is none that a sweep has run
+            return
         if "--ckpt_path" in same:
             del same[same.index("--ckpt_path") :][:2], same[same.index("--ckpt_path") :]
         if same == self.command("fit") or (scores.steps or 0) >= (steps or 0) > 0:
@@ -111,9 +114,8 @@ class SweepTask:
         logs = sorted(self.folder.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
         if not logs:
             return None
-        with logs[-1].open(encoding="utf-8", newline="") as stream:
-            steps = [int(row["step"]) + 1 for row in csv.DictReader(stream) if (row.get("step") or "").isdigit()]
-        return max(steps, default=None)
+        rows = read_csv(logs[-1], dict[str, str], ()).values()
+        return max((int(row["step"]) + 1 for row in rows if row.get("step", "").isdecimal()), default=None)
 
 
 def sweep(

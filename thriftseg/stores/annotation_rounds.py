@@ -11,11 +11,10 @@ the last of them. Several processes may write different rounds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 
@@ -23,7 +22,8 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import read_frame, read_label_png, resize_label, resolve_root, write_label_png
 from thriftseg.errors import DatasetError
 from thriftseg.folders import claim_folder
-from thriftseg.stores.manifest import Manifest, Row
+from thriftseg.parsing import Count, FileName, Record, check, read_json
+from thriftseg.stores.manifest import Manifest
 
 MASK_SIZE = (224, 224)
 """Height and width of the masks, as the networks read them; the aspect ratio is not kept."""
@@ -49,7 +49,30 @@ class RoundKey(NamedTuple):
         return f"{self.video}/{self.object_id:03d}/{self.round:02d}"
 
 
-class RoundFolder:
+class RoundRow(Record, frozen=True):
+    """A row of the manifest: the key of a round, and what subclasses add."""
+
+    video: FileName
+    object: Count
+    round: Count
+
+    @property
+    def key(self) -> RoundKey:
+        """The round."""
+        return RoundKey(self.video, self.object, self.round)
+
+
+RowOfRound = TypeVar("RowOfRound", bound=RoundRow)
+
+
+class _Header(Record, frozen=True):
+    schema: int
+    kind: str
+    dataset: str
+    arguments: dict[str, Any]
+
+
+class RoundFolder(Generic[RowOfRound]):
     """A training set made of rounds; read it by its folder, or make or continue it with `create`.
 
     Args:
@@ -59,10 +82,12 @@ class RoundFolder:
 
     Attributes:
         kind: Which set it is.
+        row_type: What its manifest holds.
         header_path: The file that says what the set is of.
     """
 
     kind: ClassVar[str]
+    row_type: ClassVar[type[RoundRow]]
 
     def __init__(self, root: str | Path, frames_root: str | Path | None = None, *, writer: str | None = None) -> None:
         self.root, self._frames_argument = Path(root), frames_root
@@ -102,25 +127,22 @@ class RoundFolder:
         return made
 
     @cached_property
-    def header(self) -> dict[str, Any]:
-        """Kind, data set and arguments of the set.
+    def dataset(self) -> str:
+        """Name of the data set that the set was made from.
 
         Raises:
             DatasetError: There is no set, or one of another kind or version.
         """
-        try:
-            header: dict[str, Any] = json.loads(self.header_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DatasetError(f"no {self.kind} here", path=self.root, expected="a folder with set.json") from None
-        except ValueError as error:
-            raise DatasetError("damaged file", path=self.header_path, expected="JSON", found=error) from error
+        if not self.header_path.exists():
+            raise DatasetError(f"no {self.kind} here", path=self.root, expected="a folder with set.json")
+        header = read_json(self.header_path, dict[str, Any])
         expected = {"schema": _SCHEMA, "kind": self.kind}
-        found = {name: header.get(name) for name in expected} if isinstance(header, dict) else header
-        if found != expected or not isinstance(header.get("dataset"), str):
+        found = {name: header.get(name) for name in expected}
+        if found != expected:
             raise DatasetError(
                 f"not a {self.kind} of this version", path=self.header_path, expected=expected, found=found
             )
-        return header
+        return check(header, _Header, self.header_path).dataset
 
     @cached_property
     def frames_root(self) -> Path:
@@ -129,33 +151,27 @@ class RoundFolder:
         Raises:
             DatasetError: It is named nowhere, or does not exist.
         """
-        return resolve_root(self.header["dataset"], self._frames_argument)[0]
+        return resolve_root(self.dataset, self._frames_argument)[0]
 
     def has(self, key: RoundKey) -> bool:
         """Whether a round is complete."""
         return key in self.rows
 
     @cached_property
-    def rows(self) -> dict[RoundKey, Row]:
+    def rows(self) -> dict[RoundKey, RowOfRound]:
         """Rows by round, in the order of writing; where a round was written twice, the later row.
 
         Raises:
             LabelStoreError: The manifest is damaged.
-            DatasetError: A row has no key, or there is no set.
+            DatasetError: There is no set.
         """
-        _ = self.header  # refuses other folders
-        rows = {}
-        for row in self._manifest.read():
-            try:
-                rows[RoundKey(str(row["video"]), int(row["object"]), int(row["round"]))] = row
-            except (KeyError, TypeError, ValueError) as error:
-                raise self._damaged(row) from error
-        return rows
+        _ = self.dataset  # refuses other folders
+        return {row.key: row for row in self._manifest.read(cast("type[RowOfRound]", self.row_type))}
 
     def consolidate(self) -> None:
         """Merge the rows of all writers into one sorted file. No other writer may be at work."""
         self.__dict__.pop("rows", None)  # other processes have written since
-        self._manifest.consolidate(self.rows.values())
+        self._manifest.consolidate(row.to_json() for row in self.rows.values())
 
     def read_image(self, image: str) -> UInt8Array:
         """A frame, (H, W, 3) uint8 RGB, by the name that a row has for it."""
@@ -191,14 +207,10 @@ class RoundFolder:
             )
         write_label_png(path, resize_label(mask, MASK_SIZE))
 
-    def _add(self, key: RoundKey, values: Mapping[str, Any]) -> None:
-        row = {"video": key.video, "object": key.object_id, "round": key.round, **values}
+    def _add(self, row: RowOfRound) -> None:
         known = self.rows
-        self._manifest.append([row])
-        known[key] = row
-
-    def _damaged(self, row: Mapping[str, Any]) -> DatasetError:
-        return DatasetError(f"damaged row in the {self.kind}", path=self._manifest.path, found=str(dict(row))[:200])
+        self._manifest.append([row.to_json()])
+        known[row.key] = row
 
 
 def check_quality(value: float) -> float:

@@ -14,15 +14,25 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from thriftseg.errors import LabelStoreError
+from thriftseg.parsing import read_json
 from thriftseg.taxonomies import Taxonomy
 
 Click = tuple[int, int, int]
 """Column, row, train id."""
 
 _FIX = "see thriftseg.stores.click_file for the format"
+_Pixel = Annotated[float, msgspec.Meta(ge=0, le=2**31)]
+
+
+class _Entry(msgspec.Struct):
+    cls: int
+    x: _Pixel
+    y: _Pixel
 
 
 def click_key(dataset: str, video: str, number: int) -> str:
@@ -54,13 +64,19 @@ def read_click_file(path: str | Path, taxonomy: Taxonomy) -> dict[str, tuple[Cli
         LabelStoreError: The file is missing or no click file, or a class is not in the table.
     """
     train_ids = {row.id: None if row.ignored else row.train_id for row in taxonomy.table}
+    content = read_json(path, dict[str, list[_Entry]], fault=LabelStoreError, fix=_FIX)
+    for key, entries in content.items():
+        for entry in entries:
+            if entry.cls not in train_ids:
+                problem = f"click of {key!r} on a label id outside the class table {taxonomy.name!r}"
+                raise LabelStoreError(problem, path=path, found=entry.cls)
     return {
         key: tuple(
-            (math.floor(entry["x"]), math.floor(entry["y"]), train_id)
+            (math.floor(entry.x), math.floor(entry.y), train_id)
             for entry in entries
-            if (train_id := train_ids[entry["cls"]]) is not None
+            if (train_id := train_ids[entry.cls]) is not None
         )
-        for key, entries in _load(Path(path), taxonomy, set(train_ids)).items()
+        for key, entries in content.items()
     }
 
 
@@ -83,46 +99,3 @@ def encode_click_file(clicks: Mapping[str, Sequence[Click]], taxonomy: Taxonomy)
 def digest_of(clicks: Sequence[Click]) -> str:
     """SHA-256 of the clicks of one frame, independent of the class table's raw ids."""
     return hashlib.sha256(json.dumps([list(click) for click in clicks]).encode()).hexdigest()
-
-
-def _load(path: Path, taxonomy: Taxonomy, known: set[int]) -> dict[str, list[dict[str, Any]]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LabelStoreError("no such click file", path=path) from None
-    except (OSError, ValueError) as error:
-        raise LabelStoreError("cannot read the click file", path=path, found=str(error), fix=_FIX) from error
-    if not isinstance(content, dict):
-        raise LabelStoreError(
-            "not a click file",
-            path=path,
-            expected="a JSON object of image names",
-            found=type(content).__name__,
-            fix=_FIX,
-        )
-    for key, entries in content.items():
-        if not isinstance(entries, list):
-            raise LabelStoreError(f"{key!r} has no list of clicks", path=path, found=entries, fix=_FIX)
-        for entry in entries:
-            _check_entry(entry, key, path, taxonomy, known)
-    return content
-
-
-def _check_entry(entry: Any, key: str, path: Path, taxonomy: Taxonomy, known: set[int]) -> None:
-    complete = isinstance(entry, dict) and isinstance(entry.get("cls"), int)
-    if not complete or not all(_is_coordinate(entry.get(axis)) for axis in "xy"):
-        raise LabelStoreError(
-            f"damaged click of {key!r}",
-            path=path,
-            expected='{"cls": label id, "x": column, "y": row}, coordinates from 0',
-            found=entry,
-            fix=_FIX,
-        )
-    if entry["cls"] not in known:
-        raise LabelStoreError(
-            f"click of {key!r} on a label id outside the class table {taxonomy.name!r}", path=path, found=entry["cls"]
-        )
-
-
-def _is_coordinate(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -30,7 +30,7 @@ from thriftseg.stores.click_file import Click, click_key, digest_of, encode_clic
 from thriftseg.stores.manifest import Manifest, canonical
 from thriftseg.stores.object_log import ObjectLog
 from thriftseg.stores.review_log import ReviewLog, Reviews
-from thriftseg.stores.rows import POINTS, ActionRow, LabelRow, action_id, parse_row
+from thriftseg.stores.rows import POINTS, SCHEMA, ActionRow, LabelRow, action_id, kind_of_row
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, Frame, LabelKind
 
@@ -328,8 +328,7 @@ class LabelStore:
         """Labels and human actions of the manifest."""
         labels: dict[Frame, LabelRow] = {}
         actions: dict[str, ActionRow] = {}
-        for values in self._manifest.read():
-            row = parse_row(values, self.manifest_path)
+        for row in self._manifest.read(kind_of_row, SCHEMA):
             if isinstance(row, ActionRow):
                 actions[row.id] = row
             elif (row.taxonomy, row.taxonomy_version) == (self.taxonomy.name, self.taxonomy.version):

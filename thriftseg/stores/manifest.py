@@ -6,16 +6,21 @@ counts once its newline is on disk; what follows the last newline was torn by a 
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from thriftseg.atomic import named_in_errors, write_bytes
 from thriftseg.errors import LabelStoreError
+from thriftseg.parsing import read_bytes, read_json_lines
 
 Row = dict[str, Any]
+Parsed = TypeVar("Parsed")
+
+_FIX = "delete this line and generate the labels again; complete frames are kept"
 
 
 def canonical(row: Mapping[str, Any]) -> str:
@@ -46,31 +51,61 @@ class Manifest:
         self._own = self.path if writer is None else folder / f"{stem}.{writer}.jsonl"
         self._repaired = False
 
-    def read(self) -> list[Row]:
+    @overload
+    def read(self) -> list[Row]: ...
+
+    @overload
+    def read(
+        self, schema: type[Parsed] | Callable[[Row], type[Parsed]], version: int | None = None
+    ) -> list[Parsed]: ...
+
+    def read(self, schema: Any = Row, version: int | None = None) -> list[Any]:
         """Complete rows of all writers; those of single writers come after the common ones.
 
+        Args:
+            schema: What a row is, or a function that tells it from the row as a mapping; by default just a mapping.
+            version: What the entry `schema` of every row has to say; rows have no such entry if unset.
+
         Raises:
-            LabelStoreError: A complete line is no JSON object.
+            LabelStoreError: A complete line is no such row, or of another version.
         """
-        rows = []
-        for path in self._files():
-            complete, _, _torn = path.read_bytes().rpartition(b"\n")
-            lines = complete.split(b"\n") if complete else []
-            rows += [_parse_line(line, path, number) for number, line in enumerate(lines, start=1)]
-        return rows
+
+        def of_version(row: Row) -> Any:
+            found = row.pop("schema", None)
+            if found != version:
+                raise LabelStoreError(
+                    "rows of an unknown version",
+                    path=self.path,
+                    expected=f"schema {version}",
+                    found=f"schema {found!r}",
+                    fix="use the thriftseg version that wrote it, or generate the labels again",
+                )
+            return schema(row) if inspect.isfunction(schema) else schema
+
+        chosen = schema if version is None else of_version
+        return [
+            row
+            for path in self._files()
+            for row in read_json_lines(path, chosen, fault=LabelStoreError, fix=_FIX, torn=True)
+        ]
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows and wait until they are on disk."""
-        lines = "".join(f"{canonical(row)}\n" for row in rows).encode()
+        lines = "".join(f"{canonical(row)}\n" for row in rows)
+        try:
+            content = lines.encode()
+        except UnicodeEncodeError as error:
+            found = ascii(lines[error.start : error.end])
+            raise LabelStoreError("a name that is not UTF-8", path=self._own, found=found, fix="rename it") from error
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._repaired and self._own.is_file():
-            content = self._own.read_bytes()
-            complete = content.rfind(b"\n") + 1
-            if complete < len(content):
+            present = read_bytes(self._own, fault=LabelStoreError)
+            complete = present.rfind(b"\n") + 1
+            if complete < len(present):
                 os.truncate(self._own, complete)
         self._repaired = True
         with named_in_errors(self._own), self._own.open("ab") as stream:
-            stream.write(lines)
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -88,48 +123,3 @@ class Manifest:
     def _files(self) -> list[Path]:
         main = [self.path] if self.path.is_file() else []
         return main + sorted(self._folder.glob(f"{self._stem}.*.jsonl"))
-
-
-def check_schema(
-    row: Mapping[str, Any],
-    schema: int,
-    name: str,
-    path: Path,
-    fix: str = "use the thriftseg version that wrote it, or generate the labels again",
-) -> None:
-    """Refuse a row of another version.
-
-    Args:
-        row: The row.
-        schema: The version that is read.
-        name: What the file is called in the message.
-        path: The file.
-        fix: What to do about rows of other versions.
-
-    Raises:
-        LabelStoreError: It is of another version, or tells none.
-    """
-    if row.get("schema") != schema:
-        raise LabelStoreError(
-            f"{name} of an unknown version",
-            path=path,
-            expected=f"schema {schema}",
-            found=f"schema {row.get('schema')!r}",
-            fix=fix,
-        )
-
-
-def _parse_line(line: bytes, path: Path, number: int) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict):
-        raise LabelStoreError(
-            f"line {number} of the manifest is damaged",
-            path=path,
-            expected="a JSON object",
-            found=line[:40].decode(errors="replace"),
-            fix="delete this line and generate the labels again; complete frames are kept",
-        )
-    return row

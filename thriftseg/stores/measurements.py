@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from thriftseg.atomic import write_bytes
-from thriftseg.errors import DatasetError
+from thriftseg.errors import DatasetError, ThriftsegError
+from thriftseg.parsing import check, read_json
 
 
 class MeasurementCache:
@@ -20,24 +24,25 @@ class MeasurementCache:
     Args:
         path: The JSON file; `None` remembers nothing beyond this object.
         header: Plain values that all entries depend on, such as a version and settings.
+        kind: What a value is.
 
     Example:
-        >>> cache = MeasurementCache(None, {"schema": 1})
+        >>> cache = MeasurementCache(None, {"schema": 1}, float)
         >>> cache.add("frame", [1, 2], 0.5)
         >>> cache.get("frame", [1, 2]), cache.get("frame", [1, 3])
         (0.5, None)
     """
 
-    def __init__(self, path: Path | None, header: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None, header: Mapping[str, Any], kind: type) -> None:
         self._path, self._header = path, dict(header)
         self._entries: dict[str, Any] = {}
+        entry: Any = msgspec.defstruct("_Entry", [("stamp", Any), ("value", kind)])
         if path is not None:
-            try:
-                content = json.loads(path.read_text())
+            with suppress(ThriftsegError):
+                content = read_json(path, dict[str, Any])
                 if all(content.get(name) == value for name, value in header.items()):
-                    self._entries = dict(content["entries"])
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                pass
+                    check(content.get("entries"), dict[str, entry], path)
+                    self._entries = content["entries"]
 
     def get(self, name: str, stamp: Any) -> Any:
         """The value measured from what has this stamp (a plain value of JSON), or `None`."""

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from thriftseg.arrays import UInt16Array
 from thriftseg.atomic import write_bytes
-from thriftseg.errors import LabelStoreError
-from thriftseg.stores.manifest import Manifest, check_schema
+from thriftseg.parsing import Count, Number, Record
+from thriftseg.stores.manifest import Manifest
 from thriftseg.types import Frame
 
 _SCHEMA = 1
 _MOST_IN_8_BITS = 254
 
 
-@dataclass(frozen=True)
-class LoggedObject:
+class LoggedObject(Record, frozen=True):
     """One object in one frame.
 
     Attributes:
@@ -36,16 +35,22 @@ class LoggedObject:
         score: Confidence 0..1; `None` where the method has none.
     """
 
-    id: int
-    train_id: int
-    instance: int | None
-    pixels: int
-    score: float | None = None
+    id: Count
+    train_id: Count
+    instance: Count | None
+    pixels: Count
+    score: Number | None = None
 
     @property
     def lost(self) -> bool:
         """Whether nothing of the object is left."""
         return self.pixels == 0
+
+
+class _FrameRow(Record, frozen=True):
+    video: str
+    frame: Count
+    objects: tuple[LoggedObject, ...]
 
 
 class ObjectLog:
@@ -79,8 +84,7 @@ class ObjectLog:
             number: Native frame number.
             objects: All objects of the annotated frame, lost ones included.
         """
-        items = [asdict(item) for item in objects]
-        self._lines.append([{"schema": _SCHEMA, "video": video, "frame": number, "objects": items}])
+        self._lines.append([_line_of(video, number, objects)])
 
     def write_ids(self, video: str, number: int, ids: UInt16Array, count: int) -> None:
         """Store a map of object ids as PNG.
@@ -105,18 +109,13 @@ class ObjectLog:
         Raises:
             LabelStoreError: The file is damaged or of an unknown version.
         """
-        found = {}
-        for row in self._lines.read():
-            check_schema(row, _SCHEMA, "object log", self.path)
-            try:
-                found[str(row["video"]), int(row["frame"])] = tuple(LoggedObject(**item) for item in row["objects"])
-            except (TypeError, KeyError, ValueError) as error:
-                raise LabelStoreError("damaged row in the object log", path=self.path, found=str(row)) from error
-        return found
+        return {(row.video, row.frame): row.objects for row in self._lines.read(_FrameRow, _SCHEMA)}
 
     def consolidate(self) -> None:
         """Merge the files of all writers into one sorted one. No other writer may be at work."""
-        self._lines.consolidate(
-            {"schema": _SCHEMA, "video": video, "frame": number, "objects": [asdict(item) for item in objects]}
-            for (video, number), objects in self.read().items()
-        )
+        self._lines.consolidate(_line_of(*frame, objects) for frame, objects in self.read().items())
+
+
+def _line_of(video: str, number: int, objects: Iterable[LoggedObject]) -> dict[str, Any]:
+    items = [item.to_json() for item in objects]
+    return {"schema": _SCHEMA, "video": video, "frame": number, "objects": items}

@@ -87,7 +87,7 @@ def _price_drawn(
         return {action: price_given(dataset, label, model) for action, label in labels.items()}
     taxonomy = f"{dataset.taxonomy.name} {dataset.taxonomy.version}"
     path = cache_folder / f"costs.{model.name}.json" if cache_folder is not None else None
-    cache = MeasurementCache(path, {"schema": _SCHEMA, "model": repr(model), "taxonomy": taxonomy})
+    cache = MeasurementCache(path, {"schema": _SCHEMA, "model": repr(model), "taxonomy": taxonomy}, AnnotationCost)
     stamps = {action: file_stamp(label.path) for action, label in labels.items()}
     missing = {action: label for action, label in labels.items() if cache.get(action, stamps[action]) is None}
     if missing:
@@ -97,6 +97,6 @@ def _price_drawn(
             costs = pool.map(lambda label: price_given(dataset, label, model), missing.values())
             counted = bar.track(costs, total=len(missing), description="counting polygon clicks")
             for action, cost in zip(missing, counted, strict=True):
-                cache.add(action, stamps[action], cost.to_dict())
+                cache.add(action, stamps[action], cost.to_json())
         cache.save()
-    return {action: AnnotationCost.from_dict(cache.get(action, stamps[action])) for action in labels}
+    return {action: AnnotationCost(**cache.get(action, stamps[action])) for action in labels}

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.datasets import resize_frame
 from thriftseg.errors import DatasetError
-from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey, check_quality
+from thriftseg.parsing import Count, FileName, Record, Share
+from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey, RoundRow, check_quality
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,17 @@ class QualitySample:
         return f"{self.key}/{self.number:06d}"
 
 
-class QualitySet(RoundFolder):
+class _Frame(Record, frozen=True):
+    frame: Count
+    image: FileName
+    quality: Share | None
+
+
+class _Row(RoundRow, frozen=True):
+    frames: list[_Frame]
+
+
+class QualitySet(RoundFolder[_Row]):
     """Masks with their quality; arguments as for `RoundFolder`.
 
     Example:
@@ -76,6 +86,7 @@ class QualitySet(RoundFolder):
     """
 
     kind = "quality set"
+    row_type = _Row
 
     def write_round(self, key: RoundKey, masks: Iterable[RatedMask]) -> None:
         """Store the masks of a round.
@@ -87,30 +98,27 @@ class QualitySet(RoundFolder):
         Raises:
             DatasetError: A mask or its quality is none, or a frame lies outside of the data set.
         """
-        frames: list[dict[str, Any]] = []
+        frames: list[_Frame] = []
         for item in masks:
             quality = None if item.quality is None else check_quality(item.quality)
-            frames.append({"frame": item.number, "image": self._image_name(item.frame), "quality": quality})
+            frames.append(_Frame(item.number, self._image_name(item.frame), quality))
             if quality is not None:
                 self._write_mask(self._mask_path(key, f"{item.number:06d}"), item.mask)
-        self._add(key, {"frames": frames})
+        self._add(_Row(*key, frames))
 
     def samples(self) -> list[QualitySample]:
         """All masks of objects that their frame shows, sorted by video, object, round and frame.
 
         Raises:
-            DatasetError: The set is missing or empty, or a row is damaged.
+            DatasetError: The set is missing or empty.
+            LabelStoreError: A row is damaged.
         """
-        found = []
-        for key, row in sorted(self.rows.items(), key=lambda item: item[0]):
-            try:
-                found += [
-                    QualitySample(key, int(item["frame"]), str(item["image"]), check_quality(item["quality"]))
-                    for item in sorted(row["frames"], key=lambda item: item["frame"])
-                    if item["quality"] is not None
-                ]
-            except (KeyError, TypeError, ValueError, DatasetError) as error:
-                raise self._damaged(row) from error
+        found = [
+            QualitySample(key, item.frame, item.image, item.quality)
+            for key, row in sorted(self.rows.items())
+            for item in sorted(row.frames, key=lambda item: item.frame)
+            if item.quality is not None
+        ]
         if not found:
             raise DatasetError("the quality set has no masks of present objects", path=self.root)
         return found

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from thriftseg.errors import LabelStoreError
-from thriftseg.stores.manifest import Manifest, check_schema
+from thriftseg.parsing import Count, Record
+from thriftseg.stores.manifest import Manifest
 from thriftseg.types import Frame
 
 Verdict = Literal["accept", "reject", "lock"]
@@ -26,8 +26,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class ReviewedObject:
+class ReviewedObject(Record, frozen=True):
     """An object of one frame, as it was when somebody decided about it.
 
     Attributes:
@@ -38,15 +37,14 @@ class ReviewedObject:
         counts: Its pixels, as compressed run lengths of COCO.
     """
 
-    id: int
-    train_id: int
-    height: int
-    width: int
+    id: Count
+    train_id: Count
+    height: Count
+    width: Count
     counts: str
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(Record, frozen=True):
     """A decision about a frame, or about one object in it.
 
     Attributes:
@@ -58,9 +56,9 @@ class Decision:
     """
 
     video: str
-    frame: int
+    frame: Count
     verdict: Verdict
-    remade: int = 0
+    remade: Count = 0
     object: ReviewedObject | None = None
 
     @property
@@ -69,8 +67,7 @@ class Decision:
         return self.video, self.frame, None if self.object is None else self.object.id
 
 
-@dataclass(frozen=True)
-class Remade:
+class Remade(Record, frozen=True):
     """Note that a label was made again.
 
     Attributes:
@@ -83,10 +80,10 @@ class Remade:
     """
 
     video: str
-    frame: int
-    remade: int
+    frame: Count
+    remade: Count
     source: str
-    corrected: int
+    corrected: Count
     sha256: str
 
 
@@ -159,7 +156,7 @@ class ReviewLog:
 
     def add(self, rows: Iterable[Decision | Remade]) -> None:
         """Add rows and wait until they are on disk."""
-        lines = [_to_json(row) for row in rows]
+        lines = list(map(_line_of, rows))
         if lines:
             self._lines.append(lines)
 
@@ -169,7 +166,7 @@ class ReviewLog:
         Raises:
             LabelStoreError: The file is damaged or of an unknown version.
         """
-        rows = [self._parse(row) for row in self._lines.read()]
+        rows = self._lines.read(_kind_of, _SCHEMA)
         notes = [row for row in rows if isinstance(row, Remade)]
         remade = {(row.video, row.frame): row for row in sorted(notes, key=lambda row: row.remade)}
         times = {frame: note.remade for frame, note in remade.items()}
@@ -184,22 +181,12 @@ class ReviewLog:
         """Merge the files of all writers into one sorted one. No other writer may be at work."""
         reviews = self.read()
         rows: list[Decision | Remade] = [*reviews.decisions.values(), *reviews.remade.values()]
-        self._lines.consolidate(map(_to_json, rows))
-
-    def _parse(self, row: Mapping[str, Any]) -> Decision | Remade:
-        check_schema(row, _SCHEMA, "reviews", self.path, fix="use the thriftseg version that wrote them")
-        values = {name: value for name, value in row.items() if name != "schema"}
-        try:
-            if "verdict" not in values:
-                return Remade(**values)
-            item = values.pop("object")
-            decision = Decision(**values, object=None if item is None else ReviewedObject(**item))
-        except (TypeError, KeyError) as error:
-            raise LabelStoreError("damaged row in the reviews", path=self.path, found=str(row)) from error
-        if decision.verdict not in VERDICTS:
-            raise LabelStoreError("damaged row in the reviews", path=self.path, found=str(row))
-        return decision
+        self._lines.consolidate(map(_line_of, rows))
 
 
-def _to_json(row: Decision | Remade) -> dict[str, Any]:
-    return {"schema": _SCHEMA, **asdict(row)}
+def _kind_of(row: Mapping[str, Any]) -> type[Decision | Remade]:
+    return Decision if "verdict" in row else Remade
+
+
+def _line_of(row: Decision | Remade) -> dict[str, Any]:
+    return {"schema": _SCHEMA, **row.to_json()}

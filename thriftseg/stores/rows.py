@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.errors import LabelStoreError, ThriftsegError
-from thriftseg.stores.manifest import check_schema
+from thriftseg.parsing import Count, FileName, Number, Record
 from thriftseg.types import Frame, LabelKind
 
 SCHEMA = 1
 """Version of the row format; rows of any other version are refused."""
 
-ACTION = "action"
 POINTS = "points"
+
+_KINDS = "|".join([POINTS, *(kind.label for kind in LabelKind)])
 
 
 def action_id(source: str, dataset: str, video: str, number: int, region: int | None = None) -> str:
@@ -54,8 +54,7 @@ def annotated_frame(action: str) -> Frame | None:
     return (video, int(number)) if video and number.isdecimal() else None
 
 
-@dataclass(frozen=True)
-class LabelRow:
+class LabelRow(Record, frozen=True):
     """One stored label.
 
     Attributes:
@@ -75,9 +74,9 @@ class LabelRow:
         key: For points: name of the frame in the click file.
     """
 
-    video: str
-    frame: int
-    kind: str
+    video: FileName
+    frame: Count
+    kind: Annotated[str, Meta(pattern=rf"\A({_KINDS})\Z")]
     source: str
     generator: str
     arguments: Mapping[str, Any]
@@ -85,8 +84,8 @@ class LabelRow:
     taxonomy: str
     taxonomy_version: int
     parents: tuple[str, ...]
-    ignored_share: float
-    confidence: float | None
+    ignored_share: Number
+    confidence: Number | None
     sha256: str
     key: str | None = None
 
@@ -97,14 +96,13 @@ class LabelRow:
 
     def to_json(self) -> dict[str, Any]:
         """The row as it stands in the manifest."""
-        row = {"schema": SCHEMA, **asdict(self), "arguments": dict(self.arguments), "parents": list(self.parents)}
+        row = {"schema": SCHEMA, **super().to_json()}
         if self.key is None:
             del row["key"]
         return row
 
 
-@dataclass(frozen=True)
-class ActionRow:
+class ActionRow(Record, frozen=True):
     """One human action, real or simulated.
 
     Attributes:
@@ -114,44 +112,22 @@ class ActionRow:
         frame: Native frame number.
         cost: What it cost.
         cost_model: Name of the cost model when the cost depends on it, else empty.
+        kind: Tells it from rows of labels.
     """
 
     id: str
     source: str
     video: str
-    frame: int
+    frame: Count
     cost: AnnotationCost
     cost_model: str = ""
-    kind: str = field(default=ACTION, init=False)
+    kind: Literal["action"] = "action"
 
     def to_json(self) -> dict[str, Any]:
         """The row as it stands in the manifest."""
-        return {"schema": SCHEMA, **asdict(self), "cost": self.cost.to_dict()}
+        return {"schema": SCHEMA, **super().to_json()}
 
 
-def parse_row(row: Mapping[str, Any], path: Path) -> LabelRow | ActionRow:
-    """Read a row of a manifest.
-
-    Args:
-        row: The JSON object.
-        path: The manifest, for the message.
-
-    Raises:
-        LabelStoreError: The row is of an unknown version or incomplete.
-    """
-    check_schema(row, SCHEMA, "manifest", path)
-    values = {name: value for name, value in row.items() if name != "schema"}
-    try:
-        if values.get("kind") == ACTION:
-            del values["kind"]
-            return ActionRow(**{**values, "cost": AnnotationCost.from_dict(values["cost"])})
-        label = LabelRow(**{**values, "frame": int(values["frame"]), "parents": tuple(values["parents"])})
-        _ = label.label_kind  # a KeyError here names an unknown kind
-    except (TypeError, KeyError, ValueError, ThriftsegError) as error:
-        raise LabelStoreError(
-            "damaged row in the manifest",
-            path=path,
-            expected="the fields " + ", ".join(f.name for f in fields(LabelRow)),
-            found=f"{dict(row)} ({error})",
-        ) from error
-    return label
+def kind_of_row(row: Mapping[str, Any]) -> type[LabelRow | ActionRow]:
+    """What a row of a manifest is."""
+    return ActionRow if row.get("kind") == "action" else LabelRow

@@ -14,10 +14,9 @@ action, `overhead` what the first click costs beside it.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,8 @@ from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import ConfigError, DatasetError
-from thriftseg.stores.annotation_rounds import RoundFolder, RoundKey, check_quality
+from thriftseg.parsing import Count, FileName, Record, Share, decode_arrays, read_bytes
+from thriftseg.stores.annotation_rounds import RoundFolder, RoundKey, RoundRow, check_quality
 from thriftseg.types import EMBEDDING_CHANNELS
 
 
@@ -94,7 +94,21 @@ class TypeState:
         return f"{self.key.video}/{self.number:06d}"
 
 
-class TypeSet(RoundFolder):
+class _Outcome(Record, frozen=True):
+    quality: Share
+    cost: AnnotationCost
+
+
+class _Row(RoundRow, frozen=True):
+    frame: Count
+    image: FileName
+    quality: Share
+    overhead: AnnotationCost
+    clicks: list[_Outcome]
+    drawn: _Outcome
+
+
+class TypeSet(RoundFolder[_Row]):
     """States with the outcomes of all ways to annotate them; arguments as for `RoundFolder`.
 
     Example:
@@ -114,6 +128,7 @@ class TypeSet(RoundFolder):
     """
 
     kind = "type set"
+    row_type = _Row
 
     def write_round(
         self,
@@ -144,44 +159,44 @@ class TypeSet(RoundFolder):
         """
         if not clicks:
             raise DatasetError(f"{key} has no clicks", path=self.root, expected="the outcome of one click at least")
-        row = {
-            "frame": number,
-            "image": self._image_name(frame),
-            "quality": check_quality(quality),
-            "overhead": overhead.to_dict(),
-            "clicks": [_outcome_row(item) for item in clicks],
-            "drawn": _outcome_row(drawn),
-        }
+        outcomes = [_Outcome(check_quality(item.quality), item.cost) for item in (*clicks, drawn)]
+        row = _Row(
+            *key,
+            frame=number,
+            image=self._image_name(frame),
+            quality=check_quality(quality),
+            overhead=overhead,
+            clicks=outcomes[:-1],
+            drawn=outcomes[-1],
+        )
         self._write_mask(self._mask_path(key, "before"), mask)
         for count, item in enumerate(clicks, start=1):
             self._write_mask(self._mask_path(key, f"clicks{count:02d}"), item.mask)
         self._write_mask(self._mask_path(key, "drawn"), drawn.mask)
-        self._add(key, row)
+        self._add(row)
 
     def states(self) -> list[TypeState]:
         """All states, sorted by video, object and round.
 
         Raises:
-            DatasetError: The set is missing or empty, or a row is damaged.
+            DatasetError: The set is missing or empty.
+            LabelStoreError: A row is damaged.
         """
         found = []
-        for key, row in sorted(self.rows.items(), key=lambda item: item[0]):
-            try:
-                state = TypeState(
-                    key=key,
-                    number=int(row["frame"]),
-                    image=str(row["image"]),
-                    mask=self._mask_path(key, "before"),
-                    quality=check_quality(row["quality"]),
-                    overhead=AnnotationCost.from_dict(row["overhead"]),
-                    clicks=tuple(
-                        self._outcome(key, f"clicks{count:02d}", item)
-                        for count, item in enumerate(row["clicks"], start=1)
-                    ),
-                    drawn=self._outcome(key, "drawn", row["drawn"]),
-                )
-            except (KeyError, TypeError, ValueError, ConfigError, DatasetError) as error:
-                raise self._damaged(row) from error
+        for key, row in sorted(self.rows.items()):
+            clicked = [self._mask_path(key, f"clicks{count:02d}") for count in range(1, len(row.clicks) + 1)]
+            state = TypeState(
+                key=key,
+                number=row.frame,
+                image=row.image,
+                mask=self._mask_path(key, "before"),
+                quality=row.quality,
+                overhead=row.overhead,
+                clicks=tuple(
+                    Outcome(mask, item.quality, item.cost) for mask, item in zip(clicked, row.clicks, strict=True)
+                ),
+                drawn=Outcome(self._mask_path(key, "drawn"), row.drawn.quality, row.drawn.cost),
+            )
             found.append(state)
         if not found:
             raise DatasetError("the type set has no states", path=self.root)
@@ -222,20 +237,9 @@ class TypeSet(RoundFolder):
         write_bytes(path, stream.getvalue())
         return average
 
-    def _outcome(self, key: RoundKey, name: str, item: Mapping[str, Any]) -> Outcome:
-        cost = AnnotationCost.from_dict(item["cost"])
-        return Outcome(self._mask_path(key, name), check_quality(item["quality"]), cost)
-
-
-def _outcome_row(item: Annotated) -> dict[str, Any]:
-    return {"quality": check_quality(item.quality), "cost": item.cost.to_dict()}
-
 
 def _read_embedding(path: Path) -> Float32Array:
-    try:
-        embedding = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DatasetError("cannot read the embedding", path=path, found=error, fix="delete the file") from error
+    (embedding,) = decode_arrays(read_bytes(path), path, fix="delete the file")
     if embedding.shape != (EMBEDDING_CHANNELS,) or embedding.dtype != np.float32:
         found = f"{embedding.shape} {embedding.dtype}"
         raise DatasetError("no embedding", path=path, expected=f"({EMBEDDING_CHANNELS},) float32", found=found)

@@ -11,12 +11,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
 from thriftseg.folders import claim_folder, writes_alone
+from thriftseg.parsing import FileName, check, read_json
 from thriftseg.synthetic.layouts.classes import ClipName, ImageFormat, Layout
 from thriftseg.synthetic.scene import SceneConfig
 from thriftseg.types import SPLITS
@@ -57,6 +59,12 @@ class PlannedClip:
     def marker(self) -> Path:
         """File that says that the clip is complete, and what was measured on it."""
         return self.out / _PROGRESS_FOLDER / f"{self.clip.split}-{self.index:05d}.json"
+
+
+class _Marker(msgspec.Struct):
+    split: str
+    video: str
+    files: list[FileName]
 
 
 Film = Callable[[PlannedClip, Path], Record]
@@ -155,7 +163,8 @@ def _run(planned: list[PlannedClip], film: Film, devices: int | None, progress: 
 def _finished(clip: PlannedClip) -> Record | None:
     if not clip.marker.is_file():
         return None
-    record = json.loads(clip.marker.read_text(encoding="utf-8"))
+    record = read_json(clip.marker, dict[str, Any], fix="delete it; the clip is made again")
+    check(record, _Marker, clip.marker, fix="delete it; the clip is made again", nan=True)
     return record if all((clip.out / file).is_file() for file in record["files"]) else None
 
 

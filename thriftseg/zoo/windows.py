@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from thriftseg.errors import ConfigError
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.parsing import check
 from thriftseg.zoo.network import SemanticNetwork
 
 Window = tuple[slice, slice]
@@ -148,20 +150,20 @@ def inference_record(inference: WholeImage | SlidingWindow) -> dict[str, Any]:
     return {"class_path": "thriftseg.zoo.SlidingWindow", "init_args": init_args}
 
 
-def inference_from_record(record: Mapping[str, Any] | None) -> WholeImage | SlidingWindow:
+def inference_from_record(record: Mapping[str, Any] | None, path: str | Path) -> WholeImage | SlidingWindow:
     """The recorded protocol; one of a user's own is not built, since that would run code that the file names.
 
     Args:
         record: What `inference_record` or a checkpoint holds; a whole image where it names no protocol of ours.
+        path: File that holds it.
 
     Raises:
-        ConfigError: The windows would leave gaps.
+        CheckpointError: The windows are malformed, or would leave gaps.
     """
     room, _, name = str((record or {}).get("class_path", "")).rpartition(".")
     if record is None or name != SlidingWindow.__name__ or not room.startswith("thriftseg.zoo"):
         return WholeImage()
-    (height, width), stride = record["init_args"]["crop"], record["init_args"].get("stride")
-    return SlidingWindow((height, width), (stride[0], stride[1]) if stride else None)
+    return check(record.get("init_args"), SlidingWindow, path, "inference", fault=CheckpointError)
 
 
 def _spans(length: int, crop: int, stride: int) -> Iterator[slice]:

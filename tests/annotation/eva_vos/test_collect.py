@@ -107,7 +107,7 @@ class TestQualitySet:
     def test_frames_without_the_object_are_neither_drawn_nor_rated(self, collect: Collect, tmp_path: Path) -> None:
         (total,) = collect(what="quality", videos=["a"], quality_rounds=60, random_rounds=0)
         rows = QualitySet(tmp_path / "out" / "quality_set").rows
-        assert [item["quality"] for item in rows[RoundKey("a", 1, 0)]["frames"]][HIDDEN] is None
+        assert [item.quality for item in rows[RoundKey("a", 1, 0)].frames][HIDDEN] is None
         assert sorted(key.round for key in rows) == list(range(FRAMES - 1))  # every other frame is drawn
         assert (total.cost.seconds, total.cost.absent) == (80 * (FRAMES - 1), 0)
         assert (total.rounds, total.samples) == (FRAMES - 1, (FRAMES - 1) ** 2)
@@ -115,9 +115,7 @@ class TestQualitySet:
     def test_random_rounds_start_anew(self, collect: Collect, tmp_path: Path) -> None:
         (total,) = collect(what="quality", videos=["b"], quality_rounds=2, random_rounds=3)
         rows = QualitySet(tmp_path / "out" / "quality_set").rows
-        perfect = {
-            key.round: [item["frame"] for item in row["frames"] if item["quality"] == 1] for key, row in rows.items()
-        }
+        perfect = {key.round: [item.frame for item in row.frames if item.quality == 1] for key, row in rows.items()}
         assert (perfect[0], perfect[1]) == ([0], [0, 6])
         assert [len(perfect[number]) for number in (2, 3, 4)] == [2, 3, 4]
         assert total.cost.seconds == 80 * 5

@@ -380,10 +380,10 @@ class TestFiles:
         ("change", "problem"),
         [
             ({"clicks": [[80, 0, 1]]}, "inside of 80x48"),
-            ({"clicks": []}, "no clicks"),
-            ({"clicks": [[1, 2]]}, "clicks is malformed"),
-            ({"seconds": -1}, "expected 0 or more"),
-            ({"absent": "yes"}, "true or false"),
+            ({"clicks": []}, "wrong clicks; .*; found none"),
+            ({"clicks": [[1, 2]]}, r"malformed at \$\.clicks\[0\]; expected array of length 3"),
+            ({"seconds": -1}, r"malformed at \$\.seconds; expected float >= 0"),
+            ({"absent": "yes"}, r"malformed at \$\.absent; expected bool"),
             ({"type": "mask"}, "another annotation"),
         ],
     )

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from thriftseg.annotation.hvsa.budget import Budget, parse_amount
-from thriftseg.errors import ConfigError
+from thriftseg.annotation.hvsa.folder import HVSAFolder, RoundSelection
+from thriftseg.annotation.ranking.selection import Sample
+from thriftseg.errors import ConfigError, DatasetError
 
 
 def label(budget: Budget, costs: list[float]) -> list[list[int]]:
@@ -161,21 +163,39 @@ def test_needed_refuses_impossible_costs(cost):
         Budget(90, 3, "clicks").needed(cost)
 
 
-def test_a_stored_budget_goes_on():
+def test_a_stored_budget_goes_on(tmp_path):
     budget = Budget(90, 3, "clicks")
     budget.charge(29)
     budget.charge(5)
     budget.next_round()
-    stored = json.loads(json.dumps(budget.to_dict()))
-    assert stored == {"total": 90, "rounds": 3, "unit": "clicks", "round": 2, "spent": 34.0, "samples": 2}
-    again = Budget.from_dict(stored)
+    assert budget.to_dict() == {"total": 90, "rounds": 3, "unit": "clicks", "round": 2, "spent": 34.0, "samples": 2}
+    folder = HVSAFolder(tmp_path, {})
+    folder.keep_selection(2, RoundSelection(budget.to_dict(), [Sample(7, 3)], [12]))
+    selection = folder.selection(2)
+    assert (selection.samples, selection.pixels) == ([Sample(7, 3)], [12])
+    again = Budget(**selection.budget)
     assert again == budget
     assert again.left == 26
 
 
-def test_a_foreign_state_is_refused():
-    with pytest.raises(ConfigError, match="not the state of a budget; expected total, rounds"):
-        Budget.from_dict({"total": 90, "rounds": 3})
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"budget": {"total": 90, "rounds": 3}},
+            r"\$\.budget; expected an entry unit; found a mapping of total",
+        ),
+        ({"samples": [[7, 3]]}, r"\$\.samples\[0\]; expected array of length 3"),
+        ({"samples": None}, r"\$\.samples; expected array"),
+    ],
+)
+def test_a_foreign_state_is_refused(tmp_path, change, message):
+    folder = HVSAFolder(tmp_path, {})
+    folder.keep_selection(1, RoundSelection(Budget(90, 3, "clicks").to_dict(), [], []))
+    path = tmp_path / "round_1/selection.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DatasetError, match=rf"selection\.json: malformed at {message}.*; fix: delete it"):
+        folder.selection(1)
 
 
 @pytest.mark.parametrize(

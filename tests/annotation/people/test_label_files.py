@@ -18,7 +18,7 @@ from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels
 from thriftseg.exchange import ExportedFrame, ExportedObject
 from thriftseg.exchange.cvat import mask_attributes
 from thriftseg.exchange.formats import FORMATS
-from thriftseg.parsing import dump_xml, load_xml
+from thriftseg.parsing import dump_xml, read_xml
 from thriftseg.taxonomies import CAMVID
 from thriftseg.types import Clip
 
@@ -260,10 +260,10 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("notes", "message"),
         [
-            ({"seconds": -1}, "'drive/000000_00000' is malformed; found seconds -1, expected 0 or more"),
-            ({"seconds": "ten"}, "is malformed; found could not convert"),
-            ({"seconds": True}, "is malformed; found seconds True"),
-            ({"done": "yes"}, "is malformed; found done 'yes', expected true or false"),
+            ({"seconds": -1}, r"'drive/000000_00000' is malformed at \$\.seconds; expected float >= 0\.0; found -1"),
+            ({"seconds": "ten"}, r"malformed at \$\.seconds; expected float \| null; found 'ten'"),
+            ({"seconds": True}, r"malformed at \$\.seconds; .*found True"),
+            ({"done": "yes"}, r"malformed at \$\.done; expected bool; found 'yes'"),
         ],
     )
     def test_wrong_notes(self, make, requests, folder, notes, message):
@@ -367,7 +367,7 @@ class TestWrongToolFiles:
     def test_no_file_of_the_tool(self, make, requests, folder):
         start(make("cvat"), requests[:1])
         (folder / "annotations.xml").write_text("{}")
-        with pytest.raises(DatasetError, match=r"annotations\.xml: not an XML file"):
+        with pytest.raises(DatasetError, match=r"annotations\.xml: is not XML"):
             make("cvat").ask(requests[:1], 1)
 
     def test_images_left_out_of_the_file_are_asked_for(self, make, requests, folder):
@@ -379,7 +379,7 @@ class TestWrongToolFiles:
     def test_shapes_of_a_person(self, make, requests, folder):
         """A polygon, and a mask on top of it, of an image that the tool knows by its file name only."""
         start(make("cvat"), requests[:1])
-        root = load_xml(folder / "annotations.xml")
+        root = read_xml(folder / "annotations.xml")
         image = root.find("image")
         image.set("name", "000030_00005.png")
         points = "32,32;72,32;72,72;32,72"

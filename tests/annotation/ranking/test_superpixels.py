@@ -107,5 +107,5 @@ def test_damaged_files_are_refused(tmp_path, damage):
     store.segment(frame())
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DatasetError, match=r"npz: damaged super-pixels.*delete the file"):
+    with pytest.raises(DatasetError, match=r"npz: holds no such arrays; expected superpixels.*delete the file"):
         store.segment(frame())

@@ -57,7 +57,7 @@ def test_failures_are_listed(boxes, tmp_path, capsys):
         ([], "boxes come from a file or from the masks"),
         (["--from-masks", "--from-tracks", "x.json"], "boxes come from a file or from the masks"),
         (["--from-tracks", "x.json", "--box_noise", "0.1"], "--box_noise moves boxes around true masks"),
-        (["--from-tracks", "x.json"], "cannot read the annotations"),
+        (["--from-tracks", "x.json"], "x.json: no such file"),
         (["--from-masks", "--method", "box2seg"], "box2seg needs weights"),
         (["--from-masks", "--finetune", "middle"], "only box2seg is fine-tuned"),
         (["--from-masks", "--filter", "list"], "--filter list and --bad_list belong together"),

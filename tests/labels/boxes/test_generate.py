@@ -276,14 +276,19 @@ class TestFilter:
         plain = run(davis, tmp_path, source="plain").quality
         assert run(davis, tmp_path, mask_filter=MaskFilter("oracle", 0.9)).quality == plain
 
-    @pytest.mark.parametrize("content", [None, "video;frame\n", "video,frame,object\nfilm,x,7\n"])
-    def test_a_list_that_is_none(self, tmp_path, content):
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, "no such file"),
+            ("video;frame\n", "lacks a column; expected video, frame, object; found video, frame"),
+            ("video,frame,object\nfilm,x,7\n", r"line 2 is malformed at \$\.frame; expected int; found 'x'"),
+            ("video,frame,object\nfilm,1\n", r"line 2 is malformed at \$; expected an entry object"),
+        ],
+    )
+    def test_a_list_that_is_none(self, tmp_path, content, message):
         if content is not None:
             (tmp_path / "bad.csv").write_text(content)
-        if content == "video;frame\n":
-            assert not MaskFilter.from_file(tmp_path / "bad.csv").listed
-            return
-        with pytest.raises(DatasetError, match=r"bad\.csv: not a list of bad masks"):
+        with pytest.raises(DatasetError, match=rf"bad\.csv: {message}"):
             MaskFilter.from_file(tmp_path / "bad.csv")
 
 

@@ -141,7 +141,9 @@ class TestObjects:
         with pytest.raises(LabelStoreError, match="unknown version; expected schema 1; found schema 2"):
             stored(tmp_path).object_log.read()
         log.write_text('{"schema":1,"video":"a","frame":3}\n')
-        with pytest.raises(LabelStoreError, match="damaged row in the object log"):
+        with pytest.raises(
+            LabelStoreError, match=r"objects\.jsonl: line 1 is malformed at \$; expected an entry objects"
+        ):
             stored(tmp_path).object_log.read()
 
     def test_none_at_all(self, tmp_path):

@@ -96,11 +96,14 @@ class TestDecisions:
     @pytest.mark.parametrize(
         ("line", "message"),
         [
-            ("maybe,clip0,16,", r"line 3: no such decision; expected accept, reject, lock or nothing; found 'maybe'"),
+            (
+                "maybe,clip0,16,",
+                r"line 3 is malformed at \$\.decision; expected one of 'accept', 'lock', 'reject'; found 'maybe'",
+            ),
             ("lock,clip0,10,", r"line 3: no label of frame 10 of 'clip0'; expected a label of source 'known_motion'"),
             ("lock,clip9,16,", r"line 3: no label of frame 16 of 'clip9'"),
-            ("lock,clip0,six,", r"line 3: no number of frame; expected digits; found 'six'"),
-            ("lock,clip0,16,car", r"line 3: no number of object; expected digits; found 'car'"),
+            ("lock,clip0,six,", r"line 3 is malformed at \$\.frame; expected str matching .*; found 'six'"),
+            ("lock,clip0,16,car", r"line 3 is malformed at \$\.object; expected str matching .*; found 'car'"),
             ("lock,clip0,16,7", r"line 3: no such object in this frame; expected one of 1, 2, 3; found 7"),
         ],
     )
@@ -112,18 +115,24 @@ class TestDecisions:
 
     def test_bad_files(self, street, tmp_path):
         path = tmp_path / "d.csv"
-        for content, message in ((b"frame,word\n", "expected the columns decision, video, frame"), (b"\xff", "cannot")):
+        for content, message in (
+            (b"frame,word\n", "lacks a column; expected decision, video, frame"),
+            (b"\xff", "is not UTF-8"),
+        ):
             path.write_bytes(content)
             with pytest.raises(ConfigError, match=message):
                 apply_decisions(street, "known_motion", path, store=tmp_path)
-        with pytest.raises(ConfigError, match="cannot read the decisions"):
+        with pytest.raises(ConfigError, match="no such file"):
             apply_decisions(street, "known_motion", tmp_path / "absent.csv", store=tmp_path)
         path.write_text("\ufeffdecision;video;frame;object\r\nReject;clip0;12;\r\n", encoding="utf-8")
         assert apply_decisions(street, "known_motion", path, store=tmp_path).frames == {"reject": 1}
 
     def test_damaged_reviews(self, street, tmp_path):
         log = ReviewLog(tmp_path / "known_motion")
-        for row, message in (('{"schema": 9}', "unknown version"), ('{"schema": 1, "verdict": "x"}', "damaged row")):
+        for row, message in (
+            ('{"schema": 9}', "unknown version"),
+            ('{"schema": 1, "verdict": "x"}', "line 1 is malformed"),
+        ):
             log.path.write_text(row + "\n")
             with pytest.raises(LabelStoreError, match=message):
                 _ = stored(tmp_path).usable

@@ -67,12 +67,12 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("content", "problem"),
         [
-            ("{", "not a JSON file"),
-            ('{"hours": [1]}', "the curve has no 'jf'"),
-            ('{"hours": [1], "jf": [0.5, 0.5]}', "as many of both"),
+            ("{", "is not JSON"),
+            ('{"hours": [1]}', r"malformed at \$; expected an entry jf"),
+            ('{"hours": [1], "jf": [0.5, 0.5]}', "as many numbers of both"),
             ('{"hours": [], "jf": []}', "one at least"),
             ('{"hours": [2, 1], "jf": [0.5, 0.5]}', "hours that increase"),
-            ('{"hours": [1], "jf": [NaN]}', "finite"),
+            ('{"hours": [1], "jf": [NaN]}', "is not JSON; found NaN"),
         ],
     )
     def test_damaged(self, tmp_path: Path, content: str, problem: str) -> None:

@@ -191,7 +191,7 @@ def test_of_a_search_the_least_budget_counts(tmp_path: Path, target: float, perc
     (search / "budgets.json").write_text(json.dumps({"target_miou": 0.2, "probes": probes}))
     assert find_ends(tmp_path, searched=True)[0].scores["miou"] == 0.25  # no label at all is enough
     (search / "budgets.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"budgets\.json: the search for a budget has no 'target_miou'"):
+    with pytest.raises(DatasetError, match=r"budgets\.json: malformed at \$; expected an entry target_miou"):
         find_ends(tmp_path, searched=True)
 
 
@@ -199,9 +199,11 @@ def test_of_a_search_the_least_budget_counts(tmp_path: Path, target: float, perc
     ("name", "content", "message"),
     [
         ("rounds.jsonl", None, "no run with a finished round"),
-        ("rounds.jsonl", "{", "damaged record of a run"),
-        ("rounds.jsonl", '{"round": 0}\n', "damaged record of a run"),
-        ("run.json", "[]", "damaged record of a run"),
+        ("rounds.jsonl", "", r"rounds\.jsonl: no run with a finished round; found an empty file"),
+        ("rounds.jsonl", "{", r"rounds\.jsonl: line 1 is not JSON"),
+        ("rounds.jsonl", '{"round": 0}\n', r"rounds\.jsonl: line 1 is malformed at \$; expected an entry samples"),
+        ("run.json", "[]", r"run\.json: malformed at \$; expected object; found a list of 0"),
+        ("run.json", "{}", r"run\.json: malformed at \$; expected an entry dataset"),
     ],
 )
 def test_a_damaged_run(tmp_path: Path, name: str, content: str | None, message: str) -> None:

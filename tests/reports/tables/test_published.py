@@ -137,9 +137,10 @@ def test_a_table_has_defaults(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("key: b", "key: a", "keys of rows are not unique; found a"),
-        ("samples: 20", "sample: 20", "PublishedRow has missing or unknown entries; .*; found sample$"),
-        ("title: two rows", "", "PublishedTable has missing or unknown entries; .*; found title$"),
-        ("rows:", "lines:", "not a table"),
+        ("samples: 20", "sample: 20", r"malformed at \$\.rows\[1\]; found an unknown entry sample$"),
+        ("title: two rows", "", r"malformed at \$; expected an entry title"),
+        ("rows:", "lines:", r"malformed at \$; expected an entry rows"),
+        ("samples: 20", "samples: many", r"malformed at \$\.rows\[1\]\.samples; expected int \| null; found 'many'"),
     ],
 )
 def test_a_damaged_table_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:

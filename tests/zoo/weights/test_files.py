@@ -181,10 +181,11 @@ def test_missing_weights(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "damaged JSON file"),
-        ("[]", "does not describe weights of this package"),
+        ("{", "is not JSON"),
+        ("[]", "malformed at $; expected object"),
+        ("{}", "does not describe weights of this package; expected format thriftseg-weights"),
         ('{"format": "thriftseg-weights", "format_version": 99}', "unknown version of the weight format; expected 1"),
-        ('{"format": "thriftseg-weights", "format_version": 1}', "names no weight file"),
+        ('{"format": "thriftseg-weights", "format_version": 1}', "malformed at $; expected an entry network"),
     ],
 )
 def test_damaged_descriptions(saved: Path, content: str, message: str) -> None:
@@ -200,7 +201,7 @@ def test_damaged_descriptions(saved: Path, content: str, message: str) -> None:
         ({"class_path": "thriftseg.zoo.Nothing", "init_args": {}}, "the recorded class is no network that is known"),
         ({"class_path": "thriftseg.zoo.PSPNet", "init_args": {"depth": 3}}, "cannot be built from its recorded"),
         ({"class_path": "thriftseg.zoo.PSPNet", "init_args": {"num_classes": -1}}, "wrong number of classes"),
-        (None, "does not name its network"),
+        (None, "malformed at $.network; expected object; found None"),
     ],
 )
 def test_descriptions_of_no_network(saved: Path, record: object, message: str) -> None:
@@ -209,16 +210,32 @@ def test_descriptions_of_no_network(saved: Path, record: object, message: str) -
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"preprocessing": {"mean": [0.0]}},
-        {"taxonomy": {"name": "x"}},
-        {"inference": {"class_path": "thriftseg.zoo.SlidingWindow", "init_args": {"crop": [0, 0]}}},
+        ({"preprocessing": {"mean": [0.0]}}, "malformed at $.preprocessing.mean; expected array of length 3"),
+        (
+            {"preprocessing": {"mean": [0, 0, 0], "std": [1, 0, 1], "channel_order": "rgb"}},
+            "malformed at $.preprocessing.std[1]; expected float >= 1e-06; found 0",
+        ),
+        ({"taxonomy": {"name": "x"}}, "malformed at $.taxonomy; expected an entry version"),
+        (
+            {"taxonomy": {"name": "x", "version": 1, "classes": [{"name": "a", "color": [0, 0, 0]}] * 255}},
+            "class table 'x' has too many classes; expected at most 253; found 255",
+        ),
+        (
+            {"inference": {"class_path": "thriftseg.zoo.SlidingWindow", "init_args": {"crop": [0, 0]}}},
+            "inference is malformed at $: windows would leave gaps; expected 0 < stride <= crop",
+        ),
+        (
+            {"inference": {"class_path": "thriftseg.zoo.SlidingWindow", "init_args": {"crop": [0, "x"]}}},
+            "inference is malformed at $.crop[1]; expected int; found 'x'",
+        ),
+        ({"eval_size": [64, 10**9]}, "malformed at $.eval_size[1]; expected int <= 65536; found 1000000000"),
     ],
 )
-def test_incomplete_descriptions(saved: Path, changes: dict[str, object]) -> None:
+def test_incomplete_descriptions(saved: Path, changes: dict[str, object], message: str) -> None:
     change_card(saved, **changes)
-    assert "the description of the weights is incomplete" in refusal(saved)
+    assert message in refusal(saved)
 
 
 def test_a_card_cannot_point_out_of_its_folder(saved: Path) -> None:
@@ -255,13 +272,16 @@ class TestNames:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("{", "damaged index"),
+            ("{", "is not JSON"),
             ('{"version": 2, "checkpoints": {}}', "unknown version of the index; expected 1; found 2"),
-            ('{"version": 1, "checkpoints": {"a.b": {"file": "a"}}}', "damaged index"),
+            (
+                '{"version": 1, "checkpoints": {"a.b": {"file": "a"}}}',
+                "index is malformed at $['a.b']; expected an entry sha256",
+            ),
             (
                 '{"version": 1, "checkpoints": {"a.b": {"file": "../a", "sha256": "", "bytes": 1, '
                 '"architecture": "a", "tag": "b"}}}',
-                "lies outside the folder",
+                "the weights of a.b lie outside the folder; found ../a",
             ),
         ],
     )

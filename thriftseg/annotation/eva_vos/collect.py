@@ -34,12 +34,13 @@ from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import VOSDataset
 from thriftseg.errors import ConfigError
 from thriftseg.folders import writes_alone
-from thriftseg.stores import Annotated, Manifest, QualitySet, RatedMask, RoundFolder, RoundKey, Row, TypeSet
+from thriftseg.parsing import Count, Record
+from thriftseg.stores import Annotated, Manifest, QualitySet, RatedMask, RoundFolder, RoundKey, TypeSet
 
 QUALITY_FOLDER, TYPE_FOLDER = "quality_set", "type_set"
 """Names of the sets in the folder of a recording."""
 
-Recorded = TypeVar("Recorded", bound=RoundFolder)
+Recorded = TypeVar("Recorded", bound=RoundFolder[Any])
 
 STORED_EMBEDDINGS = ("sam", "sam2")
 """Prompters whose embedding of the frame is kept for agents that read it."""
@@ -185,6 +186,16 @@ class _Counts(NamedTuple):
     cost: AnnotationCost
 
 
+class _Finished(Record, frozen=True):
+    """An object that is recorded in full."""
+
+    video: str
+    object: Count
+    rounds: Count
+    samples: Count
+    cost: AnnotationCost
+
+
 class _Recorder(ABC, Generic[Recorded]):
     """Records objects in one of the sets.
 
@@ -200,8 +211,8 @@ class _Recorder(ABC, Generic[Recorded]):
         self._set, self._person, self._propagator, self._settings = rounds, person, propagator, settings
         sweep_partial(rounds.root)
         self._log = Manifest(rounds.root, stem="objects")
-        self._finished: list[Row] = self._log.read()
-        self._names = {(row["video"], row["object"]) for row in self._finished}
+        self._finished = self._log.read(_Finished)
+        self._names = {(row.video, row.object) for row in self._finished}
 
     def has(self, video: ObjectVideo) -> bool:
         """Whether an object is recorded in full."""
@@ -210,17 +221,16 @@ class _Recorder(ABC, Generic[Recorded]):
     def record(self, video: ObjectVideo) -> int:
         """Record an object; returns the number of its samples."""
         found = self._record(video)
-        counts = {"rounds": found.rounds, "samples": found.samples, "cost": found.cost.to_dict()}
-        row: Row = {"video": video.video, "object": video.object_id, **counts}
-        self._log.append([row])
+        row = _Finished(video.video, video.object_id, *found)
+        self._log.append([row.to_json()])
         self._finished.append(row)
         self._names.add((video.video, video.object_id))
         return found.samples
 
     def total(self) -> CollectedTotal:
         """What the set holds."""
-        cost = sum((AnnotationCost.from_dict(row["cost"]) for row in self._finished), AnnotationCost())
-        rounds, samples = (sum(row[name] for row in self._finished) for name in ("rounds", "samples"))
+        cost = sum((row.cost for row in self._finished), AnnotationCost())
+        rounds, samples = (sum(getattr(row, name) for row in self._finished) for name in ("rounds", "samples"))
         return CollectedTotal(self._set.root, self._set.kind, len(self._finished), rounds, samples, cost)
 
     @abstractmethod

@@ -18,13 +18,38 @@ from typing import Any
 import numpy as np
 
 from thriftseg.annotation.eva_vos.objects import ObjectVideo, decode_masks
+from thriftseg.annotation.people.masks import AnnotationKind
 from thriftseg.arrays import BoolArray, UInt16Array
 from thriftseg.atomic import sweep_partial, write_bytes
+from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import PALETTE, encode_label_png, read_label_png, write_label_png
+from thriftseg.errors import LabelStoreError
 from thriftseg.folders import claim_folder
+from thriftseg.parsing import Amount, Count, FileName, Record, check, read_bytes
 from thriftseg.stores import Manifest, Row
 
 _MOST_IN_A_BYTE = 254
+
+
+class _Action(Record, frozen=True):
+    """A row of the log."""
+
+    action: Count
+    video: FileName
+    object: Count
+    round: Count
+    frame: Count
+    asked: AnnotationKind
+    type: AnnotationKind
+    clicks: list[tuple[int, int, int]]
+    free_clicks: Count
+    cost: AnnotationCost
+    seconds: Amount
+    j: float | None
+    f: float | None
+    jf: float | None
+    value: float | None
+    score: float | None
 
 
 class EVAVOSFolder:
@@ -44,7 +69,9 @@ class EVAVOSFolder:
         sweep_partial(self.root)
         claim_folder(self.root, settings)
         self._log = Manifest(self.root, stem="actions")
-        self.rows: list[Row] = self._log.read()
+        self.rows = self._log.read()
+        for number, row in enumerate(self.rows, start=1):
+            check(row, _Action, self._log.path, f"line {number}", fault=LabelStoreError)
 
     def keep(self, video: ObjectVideo, row: Row, mask: BoolArray, masks: bytes) -> None:
         """Add an annotation.
@@ -75,7 +102,7 @@ class EVAVOSFolder:
     def read_state(self, video: ObjectVideo, round: int) -> BoolArray | None:
         """Masks of all frames after a round, (N, H, W); `None` where they are not kept."""
         path = self._state(video, round)
-        return decode_masks(path.read_bytes()) if path.is_file() else None
+        return decode_masks(read_bytes(path), path) if path.exists() else None
 
     def write_masks(self, video: ObjectVideo, place: int, ids: UInt16Array) -> None:
         """Write the objects of a frame, (H, W), as DAVIS does; with 16 bits where an id needs that."""

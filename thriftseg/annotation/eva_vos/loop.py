@@ -24,7 +24,7 @@ from thriftseg.annotation.eva_vos.type_choice import TypeChoice
 from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotator
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import resize_label
-from thriftseg.errors import ConfigError, WaitingForLabels
+from thriftseg.errors import ConfigError, LabelStoreError, WaitingForLabels
 from thriftseg.folders import writes_alone
 from thriftseg.metrics import AnnotationCurve, annotation_curve
 from thriftseg.stores import Row
@@ -158,7 +158,11 @@ class _Run:
         self.objects = [_ObjectLog(video) for video in self.videos]
         by_name = {item.video.name: item for item in self.objects}
         for row in self.folder.rows:
-            by_name[_name_of(row)].rows.append(row)
+            item = by_name.get(_name_of(row))
+            if item is None or row["frame"] not in item.video.numbers or row["round"] != len(item.rows):
+                found = f"round {row['round']} of {_name_of(row)} in frame {row['frame']}"
+                raise LabelStoreError("the log has a row that is not of this run", path=self.folder.root, found=found)
+            item.rows.append(row)
 
     def run(self) -> EVAVOSResult:
         self._annotate_each([item for item in self.objects if not item.rows])
@@ -169,7 +173,7 @@ class _Run:
             self._annotate_by_rank()
         self._write_masks()
         rows = tuple(self.folder.rows)
-        cost = sum((AnnotationCost.from_dict(row["cost"]) for row in rows), AnnotationCost())
+        cost = sum((AnnotationCost(**row["cost"]) for row in rows), AnnotationCost())
         return EVAVOSResult(self.folder.root, rows, cost, curve_of(rows))
 
     def _annotate_each(self, items: Sequence[_ObjectLog]) -> None:
@@ -254,7 +258,7 @@ class _Run:
             "type": annotation.kind,
             "clicks": [[click.x, click.y, int(click.positive)] for click in annotation.clicks],
             "free_clicks": annotation.free_clicks,
-            "cost": annotation.cost.to_dict(),
+            "cost": annotation.cost.to_json(),
             "seconds": (rows[-1]["seconds"] if rows else 0.0) + annotation.cost.seconds,
             "j": None if scores is None else _rounded(scores.mean_j),
             "f": None if scores is None else _rounded(scores.mean_f),
@@ -317,7 +321,7 @@ def curve_of(rows: Sequence[Row]) -> AnnotationCurve | None:
     """
     if any(row["jf"] is None for row in rows):
         return None
-    seconds = [AnnotationCost.from_dict(row["cost"]).seconds for row in rows]
+    seconds = [AnnotationCost(**row["cost"]).seconds for row in rows]
     return annotation_curve([_name_of(row) for row in rows], seconds, [row["jf"] for row in rows])
 
 

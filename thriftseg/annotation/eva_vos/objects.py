@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from thriftseg.arrays import BoolArray, Float64Array, UInt8Array
 from thriftseg.datasets import VOSClip, VOSDataset, ids_in, resize_frame, resize_label
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.metrics import sequence_scores
+from thriftseg.parsing import decode_arrays
 
 
 class FrameScores(NamedTuple):
@@ -203,9 +205,19 @@ def encode_masks(masks: BoolArray) -> bytes:
     return stream.getvalue()
 
 
-def decode_masks(content: bytes) -> BoolArray:
-    """The inverse of `encode_masks`."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        shape: tuple[int, ...] = tuple(arrays["shape"].tolist())
-        bits = np.unpackbits(arrays["bits"], count=int(np.prod(shape)))
-    return bits.view(np.bool_).reshape(shape)
+def decode_masks(content: bytes, path: str | Path = "masks") -> BoolArray:
+    """The inverse of `encode_masks`.
+
+    Args:
+        content: The packed masks.
+        path: File that they come from, for messages.
+
+    Raises:
+        DatasetError: They are damaged.
+    """
+    packed, sides = decode_arrays(content, path, "bits", "shape")
+    shape = tuple(sides.ravel().tolist())
+    whole = len(shape) == 3 and sides.dtype.kind == "i" and min(shape) >= 0 and packed.dtype == np.uint8
+    if not whole or packed.size != -(-math.prod(shape) // 8):
+        raise DatasetError("damaged masks", path=path, found=f"{packed.size} bytes for a shape of {shape}")
+    return np.unpackbits(packed.view(np.uint8), count=math.prod(shape)).view(np.bool_).reshape(shape)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from thriftseg.arrays import Float64Array, Int64Array
@@ -134,18 +134,6 @@ class Budget:
     def to_dict(self) -> dict[str, Any]:
         """All attributes as plain values, to go on later."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Budget:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ConfigError: A value is missing, unknown or out of range.
-        """
-        names = [f.name for f in fields(cls)]
-        if set(values) != set(names):
-            raise ConfigError("not the state of a budget", expected=", ".join(names), found=", ".join(values))
-        return cls(**values)
 
 
 def parse_amount(text: str | float, full: float | None = None) -> float:

@@ -114,7 +114,7 @@ def search_budget(
             low, high = (low, middle) if reaches(middle) else (middle, high)
     found = tuple(probes[percent] for percent in sorted(probes))
     rows = [
-        {"percent": each.percent, "miou": each.miou, "cost": each.cost.to_dict(), "run": each.folder.name}
+        {"percent": each.percent, "miou": each.miou, "cost": each.cost.to_json(), "run": each.folder.name}
         for each in found
     ]
     write_bytes(out / SUMMARY, (json.dumps({"target_miou": target_miou, "probes": rows}) + "\n").encode())

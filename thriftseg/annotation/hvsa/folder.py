@@ -12,18 +12,25 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from thriftseg.annotation.hvsa.budget import BudgetUnit
 from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.atomic import sweep_partial, write_bytes
-from thriftseg.errors import DatasetError
+from thriftseg.costs import AnnotationCost
 from thriftseg.folders import claim_folder
+from thriftseg.parsing import Amount, Count, Record, check, read_json
 
 PERSON, RESULT = "person", "hvsa"
 """Sources in the label store of a run: labels that were bought, and the labels of all frames."""
+
+_FIX = "delete it; the run makes it again"
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,56 @@ class RoundSelection:
     budget: Mapping[str, Any]
     samples: Sequence[Sample]
     pixels: Sequence[int]
+
+
+class _Budget(Record, frozen=True):
+    total: Amount
+    rounds: Count
+    unit: BudgetUnit
+    round: Count
+    spent: Amount
+    samples: Count
+
+
+class _Selection(Record, frozen=True):
+    """The file of a selection; samples are frame, region and unlabelled pixels."""
+
+    budget: _Budget
+    samples: list[tuple[Count, Count, Count]]
+
+
+class RoundShare(msgspec.Struct):
+    """What was bought as a share of everything.
+
+    Attributes:
+        pixels: Of all pixels of the video.
+        clicks: Of the clicks that draw every frame; NaN where nothing tells these.
+        boundary_clicks: The same without clicks that choose classes.
+    """
+
+    pixels: float
+    clicks: float = math.nan
+    boundary_clicks: float = math.nan
+
+
+class FinishedRound(msgspec.Struct):
+    """What is noted after a round.
+
+    Attributes:
+        round: Its number; 0 is the network as given.
+        samples: Samples that were bought up to its end.
+        cost: What they cost.
+        share: Their share of everything.
+        scores: Scores of what the network predicts.
+        pasted: Scores with the manual labels put over it.
+    """
+
+    round: Count
+    samples: Count
+    cost: AnnotationCost
+    share: RoundShare
+    scores: dict[str, float | None]
+    pasted: dict[str, float | None]
 
 
 class HVSAFolder:
@@ -73,11 +130,12 @@ class HVSAFolder:
 
     def selection(self, number: int) -> RoundSelection | None:
         """What a round asks for, `None` before it was decided."""
-        content = _read(self.round(number) / "selection.json")
-        if content is None:
+        path = self.round(number) / "selection.json"
+        if not path.exists():
             return None
-        rows = content["samples"]
-        return RoundSelection(content["budget"], [Sample(*row[:2]) for row in rows], [row[2] for row in rows])
+        content = read_json(path, _Selection, fix=_FIX)
+        samples = [Sample(frame, region) for frame, region, _ in content.samples]
+        return RoundSelection(content.budget.to_json(), samples, [pixels for *_, pixels in content.samples])
 
     def keep_selection(self, number: int, selection: RoundSelection) -> None:
         """Write what a round asks for."""
@@ -86,25 +144,18 @@ class HVSAFolder:
 
     def scores(self, number: int) -> dict[str, Any] | None:
         """What was noted after a round, `None` before that."""
-        return _read(self.round(number) / "scores.json")
+        path = self.round(number) / "scores.json"
+        if not path.exists():
+            return None
+        content = read_json(path, dict[str, Any], fix=_FIX)
+        check(content, FinishedRound, path, fix=_FIX)
+        return content
 
     def keep_scores(self, number: int, row: Mapping[str, Any]) -> None:
         """Write what a round led to, and the log of all rounds."""
         _write(self.round(number) / "scores.json", row)
         rows = [self.scores(each) for each in range(number + 1)]
         write_bytes(self.root / "rounds.jsonl", "".join(f"{json.dumps(each)}\n" for each in rows).encode())
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DatasetError(
-            "not readable as JSON", path=path, found=str(error), fix="delete it; the run makes it again"
-        ) from error
-    return content
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -171,7 +171,7 @@ class _Run:
 
     def _buy(self, number: int, selection: RoundSelection) -> int:
         """Have the samples labelled, and count them; asking again for what is labelled costs nothing."""
-        self.budget = Budget.from_dict(selection.budget)
+        self.budget = Budget(**selection.budget)
         requests = self._requests(selection.samples)
         answers: list[Answer] = []
         if self._asks_at_once:
@@ -308,7 +308,7 @@ class _Run:
         return {
             "samples": len(self.manual.samples),
             "pixels": pixels,
-            "cost": cost.to_dict(),
+            "cost": cost.to_json(),
             "share": {name: round(value, 6) for name, value in shares.items()},
         }
 

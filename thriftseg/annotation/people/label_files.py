@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from thriftseg.annotation.people.answer_files import answer_files
 from thriftseg.annotation.people.images import ImageTask

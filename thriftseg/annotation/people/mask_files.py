@@ -13,17 +13,19 @@ The folder is all there is: nothing that exists is written again, and answers ar
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
+from msgspec import structs
 
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
 from thriftseg.annotation.people.mask_clicker import by_score, limits_of, price_of, rebuild_mask
 from thriftseg.annotation.people.masks import AnnotationKind, MaskAnnotation, MaskClick
-from thriftseg.annotation.people.task_file import INSTRUCTIONS, TASK_FILE, Note, other_run
+from thriftseg.annotation.people.task_file import INSTRUCTIONS, TASK_FILE, other_run
 from thriftseg.arrays import BoolArray, UInt8Array
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost, CostModel
@@ -31,7 +33,7 @@ from thriftseg.datasets import PALETTE, encode_frame, read_label_png, write_labe
 from thriftseg.drawing import blend
 from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels
 from thriftseg.labels import NumCandidates, Prompter
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import Amount, Finite, read_json
 
 _SCHEMA = 1
 _OBJECT_COLOR = (0, 220, 60)
@@ -47,6 +49,21 @@ do is the `type` in `task.json`:
 If the object is not in the frame, set `absent` to true instead. If you stop the time, write it into `seconds`. Then set
 `done` to true, and run the same command again.
 """
+
+
+_Click = tuple[Finite, Finite, bool]
+
+
+class _Task(msgspec.Struct):
+    schema: int
+    video: str
+    object: int
+    frame: int
+    type: str
+    clicks: list[_Click]
+    absent: bool
+    seconds: Amount | None
+    done: bool
 
 
 class MaskFilesPerson:
@@ -112,28 +129,25 @@ class MaskFilesPerson:
         number = video.numbers[place]
         folder = self.prepare(video, place, kind, current, round)
         path, asked = folder / TASK_FILE, _asked(video, number, kind)
-        content = load_json(path)
-        with located(path, "the file"):
-            found = {key: content[key] for key in asked}
-            clicked, absent = content["clicks"], content["absent"]
-            note = Note.of({key: content[key] for key in ("seconds", "done")})
-            if not isinstance(absent, bool):
-                raise ValueError(f"absent {absent!r}, expected true or false")
+        task = read_json(path, _Task, lax=True)
+        found = {key: getattr(task, key) for key in asked}
         if found != asked:
             raise other_run(path, "another annotation", asked, found)
-        if not note.done:
+        if not task.done:
             raise WaitingForLabels(
                 f"object {video.object_id} of {video.video} is not annotated yet in frame {number}",
                 path=folder,
                 fix=f"annotate it as {self._folder / INSTRUCTIONS} says, then run the same command again",
             )
-        if absent:
+        if task.absent:
             answer = MaskAnnotation("absent", np.zeros(video.size, np.bool_), self.price("absent"))
         elif kind == "mask":
             answer = MaskAnnotation("mask", _read_mask(folder / "mask.png", video.size), self.price("mask"))
         else:
-            answer = self._clicked(_clicks_of(path, clicked, video.size), video.frame(place), current)
-        return answer if note.seconds is None else replace(answer, cost=replace(answer.cost, seconds=note.seconds))
+            answer = self._clicked(_clicks_of(path, task.clicks, video.size), video.frame(place), current)
+        if task.seconds is None:
+            return answer
+        return replace(answer, cost=structs.replace(answer.cost, seconds=task.seconds))
 
     def prepare(self, video: ObjectVideo, place: int, kind: AnnotationKind, current: BoolArray, round: int) -> Path:
         """Ask for an annotation, unless it has been asked for; arguments as for `annotate`. Returns its folder."""
@@ -181,10 +195,10 @@ def _read_mask(path: Path, size: tuple[int, int]) -> BoolArray:
     return np.equal(ids, 1)
 
 
-def _clicks_of(path: Path, rows: Any, size: tuple[int, int]) -> tuple[MaskClick, ...]:
-    with located(path, "clicks"):
-        clicks = tuple(MaskClick(int(x), int(y), bool(positive)) for x, y, positive in rows)
-        outside = [click for click in clicks if not (0 <= click.x < size[1] and 0 <= click.y < size[0])]
-        if outside or not clicks:
-            raise ValueError(f"{outside or 'no clicks'}, expected clicks inside of {size[1]}x{size[0]} pixels")
+def _clicks_of(path: Path, rows: Sequence[_Click], size: tuple[int, int]) -> tuple[MaskClick, ...]:
+    clicks = tuple(MaskClick(int(x), int(y), positive) for x, y, positive in rows)
+    outside = [click for click in clicks if not (0 <= click.x < size[1] and 0 <= click.y < size[0])]
+    if outside or not clicks:
+        expected = f"clicks inside of {size[1]}x{size[0]} pixels"
+        raise DatasetError("wrong clicks", path=path, expected=expected, found=outside or "none")
     return clicks

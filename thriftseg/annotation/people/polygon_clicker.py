@@ -11,12 +11,12 @@ Training sees the polygons that were clicked, not the truth behind them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
+from msgspec.structs import replace
 
 from thriftseg.annotation.people.requests import Answer, Request
 from thriftseg.arrays import UInt8Array

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from thriftseg.annotation.people.images import ImageTask
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import Amount, Record, check, read_json
 from thriftseg.taxonomies import Taxonomy, hex_color
 
 TASK_FILE, INSTRUCTIONS = "task.json", "instructions.md"
@@ -21,8 +21,7 @@ _SCHEMA = 1
 _NOTES = {"seconds": None, "done": False}
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(Record, frozen=True):
     """What a person notes about a task.
 
     Attributes:
@@ -30,22 +29,15 @@ class Note:
         done: Whether the answer is finished although it may be empty.
     """
 
-    seconds: float | None
-    done: bool
+    seconds: Amount | None = None
+    done: bool = False
 
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Note:
-        """Read a note; the file says `located`.
 
-        Raises:
-            ValueError: A value is of another kind.
-        """
-        seconds, done = row.get("seconds"), row.get("done", False)
-        if seconds is not None and (isinstance(seconds, bool) or not 0 <= float(seconds) < math.inf):
-            raise ValueError(f"seconds {seconds!r}, expected 0 or more, or null")
-        if not isinstance(done, bool):
-            raise ValueError(f"done {done!r}, expected true or false")
-        return cls(None if seconds is None else float(seconds), done)
+class _TaskFile(msgspec.Struct):
+    schema: int
+    exchange: str
+    taxonomy: str
+    tasks: list[dict[str, Any]]
 
 
 def open_task_file(folder: Path, exchange: str, tasks: Sequence[ImageTask], taxonomy: Taxonomy) -> dict[str, Note]:
@@ -74,22 +66,18 @@ def open_task_file(folder: Path, exchange: str, tasks: Sequence[ImageTask], taxo
         classes = [{"id": row.train_id, "name": row.name, "color": hex_color(row.color)} for row in taxonomy.classes]
         content = {**header, "classes": classes, "tasks": [{**row, **_NOTES} for row in wanted.values()]}
         write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-    content = load_json(path)
-    with located(path, "the file"):
-        rows = {str(row["name"]): row for row in content["tasks"]}
-        for key, value in header.items():
-            if content[key] != value:
-                raise other_run(path, "other labels", f"{key} {value}", f"{key} {content[key]}")
-        asked = {name: {key: row[key] for key in row if key not in _NOTES} for name, row in rows.items()}
-        differing = sorted(name for name in asked.keys() | wanted.keys() if asked.get(name) != wanted.get(name))
-        if differing:
-            found = f"{len(asked)} tasks, of which {len(differing)} differ, first {differing[0]}"
-            raise other_run(path, "other labels", f"{len(wanted)} tasks", found)
-    notes = {}
-    for name, row in rows.items():
-        with located(path, f"task {name!r}"):
-            notes[name] = Note.of(row)
-    return notes
+    found = read_json(path, _TaskFile)
+    for key, value in header.items():
+        if (other := getattr(found, key)) != value:
+            raise other_run(path, "other labels", f"{key} {value}", f"{key} {other}")
+    rows = {str(row.get("name")): row for row in found.tasks}
+    asked = {name: {key: row[key] for key in row if key not in _NOTES} for name, row in rows.items()}
+    differing = sorted(name for name in asked.keys() | wanted.keys() if asked.get(name) != wanted.get(name))
+    if differing:
+        instead = f"{len(asked)} tasks, of which {len(differing)} differ, first {differing[0]}"
+        raise other_run(path, "other labels", f"{len(wanted)} tasks", instead)
+    noted = {name: {key: row[key] for key in row if key in _NOTES} for name, row in rows.items()}
+    return {name: check(values, Note, path, f"task {name!r}") for name, values in noted.items()}
 
 
 def other_run(path: Path, asked: str, expected: object, found: object) -> DatasetError:

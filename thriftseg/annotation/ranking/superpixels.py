@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
-from zipfile import BadZipFile
 
 import numpy as np
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.atomic import whole_file
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.parsing import decode_arrays, read_bytes
 
 if TYPE_CHECKING:
     from thriftseg.zoo import SpixelFCN
@@ -137,8 +137,9 @@ class SuperpixelStore:
             with whole_file(path) as stream:
                 np.savez_compressed(stream, superpixels=ids)
             return ids
-        try:
-            with np.load(path) as content:
-                return np.asarray(content["superpixels"], np.int32)
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-            raise DatasetError("damaged super-pixels", path=path, found=str(error), fix="delete the file") from error
+        fix = "delete the file"
+        (stored,) = decode_arrays(read_bytes(path), path, "superpixels", fix=fix)
+        if stored.shape != image.shape[:2] or stored.dtype.kind not in "iu":
+            expected, found = f"{image.shape[:2]} integers", f"{stored.shape} {stored.dtype}"
+            raise DatasetError("no super-pixels of this frame", path=path, expected=expected, found=found, fix=fix)
+        return np.asarray(stored, np.int32)

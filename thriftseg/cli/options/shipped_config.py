@@ -14,6 +14,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-d
 
 from thriftseg.cli.options.renamed import refuse_old_names
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import read_yaml
 from thriftseg.resources import config_path
 
 ROW_OPTIONS = ("--table", "--row")
@@ -26,7 +27,8 @@ class ConfigFile(ActionConfigFile):
         """Take the options of the file; see `ActionConfigFile`."""
         values = find_config(values)
         if Path(values).is_file():
-            refuse_old_names(parser.prog.removeprefix("thriftseg "), [f"--{key}" for key in _options_in(values)])
+            keys = read_yaml(values, dict[str, Any], fault=ConfigError, nan=True)
+            refuse_old_names(parser.prog.removeprefix("thriftseg "), [f"--{key}" for key in keys])
         super().__call__(parser, cfg, values, option_string)
 
 

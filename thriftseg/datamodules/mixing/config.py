@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from thriftseg.datamodules.mixing.mixture import Mixture
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import check, read_yaml
 from thriftseg.resources import config_path
 
 
@@ -21,37 +24,38 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
     Raises:
         ConfigError: The file is missing or has no such section, or a setting is wrong.
     """
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
 
     settings = _data_section(Path(path))
-    wanted: dict[str, Any] = {"dataset": settings["dataset"]}
-    if isinstance(wanted["dataset"], str):
-        wanted["dataset"] = {"class_path": wanted["dataset"]}
+    named = {"class_path": settings.dataset} if isinstance(settings.dataset, str) else settings.dataset
     if root is not None:
-        wanted["dataset"].setdefault("init_args", {})["root"] = root
-    if settings.get("mixture"):
-        wanted["mixture"] = settings["mixture"]
+        named = named | {"init_args": (named.get("init_args") or {}) | {"root": root}}
+    wanted = {"dataset": named} | ({"mixture": settings.mixture} if settings.mixture else {})
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--dataset", type=VideoDataset)
     parser.add_argument("--mixture", type=Mixture | None)
-    built = parser.instantiate_classes(parser.parse_object(wanted))
+    try:
+        built = parser.instantiate_classes(parser.parse_object(wanted))
+    except (ArgumentError, TypeError, ValueError) as error:
+        found = " ".join(str(error).split())
+        raise ConfigError("wrong settings of the data set or the mixture", path=path, found=found) from error
     return built.dataset, built.mixture or Mixture()
 
 
-def _data_section(path: Path) -> dict[str, Any]:
-    import yaml
+class _Settings(msgspec.Struct):
+    dataset: str | dict[str, Any]
+    mixture: dict[str, Any] | None = None
 
+
+def _data_section(path: Path) -> _Settings:
     if not path.is_file():
         path = _shipped(path)
-    try:
-        config = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError("not YAML", path=path, found=" ".join(str(error).split())) from error
-    section = config.get("data", {}) if isinstance(config, dict) else {}
-    settings = section.get("init_args", {}) if isinstance(section, dict) else {}
-    if "dataset" not in settings:
+    settings: Any = read_yaml(path, dict[str, Any], fault=ConfigError, nan=True)
+    for name in ("data", "init_args"):
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or "dataset" not in settings:
         raise ConfigError("the config names no data set", path=path, expected="data.init_args.dataset")
-    return dict(settings)
+    return check(settings, _Settings, path, "data.init_args", fault=ConfigError, nan=True)
 
 
 def _shipped(name: Path) -> Path:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from msgspec import structs
+
 from thriftseg.costs import AnnotationCost
 from thriftseg.stores import source_order
 from thriftseg.types import Frame, LabelKind, TrainingSample
@@ -100,7 +102,7 @@ class MixtureList:
             "split": self.split,
             "cost_model": self.cost_model,
             "table": [asdict(row) for row in self.table()],
-            "cost": asdict(self.cost()),
+            "cost": structs.asdict(self.cost()),
             "digest": self.digest(),
         }
 

@@ -65,7 +65,7 @@ def measure_motion(
     """
     flow = estimator if estimator is not None else DIS()
     header = {"schema": _SCHEMA, "estimator": repr(flow), "software": str(getattr(flow, "software", ""))}
-    cache = MeasurementCache(store / CACHE_NAME if store is not None else None, header)
+    cache = MeasurementCache(store / CACHE_NAME if store is not None else None, header, float)
     plans = [_Plan(clip, {n: spread_pairs(clip, n) for n in sorted({*clip.labels, *clip.coarse})}) for clip in clips]
     stamps = {frame: stamp for plan in plans for frame, stamp in plan.stamps().items()}
     todo = [missing for plan in plans if (missing := plan.without(cache, stamps)).pairs]

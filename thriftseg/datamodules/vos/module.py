@@ -185,7 +185,7 @@ class VOSDataModule(SplitDataModule):
             "split": self.train_split,
             "labels": names[0] if len(names) == 1 else names,
         }
-        cost = self._cost.to_dict() if self._cost is not None else None
+        cost = self._cost.to_json() if self._cost is not None else None
         return {**labels, "static": self.static.name if self.static else None, "clips": len(self._train), "cost": cost}
 
     def _setup_training(self) -> None:

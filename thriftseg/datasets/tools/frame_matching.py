@@ -17,6 +17,8 @@ import numpy as np
 from thriftseg.arrays import Float32Array
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets.images import read_grey
+from thriftseg.errors import DatasetError
+from thriftseg.parsing import read_json
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
 
@@ -83,10 +85,9 @@ def cache_folder() -> Path:
 
 def _load(cache: Path) -> dict[str, _Match]:
     try:
-        content: dict[str, _Match] = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(cache, dict[str, _Match])
+    except DatasetError:
         return {}
-    return content
 
 
 def _save(cache: Path, known: dict[str, _Match]) -> None:

@@ -22,6 +22,7 @@ from thriftseg.datasets.images import encode_frame
 from thriftseg.datasets.tools.leakage import NEAR_STEPS
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.folders import writes_alone
+from thriftseg.parsing import read_bytes, read_json, read_lines
 from thriftseg.progress import progress_bar
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import SPLITS
@@ -171,7 +172,7 @@ def import_videos(
     planned = [clip for clips in plans.values() for clip in clips]
     to_label = [f"{clip.folder}/labels/{number:06d}.png" for clip in planned for number in clip.to_label]
     listing = out / TO_LABEL_FILE
-    listed = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    listed = read_lines(listing) if listing.is_file() else []
     write_bytes(listing, "".join(f"{name}\n" for name in dict.fromkeys([*listed, *to_label])).encode())
     return VideoImportSummary(
         root=out,
@@ -286,10 +287,7 @@ def _record(out: Path, named: Mapping[str, Path], settings: _Settings) -> None:
     path = out / RECORD_FILE
     record: dict[str, Any] = {}
     if path.is_file():
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DatasetError("the record of earlier imports is damaged", path=path, fix="delete it") from error
+        record = read_json(path, dict[str, Any], fix="delete it")
     for name, video in named.items():
         entry = {"bytes": video.stat().st_size, **asdict(settings), "shares": list(settings.shares)}
         if record.setdefault(name, entry) != entry:
@@ -306,8 +304,8 @@ def _record(out: Path, named: Mapping[str, Path], settings: _Settings) -> None:
 def _write_class_file(out: Path, classes: str | Path | None) -> bool:
     """Write the class table, or a template of one; whether the folder has more than the template now."""
     path, template = out / CLASS_FILE, CLASS_TEMPLATE.format(name=json.dumps(out.resolve().name)).encode()
-    found = path.read_bytes() if path.exists() else None
-    content = Path(classes).read_bytes() if classes is not None else template if found is None else found
+    found = read_bytes(path) if path.exists() else None
+    content = read_bytes(classes) if classes is not None else template if found is None else found
     if found not in (None, content):
         raise DatasetError("there is another class table already", path=path, fix="edit that one, or use another --out")
     write_bytes(path, content)

@@ -26,6 +26,7 @@ from thriftseg.datasets.base import ClipReader
 from thriftseg.datasets.files import frame_number, keep_preferred, list_files, list_folders, natural_key, usual_step
 from thriftseg.datasets.images import read_label_png
 from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.parsing import read_lines
 from thriftseg.taxonomies import OBJECT_IDS, Taxonomy, distinct_color
 from thriftseg.types import BACKGROUND, IGNORE_INDEX, Clip
 
@@ -282,10 +283,7 @@ def read_list(path: Path) -> list[str] | None:
     """
     if not path.is_file():
         return None
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except UnicodeDecodeError as error:
-        raise DatasetError("a list of videos that is no text", path=path, found=str(error)) from error
+    names = [name for line in read_lines(path) for name in line.split()]
     for before, after in pairwise(sorted(names)):
         if before == after:
             raise DatasetError("a video is listed twice", path=path, found=before, fix="delete one of the lines")

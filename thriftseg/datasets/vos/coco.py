@@ -4,20 +4,92 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import msgspec
 import numpy as np
 
 from thriftseg.arrays import BoolArray, Int32Array, UInt8Array
 from thriftseg.datasets.vos.base import VideoObject, VOSClip, VOSDataset
 from thriftseg.errors import DatasetError
 from thriftseg.limits import IMAGE_PIXELS
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import Count, FileName, located, read_json
 from thriftseg.regions import segmentation_regions
 from thriftseg.types import IGNORE_INDEX
 
 YEAR = "2017"
 _NUMBER = 0  # of the only frame of a clip
+
+
+class COCOImage(msgspec.Struct):
+    """An image, as files of COCO list it."""
+
+    id: int | str
+    file_name: FileName
+    height: Count
+    width: Count
+
+
+class COCOCategory(msgspec.Struct):
+    """A category, as files of COCO list it."""
+
+    id: int | str
+    name: str
+
+
+class COCOAnnotation(msgspec.Struct):
+    """An object of an image, as files of COCO list it; `segmentation_regions` tells what its segmentation may be."""
+
+    image_id: int | str
+    category_id: int | str
+    segmentation: Any
+    iscrowd: bool = False
+
+
+class PlacedAnnotation(NamedTuple):
+    """An annotation and its position in the file."""
+
+    position: int
+    annotation: COCOAnnotation
+
+
+class COCOFile(msgspec.Struct):
+    """Instance annotations in the format of COCO; each image and category stands there once."""
+
+    images: list[COCOImage]
+    annotations: list[COCOAnnotation]
+    categories: list[COCOCategory]
+
+    @property
+    def category_names(self) -> dict[int | str, str]:
+        """Names by id."""
+        return {category.id: category.name for category in self.categories}
+
+    def by_image(self, path: Path) -> dict[int | str, list[PlacedAnnotation]]:
+        """Annotations by the id of their image.
+
+        Args:
+            path: The file, for messages.
+
+        Raises:
+            DatasetError: An image stands there twice, or an annotation is of an image or category that does not.
+        """
+        found: dict[int | str, list[PlacedAnnotation]] = {}
+        for position, image in enumerate(self.images):
+            if image.id in found:
+                raise DatasetError(f"images[{position}] has the id of another", path=path, found=image.id)
+            found[image.id] = []
+        known = self.category_names.keys()
+        for position, item in enumerate(self.annotations):
+            for name, value, listed in (
+                ("image_id", item.image_id, found.keys()),
+                ("category_id", item.category_id, known),
+            ):
+                if value not in listed:
+                    problem = f"annotations[{position}] has the {name} {value}, which the file does not list"
+                    raise DatasetError(problem, path=path)
+            found[item.image_id].append(PlacedAnnotation(position, item))
+        return found
 
 
 class COCO(VOSDataset):
@@ -50,7 +122,7 @@ class COCO(VOSDataset):
 
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)
-        self._annotations: dict[str, list[dict[str, Any]]] = {}
+        self._annotations: dict[str, list[tuple[int, PlacedAnnotation]]] = {}
 
     def objects(self, clip: VOSClip) -> tuple[VideoObject, ...]:
         """The instances of an image, in the order of the file."""
@@ -87,38 +159,38 @@ class COCO(VOSDataset):
     def _painted(self, clip: VOSClip, value: int) -> BoolArray:
         """Pixels of the instance with an id, or of all crowds for `IGNORE_INDEX`."""
         canvas: UInt8Array = np.zeros(self.clip_size(clip), np.uint8)
-        for entry in (entry for entry in self._annotations[clip.video] if entry["value"] == value):
-            with located(clip.labels[_NUMBER], f"annotation {entry['id']}"):
-                for region in segmentation_regions(entry["segmentation"], self.clip_size(clip)):
-                    region.paint(canvas, 1)
+        for object_id, (position, entry) in self._annotations[clip.video]:
+            if object_id == value:
+                with located(clip.labels[_NUMBER], f"annotations[{position}]"):
+                    for region in segmentation_regions(entry.segmentation, self.clip_size(clip)):
+                        region.paint(canvas, 1)
         return canvas.astype(np.bool_)
 
     def _scan(self, split: str) -> list[VOSClip]:
         path = self.root / "annotations" / f"instances_{split}{YEAR}.json"
         if not path.is_file():
             raise self.empty(split, path)
-        content = load_json(path)
-        with located(path, "the file"):
-            images, annotations = list(content["images"]), list(content["annotations"])
-            names = {category["id"]: str(category["name"]) for category in content["categories"]}
-        of_image: dict[Any, list[dict[str, Any]]] = {}
-        for position, image in enumerate(images):
-            with located(path, f"images[{position}]"):
-                of_image[image["id"]] = []
-        for position, annotation in enumerate(annotations):
-            with located(path, f"annotations[{position}]"):
-                of_image[annotation["image_id"]].append(_entry(annotation, names))
-        return [self._image_clip(split, image, of_image[image["id"]], path) for image in images]
+        content = read_json(path, COCOFile, lax=True)
+        of_image, names = content.by_image(path), content.category_names
+        for position, entry in enumerate(content.annotations):
+            if isinstance(entry.segmentation, list):  # arrays take an eighth of the memory of lists
+                with located(path, f"annotations[{position}]"):
+                    entry.segmentation = [np.asarray(ring, np.float32) for ring in entry.segmentation]
+        return [self._image_clip(split, image, of_image[image.id], names, path) for image in content.images]
 
-    def _image_clip(self, split: str, image: dict[str, Any], entries: list[dict[str, Any]], path: Path) -> VOSClip:
-        with located(path, f"image {image['id']}"):
-            frame = self.root / f"{split}{YEAR}" / str(image["file_name"])
-            height, width = int(image["height"]), int(image["width"])
-            IMAGE_PIXELS.check(height * width)
-            self._sizes[frame.stem] = height, width
+    def _image_clip(
+        self,
+        split: str,
+        image: COCOImage,
+        placed: list[PlacedAnnotation],
+        names: dict[int | str, str],
+        path: Path,
+    ) -> VOSClip:
+        frame = self.root / f"{split}{YEAR}" / image.file_name
+        IMAGE_PIXELS.check(image.height * image.width, path)
+        self._sizes[frame.stem] = image.height, image.width
         object_ids = (number for number in count(1) if number != IGNORE_INDEX)
-        for entry in entries:
-            entry["value"] = IGNORE_INDEX if entry["crowd"] else next(object_ids)
+        entries = [(IGNORE_INDEX if item.annotation.iscrowd else next(object_ids), item) for item in placed]
         self._annotations[frame.stem] = entries
         return VOSClip(
             video=frame.stem,
@@ -127,21 +199,8 @@ class COCO(VOSDataset):
             drive=frame.stem,
             scored=(_NUMBER,),
             listed=tuple(
-                VideoObject(entry["value"], _NUMBER, entry["category"], (_NUMBER,))
-                for entry in entries
-                if not entry["crowd"]
+                VideoObject(object_id, _NUMBER, names[item.annotation.category_id], (_NUMBER,))
+                for object_id, item in entries
+                if not item.annotation.iscrowd
             ),
         )
-
-
-def _entry(annotation: dict[str, Any], names: dict[Any, str]) -> dict[str, Any]:
-    """The part of an annotation that is kept; polygons become arrays, which take an eighth of the memory of lists."""
-    segmentation = annotation["segmentation"]
-    if isinstance(segmentation, list):
-        segmentation = [np.asarray(ring, np.float32) for ring in segmentation]
-    return {
-        "id": annotation["id"],
-        "category": names[annotation["category_id"]],
-        "crowd": bool(annotation.get("iscrowd", 0)),
-        "segmentation": segmentation,
-    }

@@ -7,13 +7,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from thriftseg.datasets.vos.base import VideoObject, VOSClip
 from thriftseg.errors import DatasetError
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import Digits, read_json
 
 META_FILE = "meta.json"
 """Name of the file in the folder of a split."""
+
+
+class _Object(msgspec.Struct):
+    frames: Annotated[list[str | int], msgspec.Meta(min_length=1)]
+    category: str = ""
+
+
+class _Video(msgspec.Struct):
+    objects: dict[Digits, _Object]
+
+
+class _File(msgspec.Struct):
+    videos: dict[str, _Video]
+
 
 MetaObjects = dict[int, tuple[str, tuple[str, ...]]]
 """Category and names of frames by object id."""
@@ -31,19 +48,10 @@ def read_meta(path: Path) -> dict[str, MetaObjects]:
     Raises:
         DatasetError: The file is missing or malformed.
     """
-    content = load_json(path)
-    with located(path, "the file"):
-        videos = dict(content["videos"])
-    meta: dict[str, MetaObjects] = {}
-    for video, entry in videos.items():
-        meta[video] = {}
-        with located(path, f"video {video}"):
-            for object_id, value in entry["objects"].items():
-                frames = value["frames"]
-                if not isinstance(frames, list) or not frames:
-                    raise ValueError(f"frames {frames!r}, expected a list of names")
-                meta[video][int(object_id)] = str(value.get("category", "")), tuple(str(name) for name in frames)
-    return meta
+    return {
+        video: {int(number): (item.category, tuple(map(str, item.frames))) for number, item in entry.objects.items()}
+        for video, entry in read_json(path, _File, lax=True).videos.items()
+    }
 
 
 def with_objects(clip: VOSClip, objects: MetaObjects, path: Path) -> VOSClip:

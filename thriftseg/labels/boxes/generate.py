@@ -124,7 +124,7 @@ class BoxSummary(Summary):
 
     def to_json(self) -> dict[str, object]:
         """The report as it stands in `quality.json`: what was stored, in whatever number of runs."""
-        values = asdict(self) | {"labels": self.written + self.kept, "cost": self.cost.to_dict()}
+        values = asdict(self) | {"labels": self.written + self.kept, "cost": self.cost.to_json()}
         told = "labels boxes manual empty invalid bad oracle cost unmatched quality"
         return {name: values[name] for name in told.split()}
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 
-from thriftseg.errors import ConfigError, DatasetError
+from thriftseg.errors import ConfigError
 from thriftseg.labels.boxes.masks import DRAWN
 from thriftseg.labels.boxes.table import MaskRow
+from thriftseg.parsing import Count, Integer, read_csv
 
 DrawnFrame = Literal["middle", "first", "random"]
 """Which frame of an object gets a drawn mask."""
@@ -34,6 +35,12 @@ def drawn_frame(numbers: Sequence[int], which: DrawnFrame, seed: Sequence[int] =
     if which == "random":
         return int(np.random.default_rng(list(seed)).choice(ordered))
     return ordered[len(ordered) // 2 if which == "middle" else 0]
+
+
+class _BadMask(msgspec.Struct):
+    video: str
+    frame: Count
+    object: Integer
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,8 @@ class MaskFilter:
         Raises:
             DatasetError: The file is missing or malformed.
         """
-        try:
-            rows = list(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines()))
-            listed = frozenset((row["video"], int(row["frame"]), int(row["object"])) for row in rows)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(
-                "not a list of bad masks", path=path, expected="CSV with video,frame,object", found=str(error)
-            ) from error
-        return cls("list", listed=listed)
+        rows = read_csv(path, _BadMask, _BadMask.__struct_fields__).values()
+        return cls("list", listed=frozenset((row.video, row.frame, row.object) for row in rows))
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -9,22 +9,21 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import Box
-from thriftseg.errors import LabelStoreError
+from thriftseg.parsing import Count, Number, Record
 from thriftseg.stores import Manifest
 
 _SCHEMA = 1
 
 Status = Literal["mask", "empty", "invalid_box"]
+BoxSides = tuple[Number | None, Number | None, Number | None, Number | None]
 
 
-@dataclass(frozen=True)
-class MaskRow:
+class MaskRow(Record, frozen=True):
     """One object in one frame.
 
     Attributes:
@@ -43,20 +42,21 @@ class MaskRow:
     """
 
     video: str
-    frame: int
+    frame: Count
     object: int
-    box: tuple[float | None, ...]
+    box: BoxSides
     status: Status
     source: str
-    area: int
-    confidence: float | None
-    iou: float | None
+    area: Count
+    confidence: Number | None
+    iou: Number | None
     kept: bool
 
 
-def recordable(box: Box) -> tuple[float | None, ...]:
+def recordable(box: Box) -> BoxSides:
     """A box as it stands in the table."""
-    return tuple(round(side, 3) if math.isfinite(side) else None for side in box)
+    left, top, right, bottom = (round(side, 3) if math.isfinite(side) else None for side in box)
+    return left, top, right, bottom
 
 
 class MaskTable:
@@ -78,7 +78,7 @@ class MaskTable:
 
     def write(self, rows: Iterable[MaskRow]) -> None:
         """Add the rows of a frame, before its label is stored."""
-        self._lines.append([{"schema": _SCHEMA, **asdict(row)} for row in rows])
+        self._lines.append([{"schema": _SCHEMA, **row.to_json()} for row in rows])
 
     def read(self) -> list[MaskRow]:
         """All rows by video, frame and object; where one was written twice, the later one.
@@ -86,32 +86,19 @@ class MaskTable:
         Raises:
             LabelStoreError: The file is damaged or of an unknown version.
         """
-        found: dict[tuple[str, int, int], MaskRow] = {}
-        for entry in self._lines.read():
-            if entry.pop("schema", None) != _SCHEMA:
-                raise LabelStoreError(
-                    "table of masks of an unknown version",
-                    path=self._lines.path,
-                    expected=f"schema {_SCHEMA}",
-                    fix="use the thriftseg version that wrote it, or generate the labels again",
-                )
-            try:
-                row = MaskRow(**{**entry, "box": tuple(entry["box"])})
-            except (TypeError, KeyError) as error:
-                raise LabelStoreError("damaged row", path=self._lines.path, found=str(entry)) from error
-            found[row.video, row.frame, row.object] = row
+        found = {(row.video, row.frame, row.object): row for row in self._lines.read(MaskRow, _SCHEMA)}
         return [found[key] for key in sorted(found)]
 
     def consolidate(self) -> None:
         """Merge the files of all writers into one sorted one, and write the CSV. No other writer may be at work."""
         rows = self.read()
         if rows:
-            self._lines.consolidate({"schema": _SCHEMA, **asdict(row)} for row in rows)
+            self._lines.consolidate({"schema": _SCHEMA, **row.to_json()} for row in rows)
             write_bytes(self._csv, _as_csv(rows).encode())
 
 
 def _as_csv(rows: Sequence[MaskRow]) -> str:
-    names = [field.name for field in fields(MaskRow) if field.name != "box"]
+    names = [name for name in MaskRow.__struct_fields__ if name != "box"]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*names[:3], "x0", "y0", "x1", "y1", *names[3:]])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 
 import numpy as np
+from msgspec.structs import replace
 
 from thriftseg.arrays import UInt8Array, UInt16Array
 from thriftseg.labels.propagation.again_plan import Correction

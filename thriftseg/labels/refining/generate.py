@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
@@ -28,6 +29,7 @@ from thriftseg.labels.refining.instances import (
     write_back,
 )
 from thriftseg.labels.refining.prompters.protocol import MaskGenerator, Prompter
+from thriftseg.parsing import read_json
 from thriftseg.stores import LabelSource, LabelStore, SourceLabel, store_root
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Clip, LabelKind
@@ -137,11 +139,20 @@ def label_refine(
 
     def summarise(summary: Summary, outcomes: object) -> RefineSummary:
         paths = [job.log_path(label.clip, label.number) for label in labels]
-        masks = [mask for path in paths if path.is_file() for mask in json.loads(path.read_bytes())]
-        return RefineSummary(**vars(summary), instances=len(masks), accepted=sum(mask["accepted"] for mask in masks))
+        masks = [mask for path in paths if path.is_file() for mask in _logged_masks(path)]
+        return RefineSummary(**vars(summary), instances=len(masks), accepted=sum(mask.accepted for mask in masks))
 
     tasks = [RelabelTask.of(label) for label in labels]
     return generate(job, tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
+
+
+class _LoggedMask(msgspec.Struct):
+    accepted: bool
+
+
+def _logged_masks(path: Path) -> list[_LoggedMask]:
+    """What became of the masks of a frame."""
+    return read_json(path, list[_LoggedMask], fix="delete it, and run the command again")
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,22 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+
+import msgspec
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
-from thriftseg.stores import VERDICTS, Verdict
+from thriftseg.parsing import Digits, check, read_csv
+from thriftseg.stores import Verdict
 
 COLUMNS = ("decision", "video", "frame", "object", "class", "confidence", "ignored", "right", "lost")
 
-_NEEDED = ("decision", "video", "frame")
+
+class _Row(msgspec.Struct):
+    decision: Verdict
+    video: str
+    frame: Digits
+    object: Digits | None = None
 
 
 @dataclass(frozen=True)
@@ -76,33 +83,15 @@ def read_decisions(path: str | Path) -> list[DecisionLine]:
     Raises:
         ConfigError: The file is missing or no table, or a line has an unknown word or no frame.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("cannot read the decisions", path=path, found=str(error)) from error
-    head = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter="," if "," in head else ";")
-    columns = reader.fieldnames or ()
-    if not set(_NEEDED) <= set(columns):
-        raise ConfigError(
-            "no file of decisions", path=path, expected="the columns " + ", ".join(_NEEDED), found=", ".join(columns)
-        )
-    lines = [_parse({key: value or "" for key, value in row.items() if key}, reader.line_num, path) for row in reader]
-    return [line for line in lines if line is not None]
-
-
-def _parse(row: Mapping[str, str], line: int, path: Path) -> DecisionLine | None:
-    word, number, item = (row.get(name, "").strip() for name in ("decision", "frame", "object"))
-    if not word:
-        return None
-    if word.lower() not in VERDICTS:
-        raise line_error("no such decision", line, path, expected=", ".join(VERDICTS) + " or nothing", found=repr(word))
-    for name, value in (("frame", number), ("object", item or "0")):
-        if not value.isdecimal():
-            raise line_error(f"no number of {name}", line, path, expected="digits", found=repr(value))
-    verdict = cast("Verdict", word.lower())
-    return DecisionLine(line, verdict, row["video"].strip(), int(number), int(item) if item else None)
+    rows = read_csv(path, dict[str, str], ("decision", "video", "frame"), fault=ConfigError)
+    found = []
+    for line, cells in rows.items():
+        if "decision" in cells:  # what else stands in rows without one does not matter
+            cells["decision"] = cells["decision"].lower()
+            row = check(cells, _Row, path, f"line {line}", fault=ConfigError, lax=True)
+            item = None if row.object is None else int(row.object)
+            found.append(DecisionLine(line, row.decision, row.video, int(row.frame), item))
+    return found
 
 
 def line_error(problem: str, line: int, path: Path, *, expected: object = None, found: object = None) -> ConfigError:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from thriftseg.arrays import Float64Array
 from thriftseg.atomic import write_bytes
-from thriftseg.errors import ConfigError
+from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.metrics import AnnotationCurve, area_under_curve, cost_at_quality, cost_quality_curve
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import read_json
 from thriftseg.reports.cost_quality import INK, SERIES_COLORS, save_figure, style_panel
 from thriftseg.reports.tables.terminal import format_hours, number_table, percent_cell
 
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 CURVE_FILE = "curve.json"
 
 _MOST_DRAWN = 1000  # points of a curve; long logs overflow the filling of the band
+
+
+class _CurveFile(msgspec.Struct):
+    hours: list[float]
+    jf: list[float]
 
 
 class Span(NamedTuple):
@@ -168,13 +174,13 @@ def read_curve(path: str | Path) -> AnnotationCurve:
     """
     path = Path(path)
     file = path / CURVE_FILE if path.is_dir() else path
-    content = load_json(file)
-    with located(file, "the curve"):
-        hours, quality = (np.array(content[key], np.float64) for key in ("hours", "jf"))
-        if hours.ndim != 1 or hours.shape != quality.shape or not len(hours):
-            raise ValueError(f"hours {hours.shape} and jf {quality.shape}, expected as many of both, one at least")
-        if not np.isfinite([hours, quality]).all() or (np.diff(hours) < 0).any():
-            raise ValueError("expected finite numbers, and hours that increase")
+    content = read_json(file, _CurveFile)
+    hours, quality = np.array(content.hours, np.float64), np.array(content.jf, np.float64)
+    if len(hours) != len(quality) or not len(hours):
+        found = f"{len(hours)} of hours and {len(quality)} of jf"
+        raise DatasetError("no curve", path=file, expected="as many numbers of both, one at least", found=found)
+    if (np.diff(hours) < 0).any():
+        raise DatasetError("no curve", path=file, expected="hours that increase")
     return AnnotationCurve(hours, quality)
 
 

@@ -11,12 +11,14 @@ from html import escape
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import VideoDataset, encode_frame
 from thriftseg.drawing import VideoWriter, blend
 from thriftseg.errors import DatasetError
+from thriftseg.parsing import Count, read_bytes, read_json
 from thriftseg.reports.annotation.figure import plot_annotation_run
 from thriftseg.reports.annotation.runs import (
     BOUGHT,
@@ -108,25 +110,34 @@ def _thumbnails(run: AnnotationRun, dataset: VideoDataset, clip: Clip) -> Iterat
         yield f"frame {number}: {counts}", encode_frame(drawn, ".jpg")
 
 
+class _Selection(msgspec.Struct):
+    """What a round asked for: frame, region and pixels of each sample."""
+
+    samples: list[tuple[Count, Count, Count]]
+
+
 def _bought(run: AnnotationRun, store: LabelStore, clip: Clip) -> dict[int, Counter[int]]:
     """Of every frame, how many samples were bought in which round."""
     rounds: dict[tuple[int, int], int] = {}
     for row in run.rounds[1:]:
-        asked = json.loads((run.folder / f"round_{row.number}" / "selection.json").read_text(encoding="utf-8"))
+        asked = read_json(run.folder / f"round_{row.number}" / "selection.json", _Selection)
         # What a round had no money left for may come again, what it bought never does: the last one counts.
-        rounds |= {(number, region): row.number for number, region, _ in asked["samples"]}
+        rounds |= {(number, region): row.number for number, region, _ in asked.samples}
     bought: dict[int, Counter[int]] = {}
     for (video, number), label in store.labels.items():
         if video == clip.video:
-            regions = (int(action.rpartition("#")[2]) for action in label.parents)
-            bought[number] = Counter(rounds[number, region] for region in regions)
+            try:
+                bought[number] = Counter(rounds[number, int(action.rpartition("#")[2])] for action in label.parents)
+            except (KeyError, ValueError) as error:
+                problem = f"frame {number} was bought in no round"
+                raise DatasetError(problem, path=store.manifest_path, found=label.parents) from error
     return bought
 
 
 def _page(run: AnnotationRun, picture: Path | None, thumbnails: Sequence[tuple[str, bytes]]) -> str:
     title = f"{run.settings['dataset']}: {run.settings['video']}"
     settings = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in run.settings.items()]
-    plots = f'<img alt="quality against cost" src="{_data("image/png", picture.read_bytes())}">' if picture else ""
+    plots = f'<img alt="quality against cost" src="{_data("image/png", read_bytes(picture))}">' if picture else ""
     figures = "".join(
         f'<figure><img alt="" src="{_data("image/jpeg", content)}"><figcaption>{escape(caption)}</figcaption></figure>'
         for caption, content in thumbnails[:_MOST_THUMBNAILS]

@@ -12,14 +12,16 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 from rich.table import Table
 
+from thriftseg.annotation import FinishedRound
 from thriftseg.costs import AnnotationCost
-from thriftseg.errors import DatasetError, ThriftsegError
+from thriftseg.errors import DatasetError
 from thriftseg.folders import flat_settings
-from thriftseg.parsing import load_json, located
+from thriftseg.parsing import FileName, check, read_json, read_json_lines
 from thriftseg.reports.tables.terminal import format_hours, number_table, percent_cell
 
 QUALITIES = ("miou", "boundary_iou", "tc")
@@ -62,18 +64,37 @@ class AnnotationRound:
     pasted: Mapping[str, float]
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> AnnotationRound:
-        """Read a row of `rounds.jsonl`."""
+    def of(cls, row: FinishedRound) -> AnnotationRound:
+        """A row of `rounds.jsonl`."""
         return cls(
-            number=row["round"],
-            samples=row["samples"],
-            cost=AnnotationCost.from_dict(row["cost"]),
-            pixel_share=row["share"]["pixels"],
-            click_share=row["share"].get("clicks", math.nan),
-            boundary_click_share=row["share"].get("boundary_clicks", math.nan),
-            predicted=_scores(row["scores"]),
-            pasted=_scores(row["pasted"]),
+            number=row.round,
+            samples=row.samples,
+            cost=row.cost,
+            pixel_share=row.share.pixels,
+            click_share=row.share.clicks,
+            boundary_click_share=row.share.boundary_clicks,
+            predicted=_scores(row.scores),
+            pasted=_scores(row.pasted),
         )
+
+
+class _Settings(msgspec.Struct):
+    """Settings that are looked at; all of them are shown."""
+
+    dataset: str
+    video: str
+    paste_manual: bool
+
+
+class _Probe(msgspec.Struct):
+    percent: float
+    miou: float
+    run: FileName
+
+
+class _Search(msgspec.Struct):
+    target_miou: float
+    probes: Annotated[list[_Probe], msgspec.Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -148,13 +169,12 @@ def read_annotation_run(folder: str | Path) -> AnnotationRun:
     for name in (SETTINGS, ROUNDS):
         if not (folder / name).is_file():
             raise DatasetError("no run with a finished round", path=folder, expected=name)
-    try:
-        settings = dict(flat_settings(json.loads((folder / SETTINGS).read_text(encoding="utf-8"))))
-        lines = (folder / ROUNDS).read_text(encoding="utf-8").splitlines()
-        rounds = tuple(AnnotationRound.from_json(json.loads(line)) for line in lines)
-    except (KeyError, TypeError, ValueError, AttributeError, ThriftsegError) as error:
-        raise DatasetError("damaged record of a run", path=folder, found=str(error)) from error
-    return AnnotationRun(folder, settings, rounds)
+    settings = read_json(folder / SETTINGS, dict[str, Any])
+    check(settings, _Settings, folder / SETTINGS)
+    rounds = read_json_lines(folder / ROUNDS, FinishedRound)
+    if not rounds:
+        raise DatasetError("no run with a finished round", path=folder / ROUNDS, found="an empty file")
+    return AnnotationRun(folder, dict(flat_settings(settings)), tuple(map(AnnotationRound.of, rounds)))
 
 
 def find_annotation_runs(folders: Iterable[str | Path]) -> list[AnnotationRun]:
@@ -194,14 +214,12 @@ def find_ends(folder: str | Path, *, searched: bool = False) -> list[AnnotationE
 
 
 def _found_by(search: Path) -> AnnotationEnd:
-    content = load_json(search)
-    with located(search, "the search for a budget"):
-        target, probes = float(content["target_miou"]), sorted(content["probes"], key=lambda probe: probe["percent"])
-        reached = [probe for probe in probes if probe["miou"] >= target]
-        found = reached[0] if reached else max(probes, key=lambda probe: probe["miou"])
-        folder, bought = search.parent / found["run"], found["percent"] > 0
-    run = read_annotation_run(folder)
-    return _end(run, run.rounds[-1 if bought else 0])
+    content = read_json(search, _Search)
+    probes = sorted(content.probes, key=lambda probe: probe.percent)
+    reached = [probe for probe in probes if probe.miou >= content.target_miou]
+    found = reached[0] if reached else max(probes, key=lambda probe: probe.miou)
+    run = read_annotation_run(search.parent / found.run)
+    return _end(run, run.rounds[-1 if found.percent > 0 else 0])
 
 
 def _end(run: AnnotationRun, last: AnnotationRound) -> AnnotationEnd:
@@ -294,4 +312,5 @@ def _text(value: Any) -> str:
 
 
 def _scores(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in values.items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    return {name: math.nan for name in (*QUALITIES, *values)} | known

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from thriftseg.datasets import FRAME_SUFFIXES, usual_step
 from thriftseg.errors import DatasetError
+from thriftseg.parsing import read_lines
 from thriftseg.reports.scoring.layouts import FolderLayout, Located, Stretch
 
 _SHOWN = 5
@@ -163,7 +164,7 @@ def _listed(labels: _Index, listing: Path | None) -> _Index:
     """The recordings that a list of videos names."""
     if listing is None:
         return labels
-    names = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.split()[0] for line in read_lines(listing)]
     if not names:
         raise DatasetError("lists no video", path=listing, expected="one name per line")
     absent = [name for name in names if name not in labels.files]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import asdict
+
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import check
 from thriftseg.reports.tables.fragments import Fragment, fill_in, load_yaml, merge_trees, take_away
-from thriftseg.reports.tables.published import PublishedRow, PublishedTable, build_entry, list_tables, load_table
+from thriftseg.reports.tables.published import PublishedRow, PublishedTable, list_tables, load_table
 from thriftseg.resources import config_path
 
 BASES, FRAGMENTS = "bases", "fragments"
@@ -115,4 +118,4 @@ def _named(fragments: str | None) -> dict[str, Fragment]:
     if fragments is None:
         return {}
     path = config_path(f"{FRAGMENTS}/{fragments}.yaml")
-    return {name: build_entry(Fragment, entry, path) for name, entry in load_yaml(path).items()}
+    return check(load_yaml(path), dict[str, Fragment], path, fault=ConfigError)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
+import msgspec
 
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import Record, read_yaml
 
 Tree = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Fragment:
+class Fragment(Record, frozen=True):
     """What a row, or a piece that several rows name, adds to a config.
 
     Settings, commands and values may hold `$word`, which stands for the value of that name. Besides `values`, these are
@@ -38,8 +37,8 @@ class Fragment:
     base: str | None = None
     uses: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    settings: Tree = field(default_factory=dict)
-    values: Tree = field(default_factory=dict)
+    settings: Tree = msgspec.field(default_factory=dict)
+    values: Tree = msgspec.field(default_factory=dict)
     needs: tuple[str, ...] = ()
     then: tuple[str, ...] = ()
     give: tuple[str, ...] = ()
@@ -74,10 +73,7 @@ def load_yaml(path: Path) -> Any:
 
 @functools.cache
 def _load_yaml(path: Path, changed: int) -> Any:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError as error:
-        raise ConfigError("not YAML", path=path, found=" ".join(str(error).split())) from error
+    return read_yaml(path, dict[str, Any], fault=ConfigError, nan=True)
 
 
 def merge_trees(below: Any, above: Any) -> Any:

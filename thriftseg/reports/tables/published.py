@@ -6,11 +6,14 @@ A table is a file `configs/tables/<name>.yaml`; `composing` makes the config of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
+
 from thriftseg.errors import ConfigError
+from thriftseg.parsing import Count, Number, Record, check
 from thriftseg.reports.tables.fragments import Fragment, load_yaml
 from thriftseg.resources import config_path, list_configs
 
@@ -21,8 +24,7 @@ ABSOLUTE = ("params_m", "gflops", "fps", "hours_at_85")
 network, and hours of annotation to a J&F of 0.85."""
 
 
-@dataclass(frozen=True)
-class PublishedRow:
+class PublishedRow(Record, frozen=True):
     """One experiment of a table. What is not known is `None`.
 
     Attributes:
@@ -44,15 +46,15 @@ class PublishedRow:
     key: str
     run: str | None
     series: str
-    published: Mapping[str, float] = field(default_factory=dict)
-    samples: int | None = None
-    hours: float | None = None
-    iterations: int | None = None
-    coarse_percent: float | None = None
-    masks: int | None = None
+    published: Mapping[str, Number] = msgspec.field(default_factory=dict)
+    samples: Count | None = None
+    hours: Number | None = None
+    iterations: Count | None = None
+    coarse_percent: Number | None = None
+    masks: Count | None = None
     labels: str | None = None
     network: str | None = None
-    recipe: Fragment = field(default_factory=Fragment)
+    recipe: Fragment = Fragment()
 
     @property
     def folder(self) -> str | None:
@@ -60,8 +62,7 @@ class PublishedRow:
         return self.labels or self.run
 
 
-@dataclass(frozen=True)
-class PublishedTable:
+class PublishedTable(Record, frozen=True):
     """A table or figure of a paper, or one of the same form without published numbers.
 
     Attributes:
@@ -142,6 +143,11 @@ class PublishedTable:
         return self.command == "annotate find-budget"
 
 
+class _File(msgspec.Struct):
+    rows: list[dict[str, Any]]
+    defaults: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 def list_tables() -> list[str]:
     """Names of the tables that ship with the package, sorted.
 
@@ -181,48 +187,18 @@ def read_table(path: Path) -> PublishedTable:
         ConfigError: An entry is missing, unknown or given twice.
     """
     content = load_yaml(path)
-    if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
-        raise ConfigError("not a table", path=path, expected="a mapping with rows")
-    defaults = content.get("defaults", {})
-    rows = tuple(_row(defaults | row, path) for row in content["rows"])
-    keys = [row.key for row in rows]
+    file = check(content, _File, path, fault=ConfigError)
+    lists = {name: content.get(name) or [] for name in ("metrics", "tests")}
+    given = {name: value for name, value in content.items() if name != "defaults"}
+    rows = [_with_recipe(file.defaults | row) for row in file.rows]
+    table = check(given | lists | {"rows": rows}, PublishedTable, path, fault=ConfigError)
+    keys = [row.key for row in table.rows]
     repeated = sorted({key for key in keys if keys.count(key) > 1})
     if repeated:
         raise ConfigError("keys of rows are not unique", path=path, found=", ".join(repeated))
-    lists = {name: tuple(content.get(name) or ()) for name in ("metrics", "tests")}
-    given = {name: value for name, value in content.items() if name != "defaults"}
-    table: PublishedTable = build_entry(PublishedTable, given | lists | {"rows": rows}, path)
     return table
 
 
-def _row(entry: Mapping[str, Any], path: Path) -> PublishedRow:
-    names = {f.name for f in fields(Fragment)}
-    recipe = build_entry(Fragment, {name: value for name, value in entry.items() if name in names}, path)
-    row: PublishedRow = build_entry(
-        PublishedRow, {name: value for name, value in entry.items() if name not in names} | {"recipe": recipe}, path
-    )
-    return row
-
-
-def build_entry(kind: type[Any], values: Mapping[str, Any], path: Path) -> Any:
-    """An entry of a file as an instance of a class.
-
-    Args:
-        kind: A data class.
-        values: Its attributes.
-        path: The file.
-
-    Raises:
-        ConfigError: An attribute is missing or unknown.
-    """
-    known = {f.name for f in fields(kind)}
-    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    wrong = sorted((required - values.keys()) | (values.keys() - known))
-    if wrong:
-        raise ConfigError(
-            f"{kind.__name__} has missing or unknown entries",
-            path=path,
-            expected=", ".join(f.name for f in fields(kind)),
-            found=", ".join(wrong),
-        )
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+def _with_recipe(row: Mapping[str, Any]) -> dict[str, Any]:
+    recipe = {name: value for name, value in row.items() if name in Fragment.__struct_fields__}
+    return {name: value for name, value in row.items() if name not in recipe} | {"recipe": recipe}

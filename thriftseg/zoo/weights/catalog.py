@@ -6,13 +6,15 @@ import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError
+from thriftseg.parsing import Amount, Count, FileName, check, read_json
 from thriftseg.resources import checkpoints_folder
 from thriftseg.zoo.weights.files import CARD_SUFFIX, WEIGHTS_SUFFIX, Published, read_weights
 
@@ -41,14 +43,14 @@ class CatalogEntry:
         hub: Repository on the Hugging Face hub that holds the weights, too.
     """
 
-    file: str
+    file: FileName
     sha256: str
-    bytes: int
+    bytes: Count
     architecture: str
     tag: str
     data: str | None = None
     labels: str | None = None
-    hours: float | None = None
+    hours: Amount | None = None
     miou: float | None = None
     hub: str | None = None
 
@@ -131,26 +133,18 @@ def read_index(folder: str | Path) -> dict[str, CatalogEntry]:
     path = Path(folder) / INDEX
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_bytes())
-        version, entries = content["version"], content["checkpoints"]
-        if version != INDEX_VERSION:
-            raise CheckpointError(
-                "unknown version of the index", path=path, expected=INDEX_VERSION, found=version, fix="update thriftseg"
-            )
-        known = {field.name for field in fields(CatalogEntry)}
-        index = {
-            str(name): CatalogEntry(**{key: value for key, value in values.items() if key in known})
-            for name, values in entries.items()
-        }
-        for entry in index.values():
-            if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
-                raise ValueError(f"{entry.file} lies outside the folder")
-        return index
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    fix = "publish again into an empty folder"
+    content = read_json(path, dict[str, Any], fault=CheckpointError, fix=fix)
+    version = content.get("version")
+    if version != INDEX_VERSION:
         raise CheckpointError(
-            "damaged index", path=path, found=error, fix="publish again into an empty folder"
-        ) from error
+            "unknown version of the index", path=path, expected=INDEX_VERSION, found=version, fix="update thriftseg"
+        )
+    index = check(content.get("checkpoints"), dict[str, CatalogEntry], path, "index", fault=CheckpointError, fix=fix)
+    for name, entry in index.items():
+        if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
+            raise CheckpointError(f"the weights of {name} lie outside the folder", path=path, found=entry.file, fix=fix)
+    return index
 
 
 def write_index(folder: str | Path, entries: Mapping[str, CatalogEntry]) -> None:

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from thriftseg.atomic import write_bytes
-from thriftseg.errors import CheckpointError, ThriftsegError
+from thriftseg.errors import CheckpointError, DatasetError, ThriftsegError
+from thriftseg.parsing import check, read_json
 from thriftseg.taxonomies import LabelClass, Taxonomy
 from thriftseg.zoo.network import Network, Preprocessing
 from thriftseg.zoo.registry import rebuild
+from thriftseg.zoo.weights.notes import Card
 from thriftseg.zoo.windows import SlidingWindow, WholeImage, inference_from_record, inference_record
 
 FORMAT = "thriftseg-weights"
@@ -204,15 +206,14 @@ def read_weights(
         return Published(
             network=network.to(device).eval(),
             taxonomy=_taxonomy(card.get("taxonomy")),
-            inference=inference_from_record(card.get("inference")),
+            inference=inference_from_record(card.get("inference"), weights_path.with_suffix(CARD_SUFFIX)),
             eval_size=tuple(card["eval_size"]) if card.get("eval_size") else None,
             card=card,
             path=weights_path,
         )
-    except (KeyError, TypeError, ValueError, ThriftsegError) as error:
-        raise CheckpointError(
-            "the description of the weights is incomplete", path=weights_path.with_suffix(CARD_SUFFIX), found=error
-        ) from error
+    except DatasetError as error:  # about the class table
+        card_path = weights_path.with_suffix(CARD_SUFFIX)
+        raise CheckpointError(error.problem, path=card_path, expected=error.expected, found=error.found) from error
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -221,16 +222,13 @@ def read_card(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged, of another kind, or of a newer version.
     """
-    path = Path(path)
-    try:
-        card = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    path, fix = Path(path), "copy it again"
+    if not path.exists():
         raise CheckpointError(
             "the JSON file that belongs to the weights is missing", path=path, fix="keep both files in one folder"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError("damaged JSON file", path=path, found=error, fix="copy it again") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        )
+    card = read_json(path, dict[str, Any], fault=CheckpointError, fix=fix)
+    if card.get("format") != FORMAT:
         raise CheckpointError("does not describe weights of this package", path=path, expected=f"format {FORMAT}")
     if card.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
@@ -240,6 +238,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
             found=card.get("format_version"),
             fix="update thriftseg",
         )
+    check(card, Card, path, fault=CheckpointError, fix=fix)
     return card
 
 
@@ -252,12 +251,15 @@ def check_weights(network: nn.Module, weights: Mapping[str, Tensor], path: str |
         path: File named in the error.
 
     Raises:
-        CheckpointError: A name is missing or too many, or a shape differs.
+        CheckpointError: A name is missing or too many, a shape differs, or a weight is not finite.
     """
     own = network.state_dict()
     missing, surplus = own.keys() - weights.keys(), weights.keys() - own.keys()
     differing = [key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape]
     if not (missing or surplus or differing):
+        broken = [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+        if broken:
+            raise CheckpointError(f"weight {broken[0]!r} is not finite", path=path, fix="the training diverged")
         return
     example = min([*missing, *surplus, *differing])
     raise CheckpointError(
@@ -325,8 +327,8 @@ def _locate(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _file_name(card: Mapping[str, Any], path: Path) -> str:
-    name = card.get("weights", {}).get("file") if isinstance(card.get("weights"), dict) else None
-    if not isinstance(name, str) or Path(name).name != name or not name.endswith(WEIGHTS_SUFFIX):
+    name: str = card["weights"]["file"]
+    if Path(name).name != name or not name.endswith(WEIGHTS_SUFFIX):
         raise CheckpointError("names no weight file", path=path, expected="weights.file in the same folder", found=name)
     return name
 
@@ -336,21 +338,20 @@ def _read_tensors(path: Path, card: Mapping[str, Any], expected_sha256: str | No
     from safetensors.torch import load
 
     _file_name(card, path.with_suffix(CARD_SUFFIX))
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise CheckpointError("the weight file is missing", path=path, fix="fetch it next to its JSON file") from error
+    if not path.is_file():
+        raise CheckpointError("the weight file is missing", path=path, fix="fetch it next to its JSON file")
+    content = path.read_bytes()
     # A safetensors file begins with the length of its JSON header in eight bytes, which may look like a pickle.
     has_header = content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content)
     if content.startswith(_PICKLE_STARTS) and not has_header:
         raise _pickled(path)
     stated = card["weights"]
-    if len(content) != stated.get("bytes"):
-        problem = "the weight file is cut short" if len(content) < (stated.get("bytes") or 0) else "wrong weight file"
+    if len(content) != stated["bytes"]:
+        problem = "the weight file is cut short" if len(content) < stated["bytes"] else "wrong weight file"
         found = f"{len(content)} bytes"
-        raise CheckpointError(problem, path=path, expected=stated.get("bytes"), found=found, fix="fetch it again")
+        raise CheckpointError(problem, path=path, expected=stated["bytes"], found=found, fix="fetch it again")
     found = hashlib.sha256(content).hexdigest()
-    for expected in (stated.get("sha256"), expected_sha256 or stated.get("sha256")):
+    for expected in (stated["sha256"], expected_sha256 or stated["sha256"]):
         if found != expected:
             raise CheckpointError(
                 "the weights have another SHA-256 than stated",
@@ -375,9 +376,7 @@ def _pickled(path: Path) -> CheckpointError:
 
 
 def _rebuild(card: Mapping[str, Any], path: Path) -> Network:
-    record = card.get("network")
-    if not isinstance(record, Mapping):
-        raise CheckpointError("does not name its network", path=path.with_suffix(CARD_SUFFIX), expected="network")
+    record = card["network"]
     try:
         network: Network = rebuild(record)
     except ThriftsegError as error:
@@ -392,8 +391,6 @@ def _rebuild(card: Mapping[str, Any], path: Path) -> Network:
 
 
 def _preprocessing(record: Mapping[str, Any]) -> Preprocessing:
-    if record["channel_order"] not in ("rgb", "bgr"):
-        raise ValueError(f"channel order {record['channel_order']!r}")
     (m0, m1, m2), (s0, s1, s2) = map(float, record["mean"]), map(float, record["std"])
     return Preprocessing((m0, m1, m2), (s0, s1, s2), record["channel_order"])
 
@@ -401,8 +398,7 @@ def _preprocessing(record: Mapping[str, Any]) -> Preprocessing:
 def _taxonomy(record: Mapping[str, Any] | None) -> Taxonomy | None:
     if record is None:
         return None
-    rows = []
-    for index, entry in enumerate(record["classes"]):
-        red, green, blue = (int(value) for value in entry["color"])
-        rows.append(LabelClass(index, str(entry["name"]), index, (red, green, blue)))
-    return Taxonomy(str(record["name"]), int(record["version"]), tuple(rows))
+    rows = [
+        LabelClass(index, entry["name"], index, tuple(entry["color"])) for index, entry in enumerate(record["classes"])
+    ]
+    return Taxonomy(record["name"], record["version"], tuple(rows))

@@ -1,0 +1,74 @@
+"""Damaged files: every reader gives a result, or one line that the user can act on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.hostile.mutations import mutated
+from tests.hostile.parsers import PARSERS, Parser
+from thriftseg.errors import ThriftsegError
+
+SEED = 22
+CASES, MANY_CASES = 2_000, 100_000
+LONGEST_LINE = 500
+_IMAGES = "images whose header asks for too much, and damaged palettes"
+WAITING = dict.fromkeys(
+    ["label_png", "size_of_an_image", "stored_label", "davis_png", "label_of_a_person", "predicted_colours"], _IMAGES
+)
+"""Readers whose faults are mended elsewhere."""
+
+TOTAL_WEIGHT = sum(parser.weight for parser in PARSERS)
+NAMED = [
+    pytest.param(parser, id=parser.name, marks=[pytest.mark.xfail(strict=False, reason=WAITING[parser.name])])
+    if parser.name in WAITING
+    else pytest.param(parser, id=parser.name)
+    for parser in PARSERS
+]
+
+
+def faults(parser: Parser, folder: Path, cases: range) -> Iterator[str]:
+    """What is wrong with the answers of a reader to damaged files."""
+    path, read = parser.build(folder)
+    content = path.read_bytes()
+    for case in cases:
+        path.write_bytes(mutated(content, Random(f"{SEED} {parser.name} {case}")))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                read()
+        except ThriftsegError as error:
+            line = error.headline
+            line.encode()
+            if len(line) > LONGEST_LINE or len(line.splitlines()) != 1:
+                yield f"seed {SEED}, {parser.name}, case {case}: {len(line)} characters: {line}"
+        except Exception as error:
+            yield f"seed {SEED}, {parser.name}, case {case}: {type(error).__name__}: {str(error)[:200]}"
+
+
+def cases_of(parser: Parser, total: int) -> range:
+    return range(round(total * parser.weight / TOTAL_WEIGHT))
+
+
+@pytest.mark.parametrize("parser", NAMED)
+def test_a_valid_file_is_read(parser: Parser, tmp_path: Path) -> None:
+    path, read = parser.build(tmp_path)
+    assert path.is_file()
+    read()
+
+
+@pytest.mark.parametrize("parser", NAMED)
+def test_damaged_files(parser: Parser, tmp_path: Path) -> None:
+    found = list(faults(parser, tmp_path, cases_of(parser, CASES)))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parser", NAMED)
+def test_many_damaged_files(parser: Parser, tmp_path: Path) -> None:
+    found = list(faults(parser, tmp_path, cases_of(parser, MANY_CASES)))
+    assert not found, "\n".join(found[:20])
