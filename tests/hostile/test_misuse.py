@@ -128,7 +128,7 @@ CONTENT_NAMED = ("text", "a_file: ", "a_file/")
 OF_TIME = re.compile(
     r"/(summary|run|quality|fit|validate|test|results)\.json$|costs\.\w+\.json$|\.ckpt$|/version_\d+/|rounds\.jsonl$"
 )
-"""Files that hold when something was made, or how long it took; those of the trainer, each start of which has its own."""
+"""Files that hold when something was made, or how long it took; those that each start of the trainer adds."""
 UNREAD = {("annotate next", "policy_weights")}
 """Options that are read only beside weights that the small world lacks."""
 FAULTS: dict[str, Callable[[], str]] = {}
