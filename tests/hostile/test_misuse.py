@@ -391,7 +391,7 @@ def test_a_stopped_command_goes_on_as_if_nothing_had_been(
     (tmp_path / "again").mkdir()
     monkeypatch.chdir(tmp_path / "again")
     shutil.copytree(world["store"], "store")
-    code, errors = 0, ""
+    code, errors = 143, "thriftseg: stopped by SIGTERM; "  # on a busy machine, perhaps before or after the command
     with contextlib.suppress(Stopped), terminated_after(random.Random(command).uniform(0.1, 0.9) * taken):
         code, errors = said(words)
     assert code in (0, 143)

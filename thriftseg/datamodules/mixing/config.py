@@ -27,7 +27,7 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
     from jsonargparse import ArgumentError, ArgumentParser
 
     settings = _data_section(Path(path))
-    named = {"class_path": settings.dataset} if isinstance(settings.dataset, str) else settings.dataset
+    named: dict[str, Any] = {"class_path": settings.dataset} if isinstance(settings.dataset, str) else settings.dataset
     if root is not None:
         named = named | {"init_args": (named.get("init_args") or {}) | {"root": root}}
     wanted = {"dataset": named} | ({"mixture": settings.mixture} if settings.mixture else {})
