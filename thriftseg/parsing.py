@@ -278,7 +278,7 @@ def decode_yaml(
     origin = _Origin(path, fault, fix)
     try:
         _check_events(text, origin)
-        value = yaml.load(text, _LOADER)  # noqa: S506 - a safe one
+        value = yaml.load(text, _LOADER)  # noqa: S506 # nosec B506 - a safe one
     except yaml.YAMLError as error:
         raise origin.error("is not YAML", found=" ".join(str(error).split())) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # as of dates without months

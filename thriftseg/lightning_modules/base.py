@@ -121,7 +121,7 @@ class TrainingModule(LightningModule):
         """
         start = checkpoint_path.tell() if hasattr(checkpoint_path, "tell") else None
         weights_only = settings.setdefault("weights_only", True)
-        content = torch.load(checkpoint_path, map_location="cpu", weights_only=weights_only)
+        content = torch.load(checkpoint_path, map_location="cpu", weights_only=weights_only)  # nosec B614 - by default
         if start is not None:
             checkpoint_path.seek(start)
         for key in (cls.CHECKPOINT_HYPER_PARAMS_KEY, *CHECKPOINT_PAST_HPARAMS_KEYS):

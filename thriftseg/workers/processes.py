@@ -124,7 +124,7 @@ def _serve(
     cv2.setNumThreads(1)
     keep_freed_memory()
     try:
-        job = pickle.loads(pickled_job)  # noqa: S301 - our own
+        job = pickle.loads(pickled_job)  # noqa: S301 # nosec B301 - our own
         _share_cores(count)
         for number, result in work_at(place, job, _received(connection)):
             connection.send((number, result, None))

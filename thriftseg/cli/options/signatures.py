@@ -151,7 +151,7 @@ class _Module:
 
     def _value(self, node: ast.expr) -> Any:
         names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-        return eval(  # noqa: S307 (types and defaults of our own source)
+        return eval(  # noqa: S307 # nosec B307 (types and defaults of our own source)
             compile(ast.Expression(node), self.name, "eval"), {name: self._named(name) for name in names}
         )
 
