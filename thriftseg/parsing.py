@@ -49,7 +49,7 @@ Finite = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
 Amount = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-FileName = Annotated[str, Meta(pattern=r"\A[^\0]+\Z", max_length=4096)]
+FileName = Annotated[str, Meta(pattern=r"\A(?:[^\0/]{0,255}/)*[^\0/]{0,255}\Z", min_length=1, max_length=4096)]
 """Text that becomes part of a path."""
 Number = int | float
 """Any number, which is written back as it was: 1 as 1, and 1.0 as 1.0."""

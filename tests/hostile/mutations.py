@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
@@ -116,18 +117,22 @@ def _nodes(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from _nodes(item)
 
 
+def _value(rng: Random) -> Any:
+    return copy.deepcopy(rng.choice(VALUES))
+
+
 def change_tree(tree: Any, rng: Random) -> Any:
     """A tree of plain values in which a random node is another one; changes the tree in place."""
     nodes = list(_nodes(tree))
     if not nodes or rng.random() < 0.03:
-        return rng.choice(VALUES)
+        return _value(rng)
     for _ in range(rng.choice((1, 1, 1, 2))):
         owner, key = rng.choice(nodes)
         kind = rng.randrange(8)
         if kind == 0 and isinstance(owner, dict):
             owner.pop(key, None)
         elif kind == 1:
-            owner[rng.choice(TEXTS) if isinstance(owner, dict) else 0] = rng.choice(VALUES)
+            _set(owner, rng.choice(TEXTS) if isinstance(owner, dict) else 0, _value(rng))
         elif kind == 2 and isinstance(owner, list):
             owner *= rng.choice((0, 2, 20))
         elif kind == 3:
@@ -136,9 +141,9 @@ def change_tree(tree: Any, rng: Random) -> Any:
                 deep = [deep] if rng.random() < 0.5 else {"a": deep}
             _set(owner, key, deep)
         elif kind == 4:
-            _set(owner, key, str(owner[key]) if key in range(len(owner)) or isinstance(owner, dict) else 0)
+            _set(owner, key, str(owner.get(key) if isinstance(owner, dict) else owner[:1]))
         else:
-            _set(owner, key, rng.choice(VALUES))
+            _set(owner, key, _value(rng))
     return tree
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree.ElementTree import Element, SubElement
 
@@ -136,7 +136,7 @@ class _Annotation(msgspec.Struct):
 
 
 class _Task(msgspec.Struct):
-    data: dict[str, Any]
+    data: Annotated[dict[str, Any], msgspec.Meta(min_length=1)]
     annotations: list[_Annotation]
 
 

@@ -27,10 +27,11 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
     from jsonargparse import ArgumentError, ArgumentParser
 
     settings = _data_section(Path(path))
-    named: dict[str, Any] = {"class_path": settings.dataset} if isinstance(settings.dataset, str) else settings.dataset
-    if root is not None:
-        named = named | {"init_args": (named.get("init_args") or {}) | {"root": root}}
-    wanted = {"dataset": named} | ({"mixture": settings.mixture} if settings.mixture else {})
+    named = _Named(settings.dataset) if isinstance(settings.dataset, str) else settings.dataset
+    arguments = (named.init_args or {}) | ({} if root is None else {"root": root})
+    wanted: dict[str, Any] = {"dataset": {"class_path": named.class_path, "init_args": arguments}}
+    if settings.mixture:
+        wanted["mixture"] = settings.mixture
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--dataset", type=VideoDataset)
     parser.add_argument("--mixture", type=Mixture | None)
@@ -42,8 +43,13 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
     return built.dataset, built.mixture or Mixture()
 
 
+class _Named(msgspec.Struct):
+    class_path: str
+    init_args: dict[str, Any] | None = None
+
+
 class _Settings(msgspec.Struct):
-    dataset: str | dict[str, Any]
+    dataset: str | _Named
     mixture: dict[str, Any] | None = None
 
 
