@@ -269,8 +269,8 @@ def write_own(root: Path, clip: str = "c", frames: tuple[str, ...] = ("1", "2", 
     ("own", "message"),
     [
         ({"side": 1}, "frames are too small for this flow; found 1x1; fix: take raft"),
-        ({"clip": os.fsdecode(b"caf\xe9")}, "caf\\udce9: a name that is not UTF-8; fix: rename the file or folder"),
-        ({"frames": ("1", "2", "3" * 200)}, f"number of a frame; expected at most {2**62}; found 3333"),
+        ({"clip": os.fsdecode(b"caf\xe9")}, "a name that is not UTF-8; found 'caf\\udce9'; fix: rename it"),
+        ({"frames": ("1", "2", "3" * 200)}, "frame number of more than 18 digits; found 3333"),
     ],
     ids=["one pixel", "not UTF-8", "200 digits"],
 )
@@ -290,7 +290,7 @@ def test_weights_that_are_no_numbers(
     torch.save(content, tmp_path / "nan.ckpt")
     options = ["--input", str(world["video"]), "--out", str(tmp_path / "out"), "--accelerator=cpu"]
     assert main(["predict", "--weights", str(tmp_path / "nan.ckpt"), *options]) == 2
-    assert f"nan.ckpt: weights that are no numbers; found infinity or NaN in {name.removeprefix('network.')}" in (
+    assert f"nan.ckpt: weight {name.removeprefix('network.')!r} is not finite; fix: the training diverged" in (
         capsys.readouterr().err
     )
 

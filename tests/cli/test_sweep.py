@@ -200,7 +200,7 @@ def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
     [
         ({"table": "hvsa_veis"}, "rows of hvsa_veis are not trained; fix: run `thriftseg annotate hvsa --table"),
         ({"table": TABLE, "rows": "0 %,1 %"}, "no such row of table samsam2_camvid; .*found '1 %'"),
-        ({"table": TABLE, "seeds": "0,b"}, "--seeds; expected numbers with commas between; found 0,b"),
+        ({"table": TABLE, "seeds": "0,b"}, "--seeds; expected numbers from 0 on, with commas between; found 0,b"),
         ({"table": "taovos_t5", "rows": "STM,CFBI"}, "row 'CFBI' of table taovos_t5 is not shipped: its published"),
         ({"table": TABLE, "task": 9}, "sweep of samsam2_camvid; expected a task from 0 to 8; found 9"),
     ],

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import msgspec
@@ -15,17 +14,15 @@ import numpy as np
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.errors import DatasetError
 from thriftseg.limits import COORDINATE, IMAGE_PIXELS
-from thriftseg.parsing import Count, read_json
+from thriftseg.parsing import Count, Finite, read_json
 from thriftseg.regions import check_steps
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS
 
-_Corner = Annotated[float, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-
 
 class _Object(msgspec.Struct):
     label: str
-    polygon: list[tuple[_Corner, _Corner]]
+    polygon: list[tuple[Finite, Finite]]
     deleted: bool = False
 
 
@@ -78,7 +75,7 @@ def read_polygons(path: str | Path) -> PolygonFile:
     content = read_json(path, _File, lax=True)
     kept = [entry for entry in content.objects if not entry.deleted and len(entry.polygon) >= 3]
     for entry in kept:
-        COORDINATE.check(np.abs(entry.polygon).max(), path)
+        COORDINATE.check(float(np.abs(entry.polygon).max()), path)
     polygons = tuple(Polygon(entry.label, np.rint(entry.polygon).astype(np.int32)) for entry in kept)
     return PolygonFile(Path(path), content.imgHeight, content.imgWidth, polygons)
 

@@ -31,7 +31,6 @@ from thriftseg.zoo import (
     SlidingWindow,
     VOSNetwork,
     WholeImage,
-    check_finite,
     check_weights,
     inference_from_record,
     load,
@@ -364,7 +363,6 @@ def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:
     if plain is not None:
         raise CheckpointError(f"weight {plain!r} is no tensor", path=path, found=type(weights[plain]).__name__)
     check_weights(network, weights, path)
-    check_finite(weights, path)
     network.load_state_dict(weights)
     return network
 

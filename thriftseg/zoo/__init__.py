@@ -43,7 +43,6 @@ from thriftseg.zoo.weights.files import (
     CARD_SUFFIX,
     WEIGHTS_SUFFIX,
     Published,
-    check_finite,
     check_weights,
     describe_weights,
     encode_card,

@@ -127,7 +127,21 @@ def test_other_weights_are_another_run(
     monkeypatch.chdir(tmp_path)
     name = CamVid(camvid_root).clips("val")[0].video
     command = ["annotate", "hvsa", "--dataset", "camvid", "--root", str(camvid_root), "--accelerator", "cpu"]
-    command += ["--budget", "0", "--rounds", "1", "--out", "run", "--video", name, "--resize", "32", "64"]
+    command += [
+        "--budget",
+        "1%",
+        "--rounds",
+        "1",
+        "--epochs",
+        "1",
+        "--out",
+        "run",
+        "--video",
+        name,
+        "--resize",
+        "32",
+        "64",
+    ]
     assert main([*command, "--weights", str(tiny_weights)]) == 0
     recorded = json.loads((tmp_path / "run" / "run.json").read_text())
     assert recorded["start"]["weights"] == "tiny.ckpt"

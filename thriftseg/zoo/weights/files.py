@@ -199,7 +199,6 @@ def read_weights(
     tensors = _read_tensors(weights_path, card, expected_sha256)
     network = _rebuild(card, weights_path)
     check_weights(network, tensors, weights_path)
-    check_finite(tensors, weights_path)
     network.load_state_dict(tensors)
     try:
         network.preprocessing = _preprocessing(card["preprocessing"])
@@ -268,21 +267,6 @@ def check_weights(network: nn.Module, weights: Mapping[str, Tensor], path: str |
         found=f"{len(missing)} missing, {len(surplus)} unknown, {len(differing)} of another shape, such as {example}",
         fix="use the network and the number of classes that the checkpoint was trained with",
     )
-
-
-def check_finite(weights: Mapping[str, Tensor], path: str | Path | None) -> None:
-    """Refuse weights that hold something else than numbers, as those of a training that went astray.
-
-    Args:
-        weights: A state dict.
-        path: File named in the error.
-
-    Raises:
-        CheckpointError: A value is infinite or NaN.
-    """
-    for name, values in weights.items():
-        if values.is_floating_point() and not values.isfinite().all():
-            raise CheckpointError("weights that are no numbers", path=path, found=f"infinity or NaN in {name}")
 
 
 def weights_digest(network: nn.Module) -> str:
