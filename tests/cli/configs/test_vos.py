@@ -288,6 +288,7 @@ def test_from_nothing_to_the_tables_of_small_runs(place: Path, capsys: pytest.Ca
     assert float(found["hours"]) == pytest.approx(quality["cost"]["seconds"] / 3600, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_from_single_images_to_the_published_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The network is tested on two data sets, one of which only a server scores."""
     run_commands("youtube_vos_stm_gt", place)
