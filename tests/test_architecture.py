@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile.parsers import PARSERS
+
 PACKAGE = Path(__file__).resolve().parent.parent / "thriftseg"
 
 ROWS = [
@@ -38,6 +40,45 @@ NO_SOURCES = {
     "reports/run_scores.py": "a field of a JSON file",
 }
 """Files in which "manual" or "coarse" means something else than a source of labels."""
+OPENING_NAMES = {
+    *("read_bytes", "read_text", "read_lines", "read_json", "read_json_lines", "read_yaml", "read_csv", "read_xml"),
+    *("decode_arrays", "decode_image", "open_image", "load_file", "safe_open", "fromfile"),
+}
+OPENING_CALLS = {
+    *("json.load", "json.loads", "yaml.load", "yaml.safe_load", "csv.reader", "csv.DictReader", "pickle.load"),
+    *("np.load", "torch.load", "Image.open", "cv2.imread", "cv2.VideoCapture", "zipfile.ZipFile", "av.open"),
+    *("ElementTree.parse", "ElementTree.fromstring", "msgspec.json.decode"),
+}
+LOGS = {"self._lines", "self._log", "self._manifest"}
+"""What functions that open a file call; the last ones are manifests, which are read by `read`."""
+_COPIES, _OWN, _SYSTEM = (
+    "takes the bytes as they are",
+    "the package itself wrote it",
+    "a file of the system or of Python",
+)
+NO_READERS = {
+    "annotation/eva_vos/split.py:write_lists": _COPIES,
+    "annotation/hvsa/all_videos.py:annotate_videos": _COPIES,
+    "annotation/ranking/files.py:write_ranking": _COPIES,
+    "cli/options/signatures.py:_Module.__init__": _SYSTEM,
+    "datasets/tools/vos_check.py:_shared_footage": _COPIES,
+    "exchange/exporting.py:_copy_images": _COPIES,
+    "folders.py:sole_writer": "a lock, of which it shows two words",
+    "labels/clicking/generate.py:_digest": _COPIES,
+    "labels/propagation/again.py:Repropagation._correction": _COPIES,
+    "lazy.py:face": _SYSTEM,
+    "lightning_modules/base.py:TrainingModule.load_from_checkpoint": "Lightning's own loader, with Lightning's errors",
+    "reports/annotation/page.py:_page": _COPIES,
+    "reports/publishing/publish.py:_install": _COPIES,
+    "reports/publishing/publish.py:_entry": _OWN,
+    "reports/scoring/pairing.py:_same_bytes": _COPIES,
+    "resources.py:_cpu_quotas": _SYSTEM,
+    "zoo/mmseg.py:_model_section": "a config of mmsegmentation is a program, which the user runs",
+    "zoo/profiling.py:_name_of": _SYSTEM,
+    "zoo/weights/export.py:_compare": _OWN,
+    "zoo/weights/official.py:import_checkpoint": _COPIES,
+}
+"""Functions that open a file without making sense of what a user has written into it."""
 COMMAND_PROTOCOL = {"run", "declare", "add_arguments", "main"}
 """Functions that every module of a command offers."""
 
@@ -234,7 +275,43 @@ def one_file_knows_what_a_source_is(house: House) -> Iterator[str]:
                 yield f"{source.path}:{node.lineno}: ask LabelSource what the name of a source means"
 
 
+def _reads_a_file(call: ast.Call) -> bool:
+    """Whether a call opens a file for reading, as far as its name tells."""
+    name = ast.unparse(call.func)
+    texts = [node.value for node in [*call.args, *(keyword.value for keyword in call.keywords)]
+             if isinstance(node, ast.Constant) and isinstance(node.value, str)]  # fmt: skip
+    if any(text[:1] in "wax" and len(text) <= 3 for text in texts if text):
+        return False
+    if name == "open" or (name.endswith(".open") and any(text[:1] == "r" for text in texts)):
+        return True
+    owner, _, last = name.rpartition(".")
+    return name in OPENING_CALLS or last in OPENING_NAMES or (last == "read" and owner in LOGS)
+
+
+def opening_functions(house: House) -> dict[str, str]:
+    """Functions and methods that open a file, as `<file below the package>:<name>`, and where they stand."""
+    found = {}
+    for source in house.sources:
+        place = source.path.relative_to(house.package).as_posix()
+        for owner in (source.tree, *(node for node in source.tree.body if isinstance(node, ast.ClassDef))):
+            prefix = f"{owner.name}." if isinstance(owner, ast.ClassDef) else ""
+            for node in owner.body:
+                calls = (each for each in ast.walk(node) if isinstance(each, ast.Call))
+                if isinstance(node, ast.FunctionDef) and any(map(_reads_a_file, calls)):
+                    found[f"{place}:{prefix}{node.name}"] = f"{source.path}:{node.lineno}"
+    return found
+
+
+def readers_are_fed_damaged_files(house: House) -> Iterator[str]:
+    """What opens a file of a user is in the table of `tests/hostile/parsers.py`."""
+    known = {name for parser in PARSERS for name in parser.opens}
+    for name, place in opening_functions(house).items():
+        if name not in known and name not in NO_READERS and name.partition(":")[0] != "parsing.py":
+            yield f"{place}: {name} opens a file and is not in the table of tests/hostile/parsers.py"
+
+
 RULES = [
+    readers_are_fed_damaged_files,
     one_file_knows_what_a_source_is,
     rooms_have_a_row,
     rows_hold,
@@ -258,6 +335,7 @@ def test_rule(house: House, rule):
 
 
 BREACHES = {
+    readers_are_fed_damaged_files: {"zoo/a.py": "class A:\n    def read(self, path): return path.read_bytes()"},
     one_file_knows_what_a_source_is: {
         "labels/fill.py": "from thriftseg.stores import MANUAL\ndef f(source): return source in {MANUAL, 'flow'}"
     },
@@ -281,6 +359,13 @@ def test_rule_catches_a_breach(tmp_path: Path, rule):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     assert list(rule(House(tmp_path / "thriftseg")))
+
+
+def test_the_table_of_readers_is_no_longer_than_it_must_be(house: House):
+    opened = opening_functions(house)
+    named = {name for parser in PARSERS for name in parser.opens}
+    assert sorted((named | NO_READERS.keys()) - opened.keys()) == []
+    assert sorted(named & NO_READERS.keys()) == []
 
 
 def test_the_guide_shows_the_rows():

@@ -230,9 +230,9 @@ def test_a_wrong_value(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x80\x04N.", "not a config; expected a YAML file of options by name"),
-        (b"", "not a config; expected a YAML file of options by name; found nothing"),
-        (b"- a", "not a config; expected a YAML file of options by name; found ['a']"),
+        (b"\x80\x04N.", "is not UTF-8; found byte 0x80 at position 0"),
+        (b"", "malformed at $; expected object; found None; fix: pass a YAML file of options by name"),
+        (b"- a", "malformed at $; expected object; found a list of 1; fix: pass a YAML file of options by name"),
     ],
 )
 @pytest.mark.parametrize("command", ["fit", "label clicks"])

@@ -80,7 +80,7 @@ def record_of_a_folder(folder: Path) -> tuple[Path, Read]:
 # --- flow, zoo
 
 
-@reads("flow/stored.py:_check_format", "flow/stored.py:FlowStore._claim")
+@reads("flow/stored.py:_check_format")
 def flow_manifest(folder: Path) -> tuple[Path, Read]:
     from thriftseg.flow import DIS, FlowStore
 
@@ -225,7 +225,7 @@ def _png(path: Path, ids: np.ndarray, palette: bytes | None = None) -> Path:
 LABEL = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
 
 
-@reads("datasets/images.py:read_label_png")
+@reads("pixels.py:open_image", "datasets/images.py:read_label_png")
 def label_png(folder: Path) -> tuple[Path, Read]:
     from thriftseg.datasets import read_label_png
     from thriftseg.taxonomies import CAMVID
@@ -234,7 +234,7 @@ def label_png(folder: Path) -> tuple[Path, Read]:
     return path, lambda: read_label_png(path)
 
 
-@reads("datasets/images.py:_decode")
+@reads("pixels.py:decode_image", "datasets/images.py:_decode")
 def frame_png(folder: Path) -> tuple[Path, Read]:
     from thriftseg.datasets import encode_frame, read_frame
 
@@ -445,6 +445,16 @@ def manifest_to_be_continued(folder: Path) -> tuple[Path, Read]:
 def stored_label(folder: Path) -> tuple[Path, Read]:
     store = _label_store(folder)
     return store.path_of("a", 1), lambda: (store.verify(), store.read("a", 1))
+
+
+@reads("stores/bit_rot.py:_of_source")
+def image_beside_labels(folder: Path) -> tuple[Path, Read]:
+    from thriftseg.stores import find_rot
+    from thriftseg.taxonomies import CAMVID
+
+    store = _label_store(folder)
+    path = _png(store.object_log.path_of_ids("a", 1), LABEL)
+    return path, lambda: find_rot(folder, CAMVID)
 
 
 @reads("stores/object_log.py:ObjectLog.read")
@@ -1076,7 +1086,7 @@ def result_of_a_student(folder: Path) -> tuple[Path, Read]:
     return path, lambda: _student_point(student, None, folder, config, 0, False)  # type: ignore[arg-type]
 
 
-@reads("cli/options/shipped_config.py:ConfigFile.__call__", weight=0.2)
+@reads("cli/options/shipped_config.py:_options_in", weight=0.2)
 def config_of_a_command(folder: Path) -> tuple[Path, Read]:
     from jsonargparse import ArgumentParser
 

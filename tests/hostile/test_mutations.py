@@ -16,19 +16,7 @@ from thriftseg.errors import ThriftsegError
 SEED = 22
 CASES, MANY_CASES = 2_000, 100_000
 LONGEST_LINE = 500
-_IMAGES = "images whose header asks for too much, and damaged palettes"
-WAITING = dict.fromkeys(
-    ["label_png", "size_of_an_image", "stored_label", "davis_png", "label_of_a_person", "predicted_colours"], _IMAGES
-)
-"""Readers whose faults are mended elsewhere."""
-
 TOTAL_WEIGHT = sum(parser.weight for parser in PARSERS)
-NAMED = [
-    pytest.param(parser, id=parser.name, marks=[pytest.mark.xfail(strict=False, reason=WAITING[parser.name])])
-    if parser.name in WAITING
-    else pytest.param(parser, id=parser.name)
-    for parser in PARSERS
-]
 
 
 def faults(parser: Parser, folder: Path, cases: range) -> Iterator[str]:
@@ -54,21 +42,21 @@ def cases_of(parser: Parser, total: int) -> range:
     return range(round(total * parser.weight / TOTAL_WEIGHT))
 
 
-@pytest.mark.parametrize("parser", NAMED)
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
 def test_a_valid_file_is_read(parser: Parser, tmp_path: Path) -> None:
     path, read = parser.build(tmp_path)
     assert path.is_file()
     read()
 
 
-@pytest.mark.parametrize("parser", NAMED)
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
 def test_damaged_files(parser: Parser, tmp_path: Path) -> None:
     found = list(faults(parser, tmp_path, cases_of(parser, CASES)))
     assert not found, "\n".join(found)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parser", NAMED)
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
 def test_many_damaged_files(parser: Parser, tmp_path: Path) -> None:
     found = list(faults(parser, tmp_path, cases_of(parser, MANY_CASES)))
     assert not found, "\n".join(found[:20])

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.files import list_files, usual_step, whole_number
+from thriftseg.datasets.files import list_files, usual_step
 from thriftseg.datasets.images import read_label_png
 from thriftseg.parsing import read_lines
 from thriftseg.taxonomies import CAMVID, CAMVID_VOID_FIRST
@@ -87,7 +87,7 @@ class CamVid(VideoDataset):
             match = FRAME_NAME.match(frame_name)
             if match is None:
                 raise self.missing(f"frame {frame_name!r} has no number", self.root / f"{split}.txt")
-            files, number = recordings[match["recording"]], whole_number(match["number"], match[0])
+            files, number = recordings[match["recording"]], int(match["number"])
             expected = self.root / split / f"{frame_name}.png|jpg"
             files.frames[number] = self._existing(frames, (frame_name,), expected, "frame")
             label_names = (label_name, frame_name, f"{frame_name}_L")
@@ -96,7 +96,7 @@ class CamVid(VideoDataset):
         for path in list_files(self.root / f"{split}_sequence"):
             match = FRAME_NAME.match(path.stem)
             if match and match["recording"] in recordings:
-                recordings[match["recording"]].frames.setdefault(whole_number(match["number"], match[0]), path)
+                recordings[match["recording"]].frames.setdefault(int(match["number"]), path)
         return [clip for name, files in sorted(recordings.items()) for clip in _clips_of(name, files)]
 
     def _listed(self, split: str) -> Iterator[tuple[str, str]]:

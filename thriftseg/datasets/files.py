@@ -19,7 +19,6 @@ _RANKS = {suffix: rank for rank, suffix in enumerate(FRAME_SUFFIXES)}
 _SURROGATE = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _DIGITS = re.compile(r"(\d+)")
-_MOST_DIGITS = 18  # fit 64 bits
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...] = FRAME_SUFFIXES) -> list[Path]:
@@ -54,7 +53,7 @@ def _paths(folder: Path, names: Iterable[str]) -> list[Path]:
     shown = sorted(name for name in names if not name.startswith("."))
     for name in shown:
         if not name.isascii() and _SURROGATE.search(name):
-            raise DatasetError("a name that is not UTF-8", path=folder, found=ascii(name), fix="rename it")
+            raise DatasetError("a name that is not UTF-8", path=folder / name, fix="rename the file or folder")
     return [folder / name for name in shown]
 
 
@@ -71,22 +70,7 @@ def frame_number(stem: str) -> int | None:
         (14, 30, None)
     """
     match = _LAST_NUMBER.search(stem)
-    return whole_number(match[1], stem) if match else None
-
-
-def whole_number(digits: str, name: str) -> int:
-    """The number of a frame.
-
-    Args:
-        digits: The number in the name of a file.
-        name: The name, for messages.
-
-    Raises:
-        DatasetError: It is larger than 64 bits hold.
-    """
-    if len(digits.lstrip("0")) > _MOST_DIGITS:
-        raise DatasetError(f"frame number of more than {_MOST_DIGITS} digits", found=name, fix="rename the file")
-    return int(digits)
+    return int(match[1]) if match else None
 
 
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:

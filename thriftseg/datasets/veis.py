@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.files import keep_preferred, usual_step, whole_number
+from thriftseg.datasets.files import keep_preferred, usual_step
 from thriftseg.datasets.images import FRAME_SUFFIXES
 from thriftseg.errors import ConfigError
 from thriftseg.parsing import read_lines
@@ -93,7 +93,7 @@ class VEIS(VideoDataset):
                 match = self.regex.search(path.relative_to(folder).with_suffix("").as_posix())
                 if match:
                     name = (match["sequence"] or "all").replace("/", "_")
-                    keep_preferred(sequences[name], whole_number(match["frame"], path.name), path)
+                    keep_preferred(sequences[name], int(match["frame"]), path)
         if not sequences:
             found = f"{seen} images, but none whose name fits the regex {self.regex.pattern}" if seen else None
             raise self.missing(f"no frames match {self.pattern!r}", folder, found=found)

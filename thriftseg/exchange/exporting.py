@@ -16,6 +16,7 @@ from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.exchange.formats import Format, format_named
 from thriftseg.exchange.records import ExportedFrame, ExportedObject, image_name
 from thriftseg.folders import writes_alone
+from thriftseg.parsing import read_bytes
 from thriftseg.progress import progress_bar
 from thriftseg.stores import MANUAL, LabelSource, MaskSource, ObjectUnit, SourceLabel, objects_of, store_root
 from thriftseg.taxonomies import OBJECT_IDS
@@ -186,6 +187,6 @@ def _copy_images(folder: Path, labels: Sequence[SourceLabel], chosen: Format) ->
     for clip, number in shown:
         image, target = clip.frames[number], folder / image_name(clip, number)
         if not target.is_file() or target.stat().st_size != image.stat().st_size:
-            write_bytes(target, image.read_bytes())
+            write_bytes(target, read_bytes(image))
             copied += 1
     return copied

@@ -244,7 +244,7 @@ def load_weights(weights: str | Path, device: str | torch.device = "cpu") -> Loa
         return load_network(weights, device)
     published = load(weights, device)
     taxonomy = published.taxonomy
-    return LoadedNetwork(
+    loaded = LoadedNetwork(
         network=_checked(published.network, SemanticNetwork, published.path),
         class_names=tuple(taxonomy.class_names) if taxonomy else (),
         taxonomy=taxonomy.name if taxonomy else None,
@@ -253,6 +253,8 @@ def load_weights(weights: str | Path, device: str | torch.device = "cpu") -> Loa
         inference=published.inference,
         metadata=published.card,
     )
+    _check_classes(loaded, published.path)
+    return loaded
 
 
 def load_for(taxonomy: Taxonomy, weights: str) -> LoadedNetwork:
@@ -303,6 +305,7 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
         inference=inference_from_record(notes.get("inference"), path),
         metadata={**rest, **notes},
     )
+    _check_classes(loaded, path)
     check(loaded.data_state, DataNote, path, "the state of the data", fault=CheckpointError, nan=True)
     return loaded
 
@@ -343,6 +346,14 @@ def _checked(network: Network, kind: type[NetworkType], path: str | Path) -> Net
         expected = _KINDS.get(kind, f"{kind.__name__} network")
         raise CheckpointError(f"does not hold a {expected}", path=path, found=type(network).__name__)
     return network
+
+
+def _check_classes(loaded: LoadedNetwork, path: str | Path) -> None:
+    for what, known in (("names", loaded.class_names), ("colours", loaded.palette)):
+        if known and len(known) != loaded.network.num_classes:
+            expected, found = f"{loaded.network.num_classes} classes", f"{what} of {len(known)}"
+            problem = "does not describe the classes of its network"
+            raise CheckpointError(problem, path=path, expected=expected, found=found)
 
 
 def _network_of(checkpoint: Mapping[str, Any], path: str | Path) -> Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from thriftseg.reports.tables.composing import ComposedRow, compose_row
 from thriftseg.reports.tables.published import load_table
 from thriftseg.reports.tables.terminal import metric_heading, print_table
 
+_STEP = re.compile(r"[0-9]{1,18}")
 _OWN = {
     "--table": "name one table",
     "--row": "name rows by --rows",
@@ -115,7 +117,8 @@ class SweepTask:
         if not logs:
             return None
         rows = read_csv(logs[-1], dict[str, str], ()).values()
-        return max((int(row["step"]) + 1 for row in rows if row.get("step", "").isdecimal()), default=None)
+        steps = (row.get("step", "") for row in rows)
+        return max((int(step) + 1 for step in steps if _STEP.fullmatch(step)), default=None)
 
 
 def sweep(

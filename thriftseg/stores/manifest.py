@@ -91,12 +91,7 @@ class Manifest:
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows and wait until they are on disk."""
-        lines = "".join(f"{canonical(row)}\n" for row in rows)
-        try:
-            content = lines.encode()
-        except UnicodeEncodeError as error:
-            found = ascii(lines[error.start : error.end])
-            raise LabelStoreError("a name that is not UTF-8", path=self._own, found=found, fix="rename it") from error
+        lines = "".join(f"{canonical(row)}\n" for row in rows).encode()
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._repaired and self._own.is_file():
             present = read_bytes(self._own, fault=LabelStoreError)
@@ -105,7 +100,7 @@ class Manifest:
                 os.truncate(self._own, complete)
         self._repaired = True
         with named_in_errors(self._own), self._own.open("ab") as stream:
-            stream.write(content)
+            stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())
 

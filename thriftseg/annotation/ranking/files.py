@@ -20,6 +20,7 @@ from thriftseg.datasets import VideoDataset, encode_frame
 from thriftseg.errors import ConfigError
 from thriftseg.exchange import FORMATS, ExportedFrame, image_name
 from thriftseg.labels import Prompter
+from thriftseg.parsing import read_bytes
 from thriftseg.types import Clip
 
 TABLE = "next.csv"
@@ -69,7 +70,7 @@ def write_ranking(
     for (video, number), wanted in regions.items():
         clip, path = clips[video], clips[video].frames[number]
         if granularity is None or isinstance(granularity, WholeFrame):
-            content = path.read_bytes()
+            content = read_bytes(path)
         else:
             image = dataset.read_frame(clip, number)
             inside = np.isin(granularity.regions(image), wanted).astype(np.uint8)

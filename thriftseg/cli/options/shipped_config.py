@@ -27,8 +27,7 @@ class ConfigFile(ActionConfigFile):
         """Take the options of the file; see `ActionConfigFile`."""
         values = find_config(values)
         if Path(values).is_file():
-            keys = read_yaml(values, dict[str, Any], fault=ConfigError, nan=True)
-            refuse_old_names(parser.prog.removeprefix("thriftseg "), [f"--{key}" for key in keys])
+            refuse_old_names(parser.prog.removeprefix("thriftseg "), [f"--{key}" for key in _options_in(values)])
         super().__call__(parser, cfg, values, option_string)
 
 
@@ -69,16 +68,8 @@ def find_config(name: str) -> str:
 
 def _options_in(path: str) -> dict[str, Any]:
     """Options of a YAML file by name."""
-    found: object = None
-    try:
-        found = yaml.safe_load(Path(path).read_bytes())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        found = " ".join(str(error).split())
-    if not isinstance(found, dict):
-        raise ConfigError(
-            "not a config", path=path, expected="a YAML file of options by name", found=found or "nothing"
-        )
-    return found
+    fix = "pass a YAML file of options by name"
+    return read_yaml(path, dict[str, Any], fault=ConfigError, fix=fix, nan=True)
 
 
 @contextmanager

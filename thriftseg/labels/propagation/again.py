@@ -20,6 +20,7 @@ from thriftseg.labels.propagation.job import PropagationOutcome
 from thriftseg.labels.propagation.propagators.protocol import Propagator
 from thriftseg.labels.propagation.propagators.registry import PROPAGATORS, create_propagator
 from thriftseg.labels.review.agreement import Agreement
+from thriftseg.parsing import read_bytes
 from thriftseg.stores import MIN_COMPONENT, LabelRow, LabelSource, LabelStore, SourceLabel, canonical, store_root
 from thriftseg.types import LabelKind
 from thriftseg.workers import Accelerator, Workers
@@ -136,7 +137,7 @@ class Repropagation:
                 found=f"{label.kind.label} for {label.id}",
             )
         if self._labels.is_given(label.clip):
-            digest = hashlib.sha256(label.clip.labels[label.number].read_bytes()).hexdigest()
+            digest = hashlib.sha256(read_bytes(label.clip.labels[label.number])).hexdigest()
         else:
             digest = self._labels.store.labels[label.clip.video, label.number].sha256
         return Correction(label, self._labels.source, digest)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from thriftseg.datasets import camvid, cityscapes, drive_key, frame_number, scenenet, usual_step, whole_number
+from thriftseg.datasets import camvid, cityscapes, drive_key, frame_number, scenenet, usual_step
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD19, IDD26, NYU13, VEIS_TABLE, Taxonomy
 
@@ -197,7 +197,7 @@ def _cityscapes_stretches(recording: str, labelled: Sequence[int]) -> Iterator[S
 
 def _camvid_frame(path: PurePosixPath) -> FrameName | None:
     match = camvid.FRAME_NAME.match(path.stem.removesuffix("_L"))
-    return FrameName(match["recording"], whole_number(match["number"], path.stem)) if match else None
+    return FrameName(match["recording"], int(match["number"])) if match else None
 
 
 def _camvid_stretches(recording: str, labelled: Sequence[int]) -> Iterator[Stretch]:
