@@ -250,12 +250,15 @@ def check_weights(network: nn.Module, weights: Mapping[str, Tensor], path: str |
         path: File named in the error.
 
     Raises:
-        CheckpointError: A name is missing or too many, or a shape differs.
+        CheckpointError: A name is missing or too many, a shape differs, or a weight is not finite.
     """
     own = network.state_dict()
     missing, surplus = own.keys() - weights.keys(), weights.keys() - own.keys()
     differing = [key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape]
     if not (missing or surplus or differing):
+        broken = [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+        if broken:
+            raise CheckpointError(f"weight {broken[0]!r} is not finite", path=path, fix="the training diverged")
         return
     example = min([*missing, *surplus, *differing])
     raise CheckpointError(
