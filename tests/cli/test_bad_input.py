@@ -269,8 +269,8 @@ def write_own(root: Path, clip: str = "c", frames: tuple[str, ...] = ("1", "2", 
     ("own", "message"),
     [
         ({"side": 1}, "frames are too small for this flow; found 1x1; fix: take raft"),
-        ({"clip": os.fsdecode(b"caf\xe9")}, "a name that is not UTF-8; found 'caf\\udce9'; fix: rename it"),
-        ({"frames": ("1", "2", "3" * 200)}, "frame number of more than 18 digits; found 3333"),
+        ({"clip": os.fsdecode(b"caf\xe9")}, "caf\\udce9: a name that is not UTF-8; fix: rename the file or folder"),
+        ({"frames": ("1", "2", "3" * 200)}, f"number of a frame; expected at most {2**62}; found 3333"),
     ],
     ids=["one pixel", "not UTF-8", "200 digits"],
 )
