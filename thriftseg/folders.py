@@ -47,7 +47,7 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        note = (folder / LOCK).read_text() if (folder / LOCK).is_file() else ""
+        note = (folder / LOCK).read_text(errors="replace") if (folder / LOCK).is_file() else ""
         process, machine, *_ = [*note.split(), "?", "?"]
         raise ConfigError(
             "another process is writing here",
@@ -123,7 +123,7 @@ def claim_folder(
         thriftseg.errors.ConfigError: ...: holds a run with other settings; expected budget.clicks 5; ...
     """
     path, wanted = folder / record, json.loads(json.dumps(settings))
-    if not path.is_file():
+    if not path.exists():
         if (
             fix_of_foreign is not None
             and folder.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from random import Random
 import pytest
 
 from tests.hostile.mutations import mutated
-from tests.hostile.parsers import PARSERS, Parser
+from tests.hostile.parsers import PARSERS, Parser, Read
 from thriftseg.errors import ThriftsegError
 
 SEED = 22
@@ -19,23 +21,33 @@ LONGEST_LINE = 500
 TOTAL_WEIGHT = sum(parser.weight for parser in PARSERS)
 
 
+def fault(read: Read) -> str | None:
+    """What is wrong with the answer of a reader: neither a result nor a short line about the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read()
+    except ThriftsegError as error:
+        line = error.headline
+        line.encode()
+        return line if len(line) > LONGEST_LINE or len(line.splitlines()) != 1 else None
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:200]}"
+    return None
+
+
 def faults(parser: Parser, folder: Path, cases: range) -> Iterator[str]:
     """What is wrong with the answers of a reader to damaged files."""
     path, read = parser.build(folder)
     content = path.read_bytes()
     for case in cases:
         path.write_bytes(mutated(content, Random(f"{SEED} {parser.name} {case}")))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                read()
-        except ThriftsegError as error:
-            line = error.headline
-            line.encode()
-            if len(line) > LONGEST_LINE or len(line.splitlines()) != 1:
-                yield f"seed {SEED}, {parser.name}, case {case}: {len(line)} characters: {line}"
-        except Exception as error:
-            yield f"seed {SEED}, {parser.name}, case {case}: {type(error).__name__}: {str(error)[:200]}"
+        if found := fault(read):
+            yield f"seed {SEED}, {parser.name}, case {case}: {found}"
+
+
+def waited_too_long(*_: object) -> None:
+    raise TimeoutError("opened a pipe and waits")
 
 
 def cases_of(parser: Parser, total: int) -> range:
@@ -47,6 +59,24 @@ def test_a_valid_file_is_read(parser: Parser, tmp_path: Path) -> None:
     path, read = parser.build(tmp_path)
     assert path.is_file()
     read()
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
+def test_what_is_no_file(parser: Parser, tmp_path: Path) -> None:
+    path, read = parser.build(tmp_path)
+    signal.signal(signal.SIGALRM, waited_too_long)
+    path.write_bytes(b"")
+    assert fault(read) is None
+    path.unlink()
+    assert fault(read) is None
+    for make in (os.mkfifo, Path.mkdir):
+        path.unlink(missing_ok=True)
+        make(path)
+        signal.alarm(30)
+        try:
+            assert fault(read) is None, make.__name__
+        finally:
+            signal.alarm(0)
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)

@@ -176,7 +176,7 @@ def _student_point(
 ) -> CostQualityPoint:
     """Train a student, or read the result of an earlier call."""
     result = folder / "students" / student.key / "result.json"
-    if not result.is_file():
+    if not result.exists():
         point = _train(student, dataset, folder, config, seed, progress)
         write_bytes(result, _json(asdict(point)))
     return read_json(result, CostQualityPoint, fix="delete it; the student is trained again")

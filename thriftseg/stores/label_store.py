@@ -346,7 +346,7 @@ class LabelStore:
     @cached_property
     def _clicks(self) -> dict[str, tuple[Click, ...]]:
         """Clicks by the names of frames in the click file."""
-        return read_click_file(self.click_path, self.taxonomy) if self.click_path.is_file() else {}
+        return read_click_file(self.click_path, self.taxonomy) if self.click_path.exists() else {}
 
     def _add(self, rows: Sequence[LabelRow | ActionRow]) -> None:
         labels, actions = self._rows

@@ -93,7 +93,7 @@ class Manifest:
         """Add rows and wait until they are on disk."""
         lines = "".join(f"{canonical(row)}\n" for row in rows).encode()
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not self._repaired and self._own.is_file():
+        if not self._repaired and self._own.exists():
             present = read_bytes(self._own, fault=LabelStoreError)
             complete = present.rfind(b"\n") + 1
             if complete < len(present):
@@ -116,5 +116,5 @@ class Manifest:
                 path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        main = [self.path] if self.path.is_file() else []
+        main = [self.path] if self.path.exists() else []
         return main + sorted(self._folder.glob(f"{self._stem}.*.jsonl"))

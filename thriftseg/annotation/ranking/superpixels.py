@@ -132,7 +132,7 @@ class SuperpixelStore:
         digest = hashlib.sha256(f"{self.method!r} {image.shape}".encode())
         digest.update(np.ascontiguousarray(image).data)
         path = self.folder / f"{digest.hexdigest()}.npz"
-        if not path.is_file():
+        if not path.exists():
             ids = self.method.segment(image)
             with whole_file(path) as stream:
                 np.savez_compressed(stream, superpixels=ids)

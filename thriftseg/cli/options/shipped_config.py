@@ -50,7 +50,7 @@ def find_config(name: str) -> str:
     Raises:
         ConfigError: It was a config once and is a row of a table now, or it holds no options.
     """
-    if Path(name).is_file():
+    if Path(name).exists() and not Path(name).is_dir():
         _options_in(name)
         return name
     with suppress(ConfigError):

@@ -172,7 +172,7 @@ def import_videos(
     planned = [clip for clips in plans.values() for clip in clips]
     to_label = [f"{clip.folder}/labels/{number:06d}.png" for clip in planned for number in clip.to_label]
     listing = out / TO_LABEL_FILE
-    listed = read_lines(listing) if listing.is_file() else []
+    listed = read_lines(listing) if listing.exists() else []
     write_bytes(listing, "".join(f"{name}\n" for name in dict.fromkeys([*listed, *to_label])).encode())
     return VideoImportSummary(
         root=out,
@@ -286,7 +286,7 @@ def _record(out: Path, named: Mapping[str, Path], settings: _Settings) -> None:
     """Remember the settings of each video before it is cut; refuse others for a video that is there already."""
     path = out / RECORD_FILE
     record: dict[str, Any] = {}
-    if path.is_file():
+    if path.exists():
         record = read_json(path, dict[str, Any], fix="delete it")
     for name, video in named.items():
         entry = {"bytes": video.stat().st_size, **asdict(settings), "shares": list(settings.shares)}

@@ -68,7 +68,7 @@ def load_yaml(path: Path) -> Any:
     Raises:
         ConfigError: It is no YAML.
     """
-    return _load_yaml(path, path.stat().st_mtime_ns)
+    return _load_yaml(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
 @functools.cache
