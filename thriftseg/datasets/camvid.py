@@ -18,7 +18,7 @@ from thriftseg.parsing import read_lines
 from thriftseg.taxonomies import CAMVID, CAMVID_VOID_FIRST
 from thriftseg.types import Clip
 
-FRAME_NAME = re.compile(r"(?P<recording>.+)_f?(?P<number>\d+)$")
+FRAME_NAME = re.compile(r"(?P<recording>.+)_f?(?P<number>\d{1,18})$")
 """File names without ending, in all splits."""
 
 FRAMES_PER_SECOND = 30
