@@ -1,4 +1,7 @@
-"""Data for the tests: every layout is written once per session by the generator and read by the true readers."""
+"""Data for the tests: every layout is written once per session by the generator and read by the true readers.
+
+Libraries are imported where they are used, as the process that hands tests to others needs none of them.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import pytest
-import torch
 
-from tests.fixtures.distributed import gloo_pool  # noqa: F401 - a fixture
+if TYPE_CHECKING:
+    from tests.fixtures.distributed import GlooPool
 
 REFERENCE_VARIABLE = "THRIFTSEG_REFERENCE"
 
@@ -35,6 +38,9 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_compute_thread() -> None:
     """Threads cost small tensors more than they give, and a busy machine stalls them."""
+    import cv2
+    import torch
+
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
@@ -45,6 +51,14 @@ def _no_power_cut() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="session")
+def gloo_pool() -> GlooPool:
+    """The one pool of two processes of this test session."""
+    from tests.fixtures.distributed import shared_pool
+
+    return shared_pool()
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +137,7 @@ def scenenet_root(synthesize_layout: Callable[[str], Path]) -> Path:
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoint of a small network with random weights for the classes of CamVid."""
+    import torch
     from lightning.pytorch import Trainer
 
     from thriftseg.lightning_modules import SemanticSegmentation

@@ -552,7 +552,7 @@ def _check_events(text: str, origin: _Origin) -> None:
 def _refuse_odd(value: Any, origin: _Origin, place: str, nan: bool = False) -> None:
     """Refuse what is too large or too deep, and values that JSON does not have."""
     left: list[tuple[Any, tuple[Any, ...]]] = [(value, ())]
-    entries = 0
+    entries, deepest, most = 0, DEPTH.value, ENTRIES.value
     while left:
         item, trail = left.pop()
         entries += 1
@@ -567,9 +567,9 @@ def _refuse_odd(value: Any, origin: _Origin, place: str, nan: bool = False) -> N
             raise origin.error(_at(place, trail), "an integer of 64 bits", f"one of {item.bit_length()}")
         elif isinstance(item, str) and not item.isascii() and item != item.encode(errors="replace").decode():
             raise origin.error(_at(place, trail), "text", f"{_shown(item)} with half of a surrogate pair")
-        if len(trail) > DEPTH.value:
+        if len(trail) > deepest:
             DEPTH.check(len(trail), origin.path, fault=origin.fault)
-        if len(left) + entries > ENTRIES.value:
+        if len(left) + entries > most:
             ENTRIES.check(len(left) + entries, origin.path, fault=origin.fault)
 
 

@@ -16,6 +16,9 @@ from thriftseg.stores.object_map import ObjectMap
 MODEL_TYPES = ("sam2_video", "edgetam_video", "sam3_tracker_video")
 SIDES = {"sam2_video": 64, "edgetam_video": 64, "sam3_tracker_video": 112}
 
+WINDOW = 8
+"""Frames that hold a pointer which the newest can read, half as many as published; the masks of six are read."""
+
 _WIDTH = 128
 _DECODER = {"hidden_size": _WIDTH, "mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
 _MEMORY = {
@@ -25,6 +28,7 @@ _MEMORY = {
     "mask_downsampler_embed_dim": _WIDTH,
     "memory_fuser_embed_dim": _WIDTH,
     "memory_fuser_intermediate_dim": 64,
+    "max_object_pointers_in_encoder": WINDOW,
 }
 
 

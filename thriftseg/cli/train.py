@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -108,11 +109,16 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse a list of arguments, whatever the program was started with.
 
+        The parser of all commands would check everything once more than that of the command, which takes as long again.
+
         Raises:
             ConfigError: A setting of the model has another name now.
         """
+        command, *options = args
+        alone = self._parser(command)
+        vars(alone).pop("parent_parser", None)  # to which it would leave --print_config
         try:
-            self.config = parser.parse_args(args)
+            self.config = Namespace(subcommand=command, **{command: alone.parse_args(options)})
         except ArgumentError as error:
             raise _renamed(str(error)) or error from None
 

@@ -71,10 +71,10 @@ class TestProbabilities:
     def test_other_weights_and_settings(self, tmp_path):
         path = write_cutie(tmp_path / "other.pth", "base", seed=1)
         propagator = CutiePropagator(path, memory_every=1, long_term=True, image_size=64, device="cpu")
-        frames, objects = scene(13, 2, width=160)  # more than the ten that are remembered as they are
+        frames, objects = scene(12, 2, width=160)  # more than the ten that are remembered as they are
         theirs = probabilities_by_hand(core_of(propagator), frames, objects)
         assert_same_and_telling(ours(propagator, frames, objects), theirs)
-        assert [found.shape for found in theirs] == [(4, 80, 160)] * 12
+        assert [found.shape for found in theirs] == [(4, 80, 160)] * 11
 
     def test_an_object_that_appears_late(self, propagator):
         frames, objects = scene(8, 0, 2)
@@ -95,7 +95,7 @@ class TestProbabilities:
         assert (found[1].argmax(dim=0).numpy() == 2)[correction.ids == 2].all()
 
     def test_looking_changes_nothing(self, propagator):
-        frames, objects = scene(12, 0, 2)
+        frames, objects = scene(8, 0, 2)
         plain, curious = (propagator.track(frames[0]) for _ in range(2))
         for number, frame in enumerate(frames):
             for tracker in (plain, curious):
@@ -105,7 +105,7 @@ class TestProbabilities:
                     for item in objects.objects:
                         tracker.prompt(item.id, objects.ids == item.id)
                         tracker is curious and tracker.decide()
-                if number == 6:
+                if number == 3:
                     tracker is curious and tracker.decide()
                     tracker.prompt(2, square(2, slice(10, 40), slice(30, 60)).ids == 2)
                     tracker is curious and tracker.decide()
@@ -121,7 +121,7 @@ class TestMemory:
         frames, objects = scene(2, 0, 2)
         propagator = CutiePropagator(weights, memory_every=1, long_term=long_term, device="cpu")
         remembered = []
-        for step in propagator.probabilities(objects, [frames[number % 2] for number in range(18)]):
+        for step in propagator.probabilities(objects, [frames[number % 2] for number in range(13)]):
             step.decide()
             remembered.append(step._core.memory.work_mem.k[0].shape[-1] // 30)  # of 5 x 6 positions a frame
         assert max(remembered) == (9 if long_term else 5)

@@ -19,6 +19,7 @@ from tests.labels.small_sam2 import street
 from tests.labels.small_video_networks import (
     MODEL_TYPES,
     SIDES,
+    WINDOW,
     logits_by_hand,
     network_and_processor,
     write_video_network,
@@ -30,9 +31,6 @@ from thriftseg.stores import ObjectMap, TrackedObject
 from thriftseg.zoo import weights_digest
 
 pytest.importorskip("transformers", minversion="5")
-
-WINDOW = 16
-"""Frames that hold a pointer which the newest can read; the masks of six are read."""
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +86,13 @@ def only(frame: np.ndarray, number: int, rows: slice, columns: slice) -> ObjectM
 class TestLogits:
     @pytest.mark.parametrize(("most_objects", "seed"), [(1, 0), (5, 1)])
     def test_are_those_of_the_session(self, propagator, most_objects, seed):
-        """20 frames are more than the network looks back on."""
-        frames, objects = street(20, seed, most_objects=most_objects)
+        """In more frames than the network looks back on."""
+        frames, objects = street(WINDOW + 3, seed, most_objects=most_objects)
         assert_same_and_telling(our_logits(propagator, frames, objects), by_hand(propagator, frames, objects))
 
     @pytest.mark.parametrize("most_objects", [1, 5])
     def test_backward_is_the_reverse_option_of_the_library(self, propagator, most_objects):
-        frames, objects = street(18, seed=2, most_objects=most_objects)
+        frames, objects = street(WINDOW + 2, seed=2, most_objects=most_objects)
         network, processor = propagator._network, propagator._processor
         session = processor.init_video_session()
         session.video_height, session.video_width = frames[0].shape[:2]
@@ -119,7 +117,7 @@ class TestLogits:
         assert_same_and_telling(our_logits(propagator, frames, objects), by_hand(propagator, frames, objects))
 
     def test_a_window_that_is_too_short_shows(self, sam2, monkeypatch):
-        frames, objects = street(18, seed=0, most_objects=1)
+        frames, objects = street(WINDOW + 2, seed=0, most_objects=1)
         right, forget = our_logits(sam2, frames, objects), hf.forget_past
 
         def with_window(setting, value):
@@ -131,8 +129,8 @@ class TestLogits:
             monkeypatch.setattr(hf, "forget_past", early)
             return our_logits(sam2, frames, objects)
 
-        wrong = with_window("max_object_pointers_in_encoder", 15)
-        assert [torch.equal(*pair) for pair in zip(right, wrong, strict=True)] == [True] * 15 + [False] * 2
+        wrong = with_window("max_object_pointers_in_encoder", WINDOW - 1)
+        assert [torch.equal(*pair) for pair in zip(right, wrong, strict=True)] == [True] * (WINDOW - 1) + [False] * 2
         with pytest.raises(KeyError, match="maskmem_features"):
             with_window("num_maskmem", 6)
 
@@ -154,13 +152,13 @@ class TestPrompts:
         assert [len(logits) for logits in ours] == [2, 2, 3, 3, 3, 3, 3]
 
     def test_a_correction_on_the_way(self, propagator):
-        frames, objects = street(25, seed=0, most_objects=2)
+        frames, objects = street(WINDOW + 6, seed=0, most_objects=2)
         correction = only(frames[0], 2, slice(10, 60), slice(30, 60))
         ours = our_logits(propagator, frames, objects, {4: correction})
         prompts = {4: {"obj_ids": [2], "input_masks": [correction.ids == 2]}}
         assert_same_and_telling(ours, by_hand(propagator, frames, objects, prompts))
         untold = our_logits(propagator, frames, objects)
-        assert [torch.equal(*pair) for pair in zip(ours, untold, strict=True)] == [True] * 3 + [False] * 21
+        assert [torch.equal(*pair) for pair in zip(ours, untold, strict=True)] == [True] * 3 + [False] * (WINDOW + 2)
         assert not torch.equal(ours[-1][1], untold[-1][1])  # it is remembered longer than the window
 
     def test_several_points_and_a_box(self, propagator):
@@ -247,17 +245,20 @@ def logits_with_first(propagator: HFPropagator, frames, inputs: dict) -> torch.T
 class TestMemory:
     def test_holds_the_window_alone(self, propagator):
         frames, objects = street(2, seed=1, most_objects=2)
-        clip = (frames[number % 2] for number in range(24))
+        clip = (frames[number % 2] for number in range(2 * WINDOW))
         held = []
-        for tracker in follow(propagator, objects, clip, {20: only(frames[0], 3, slice(20, 50), slice(30, 90))}):
+        for tracker in follow(
+            propagator, objects, clip, {2 * WINDOW - 4: only(frames[0], 3, slice(20, 50), slice(30, 90))}
+        ):
             tracker.decide()
             held.append(sum(tensor.untyped_storage().nbytes() for tensor in tensors_in(vars(tracker._session))))
-        assert len(set(held[16:19])) == 1  # full, and no prompt in between
+        assert len(set(held[WINDOW : WINDOW + 3])) == 1  # full, and no prompt in between
         session = tracker._session
-        assert list(session.processed_frames) == list(session.cache._vision_features) == [23]
+        assert list(session.processed_frames) == list(session.cache._vision_features) == [2 * WINDOW - 1]
         for place, outputs in session.output_dict_per_obj.items():
             followed = outputs["non_cond_frame_outputs"]
-            assert list(followed) == list(range(21 if place == 2 else 8, 24))  # it appeared in frame 20
+            oldest = 2 * WINDOW - 3 if place == 2 else WINDOW  # it appeared one frame before
+            assert list(followed) == list(range(oldest, 2 * WINDOW))
             assert sum("maskmem_features" in output for output in followed.values()) == min(7, len(followed))
             assert len(session.frames_tracked_per_obj[place]) <= 1
             assert not session.mask_inputs_per_obj[place]

@@ -114,6 +114,7 @@ def _with_its_needs(command: str) -> Iterator[str]:
     yield command
 
 
+@functools.cache  # hundreds of rows are made of a few files, which are part of the package
 def _named(fragments: str | None) -> dict[str, Fragment]:
     if fragments is None:
         return {}
