@@ -76,7 +76,9 @@ class SourceLabel:
 
 def given_files(source: str, clip: Clip) -> Mapping[int, Path]:
     """Label files that came with a clip under a name, by frame number; none for sources of the label store."""
-    return {MANUAL: clip.labels, COARSE: clip.coarse}.get(source, {})
+    if source == MANUAL:
+        return clip.labels
+    return clip.coarse if source == COARSE else {}
 
 
 def is_given(source: str, clip: Clip) -> bool:
