@@ -53,6 +53,7 @@ class AnnotationCost(Record, frozen=True):
         clicks: Point clicks, and vertex clicks of polygons.
         class_clicks: Choices of a class, one per polygon.
         absent: Answers that an object is not in the frame.
+        strokes: Strokes of a brush or an eraser.
     """
 
     seconds: Amount = 0.0
@@ -61,6 +62,7 @@ class AnnotationCost(Record, frozen=True):
     clicks: Count = 0
     class_clicks: Count = 0
     absent: Count = 0
+    strokes: Count = 0
 
     @property
     def hours(self) -> float:

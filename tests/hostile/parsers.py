@@ -482,6 +482,18 @@ def review_log(folder: Path) -> tuple[Path, Read]:
     return folder / "reviews.jsonl", read
 
 
+@reads("stores/annotation_journal.py:AnnotationJournal.read")
+def annotation_journal(folder: Path) -> tuple[Path, Read]:
+    from thriftseg.stores.annotation_journal import AnnotationJournal, JournalRow, Patch, measured_cost
+
+    brush = JournalRow(
+        "a1", "s", "Ann", "a", 3, "brush", 1, 2, 0.5, 2, 5, objects=((2, 5),), patch=Patch(1, 2, 3, 1, (2, 3))
+    )
+    journal = AnnotationJournal(folder)
+    journal.append([brush, JournalRow("a2", "s", "Ann", "a", 3, "finish", 2, 3, verdict="drawn")])
+    return journal.path, lambda: measured_cost(journal.read())
+
+
 @reads("stores/click_file.py:read_click_file")
 def click_file(folder: Path) -> tuple[Path, Read]:
     from thriftseg.stores import read_click_file

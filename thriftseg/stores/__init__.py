@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING
 from thriftseg.lazy import face
 
 if TYPE_CHECKING:
+    from thriftseg.stores.annotation_journal import (
+        AnnotationJournal,
+        FrameVerdict,
+        JournalRow,
+        Patch,
+        Tool,
+        measured_cost,
+    )
     from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey
     from thriftseg.stores.bit_rot import find_rot
     from thriftseg.stores.click_file import Click, click_key, digest_of, read_click_file

@@ -98,11 +98,12 @@ class Manifest:
             complete = present.rfind(b"\n") + 1
             if complete < len(present):
                 os.truncate(self._own, complete)
-        self._repaired = True
+        self._repaired = False  # until the lines are there: a full disk may take half of one
         with named_in_errors(self._own), self._own.open("ab") as stream:
             stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())
+        self._repaired = True
 
     def consolidate(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace all files by a single sorted one that holds `rows`. No other writer may be at work."""
