@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     )
     from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey
     from thriftseg.stores.bit_rot import find_rot
-    from thriftseg.stores.click_file import Click, click_key, digest_of, read_click_file
+    from thriftseg.stores.click_file import (
+        Click,
+        click_key,
+        digest_of,
+        draw_point_map,
+        point_map_path,
+        read_click_file,
+        read_point_map,
+    )
     from thriftseg.stores.label_source import (
         COARSE,
         MANUAL,
@@ -44,7 +52,6 @@ if TYPE_CHECKING:
         check_unit,
         objects_of,
     )
-    from thriftseg.stores.point_maps import draw_point_map, point_map_path, read_point_map
     from thriftseg.stores.pricing import price_actions
     from thriftseg.stores.quality_set import QualitySample, QualitySet, RatedMask
     from thriftseg.stores.review_log import VERDICTS, Decision, Remade, ReviewedObject, Verdict

@@ -17,9 +17,8 @@ from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.costs import AnnotationCost, CostModel
 from thriftseg.datasets import ClipReader, VOSClip, VOSDataset, ids_in
 from thriftseg.errors import ConfigError, LabelStoreError
-from thriftseg.stores.click_file import Click
+from thriftseg.stores.click_file import Click, draw_point_map
 from thriftseg.stores.label_store import LabelStore
-from thriftseg.stores.point_maps import draw_point_map
 from thriftseg.stores.review_log import Verdict
 from thriftseg.stores.rows import ActionRow, LabelRow, action_id
 from thriftseg.taxonomies import OBJECT_IDS

@@ -211,7 +211,7 @@ def import_clicks(
     Args:
         dataset: The data set.
         split: Its split.
-        path: The JSON file, see `thriftseg.stores.click_file`, or the folder, see `thriftseg.stores.point_maps`.
+        path: The JSON file, or the folder of point maps; see `thriftseg.stores.click_file` for both.
         store: Folder of the label store; `labels/<dataset>` when absent.
         source: Name of the clicks in the store.
         cost_model: Prices clicks.

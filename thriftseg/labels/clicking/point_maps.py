@@ -21,7 +21,7 @@ def write_point_maps(
     devices: int = 1,
     progress: bool = True,
 ) -> Path:
-    """Write the clicks of a split as point maps (`thriftseg.stores.point_maps`), beside the click file.
+    """Write the clicks of a split as point maps (`thriftseg.stores.click_file`), beside the click file.
 
     Args:
         dataset: The data set.
