@@ -193,6 +193,28 @@ class _Source(Generic[Reader]):
             )
         return found
 
+    def drawn(self, split: str) -> list[SourceLabel]:
+        """The labels of a split, all of which people made.
+
+        Raises:
+            ConfigError: Something else made one of them.
+            LabelStoreError: As for `labels`.
+        """
+        if self.source == MANUAL and not any(clip.labels for clip in self.dataset.clips(split)):
+            raise LabelStoreError(
+                f"split {split!r} of {self.dataset.name} has no annotated frames", path=self.dataset.root
+            )
+        found = self.labels(split)
+        other = next((label for label in found if label.kind != LabelKind.MANUAL), None)
+        if other is not None:
+            raise ConfigError(
+                f"label {other.id} is not a label that a person made",
+                path=self.root / self.source,
+                expected=LabelKind.MANUAL.label,
+                found=other.kind.label,
+            )
+        return found
+
     def of(self, clips: Sequence[Clip]) -> list[SourceLabel]:
         """The labels of the frames of some clips, clip by clip and by number, without those that people rejected.
 
@@ -300,9 +322,17 @@ class LabelSource(_Source[ClipReader[Any]]):
         return self.store.points(label.clip.video, label.number) if label.kind == LabelKind.CLICKS else None
 
     def read_instances(self, label: SourceLabel) -> Int32Array | None:
-        """Instance ids as from `VideoDataset.read_instances`; `None` where there are none, as in the store."""
+        """Instance ids as from `VideoDataset.read_instances`; `None` where there are none.
+
+        Of stored labels, those that people made have some, where their object ids are on disk.
+
+        Raises:
+            DatasetError: The file of the data set is missing or unreadable.
+            LabelStoreError: The object ids and the object log contradict each other.
+        """
         if not self.is_given(label.clip):
-            return None
+            drawn = label.kind == LabelKind.MANUAL
+            return self.store.read_instances(label.clip.video, label.number) if drawn else None
         manual = self.source == MANUAL
         read = self.dataset.read_instances if manual else self.dataset.read_coarse_instances
         return read(label.clip, label.number)

@@ -21,18 +21,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from thriftseg.arrays import UInt8Array
+from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import PALETTE, encode_label_png, read_label_png
 from thriftseg.errors import LabelStoreError
 from thriftseg.stores.click_file import Click, click_key, digest_of, encode_click_file, read_click_file
 from thriftseg.stores.manifest import Manifest, canonical
-from thriftseg.stores.object_log import ObjectLog
+from thriftseg.stores.object_log import LoggedObject, ObjectLog
 from thriftseg.stores.review_log import ReviewLog, Reviews
 from thriftseg.stores.rows import POINTS, SCHEMA, ActionRow, LabelRow, action_id, kind_of_row
 from thriftseg.taxonomies import Taxonomy
-from thriftseg.types import IGNORE_INDEX, Frame, LabelKind
+from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Frame, LabelKind
 
 _SOURCE = re.compile(r"(?!manual\Z)[A-Za-z0-9][A-Za-z0-9_.+-]*")  # "manual" names labels of the data set
 
@@ -110,6 +110,11 @@ class LabelStore:
     def reviews(self) -> Reviews:
         """Decisions of people about the labels."""
         return self.review_log.read()
+
+    @cached_property
+    def objects(self) -> Mapping[Frame, tuple[LoggedObject, ...]]:
+        """Objects of the labels by video and frame number, as far as they were logged."""
+        return self.object_log.read()
 
     @property
     def actions(self) -> Mapping[str, ActionRow]:
@@ -296,6 +301,38 @@ class LabelStore:
             )
         return np.asarray(read_label_png(path), np.uint8)
 
+    def read_instances(self, video: str, number: int) -> Int32Array | None:
+        """Instance ids of a label map whose object ids were stored; `None` where they were not.
+
+        Args:
+            video: Identifier of the clip.
+            number: Native frame number.
+
+        Returns:
+            `train_id * 1000 + k`, (H, W) int32; 0 = no instance.
+
+        Raises:
+            LabelStoreError: The file holds objects that the object log does not have, or more than 999 of a class.
+        """
+        path = self.object_log.path_of_ids(video, number)
+        if not path.is_file():
+            return None
+        ids = read_label_png(path)
+        table = np.zeros(int(ids.max()) + 1, np.int32)
+        known = {item.id: item for item in self.objects.get((video, number), ())}
+        for found in np.unique(ids[ids > 0]).tolist():
+            item = known.get(found)
+            if item is None or (item.instance or 0) >= INSTANCES_PER_CLASS:
+                raise LabelStoreError(
+                    "object ids that the object log does not explain" if item is None else "too many instances",
+                    path=path,
+                    expected=f"ids in {self.object_log.path.name}, at most {INSTANCES_PER_CLASS - 1} of a class",
+                    found=f"id {found}",
+                    fix="delete the file, and the label has no instances",
+                )
+            table[found] = item.train_id * INSTANCES_PER_CLASS + item.instance if item.instance else 0
+        return table[ids]
+
     def verify(self) -> list[Path]:
         """Files that are missing or differ from what was written."""
         return [self.file_of(row) for row in self.labels.values() if not self._is_intact(row)]
@@ -333,7 +370,7 @@ class LabelStore:
 
     def refresh(self) -> None:
         """Forget what was read, to see rows that other processes have written."""
-        for name in ("_rows", "_clicks", "reviews"):
+        for name in ("_rows", "_clicks", "reviews", "objects"):
             self.__dict__.pop(name, None)
 
     @cached_property
