@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,16 @@ from thriftseg.labels.propagation.propagators.protocol import Propagator
 from thriftseg.labels.propagation.propagators.registry import PROPAGATORS, create_propagator
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.parsing import read_bytes
-from thriftseg.stores import MIN_COMPONENT, LabelRow, LabelSource, LabelStore, SourceLabel, canonical, store_root
-from thriftseg.types import LabelKind
+from thriftseg.stores import (
+    MIN_COMPONENT,
+    LabelRow,
+    LabelSource,
+    LabelStore,
+    ObjectUnit,
+    SourceLabel,
+    canonical,
+    store_root,
+)
 from thriftseg.workers import Accelerator, Workers
 
 _GENERATOR = "propagate/"
@@ -71,49 +79,75 @@ class Repropagation:
         source: The propagated labels.
         corrections: Source of labels that people made, such as those of `import_labels`; or "manual".
         store: Folder of the label store; `labels/<dataset>` when absent.
+        frames: The only frames that are made, labelled or not, as native numbers by video.
 
     Raises:
         ConfigError: The labels were not propagated, or the corrections are not the work of people.
-        LabelStoreError: One of the sources has no labels.
+        LabelStoreError: One of the sources has no labels; none of the first are needed where frames are named.
     """
 
     def __init__(
-        self, dataset: VideoDataset, split: str, source: str, corrections: str, *, store: str | Path | None = None
+        self,
+        dataset: VideoDataset,
+        split: str,
+        source: str,
+        corrections: str,
+        *,
+        store: str | Path | None = None,
+        frames: Mapping[str, Collection[int]] | None = None,
     ) -> None:
         root = store_root(store, dataset.name)
         if source == corrections:
             raise ConfigError("labels that correct themselves", found=source, fix="give corrections another source")
         self.dataset = dataset
         self.store = LabelStore(root, source, dataset.taxonomy)
-        self.row = _propagated_row(self.store)
+        self._frames = frames
+        if frames is None or self.store.labels:
+            _check_propagated(self.row, self.store)
         self._labels = LabelSource(dataset, root, corrections)
-        self._corrections = [self._correction(label) for label in self._labels.labels(split)]
+        drawn = self._labels.drawn(split)
+        self._corrections = [self._correction(item) for item in drawn if frames is None or item.clip.video in frames]
+
+    @property
+    def row(self) -> LabelRow:
+        """Row of a label that is there, which tells how they are made.
+
+        Raises:
+            LabelStoreError: There is none.
+        """
+        if not self.store.labels:
+            raise LabelStoreError(f"no labels of source {self.store.source!r}", path=self.store.folder)
+        return next(iter(self.store.labels.values()))
 
     def plan(self) -> RepropagationPlan:
         """What is still to be made again."""
         self.store.refresh()
-        return plan_repropagation(self.store, self._corrections)
+        return plan_repropagation(self.store, self._corrections, self._frames)
 
     def run(
         self,
         propagator: Propagator | None = None,
         *,
+        object_unit: ObjectUnit | None = None,
+        save_objects: bool = False,
         devices: int = 1,
         accelerator: Accelerator = "auto",
         num_nodes: int = 1,
         progress: bool = True,
     ) -> RepropagationSummary:
         """Make labels again; see `label_repropagate`."""
-        arguments = self.row.arguments
+        known = self.row.arguments if propagator is None or self.store.labels else {}
         job = RepropagationJob(
             self._corrections,
             self._labels,
             self.store,
             propagator_like(self.row) if propagator is None else propagator,
-            object_unit=arguments.get("object_unit", "class"),
-            min_area=arguments.get("min_area", MIN_COMPONENT),
+            object_unit=object_unit or known.get("object_unit", "class"),
+            min_area=known.get("min_area", MIN_COMPONENT),
+            save_objects=save_objects,
         )
-        _check_recipe(job, self.row, self.store)
+        if known:
+            _check_recipe(job, self.row, self.store)
         plan = self.plan()
 
         def summarise(summary: Summary, outcomes: Sequence[PropagationOutcome]) -> RepropagationSummary:
@@ -129,13 +163,6 @@ class Repropagation:
         return generate(job, plan.tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
 
     def _correction(self, label: SourceLabel) -> Correction:
-        if label.kind != LabelKind.MANUAL:
-            raise ConfigError(
-                "a correction is a label that a person made",
-                path=self._labels.root / self._labels.source,
-                expected=LabelKind.MANUAL.label,
-                found=f"{label.kind.label} for {label.id}",
-            )
         if self._labels.is_given(label.clip):
             digest = hashlib.sha256(read_bytes(label.clip.labels[label.number])).hexdigest()
         else:
@@ -151,6 +178,9 @@ def label_repropagate(
     *,
     store: str | Path | None = None,
     propagator: Propagator | None = None,
+    frames: Mapping[str, Collection[int]] | None = None,
+    object_unit: ObjectUnit | None = None,
+    save_objects: bool = False,
     devices: int = 1,
     accelerator: Accelerator = "auto",
     num_nodes: int = 1,
@@ -162,7 +192,7 @@ def label_repropagate(
     one. Locked frames stay as they are, locked objects keep their pixels, and decisions about labels that are made
     again are void. The new labels descend from the human work behind the old ones and from that of the correction.
     A killed run goes on when it is started again; so does one after further corrections, or a correction of these.
-    Labels of a label store have no instances, so that corrections are followed by class where the unit is "instance".
+    Where the unit is "instance", corrections without instances are followed by class.
 
     Args:
         dataset: The data set.
@@ -171,6 +201,10 @@ def label_repropagate(
         corrections: Source of labels that people made, such as those of `import_labels`; or "manual".
         store: Folder of the label store; `labels/<dataset>` when absent.
         propagator: What the labels were made with; built from their rows when absent, which networks need weights for.
+        frames: The only frames that are made, as native numbers by video. Those that a correction reaches get a label
+            although they have none, so that the source may be new, with a propagator; not those corrected themselves.
+        object_unit: What counts as one object; as in the labels that are there, and "class" in a new source, if unset.
+        save_objects: Whether to store the object ids of all labels; without, of those that have some.
         devices: Number of GPUs or CPU processes.
         accelerator: What the method computes on.
         num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
@@ -182,9 +216,15 @@ def label_repropagate(
         LabelStoreError: One of the sources has no labels, or a process died.
         UnfinishedError: Some labels could not be made (the others are stored).
     """
-    repropagation = Repropagation(dataset, split, source, corrections, store=store)
+    repropagation = Repropagation(dataset, split, source, corrections, store=store, frames=frames)
     return repropagation.run(
-        propagator, devices=devices, accelerator=accelerator, num_nodes=num_nodes, progress=progress
+        propagator,
+        object_unit=object_unit,
+        save_objects=save_objects,
+        devices=devices,
+        accelerator=accelerator,
+        num_nodes=num_nodes,
+        progress=progress,
     )
 
 
@@ -210,15 +250,11 @@ def propagator_like(row: LabelRow, weights: str | Path | None = None, **settings
     return create_propagator(method, **{**known, **settings})
 
 
-def _propagated_row(store: LabelStore) -> LabelRow:
-    if not store.labels:
-        raise LabelStoreError(f"no labels of source {store.source!r}", path=store.folder)
-    row = next(iter(store.labels.values()))
+def _check_propagated(row: LabelRow, store: LabelStore) -> None:
     if not row.generator.startswith(_GENERATOR):
         raise ConfigError(
             f"labels of source {store.source!r} were not propagated", path=store.manifest_path, found=row.generator
         )
-    return row
 
 
 def _check_recipe(job: RepropagationJob, row: LabelRow, store: LabelStore) -> None:

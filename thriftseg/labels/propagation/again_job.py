@@ -23,26 +23,28 @@ from thriftseg.stores import (
     ObjectUnit,
     Remade,
     ReviewedObject,
-    objects_of,
+    SourceLabel,
 )
 from thriftseg.types import IGNORE_INDEX, Clip, LabelKind
 
 
 class RepropagationJob(PropagationJob):
-    """Labels the targets of one corrected frame again.
+    """Labels the targets of one corrected frame, most of them again.
 
     Locked objects are painted over the new label and keep their numbers in the object log. Where objects are classes,
-    nothing else in the frame becomes of their class.
+    nothing else in the frame becomes of their class. Corrections without instances are followed by class.
 
     Args:
         corrections: Corrected frames.
         labels: Reads their labels.
-        store: The labels that are made again.
+        store: The labels that are made.
         propagator: Carries the objects.
-        object_unit: What counts as one object. Corrections from a label store have no instances, so that "instance"
-            means classes there.
+        object_unit: What counts as one object.
         min_area: Smallest object of the unit "component", in pixels.
+        save_objects: Whether to store the object ids of all labels; without, of those that have some.
     """
+
+    needs_instances = False
 
     def __init__(
         self,
@@ -53,28 +55,26 @@ class RepropagationJob(PropagationJob):
         *,
         object_unit: ObjectUnit,
         min_area: int,
+        save_objects: bool,
     ) -> None:
         super().__init__(
-            labels.dataset,
+            labels,
             store,
             propagator,
             object_unit=object_unit,
             min_area=min_area,
+            save_objects=save_objects,
             description="propagate again",
         )
-        self._labels = labels
         self._corrections = {(item.label.clip.video, item.label.number): item for item in corrections}
 
     def is_done(self, clip: Clip, number: int) -> bool:
         """Never: `plan_repropagation` has left out what is done."""
         return False
 
-    def read_objects(self, task: PropagationTask) -> tuple[UInt8Array, ObjectMap]:
-        """The corrected label, and its objects."""
-        correction = self._corrections[task.clip.video, task.annotated]
-        label = self._labels.read(correction.label)
-        instances = self._labels.read_instances(correction.label) if self._unit == "instance" else None
-        return label, objects_of(label, instances, self._unit, self.dataset.taxonomy.thing_ids, self._min_area)
+    def annotation(self, task: PropagationTask) -> SourceLabel:
+        """The corrected label."""
+        return self._corrections[task.clip.video, task.annotated].label
 
     def store_label(
         self,
@@ -92,11 +92,12 @@ class RepropagationJob(PropagationJob):
         alone = {item.train_id for item in locked} if self._unit == "class" else set()
         label, ids, logged = _paint(label, step, logged_objects(objects, step), locked, alone)
         log.write(video, number, logged)
-        if log.path_of_ids(video, number).is_file():
+        if self._save_objects or log.path_of_ids(video, number).is_file():
             log.write_ids(video, number, ids, max((item.id for item in logged), default=0))
-        parents = dict.fromkeys([*self.store.labels[video, number].parents, *correction.label.actions])
+        before = self.store.labels.get((video, number))
+        parents = dict.fromkeys([*(before.parents if before else ()), *correction.label.actions])
         actions = self._labels.recorded_actions(correction.label)
-        licences = [*self.store.labels[video, number].licences, *correction.label.licences]
+        licences = [*(before.licences if before else ()), *correction.label.licences]
         self.write(task, number, label, kind, list(parents), step.confidence, actions, licences=licences)
         times = reviews.times_remade(video, number) + 1
         self.store.review_log.add([Remade(video, number, times, correction.source, task.annotated, correction.sha256)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from thriftseg.labels.propagation.plan import PropagationTask
@@ -59,27 +59,33 @@ class RepropagationPlan:
         return "\n".join([*reached, total])
 
 
-def plan_repropagation(store: LabelStore, corrections: Sequence[Correction]) -> RepropagationPlan:
-    """Decide which labels are made again.
+def plan_repropagation(
+    store: LabelStore, corrections: Sequence[Correction], frames: Mapping[str, Collection[int]] | None = None
+) -> RepropagationPlan:
+    """Decide which labels are made again, and which frames get their first.
 
     A correction reaches to both sides up to the next frame that a label was propagated from, that was corrected too, or
     that is locked. Of the labels within, those are made again to which it is nearer than the frame they were made from;
-    of two equally near frames the earlier wins, as in `plan_propagation`. Frames without a label get none.
+    of two equally near frames the earlier wins, as in `plan_propagation`. Frames without a label get none, unless they
+    are asked for, and are not corrected themselves.
 
     Args:
         store: The propagated labels.
         corrections: Corrected frames.
+        frames: The only frames that are made, with a label already or without, as native numbers by video; all that
+            have one if unset.
     """
     rows: dict[str, dict[int, LabelRow]] = defaultdict(dict)
     for (video, number), row in store.labels.items():
         rows[video][number] = row
     by_clip: dict[str, list[Correction]] = defaultdict(list)
     for correction in corrections:
-        by_clip[correction.label.clip.video].append(correction)
+        if frames is None or correction.label.clip.video in frames:
+            by_clip[correction.label.clip.video].append(correction)
     tasks: list[PropagationTask] = []
     done = locked = 0
     for video, own in by_clip.items():
-        plan = _ClipPlan(store, own, rows[video])
+        plan = _ClipPlan(store, own, rows[video], None if frames is None else frames[video])
         winners = plan.winners()
         fresh = {target for target, winner in winners.items() if plan.is_done(target, winner)}
         done, locked = done + len(fresh), locked + len(plan.locked)
@@ -93,26 +99,36 @@ def plan_repropagation(store: LabelStore, corrections: Sequence[Correction]) -> 
 class _ClipPlan:
     """Which corrections of one clip reach which of its labels."""
 
-    def __init__(self, store: LabelStore, corrections: Sequence[Correction], rows: Mapping[int, LabelRow]) -> None:
+    def __init__(
+        self,
+        store: LabelStore,
+        corrections: Sequence[Correction],
+        rows: Mapping[int, LabelRow],
+        frames: Collection[int] | None,
+    ) -> None:
         self._clip: Clip = corrections[0].label.clip
         self._rows, self._reviews = rows, store.reviews
         self._corrections = {item.label.number: item for item in corrections}
         self.locked = {number for video, number in store.reviews.locked if video == self._clip.video}
         self._starts = {number: self._starts_of(row) for number, row in rows.items()}
         self._anchors = sorted({*self._corrections, *self.locked}.union(*self._starts.values()))
+        unlabelled = self._clip.frames.keys() - self._corrections.keys()
+        self._targets = rows.keys() if frames is None else sorted((rows.keys() | unlabelled).intersection(frames))
 
     def winners(self) -> dict[int, Correction]:
-        """The correction of every label that one of them reaches and is nearest to."""
+        """The correction of every frame that one of them reaches and is nearest to."""
         found: dict[int, Correction] = {}
-        for target in self._rows:
+        for target in self._targets:
             best = _nearest(target, self._reaching(target))
-            before = _nearest(target, self._starts[target])
+            before = _nearest(target, self._starts.get(target, ()))
             if best is not None and (before is None or best <= before):
                 found[target] = self._corrections[best[1]]
         return found
 
     def is_done(self, target: int, correction: Correction) -> bool:
         """Whether a label was made from this very label before."""
+        if target not in self._rows:
+            return False
         note = self._reviews.remade.get((self._clip.video, target))
         if note is not None:
             made_from = (note.source, note.corrected, note.sha256)

@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 from thriftseg.costs import CostModel
 from thriftseg.datasets import ClipReader, shard
+from thriftseg.errors import ConfigError
 from thriftseg.labels.jobs.generate import generate
-from thriftseg.labels.jobs.job import annotated_frames
 from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.propagation.job import PropagationJob, PropagationOutcome
 from thriftseg.labels.propagation.plan import plan_propagation
 from thriftseg.labels.propagation.propagators.protocol import Propagator
 from thriftseg.labels.propagation.propagators.registry import create_propagator
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores import MIN_COMPONENT, LabelStore, ObjectUnit, store_root
+from thriftseg.stores import MANUAL, MIN_COMPONENT, LabelSource, LabelStore, ObjectUnit, store_root
 from thriftseg.workers import Accelerator, Workers
 
 
@@ -55,6 +55,7 @@ def label_propagate(
     split: str,
     offsets: str | int | Iterable[int],
     *,
+    annotations: str = MANUAL,
     method: str | Propagator = "flow",
     object_unit: ObjectUnit = "class",
     min_area: int = MIN_COMPONENT,
@@ -81,6 +82,7 @@ def label_propagate(
         dataset: The data set, of labels of classes or of masks of objects.
         split: Its split.
         offsets: Offsets from the annotated frames, such as `-10..10`; 0 stands for the manual label itself.
+        annotations: Source of labels that people made: "manual" of the data set, or one of the label store.
         method: Name of a propagator, see `create_propagator`, or one of your own (it is sent to other processes).
         object_unit: What counts as one object: "class", "instance" or "component".
         min_area: Smallest object of the unit "component", in pixels; smaller ones become 255.
@@ -99,23 +101,32 @@ def label_propagate(
         progress: Whether to show a progress bar.
 
     Raises:
-        ConfigError: An offset does not exist, or a setting is out of range.
+        ConfigError: An offset does not exist, a setting is out of range, or the annotations are not the work of people.
         UnfinishedError: Some labels could not be made (the others are stored).
         LabelStoreError: The split has no annotated frames, the source holds labels that were made in another way, or a
             process died.
     """
-    annotated_frames(dataset, split)
+    propagator = create_propagator(method) if isinstance(method, str) else method
+    target = LabelStore(
+        store_root(store, dataset.name), propagator.name if source is None else source, dataset.taxonomy
+    )
+    if target.source == annotations:
+        raise ConfigError("labels propagated into themselves", found=annotations, fix="choose another --source")
+    labels = LabelSource(dataset, target.root, annotations)
+    annotated: dict[str, list[int]] = defaultdict(list)
+    for label in labels.drawn(split):
+        annotated[label.clip.video].append(label.number)
     plan = plan_propagation(
         shard(dataset.clips(split), rank, world),
         offsets,
+        annotated=annotated,
         include_annotated=include_annotated,
         on_missing=on_missing,
         annotated_every=annotated_every,
     )
-    propagator = create_propagator(method) if isinstance(method, str) else method
     job = PropagationJob(
-        dataset,
-        LabelStore(store_root(store, dataset.name), propagator.name if source is None else source, dataset.taxonomy),
+        labels,
+        target,
         propagator,
         object_unit=object_unit,
         min_area=min_area,

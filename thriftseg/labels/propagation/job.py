@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.costs import CostModel
 from thriftseg.datasets import ClipReader
-from thriftseg.errors import DatasetError, ThriftsegError
+from thriftseg.errors import DatasetError, LabelStoreError, ThriftsegError
 from thriftseg.labels.jobs.job import LabelJob, LabelOutcome
 from thriftseg.labels.propagation.plan import PropagationTask
 from thriftseg.labels.propagation.propagators.protocol import Propagated, Propagator
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.stores import (
-    MANUAL,
     MIN_COMPONENT,
+    LabelSource,
     LabelStore,
     LoggedObject,
     ObjectMap,
     ObjectUnit,
-    action_id,
+    SourceLabel,
     check_unit,
     objects_of,
 )
@@ -56,7 +56,7 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
     Frames that the clip does not have are passed over.
 
     Args:
-        dataset: The data set.
+        labels: Reads the labels of the annotated frames.
         store: Where the labels go.
         propagator: Carries the objects.
         object_unit: What counts as one object.
@@ -71,10 +71,12 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
     """
 
     dataset: ClipReader[Any]
+    needs_instances: ClassVar[bool] = True
+    """Whether an annotated frame without instances is a fault where the unit is "instance"."""
 
     def __init__(
         self,
-        dataset: ClipReader[Any],
+        labels: LabelSource,
         store: LabelStore,
         propagator: Propagator,
         *,
@@ -88,7 +90,7 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
         check_unit(object_unit, min_area)
         area = {"min_area": min_area} if object_unit == "component" else {}
         super().__init__(
-            dataset,
+            labels.dataset,
             store,
             f"propagate/{propagator.name}",
             {**propagator.arguments, "object_unit": object_unit, **area},
@@ -96,7 +98,7 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
             cost_model=cost_model,
             description=f"{description} ({propagator.name})",
         )
-        self._propagator, self._rank, self._save_objects = propagator, rank, save_objects
+        self._labels, self._propagator, self._rank, self._save_objects = labels, propagator, rank, save_objects
         self._unit, self._min_area = object_unit, min_area
 
     def open(self, writer: str | None = None) -> None:
@@ -112,7 +114,7 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
         """Label the targets of one annotated frame."""
         outcome = PropagationOutcome()
         try:
-            label, objects = self.read_objects(task)
+            label, objects = self._read_objects(task)
         except ThriftsegError as error:
             outcome.fail(task, task.targets, error)
             return outcome
@@ -125,16 +127,28 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
             self._walk(task, objects, direction, outcome)
         return outcome
 
-    def read_objects(self, task: PropagationTask) -> tuple[UInt8Array, ObjectMap]:
+    def annotation(self, task: PropagationTask) -> SourceLabel:
+        """The label that a task starts from.
+
+        Raises:
+            LabelStoreError: It is gone.
+        """
+        found = self._labels.find(task.clip, task.annotated)
+        if found is None:
+            raise LabelStoreError(
+                f"no label of frame {task.annotated} of {task.clip.video!r}", path=self._labels.folder
+            )
+        return found
+
+    def _read_objects(self, task: PropagationTask) -> tuple[UInt8Array, ObjectMap]:
         """The label that a task starts from, and its objects."""
-        label, instances = self.dataset.read_label(task.clip, task.annotated), None
+        start, instances = self.annotation(task), None
+        label = self._labels.read(start)
         if self._unit == "instance":
-            instances = self.dataset.read_instances(task.clip, task.annotated)
-            if instances is None:
+            instances = self._labels.read_instances(start)
+            if instances is None and self.needs_instances:
                 raise DatasetError(
-                    "no instance ids for this frame",
-                    path=task.clip.labels[task.annotated],
-                    fix="choose --object_unit class or component",
+                    "no instance ids for this frame", path=start.path, fix="choose --object_unit class or component"
                 )
         objects = objects_of(label, instances, self._unit, self.dataset.taxonomy.thing_ids, self._min_area)
         # What follows each object on its own need not follow all that is left beside them.
@@ -189,8 +203,9 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
             self.store.object_log.write(video, number, logged)
             if self._save_objects:
                 self.store.object_log.write_ids(video, number, step.ids, len(objects.objects))
-        parents = [action_id(MANUAL, self.dataset.name, video, task.annotated)]
-        self.write(task, number, label, kind, parents, step.confidence)
+        start = self.annotation(task)
+        actions, licences = self._labels.recorded_actions(start), start.licences
+        self.write(task, number, label, kind, start.actions, step.confidence, actions, licences=licences)
         return label, logged
 
     def _compare(self, task: PropagationTask, number: int, label: UInt8Array, outcome: PropagationOutcome) -> None:

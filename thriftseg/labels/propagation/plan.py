@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +46,7 @@ def plan_propagation(
     clips: Sequence[Clip],
     offsets: str | int | Iterable[int],
     *,
+    annotated: Mapping[str, Sequence[int]] | None = None,
     include_annotated: bool = False,
     on_missing: Literal["error", "skip"] = "error",
     annotated_every: int = 1,
@@ -57,6 +58,7 @@ def plan_propagation(
     Args:
         clips: The clips.
         offsets: Offsets from the annotated frames.
+        annotated: Native numbers of the annotated frames by video, increasing; those of the data set if unset.
         include_annotated: Whether offset 0 is a target too; its label is a copy of the manual one.
         on_missing: What to do where a clip has no frame at an offset.
         annotated_every: Start from every such annotated frame of a clip only, so that the others can tell how good
@@ -75,17 +77,17 @@ def plan_propagation(
     tasks: list[PropagationTask] = []
     superseded = absent = 0
     for clip in clips:
-        starts = clip.annotated[::annotated_every]
-        reached = [(annotated, offset) for annotated in starts for offset in wanted]
+        starts = (clip.annotated if annotated is None else annotated.get(clip.video, ()))[::annotated_every]
+        reached = [(start, offset) for start in starts for offset in wanted]
         existing = [pair for pair in reached if target_number(clip, *pair) is not None]
         if len(existing) < len(reached) and on_missing == "error":
             raise _no_frame(clip, next(pair for pair in reached if pair not in existing))
         winners = _nearest(clip, existing)
         absent += len(reached) - len(existing)
         superseded += len(existing) - len(winners)
-        for annotated in starts:
-            targets = tuple(sorted(target for target, winner in winners.items() if winner == annotated))
-            tasks += [PropagationTask(clip, targets, annotated)] if targets else []
+        for start in starts:
+            targets = tuple(sorted(target for target, winner in winners.items() if winner == start))
+            tasks += [PropagationTask(clip, targets, start)] if targets else []
     return PropagationPlan(tuple(tasks), superseded, absent)
 
 
