@@ -185,8 +185,32 @@ def read_json(
     Raises:
         ThriftsegError: It cannot be read (see `read_bytes`), is no JSON, is nested too deeply or does not fit.
     """
-    content = read_bytes(path, fault=fault).removeprefix(_MARK)
-    return cast("Content", _from_json(content, schema, _Origin(path, fault, fix), "", lax))
+    return decode_json(read_bytes(path, fault=fault), schema, path, fault=fault, fix=fix, lax=lax)
+
+
+def decode_json(
+    content: bytes,
+    schema: type[Content],
+    path: str | Path,
+    *,
+    fault: Fault = DatasetError,
+    fix: str | None = None,
+    lax: bool = False,
+) -> Content:
+    """Read JSON that is no file; see `read_json`.
+
+    Args:
+        content: The JSON.
+        schema: What it holds.
+        path: What it is called in messages.
+        fault: Kind of error.
+        fix: What to do about malformed content.
+        lax: As in `read_json`.
+
+    Raises:
+        ThriftsegError: It is no JSON, is nested too deeply or does not fit.
+    """
+    return cast("Content", _from_json(content.removeprefix(_MARK), schema, _Origin(path, fault, fix), "", lax))
 
 
 def read_json_lines(

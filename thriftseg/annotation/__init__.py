@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from thriftseg.annotation.hvsa.manual_labels import ManualLabels, paste
     from thriftseg.annotation.hvsa.settings import HVSARounds, HVSASettings
     from thriftseg.annotation.hvsa.video import SimulatedPerson, StartNetwork, TuningSettings, VideoLoop, find_budget
+    from thriftseg.annotation.page.propagation import BackgroundPropagation
+    from thriftseg.annotation.page.service import PageOptions
+    from thriftseg.annotation.page.serving import PageAddress, PageMethods, serve_annotation, serve_work
+    from thriftseg.annotation.page.work import Work
     from thriftseg.annotation.people.answer_files import EXCHANGES
     from thriftseg.annotation.people.label_files import FilesAnnotator
     from thriftseg.annotation.people.mask_clicker import ClickPerson, corrective_click, median_click

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from thriftseg.labels.jobs.generate import generate
     from thriftseg.labels.jobs.job import FrameJob, LabelJob, LabelOutcome, LabelTask, RelabelTask, annotated_frames
     from thriftseg.labels.jobs.summary import Summary, UnfinishedError
+    from thriftseg.labels.methods import Licensed
     from thriftseg.labels.propagation.again import (
         Repropagation,
         RepropagationSummary,
@@ -62,10 +63,16 @@ if TYPE_CHECKING:
     )
     from thriftseg.labels.refining.prompters.registry import PROMPTERS, create_prompter
     from thriftseg.labels.review.agreement import Agreement
-    from thriftseg.labels.review.decide import DecisionSummary, ReviewList, apply_decisions, least_confident
+    from thriftseg.labels.review.decide import (
+        DecisionSummary,
+        ReviewList,
+        apply_decisions,
+        least_confident,
+        record_decisions,
+    )
     from thriftseg.labels.review.inspect import InspectedLabel, Inspection, inspect_labels
     from thriftseg.labels.review.pictures import draw_sheet, plot_by_offset, write_sheet
-    from thriftseg.labels.review.table import write_decisions
+    from thriftseg.labels.review.table import DecisionLine, write_decisions
     from thriftseg.labels.text.concepts import ConceptFinder
     from thriftseg.labels.text.generate import TextSummary, label_text
     from thriftseg.labels.text.painting import FoundObject, paint_objects

@@ -1,8 +1,8 @@
 """Clicks in the public JSON format of the Gated CRF project, and as pictures.
 
-The JSON file maps an image name to its clicks, `{"aachen_000000_000019": [{"cls": 26, "x": 512, "y": 300}, ...]}`, where
-`cls` is the raw label id, `x` the column and `y` the row. Data sets other than Cityscapes use `video/number` as the
-image name and their own raw ids.
+The JSON file maps an image name to its clicks, `{"aachen_000000_000019": [{"cls": 26, "x": 512, "y": 300}, ...]}`,
+where `cls` is the raw label id, `x` the column and `y` the row. Data sets other than Cityscapes use `video/number` as
+the image name and their own raw ids.
 
 A point map is a label map without a label but for single pixels, `<folder>/<video>/<frame:06d>.png`, a palette PNG of
 train ids with 255 = no click. It must never be resized: geometric changes apply to the points, which are drawn

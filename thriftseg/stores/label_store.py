@@ -26,6 +26,7 @@ from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import PALETTE, encode_label_png, read_label_png
 from thriftseg.errors import LabelStoreError
+from thriftseg.folders import sole_writer
 from thriftseg.stores.click_file import Click, click_key, digest_of, encode_click_file, read_click_file
 from thriftseg.stores.manifest import Manifest, canonical
 from thriftseg.stores.object_log import LoggedObject, ObjectLog
@@ -362,11 +363,12 @@ class LabelStore:
         """
         if not self.exists:
             return
-        sweep_partial(self.folder)
-        self.refresh()
-        self._manifest.consolidate(self.rows())
-        self.object_log.consolidate()
-        self.review_log.consolidate()
+        with sole_writer(self.folder):  # against pages, on which people decide while labels are made
+            sweep_partial(self.folder)
+            self.refresh()
+            self._manifest.consolidate(self.rows())
+            self.object_log.consolidate()
+            self.review_log.consolidate()
 
     def refresh(self) -> None:
         """Forget what was read, to see rows that other processes have written."""

@@ -9,7 +9,7 @@ from thriftseg.lazy import face
 if TYPE_CHECKING:
     from thriftseg.workers.cluster import is_first_process
     from thriftseg.workers.job import Job
-    from thriftseg.workers.processes import WorkerDied, keep_freed_memory
+    from thriftseg.workers.processes import WorkerDied, exit_with_parent, keep_freed_memory
     from thriftseg.workers.running import Accelerator, Workers, run_tasks
 
 __getattr__, __dir__, __all__ = face(__name__)

@@ -118,7 +118,7 @@ def _serve(
 ) -> None:
     """Do tasks until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started the process also ends it
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)  # which may have changed since the processes are forked
     cv2.setNumThreads(1)
@@ -143,7 +143,7 @@ def _received(connection: Connection) -> Iterator[tuple[int, Any]]:
         yield numbered_task
 
 
-def _exit_with_parent() -> None:
+def exit_with_parent() -> None:
     """End this process as soon as the one that started it is killed, whatever it is doing."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thriftseg.cli.annotate import collect, eva_vos, hvsa, next, split
+from thriftseg.cli.annotate import collect, eva_vos, hvsa, next, serve, split
 
 ACTIONS = {
     "hvsa": hvsa.run,
@@ -11,4 +11,5 @@ ACTIONS = {
     "split": split.run,
     "find-budget": hvsa._find_budget,
     "next": next.run,
+    "serve": serve.run,
 }

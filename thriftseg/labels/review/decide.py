@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from thriftseg.stores import (
     Verdict,
     store_root,
 )
-from thriftseg.types import IGNORE_INDEX
+from thriftseg.types import IGNORE_INDEX, Frame
 
 _Key = tuple[str, int, int | None]
 
@@ -198,16 +199,34 @@ def apply_decisions(
         raise LabelStoreError(f"no labels of source {source!r}", path=target.folder)
     with sole_writer(target.folder):
         target.consolidate()
-        wanted = _Reader(target, path).read()
-        changed = [item for item in wanted.values() if target.reviews.decisions.get(item.key) != item]
-        frame_locks = [item for item in changed if item.object is None and item.verdict == "lock"]
-        # A locked frame cannot be repainted, so that locks come last.
-        target.review_log.add(item for item in changed if item not in frame_locks)
-        target.refresh()
-        frames = dict.fromkeys(key[:2] for key in wanted if key[2] is not None)
-        repainted = sum(_repaint(target, *frame) for frame in frames)
-        target.review_log.add(frame_locks)
+        summary = record_decisions(target, read_decisions(path), path)
         target.consolidate()
+    return summary
+
+
+def record_decisions(store: LabelStore, lines: Iterable[DecisionLine], path: Path | None = None) -> DecisionSummary:
+    """Store decisions beside the labels they are about; see `apply_decisions`.
+
+    All of them are checked before anything is stored. The caller is the `sole_writer` of the source.
+
+    Args:
+        store: The labels.
+        lines: The decisions, of which the last on a frame or object holds.
+        path: The file that they come from, for messages.
+
+    Raises:
+        ConfigError: One names an unknown frame or object, or one of a locked frame.
+    """
+    wanted = _Reader(store, lines, path).read()
+    changed = [item for item in wanted.values() if store.reviews.decisions.get(item.key) != item]
+    frame_locks = [item for item in changed if item.object is None and item.verdict == "lock"]
+    # A locked frame cannot be repainted, so that locks come last.
+    store.review_log.add(item for item in changed if item not in frame_locks)
+    store.refresh()
+    frames = dict.fromkeys(key[:2] for key in wanted if key[2] is not None)
+    repainted = sum(_repaint(store, *frame) for frame in frames)
+    store.review_log.add(frame_locks)
+    store.refresh()
     return DecisionSummary(
         Counter(item.verdict for item in changed if item.object is None),
         Counter(item.verdict for item in changed if item.object is not None),
@@ -222,14 +241,17 @@ def mask_of(item: ReviewedObject) -> BoolArray:
 
 
 class _Reader:
-    """Reads a file of decisions and checks it against the labels."""
+    """Checks decisions against the labels."""
 
-    def __init__(self, store: LabelStore, path: Path) -> None:
-        self._store, self._path = store, path
-        self._log = store.object_log.read()
+    def __init__(self, store: LabelStore, lines: Iterable[DecisionLine], path: Path | None) -> None:
+        self._store, self._lines, self._path = store, lines, path
+
+    @cached_property
+    def _log(self) -> Mapping[Frame, tuple[LoggedObject, ...]]:
+        return self._store.object_log.read()
 
     def read(self) -> dict[_Key, Decision]:
-        lines = {(line.video, line.frame, line.object): line for line in read_decisions(self._path)}
+        lines = {(line.video, line.frame, line.object): line for line in self._lines}
         wanted = {key: self._decision(line) for key, line in lines.items()}
         for key, line in lines.items():
             self._check_lock(line, wanted[key], wanted.get((line.video, line.frame, None)))

@@ -38,14 +38,14 @@ class DecisionLine:
     """One decision of the file.
 
     Attributes:
-        line: Line of the file, from 1.
+        line: Line of the file, from 1; `None` where there is no file.
         verdict: The decision.
         video: Identifier of the clip.
         frame: Native frame number.
         object: Number in the object log of the frame, `None` for the whole frame.
     """
 
-    line: int
+    line: int | None
     verdict: Verdict
     video: str
     frame: int
@@ -94,6 +94,9 @@ def read_decisions(path: str | Path) -> list[DecisionLine]:
     return found
 
 
-def line_error(problem: str, line: int, path: Path, *, expected: object = None, found: object = None) -> ConfigError:
+def line_error(
+    problem: str, line: int | None, path: Path | None, *, expected: object = None, found: object = None
+) -> ConfigError:
     """What is wrong with a line of the file."""
-    return ConfigError(f"line {line}: {problem}", path=path, expected=expected, found=found)
+    place = "" if line is None else f"line {line}: "
+    return ConfigError(f"{place}{problem}", path=path, expected=expected, found=found)

@@ -1,0 +1,271 @@
+"""Frames that people are drawing: every action is in the journal before it counts, and the journal tells it all again.
+
+What a frame started from is kept in a file of its own, so that its patches can be replayed whatever becomes of the
+label it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from thriftseg.annotation.page.frame_state import FrameState
+from thriftseg.annotation.page.refusals import Conflict, PatchError
+from thriftseg.annotation.page.work import FrameStart, Place, Work
+from thriftseg.atomic import write_bytes
+from thriftseg.datasets import encode_label_png, read_label_png
+from thriftseg.errors import LabelStoreError
+from thriftseg.parsing import Amount, Count, Record, read_bytes
+from thriftseg.stores import FrameVerdict, JournalRow, Patch, Tool
+from thriftseg.types import Frame
+
+_REMEMBERED = 8  # states of frames, 4 MB each at 1024x2048
+
+_Id = Annotated[int, msgspec.Meta(ge=1, le=2**16 - 1)]
+_TrainId = Annotated[int, msgspec.Meta(ge=0, le=254)]
+
+
+class PageAction(Record, frozen=True, rename={"train_id": "class"}):
+    """An action as the page sends it; see `JournalRow`.
+
+    Attributes:
+        id: Chosen by the page.
+        tool: What it was done with.
+        start: When it began, in seconds since 1970.
+        end: When it ended.
+        seconds: Active time.
+        object: Object that it was about; 0 or `None` for none.
+        train_id: Class of that object.
+        clicks: Clicks of the prompter.
+        vertices: Corners of polygons.
+        strokes: Strokes.
+        objects: Id and train id of objects that are new, or have another class now.
+        patch: What became of the pixels.
+    """
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    tool: Tool
+    start: Amount
+    end: Amount
+    seconds: Amount = 0.0
+    object: Count | None = None
+    train_id: _TrainId | None = None
+    clicks: Count = 0
+    vertices: Count = 0
+    strokes: Count = 0
+    objects: tuple[tuple[_Id, _TrainId], ...] = ()
+    patch: Patch | None = None
+
+    def row(self, session: str, person: str, frame: Frame, verdict: FrameVerdict | None = None) -> JournalRow:
+        """The row of the journal about it."""
+        return JournalRow(
+            self.id,
+            session,
+            person,
+            *frame,
+            self.tool if verdict is None else "finish",
+            self.start,
+            self.end,
+            self.seconds,
+            self.object or None,
+            self.train_id,
+            self.clicks,
+            self.vertices,
+            self.strokes,
+            self.objects,
+            self.patch,
+            verdict,
+        )
+
+
+class FramesInWork:
+    """What is being drawn; calls may not overlap.
+
+    Args:
+        work: What the page shows.
+
+    Raises:
+        LabelStoreError: The journal is damaged.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._known: set[str] = set()
+        self._past: dict[Frame, list[JournalRow]] = defaultdict(list)
+        self._rows: dict[Frame, list[JournalRow]] = {}
+        self._states: dict[Frame, FrameState] = {}
+        self._starts: dict[Place, FrameStart] = {}
+        for row in work.journal.read():
+            self._note(row)
+
+    def has(self, place: Place) -> bool:
+        """Whether something was drawn that is not finished."""
+        return self._frame(place) in self._rows
+
+    def knows(self, action: str) -> bool:
+        """Whether an action is in the journal."""
+        return action in self._known
+
+    def last_session(self, place: Place) -> str | None:
+        """The session that did something about a frame last."""
+        frame = self._frame(place)
+        rows = self._rows.get(frame) or self._past.get(frame)
+        return rows[-1].session if rows else None
+
+    def pin(self, place: Place) -> None:
+        """Keep what a frame starts from as it is now, for the person who looks at it and is about to draw."""
+        self._starts[place] = self._work.start(place)
+
+    def unpin(self, place: Place) -> None:
+        """Take again what a frame starts from as it then is."""
+        self._starts.pop(place, None)
+
+    def start(self, place: Place) -> FrameStart:
+        """What a frame starts from."""
+        return self._starts[place] if place in self._starts else self._work.start(place)
+
+    def state(self, place: Place) -> FrameState:
+        """What a frame looks like now.
+
+        Raises:
+            LabelStoreError: What it started from is gone.
+        """
+        frame = self._frame(place)
+        if frame not in self._rows:
+            return self.start(place).state
+        if frame not in self._states:
+            self._remember(frame, self._replayed(frame, place))
+        return self._states[frame]
+
+    def act(self, place: Place, actions: Sequence[PageAction], session: str, person: str) -> list[str]:
+        """Do actions and put them into the journal; those that are known already are passed over.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            PatchError: A patch does not fit.
+            Conflict: The frame is locked.
+        """
+        frame = self._frame(place)
+        new = {action.id: action for action in actions if action.id not in self._known}
+        if new:
+            if self._work.status(place)[0] == "l":
+                raise Conflict("the label of this frame is locked", fix="unlock it first")
+            rows = [action.row(session, person, frame) for action in new.values()]
+            state = self._changed(place, rows)
+            opening = [] if frame in self._rows else [self._open(place, rows[0])]
+            self._work.journal.append([*opening, *rows])
+            for row in [*opening, *rows]:
+                self._note(row)
+            self._remember(frame, state)
+        return [action.id for action in actions]
+
+    def finish(self, place: Place, action: PageAction, session: str, person: str, verdict: FrameVerdict) -> None:
+        """End the work on a frame: store what was drawn, or what was decided about its label.
+
+        Raises:
+            PatchError: The patch of the action does not fit.
+            Conflict: The frame takes no such answer.
+        """
+        if action.id in self._known:
+            return
+        frame = self._frame(place)
+        row = action.row(session, person, frame, verdict)
+        state = self._changed(place, [row])
+        if verdict in ("drawn", "absent"):
+            if self._work.status(place)[0] == "l":
+                raise Conflict("the label of this frame is locked", fix="unlock it first")
+            rows = [*self._past.get(frame, ()), *self._rows.get(frame, ()), row]
+            self._work.finish(place, state, rows)
+        else:
+            if frame in self._rows and not np.array_equal(state.ids, self._first(frame, place).ids):
+                raise Conflict("something was drawn on this frame", fix="finish the drawing, or undo it first")
+            self._work.decide(place, verdict)
+        self._work.journal.append([row])  # last, so that a frame is unfinished until all of it is stored
+        self._note(row)
+        self._states.pop(frame, None)
+        self.unpin(place)
+        self._file(frame).unlink(missing_ok=True)
+
+    def _changed(self, place: Place, rows: Sequence[JournalRow]) -> FrameState:
+        """What a frame will look like after some rows."""
+        state, start = self.state(place).copy(), self.start(place)
+        classes = self._work.taxonomy.num_classes
+        for row in rows:
+            for number, train_id in row.objects:
+                if train_id >= classes:
+                    raise PatchError("no such class", expected=f"0..{classes - 1}", found=train_id)
+                state.classes[number] = train_id
+            if row.patch is not None:
+                state.apply(row.patch, start.locked)
+        return state
+
+    def _open(self, place: Place, first: JournalRow) -> JournalRow:
+        """Keep what a frame starts from, and note that."""
+        start, frame = self.start(place), self._frame(place)
+        digest = None
+        if start.state.ids.any():
+            content = encode_label_png(start.state.ids)
+            write_bytes(self._file(frame), content)
+            digest = hashlib.sha256(content).hexdigest()
+        objects = tuple(start.state.classes.items())
+        return JournalRow(
+            uuid.uuid4().hex,
+            first.session,
+            first.person,
+            *frame,
+            "open",
+            first.start,
+            first.start,
+            objects=objects,
+            origin=start.source,
+            sha256=digest,
+        )
+
+    def _replayed(self, frame: Frame, place: Place) -> FrameState:
+        state = self._first(frame, place)
+        for row in self._rows[frame]:
+            state.classes.update(row.objects)
+            if row.patch is not None:
+                state.apply(row.patch)
+        return state
+
+    def _first(self, frame: Frame, place: Place) -> FrameState:
+        """What an unfinished frame started from."""
+        opened = self._rows[frame][0]
+        if opened.sha256 is None:
+            return FrameState(FrameState.empty(self._work.videos[place[0]].size).ids, dict(opened.objects))
+        path = self._file(frame)
+        if hashlib.sha256(read_bytes(path, fault=LabelStoreError)).hexdigest() != opened.sha256:
+            raise LabelStoreError("not what the frame started from", path=path, fix="draw the frame again")
+        return FrameState(np.asarray(read_label_png(path), np.uint16), dict(opened.objects))
+
+    def _note(self, row: JournalRow) -> None:
+        frame = row.video, row.frame
+        self._known.add(row.id)
+        if row.verdict is None:
+            self._rows.setdefault(frame, []).append(row)
+        else:
+            done = [*self._rows.pop(frame, ()), row]
+            self._past[frame] += [msgspec.structs.replace(each, patch=None) for each in done]
+
+    def _remember(self, frame: Frame, state: FrameState) -> None:
+        self._states.pop(frame, None)
+        self._states[frame] = state
+        if len(self._states) > _REMEMBERED:
+            del self._states[next(iter(self._states))]
+
+    def _frame(self, place: Place) -> Frame:
+        video = self._work.videos[place[0]]
+        return video.name, video.numbers[place[1]]
+
+    def _file(self, frame: Frame) -> Path:
+        return self._work.folder / frame[0] / f"{frame[1]:06d}.png"

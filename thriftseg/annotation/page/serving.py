@@ -1,0 +1,240 @@
+"""Serving the page."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thriftseg.annotation.page.dataset_work import DatasetWork
+from thriftseg.annotation.page.propagation import BackgroundPropagation, PropagationMethod
+from thriftseg.annotation.page.proposals import Proposals
+from thriftseg.annotation.page.service import PageOptions, PageService
+from thriftseg.annotation.page.work import Work
+from thriftseg.datasets import EmptySplitError, VideoDataset
+from thriftseg.errors import ConfigError
+from thriftseg.folders import sole_writer
+from thriftseg.labels import PROMPTERS, PROPAGATORS, Prompter, create_prompter
+from thriftseg.stores import store_root
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class PageMethods:
+    """What carries labels on the page, and what turns clicks into masks.
+
+    Attributes:
+        method: What carries labels: flow, nearest, stm, sam2, hf, cutie, or what a package adds.
+        weights: Weights of a network, a name or a path; of hf, an id of the Hugging Face hub or a folder.
+        prompter: What turns clicks into masks: grabcut, sam, sam2, hf; what fits the method if unset, none for "none".
+        prompter_weights: Weights of a network; those of the method if unset, where it has the same name.
+        network_weights: Network whose doubts rank what to draw next; looks and motion do so if unset.
+        accelerator: Where networks compute: auto, cpu, gpu, or one GPU of several such as cuda:1.
+    """
+
+    method: str = "flow"
+    weights: str | None = None
+    prompter: str | None = None
+    prompter_weights: str | None = None
+    network_weights: str | None = None
+    accelerator: str = "auto"
+
+    def make_propagation(self) -> BackgroundPropagation:
+        """What carries labels; weights are read when it begins.
+
+        Raises:
+            ConfigError: There is no such method, or weights are missing or too many.
+        """
+        if PROPAGATORS.has_weights(self.method) != (self.weights is not None):
+            fix = "leave out --weights" if self.weights else "add --weights with the name or path of a network"
+            raise ConfigError(f"weights of the method {self.method}", found=self.weights or "none", fix=fix)
+        settings = {"weights": self.weights, "device": self._device} if self.weights else {}
+        return BackgroundPropagation(PropagationMethod(self.method, PROPAGATORS.known(self.method, settings)))
+
+    def make_prompter(self) -> Prompter | None:
+        """What turns clicks into masks, if something is to do so.
+
+        Raises:
+            ConfigError: There is no such prompter, or weights are missing or too many.
+        """
+        name = self.prompter or (self.method if self.method in PROMPTERS.homes else "grabcut")
+        if name == "none":
+            return None
+        weights = self.prompter_weights or (self.weights if name == self.method else None)
+        settings = {"weights": weights, "device": self._device} if weights else {}
+        if weights and not PROMPTERS.has_weights(name):
+            raise ConfigError(f"{name} has no weights", found=f"--prompter_weights {weights}", fix="leave them out")
+        return create_prompter(name, **PROMPTERS.known(name, settings))
+
+    def make_view(self, dataset: VideoDataset) -> Callable[[], Any] | None:
+        """What loads the network that ranks frames, if there is one."""
+        from thriftseg.annotation.ranking.frames import view_of
+
+        if self.network_weights is None:
+            return None
+        return partial(view_of, dataset.taxonomy, self.network_weights, accelerator=self.accelerator)
+
+    @property
+    def _device(self) -> str:
+        from thriftseg.inference import choose_device
+
+        return str(choose_device(self.accelerator))
+
+
+@dataclass(frozen=True)
+class PageAddress:
+    """Where the page is served.
+
+    Attributes:
+        host: Address to listen at; anything but 127.0.0.1 lets other machines in.
+        port: Its port; 0 for any that is free.
+        open_browser: Open the page in the browser of this machine.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    open_browser: bool = False
+
+
+def serve_annotation(
+    dataset: VideoDataset,
+    splits: Sequence[str] = (),
+    *,
+    methods: PageMethods | None = None,
+    address: PageAddress | None = None,
+    options: PageOptions | None = None,
+    store: str | Path | None = None,
+    source: str = "drawn",
+    machine: str | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve a page on which people annotate a data set, until SIGINT or SIGTERM.
+
+    Actions are in the journal of the source before the page counts them; finished frames are labels of it. Labels of
+    the machine are those that the page propagates, or that `label_propagate` made.
+
+    Args:
+        dataset: The data set.
+        splits: Its splits, all that have clips by default.
+        methods: What carries labels, and what turns clicks into masks.
+        address: Where the page is served.
+        options: How it counts and greets.
+        store: Folder of the label store; `labels/<dataset>` when absent.
+        source: Name of what people draw.
+        machine: Name of what the machine makes; that of the method when absent.
+        say: Told the address, once it answers.
+
+    Raises:
+        ConfigError: The extra `page` is not installed, the address cannot be had, another server serves this source,
+            or a method lacks its weights.
+        DatasetError: There are no clips.
+    """
+    _require_server()
+    methods = methods or PageMethods()
+    prompter = methods.make_prompter()
+    work = DatasetWork(
+        dataset,
+        splits or _splits_with_clips(dataset),
+        store_root(store, dataset.name),
+        source,
+        machine or methods.method,
+        prompter,
+        methods.make_view(dataset),
+    )
+    propagation = methods.make_propagation()
+    serve_work(work, prompter, propagation, address=address, options=options, say=say)
+
+
+def serve_work(
+    work: Work,
+    prompter: Prompter | None = None,
+    propagation: BackgroundPropagation | None = None,
+    *,
+    address: PageAddress | None = None,
+    options: PageOptions | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve a page, until SIGINT or SIGTERM; see `serve_annotation`.
+
+    Args:
+        work: What the page shows.
+        prompter: What turns clicks into masks.
+        propagation: What carries labels.
+        address: Where the page is served.
+        options: How it counts and greets.
+        say: Told the address, once it answers.
+
+    Raises:
+        ConfigError: The extra `page` is not installed, the address cannot be had, or another server serves this work.
+    """
+    _require_server()
+    import uvicorn
+
+    from thriftseg.annotation.page.server import page_app
+
+    address = address or PageAddress()
+    with ExitStack() as stack:
+        stack.enter_context(sole_writer(work.folder))
+        service = PageService(work, Proposals(prompter) if prompter else None, propagation, options)
+        stack.callback(service.stop)
+        listening = stack.enter_context(_listen(address))
+        host, port = address.host, listening.getsockname()[1]
+        if host not in _LOCAL:
+            say(f"warning: whoever reaches {host}:{port} and knows the token can see and change these labels")
+        token = secrets.token_urlsafe(24)
+        shown = socket.gethostname() if host in ("0.0.0.0", "::", "") else host  # noqa: S104 # nosec B104
+        url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/?token={token}"
+        config = uvicorn.Config(
+            page_app(service, token, host, port),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+            lifespan="off",
+        )
+        say(url)
+        if address.open_browser:
+            webbrowser.open(url)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(address: PageAddress) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"cannot listen at {address.host} port {address.port}",
+            found=getattr(error, "strerror", None) or error,
+            fix="choose another --port, or 0 for any that is free",
+        ) from error
+
+
+def _splits_with_clips(dataset: VideoDataset) -> list[str]:
+    found = []
+    for split in dataset.splits:
+        try:
+            dataset.clips(split)
+        except EmptySplitError:
+            continue
+        found.append(split)
+    if not found:
+        dataset.clips(dataset.splits[0])  # says what is missing
+    return found
+
+
+def _require_server() -> None:
+    try:
+        import starlette
+        import uvicorn
+    except ImportError as error:
+        raise ConfigError(
+            "the page needs Starlette and uvicorn", found=error, fix='pip install "thriftseg[page]"'
+        ) from error
+    del starlette, uvicorn
