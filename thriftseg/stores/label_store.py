@@ -30,7 +30,7 @@ from thriftseg.folders import sole_writer
 from thriftseg.stores.click_file import Click, click_key, digest_of, encode_click_file, read_click_file
 from thriftseg.stores.manifest import Manifest, canonical
 from thriftseg.stores.object_log import LoggedObject, ObjectLog
-from thriftseg.stores.review_log import ReviewLog, Reviews
+from thriftseg.stores.review_log import Decision, Remade, ReviewLog, Reviews
 from thriftseg.stores.rows import POINTS, SCHEMA, ActionRow, LabelRow, action_id, kind_of_row
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Frame, LabelKind
@@ -258,6 +258,18 @@ class LabelStore:
     def record_action(self, action: ActionRow) -> None:
         """Note a human action and its cost, before the labels that descend from it."""
         self._add([action])
+
+    def record_objects(self, video: str, number: int, objects: Iterable[LoggedObject]) -> None:
+        """Note the objects of a frame, before its label is stored."""
+        noted = tuple(objects)
+        self.object_log.write(video, number, noted)
+        if "objects" in self.__dict__:
+            self.objects = {**self.objects, (video, number): noted}
+
+    def record_reviews(self, rows: Iterable[Decision | Remade]) -> None:
+        """Note what people decided, or that labels were made again."""
+        self.review_log.add(rows)
+        self.__dict__.pop("reviews", None)
 
     def points(self, video: str, number: int) -> tuple[Click, ...]:
         """Clicks of a frame as (column, row, train id).

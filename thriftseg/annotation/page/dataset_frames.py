@@ -3,56 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from thriftseg.annotation.page.work import PageVideo, Place
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
-from thriftseg.stores import LabelSource, LabelStore, LoggedObject, Verdict
+from thriftseg.stores import LabelSource, LabelStore, Verdict
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Clip, Frame
 
 _STATES: dict[Verdict, str] = {"accept": "r", "reject": "x", "lock": "l"}
 
 
-@dataclass
 class WatchedSource:
     """A source of the store, which other processes may write to.
 
+    Args:
+        source: The source.
+
     Attributes:
         source: The source.
-        seen: What its files looked like when they were read.
-        logs: Its object log, once that was read.
+        version: Counted up whenever others have written.
     """
 
-    source: LabelSource
-    seen: tuple[tuple[str, int, int], ...] = ()
-    logs: dict[Frame, tuple[LoggedObject, ...]] | None = None
+    def __init__(self, source: LabelSource) -> None:
+        self.source, self.version, self._seen = source, 0, self._files(source.store)
 
     @property
     def store(self) -> LabelStore:
         """The labels."""
         return self.source.store
 
-    def objects(self, frame: Frame) -> tuple[LoggedObject, ...]:
-        """The objects of a label, as far as they are known."""
-        if self.logs is None:
-            self.logs = self.store.object_log.read()
-        return self.logs.get(frame, ())
+    def look(self) -> None:
+        """Forget what was read if others have written since."""
+        if self._files(self.store) != self._seen:
+            self.store.refresh()
+            self.version += 1
+            self.keep()
 
-    def refresh(self) -> bool:
-        """Forget what was read if the files are others now."""
-        found = sorted(self.store.folder.glob("*.jsonl")) if self.store.exists else []
-        seen = tuple(
-            (path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in found if path.stem != "journal"
-        )
-        if seen == self.seen:
-            return False
-        self.seen, self.logs = seen, None
-        self.store.refresh()
-        return True
+    def keep(self) -> None:
+        """What is written now is what was read, or written here."""
+        self._seen = self._files(self.store)
+
+    @staticmethod
+    def _files(store: LabelStore) -> list[tuple[str, int, int]]:
+        found = sorted(store.folder.glob("*.jsonl")) if store.exists else []
+        stats = [(path.name, path.stat()) for path in found if path.stem != "journal"]
+        return [(name, each.st_mtime_ns, each.st_size) for name, each in stats]
 
 
 class DatasetFrames:
@@ -89,7 +87,7 @@ class DatasetFrames:
             self.clips += clips
             self._split_of += [split] * len(clips)
         self.videos = [PageVideo(clip.video, tuple(clip.frames), reader.clip_size(clip)) for clip in self.clips]
-        self.refresh()
+        self._versions = 0, 0
 
     @property
     def dataset(self) -> str:
@@ -122,9 +120,8 @@ class DatasetFrames:
     def drawn_objects(self, video: int) -> list[tuple[int, int]]:
         """Id and train id of the objects that people have drawn in a video."""
         name = self.videos[video].name
-        self.drawn.objects((name, 0))
-        logs = self.drawn.logs or {}
-        found = {item.id: item.train_id for (owner, _), items in logs.items() if owner == name for item in items}
+        logs = self.drawn.store.objects.items()
+        found = {item.id: item.train_id for (owner, _), items in logs if owner == name for item in items}
         return sorted(found.items())
 
     def status(self, place: Place) -> tuple[str, int]:
@@ -143,7 +140,11 @@ class DatasetFrames:
 
     def refresh(self) -> bool:
         """Look for what other processes have written."""
-        return any([self.drawn.refresh(), self.made.refresh()])
+        before = self._versions
+        self.drawn.look()
+        self.made.look()
+        self._versions = self.drawn.version, self.made.version
+        return self._versions != before
 
     def frame_at(self, place: Place) -> tuple[Clip, int]:
         """A frame as clip and native number."""

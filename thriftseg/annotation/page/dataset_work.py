@@ -131,7 +131,7 @@ class DatasetWork(DatasetFrames):
                     store.record_action(action)
             if isinstance(self._prompter, Licensed) and self._prompter.licence and any(row.clicks for row in rows):
                 licences.append(self._prompter.licence)
-            store.object_log.write(clip.video, number, self._logged(state))
+            store.record_objects(clip.video, number, self._logged(state))
             store.object_log.write_ids(clip.video, number, state.ids, max(state.classes, default=0))
             store.record_action(ActionRow(own, self.drawn.store.source, clip.video, number, measured_cost(rows)))
             kind = LabelKind.MANUAL
@@ -157,11 +157,12 @@ class DatasetWork(DatasetFrames):
     def propagation(self, video: int, first: int, last: int) -> dict[str, Any]:
         """Arguments of `label_repropagate` that carry drawn labels to frames of a video."""
         clip = self.clips[video]
+        drawn = not clip.labels or any(owner == clip.video for owner, _ in self.drawn.store.usable)
         return {
             "dataset": self.reader,
             "split": self._split_of[video],
             "source": self.made.store.source,
-            "corrections": self.drawn.store.source,
+            "corrections": self.drawn.store.source if drawn else MANUAL,
             "store": self.root,
             "frames": {clip.video: self.videos[video].numbers[first : last + 1]},
             "object_unit": None if self.made.store.labels else "instance" if self.taxonomy.thing_ids else "class",
@@ -188,7 +189,7 @@ class DatasetWork(DatasetFrames):
     def _objects(self, watched: WatchedSource | None, source: LabelSource, label: SourceLabel) -> FrameState:
         """Objects of a label, with their numbers in the object log where it has one."""
         train_ids, frame = source.read(label), (label.clip.video, label.number)
-        logged = {} if watched is None else {item.id: item.train_id for item in watched.objects(frame)}
+        logged = {} if watched is None else {item.id: item.train_id for item in watched.store.objects.get(frame, ())}
         path = None if watched is None else watched.store.object_log.path_of_ids(*frame)
         if logged and path is not None and path.is_file():
             ids: UInt16Array = read_label_png(path).astype(np.uint16)
@@ -228,6 +229,7 @@ class DatasetWork(DatasetFrames):
             except ConfigError as error:
                 what = f"another process is writing the labels {store.source!r}"
                 raise Busy(what, found=error.found, fix="wait for it") from error
+            watched = self.drawn if store is self.drawn.store else self.made
+            watched.look()
             yield
-        for watched in (self.drawn, self.made):
-            watched.logs = None
+            watched.keep()

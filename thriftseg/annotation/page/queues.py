@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from thriftseg.annotation.page.dataset_frames import DatasetFrames
+from thriftseg.annotation.page.dataset_frames import DatasetFrames, WatchedSource
 from thriftseg.annotation.page.refusals import Busy
 from thriftseg.annotation.page.work import QueueItem, QueueName
 from thriftseg.errors import ThriftsegError
@@ -34,6 +34,7 @@ class Queues:
 
     def __init__(self, work: DatasetFrames, view: Callable[[], Any] | None) -> None:
         self._work, self._view = work, view
+        self._lock = threading.Lock()
         self._ranked: list[QueueItem] | None = None
         self._ranking: threading.Thread | None = None
         self._fault: Exception | None = None
@@ -48,16 +49,18 @@ class Queues:
                 for place in range(len(each.numbers))
                 if (state := self._work.status((video, place))[0]) in _WHY
             ]
-        wanted = "m" if name == "review" else ".mx"
-        found = self._review() if name == "review" else self._next()
-        return [item for item in found if self._work.status(item[:2])[0] in wanted]
+        if name == "review":
+            return self._review()
+        return [item for item in self._next() if self._is_open(item)]
 
     def _review(self) -> list[QueueItem]:
         """The least confident labels, found anew when there are others."""
         work = self._work
-        if self._doubtful is None or self._doubtful[0] != work.made.seen:
-            version, store = work.made.seen, work.made.store
-            labelled = {video for video, _ in store.usable}
+        known = self._doubtful
+        left = [item for item in known[1] if work.status(item[:2])[0] == "m"] if known else []
+        if known is None or known[0] != work.made.version or not left:
+            version = work.made.version
+            labelled = {video for video, _ in self._stored(work.made).usable}
             splits = {work.split_of(n) for n, video in enumerate(work.videos) if video.name in labelled}
             found = [
                 entry.inspected.label
@@ -71,22 +74,32 @@ class Queues:
                 for label in found
                 for score in [1.0 if label.confidence is None else label.confidence]
             ]
+            items = [item for item in items if work.status(item[:2])[0] == "m"]
             self._doubtful = version, sorted(items, key=lambda item: item.score)
-        return self._doubtful[1]
+            return self._doubtful[1]
+        return left
 
     def _next(self) -> list[QueueItem]:
         """The ranking; started when there is none, or all of it is drawn."""
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
-        if self._ranked is not None and any(self._work.status(item[:2])[0] in _WHY for item in self._ranked):
+        if self._ranked is not None and any(map(self._is_open, self._ranked)):
             return self._ranked
         if self._ranked == []:
             return []
-        if self._ranking is None:
-            self._ranking = threading.Thread(target=self._rank, daemon=True)
-            self._ranking.start()
+        with self._lock:
+            if self._ranking is None:
+                self._ranking = threading.Thread(target=self._rank, daemon=True)
+                self._ranking.start()
         raise Busy("looking at the frames to rank them", fix="ask again in a moment")
+
+    def _is_open(self, item: QueueItem) -> bool:
+        return self._work.status(item[:2])[0] in _WHY
+
+    def _stored(self, watched: WatchedSource) -> LabelStore:
+        """The labels of a source, read anew, as others may change those that are watched."""
+        return LabelStore(self._work.root, watched.store.source, self._work.taxonomy)
 
     def _rank(self) -> None:
         try:
@@ -101,8 +114,7 @@ class Queues:
         from thriftseg.annotation.ranking.frames import labelled_frames, rank_samples
 
         work, view = self._work, self._view and self._view()
-        drawn = LabelStore(work.root, work.drawn.store.source, work.taxonomy)
-        sources = [work.drawn.store.source] if drawn.usable else []
+        sources = [work.drawn.store.source] if self._stored(work.drawn).usable else []
         for split in work.splits:
             frames = sum(len(clip.frames) for clip in work.reader.clips(split))
             labelled = labelled_frames(work.reader, split, sources=sources, store=work.root)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from thriftseg.stores import (
     Verdict,
     store_root,
 )
-from thriftseg.types import IGNORE_INDEX, Frame
+from thriftseg.types import IGNORE_INDEX
 
 _Key = tuple[str, int, int | None]
 
@@ -159,7 +158,7 @@ def least_confident(
     labels = found.labels(split)
     undecided = [label for label in labels if found.verdict(label.clip, label.number) is None]
     chosen = sorted(undecided, key=_confidence)[:worst]
-    log = found.store.object_log.read()
+    log = found.store.objects
     inspected = inspect_each(found, chosen, devices=devices, progress=progress)
     return ReviewList(
         tuple(DoubtfulLabel(item, log.get((item.label.clip.video, item.label.number), ())) for item in inspected),
@@ -221,12 +220,10 @@ def record_decisions(store: LabelStore, lines: Iterable[DecisionLine], path: Pat
     changed = [item for item in wanted.values() if store.reviews.decisions.get(item.key) != item]
     frame_locks = [item for item in changed if item.object is None and item.verdict == "lock"]
     # A locked frame cannot be repainted, so that locks come last.
-    store.review_log.add(item for item in changed if item not in frame_locks)
-    store.refresh()
+    store.record_reviews(item for item in changed if item not in frame_locks)
     frames = dict.fromkeys(key[:2] for key in wanted if key[2] is not None)
     repainted = sum(_repaint(store, *frame) for frame in frames)
-    store.review_log.add(frame_locks)
-    store.refresh()
+    store.record_reviews(frame_locks)
     return DecisionSummary(
         Counter(item.verdict for item in changed if item.object is None),
         Counter(item.verdict for item in changed if item.object is not None),
@@ -245,10 +242,6 @@ class _Reader:
 
     def __init__(self, store: LabelStore, lines: Iterable[DecisionLine], path: Path | None) -> None:
         self._store, self._lines, self._path = store, lines, path
-
-    @cached_property
-    def _log(self) -> Mapping[Frame, tuple[LoggedObject, ...]]:
-        return self._store.object_log.read()
 
     def read(self) -> dict[_Key, Decision]:
         lines = {(line.video, line.frame, line.object): line for line in self._lines}
@@ -274,7 +267,7 @@ class _Reader:
         known = self._store.reviews.decisions.get((line.video, line.frame, number))
         if known is not None and known.object is not None:
             return known.object
-        logged = {item.id: item for item in self._log.get((line.video, line.frame), ())}
+        logged = {item.id: item for item in self._store.objects.get((line.video, line.frame), ())}
         if number not in logged:
             expected = "one of " + ", ".join(map(str, logged)) if logged else "none, as no object log was written"
             raise self._error(line, "no such object in this frame", expected=expected, found=str(number))
