@@ -1,0 +1,153 @@
+"""Two sessions on one page: leases, actions sent twice, what is refused."""
+
+import numpy as np
+import pytest
+
+from tests.fixtures.annotation_page import HEIGHT, WIDTH, Page, box_mask, patch_json
+from thriftseg.annotation.page.leases import LEASE_S
+
+SQUARE = box_mask(8, 6, 20, 18)
+
+
+def test_a_frame_is_leased_to_one_session(page: Page):
+    assert page.open(2)["state"] == "."
+    refused = page.open(2, "s2", "Bob", status=409)
+    assert refused == {"error": "Ann works on this frame", "fix": "take another one, or wait", "person": "Ann"}
+    assert page.get("/api/changes?since=0&session=s2")["leases"] == [[0, 2, "Ann"]]
+    assert page.get("/api/changes?since=0&session=s1")["leases"] == []
+    assert page.get("/api/videos/0")["leases"] == {"2": "Ann"}
+    page.draw(2, 1, 1, SQUARE)
+    assert "the frame is not open" in page.act(2, page.action(), session="s2", status=409)["error"]
+    assert "the frame is not open" in page.finish(2, session="s2", status=409)["error"]
+    page.open(3, "s2", "Bob")
+    page.post("/api/frames/0/2/close", {"session": "s2"})  # not theirs
+    page.open(2, "s2", "Bob", status=409)
+    page.post("/api/frames/0/2/close", {"session": "s1"})
+    assert page.open(2, "s2", "Bob")["origin"] == "work"
+    page.post("/api/leave", {"session": "s2"})
+    assert page.get("/api/videos/0")["leases"] == {}
+
+
+def test_a_lease_ends_with_its_session(page: Page):
+    page.open(0)
+    page.now += LEASE_S - 1
+    page.get("/api/changes?since=0&session=s1")  # a sign of life
+    page.now += LEASE_S - 1
+    page.open(0, "s2", "Bob", status=409)
+    page.now += 2
+    page.open(0, "s2", "Bob")
+    page.open(0, status=409)
+
+
+def test_a_lease_that_ended_goes_on_while_nobody_else_touched_the_frame(page: Page):
+    page.open(0)
+    page.draw(0, 1, 1, SQUARE)
+    page.now += 10 * LEASE_S
+    page.draw(0, 2, 2, box_mask(30, 30, 40, 40))
+    page.now += 10 * LEASE_S
+    page.open(0, "s2", "Bob")
+    page.act(0, page.action(), session="s2")
+    page.post("/api/leave", {"session": "s2"})
+    assert page.act(0, page.action(), status=409)["fix"] == "open it again"
+    page.open(0)
+    page.act(0, page.action())
+
+
+def test_an_action_that_is_sent_twice_counts_once(page: Page):
+    page.open(0)
+    first = page.action(objects=[[1, 1]], patch=patch_json(SQUARE, 1))
+    undone = page.action("undo", patch=patch_json(SQUARE, 0))
+    assert page.act(0, first)["acknowledged"] == [first["id"]]
+    assert page.act(0, first, undone, undone)["acknowledged"] == [first["id"], undone["id"], undone["id"]]
+    page.act(0, first)
+    assert not page.label(0)[1].any()
+    assert [row.id for row in page.work.journal.read()][1:] == [first["id"], undone["id"]]
+    page.now += 10 * LEASE_S
+    page.open(0, "s2", "Bob")
+    assert page.act(0, first)["acknowledged"] == [first["id"]]  # known, whoever has the frame now
+
+
+def test_finishing_twice_stores_once(page: Page):
+    page.open(0)
+    page.draw(0, 1, 1, SQUARE)
+    body = {"session": "s1", "verdict": "drawn", "action": page.action("finish")}
+    assert page.post("/api/frames/0/0/finish", body)["state"] == "d"
+    rows = page.work.journal.path.read_bytes()
+    assert page.post("/api/frames/0/0/finish", body)["state"] == "d"
+    assert page.work.journal.path.read_bytes() == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objects": [[1, 3]]}, "no such class; expected 0..2; found 3"),
+        ({"patch": {"x": WIDTH, "y": 0, "width": 1, "height": 1, "runs": [0, 1]}}, "outside of its frame"),
+        ({"patch": {"x": 0, "y": 0, "width": 1, "height": 1, "runs": [5, 1]}}, "the frame does not have; found 5"),
+        ({"objects": [[0, 1]]}, "malformed at $.actions[1].objects[0][0]; expected int >= 1; found 0"),
+        ({"tool": "hammer"}, "malformed at $.actions[1].tool"),
+        ({"seconds": -1}, "malformed at $.actions[1].seconds"),
+        ({"colour": "red"}, "an unknown entry colour"),
+        ({"patch": {"x": 0, "y": 0, "width": 1, "height": 1, "runs": [65536.5, 1]}}, "malformed at $.actions[1].patch"),
+    ],
+)
+def test_actions_that_do_not_fit_leave_nothing(page: Page, change, message):
+    page.open(0)
+    good = page.action(objects=[[1, 1]], patch=patch_json(SQUARE, 1))
+    assert message in page.act(0, good, page.action(**change), status=400)["error"]
+    assert page.label(0)[1].sum() == 0
+    assert not page.work.journal.path.exists()
+    assert page.states() == "......"
+
+
+def test_frames_that_are_not_there(page: Page):
+    for path in ("frames/0/6/label", "frames/1/0/image", "videos/1", "queue?id=mine&session=a"):
+        assert "no such" in page.get(f"/api/{path}", 404)["error"]
+    page.open(6, status=404)
+    page.post("/api/prompt", {"session": "a", "video": 0, "place": 9, "points": [[1, 1, True]]}, 404)
+
+
+def test_what_has_changed_is_told_once(page: Page):
+    start = page.get("/api/changes?since=0&session=s1")
+    page.open(1)
+    page.draw(1, 1, 1, SQUARE)
+    after = page.get(f"/api/changes?since={start['version']}&session=s1")
+    assert after["frames"] == [[0, 1, "w", -1]]
+    assert page.get(f"/api/changes?since={after['version']}&session=s1")["frames"] == []
+    assert page.finish(1) == {"state": "d", "next": None}
+    assert page.get(f"/api/changes?since={after['version']}&session=s1")["frames"] == [[0, 1, "d", -1]]
+    assert page.states() == ".d...."
+
+
+def test_the_page_describes_its_work(page: Page):
+    found = page.get("/api/work")
+    assert (found["title"], found["kind"], found["dataset"], found["person"], found["pause_s"]) == (
+        *("data", "videos", "folder", "Ann", 20.0),
+    )
+    assert [(each["id"], each["name"], each["thing"]) for each in found["classes"]] == [
+        (0, "ground", False),
+        (1, "square", True),
+        (2, "disc", False),
+    ]
+    assert len({tuple(each["safe_color"]) for each in found["classes"]}) == 3
+    assert (found["prompter"], found["propagator"]) == ({"name": "grabcut"}, {"name": "nearest"})
+    assert found["videos"] == [{"id": "street", "frames": 6, "height": HEIGHT, "width": WIDTH}]
+    assert page.get("/api/videos/0")["numbers"] == list(range(6))
+
+
+def test_locked_objects_cannot_be_drawn_over(page: Page):
+    page.open(0)
+    page.draw(0, 1, 1, SQUARE)
+    page.draw(0, 2, 2, box_mask(30, 30, 40, 40))
+    lock = {"video": 0, "place": 0, "object": 1, "locked": True}
+    assert page.post("/api/lock_object", lock, 409)["fix"] == "finish it first"
+    page.finish(0)
+    page.post("/api/lock_object", {**lock, "object": 7}, 409)
+    page.post("/api/lock_object", lock)
+    assert {each["id"]: each["locked"] for each in page.label(0)[0]["objects"]} == {1: True, 2: False}
+    page.open(0)
+    over = page.action(patch=patch_json(box_mask(8, 6, 9, 7), 2))
+    assert "locked object" in page.act(0, over, status=400)["error"]
+    page.post("/api/lock_object", {**lock, "locked": False})
+    page.act(0, over)
+    assert page.label(0)[1][8, 6] == 2
+    assert np.array_equal(page.label(0)[1] == 1, SQUARE & ~box_mask(8, 6, 9, 7))
