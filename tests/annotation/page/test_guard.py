@@ -70,7 +70,7 @@ def test_who_is_let_in(page: Page, path, headers, status):
 
 
 def test_a_server_for_others_takes_addresses_but_no_strange_names():
-    guard = Guard(None, TOKEN, "0.0.0.0", 80)
+    guard = Guard(None, TOKEN, "0.0.0.0", 80)  # noqa: S104
     own = ("192.168.1.5:80", "[fe80::1]:80", "127.0.0.1", "localhost", "LOCALHOST:80")
     assert [guard._is_own(name) for name in own] == [True] * 5
     assert not any(map(guard._is_own, ("evil.example", "192.168.1.5:81", "", ":", "[::1", "1.2.3.4:80:80")))

@@ -1,5 +1,8 @@
 """Finished frames become labels of a person, with their objects and what they cost; machine labels are judged."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,7 +11,6 @@ from tests.fixtures.square_and_disc import DISC, GROUND, SQUARE, truth
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import Folder
 from thriftseg.datasets.images import write_label_png
-from thriftseg.folders import sole_writer
 from thriftseg.stores import ActionRow, LabelSource, LabelStore, LoggedObject
 from thriftseg.types import LabelKind
 
@@ -183,16 +185,16 @@ def test_labels_of_the_data_set_are_drawn_by_people_too(page: Page):
     assert stored(page, "drawn").labels["street", 3].parents == ("manual:folder/street/000003", own)
 
 
-def test_another_process_that_writes_there_is_waited_for(page: Page, tmp_path):
+def test_another_process_that_writes_there_is_waited_for(page: Page):
     page.open(0)
     page.draw(0, SQUARE, 1, box_mask(0, 0, 9, 9))
-    lock = page.work.drawn.store.folder / ".lock"
-    with sole_writer(page.folder / "other"):
-        lock.write_bytes((page.folder / "other" / ".lock").read_bytes().replace(b"\n", b"\n", 1))
-        lock.write_text("1\n" + lock.read_text().split("\n", 1)[1])  # of process 1, which lives
-    assert page.finish(0, status=503)["error"].startswith("another process is writing the labels 'drawn'")
-    assert page.states() == "w....."
-    lock.unlink()
+    holds = f"with sole_writer({str(page.work.drawn.store.folder)!r}): print('held', flush=True); input()"
+    command = [sys.executable, "-c", f"from thriftseg.folders import sole_writer\n{holds}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert page.finish(0, status=503)["error"].startswith("another process is writing the labels 'drawn'")
+        assert page.states() == "w....."
+        other.communicate("\n")
     assert page.finish(0)["state"] == "d"
 
 
