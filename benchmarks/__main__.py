@@ -17,6 +17,7 @@ from benchmarks import (
     losses,
     metrics,
     networks,
+    page,
     prompters,
     propagators,
     sam2_propagation,
@@ -41,6 +42,7 @@ ITEMS = [
     *sam2_propagation.ITEMS,
     *prompters.ITEMS,
     *propagators.ITEMS,
+    *page.ITEMS,
 ]
 
 

@@ -814,6 +814,17 @@ def mixture_of_a_config(folder: Path) -> tuple[Path, Read]:
 # --- annotation
 
 
+@reads("annotation/page/in_work.py:FramesInWork._first", weight=0.2)
+def start_of_a_frame_in_work(folder: Path) -> tuple[Path, Read]:
+    from tests.fixtures.square_and_disc import write_video
+    from thriftseg.annotation.page.dataset_work import DatasetWork
+    from thriftseg.annotation.page.in_work import FramesInWork, PageAction
+
+    work = DatasetWork(write_video(folder / "data", 1), ["val"], folder, "drawn", "flow")
+    FramesInWork(work).act((0, 0), [PageAction("a1", "undo", 1.0, 2.0)], "s", "Ann")
+    return work.folder / "street" / "000000.png", lambda: FramesInWork(work).state((0, 0)).to_label()
+
+
 @reads("annotation/hvsa/folder.py:HVSAFolder.selection")
 def selection_of_a_round(folder: Path) -> tuple[Path, Read]:
     from thriftseg.annotation import Budget

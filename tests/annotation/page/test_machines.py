@@ -11,7 +11,7 @@ import pytest
 from tests.fixtures.annotation_page import Page, box_mask
 from tests.fixtures.square_and_disc import SQUARE, truth
 from thriftseg.annotation.page.frame_state import mask_of_patch
-from thriftseg.annotation.page.proposals import Proposals
+from thriftseg.annotation.page.proposals import MaskProposals
 from thriftseg.annotation.people.mask_clicker import mask_iou
 from thriftseg.labels import GrabCutPrompter, Prompt
 from thriftseg.stores import Patch
@@ -87,7 +87,7 @@ class Network:
 
 def test_a_network_gets_all_clicks_and_its_own_last_answer(page: Page):
     network = Network()
-    page.service._proposals = Proposals(network)
+    page.service._proposals = MaskProposals(network)
     question = {"session": "s", "video": 0, "place": 0}
     for clicks in (1, 2, 2, 3):
         points = [[number, number, True] for number in range(clicks)]

@@ -73,7 +73,7 @@ class DatasetWork(DatasetFrames):
         view: Callable[[], Any] | None = None,
     ) -> None:
         super().__init__(reader, splits, root, source, machine)
-        self._prompter = prompter
+        self._prompter: Any = prompter
         self._given = LabelSource(reader, root, MANUAL)
         self.folder = self.drawn.store.folder / ".page"
         self.journal = AnnotationJournal(self.drawn.store.folder)
@@ -129,8 +129,9 @@ class DatasetWork(DatasetFrames):
                 parents, licences = [*dict.fromkeys([*label.actions, own])], [*label.licences]
                 for action in watched.source.recorded_actions(label) if watched is self.made else ():
                     store.record_action(action)
-            if isinstance(self._prompter, Licensed) and self._prompter.licence and any(row.clicks for row in rows):
-                licences.append(self._prompter.licence)
+            licence = self._prompter.licence if isinstance(self._prompter, Licensed) else None
+            if licence is not None and any(row.clicks for row in rows):
+                licences.append(licence)
             store.record_objects(clip.video, number, self._logged(state))
             store.object_log.write_ids(clip.video, number, state.ids, max(state.classes, default=0))
             store.record_action(ActionRow(own, self.drawn.store.source, clip.video, number, measured_cost(rows)))
@@ -196,13 +197,17 @@ class DatasetWork(DatasetFrames):
             ids[train_ids == IGNORE_INDEX] = 0  # what was taken out by a decision
             return FrameState(ids, logged)
         instances = source.read_instances(label)
-        unit: Literal["instance", "class"] = "class" if instances is None else "instance"
-        found = objects_of(train_ids, instances, unit, self.taxonomy.thing_ids)
-        numbers = {train_id: number for number, train_id in logged.items()}
-        if instances is not None or len(numbers) < len(logged) or {o.train_id for o in found.objects} - numbers.keys():
+        if instances is not None:
+            found = objects_of(train_ids, instances, "instance", self.taxonomy.thing_ids)
             return FrameState(found.ids, {item.id: item.train_id for item in found.objects})
-        table = np.array([0, *(numbers[item.train_id] for item in found.objects)], np.uint16)
-        return FrameState(table[found.ids], logged)
+        present = np.flatnonzero(np.bincount(train_ids.ravel(), minlength=256)[:IGNORE_INDEX]).tolist()
+        numbers = {train_id: number for number, train_id in logged.items()}
+        if len(numbers) < len(logged) or not numbers.keys() >= set(present):  # the log does not tell them apart
+            logged = dict(enumerate(present, start=1))
+            numbers = {train_id: number for number, train_id in logged.items()}
+        table = np.zeros(256, np.uint16)
+        table[[*numbers]] = [*numbers.values()]
+        return FrameState(table[train_ids], logged)
 
     def _logged(self, state: FrameState) -> Iterator[LoggedObject]:
         """Objects with pixels; those of classes with instances are numbered within their class."""

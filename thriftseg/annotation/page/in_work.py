@@ -132,17 +132,21 @@ class FramesInWork:
         return self._starts[place] if place in self._starts else self._work.start(place)
 
     def state(self, place: Place) -> FrameState:
-        """What a frame looks like now.
+        """What a frame looks like now; see `start_and_state`."""
+        return self.start_and_state(place)[1]
+
+    def start_and_state(self, place: Place) -> tuple[FrameStart, FrameState]:
+        """What a frame starts from, and what it looks like now.
 
         Raises:
             LabelStoreError: What it started from is gone.
         """
-        frame = self._frame(place)
+        frame, start = self._frame(place), self.start(place)
         if frame not in self._rows:
-            return self.start(place).state
+            return start, start.state
         if frame not in self._states:
             self._remember(frame, self._replayed(frame, place))
-        return self._states[frame]
+        return start, self._states[frame]
 
     def act(self, place: Place, actions: Sequence[PageAction], session: str, person: str) -> list[str]:
         """Do actions and put them into the journal; those that are known already are passed over.
@@ -197,7 +201,8 @@ class FramesInWork:
 
     def _changed(self, place: Place, rows: Sequence[JournalRow]) -> FrameState:
         """What a frame will look like after some rows."""
-        state, start = self.state(place).copy(), self.start(place)
+        start, state = self.start_and_state(place)
+        state = state.copy()
         classes = self._work.taxonomy.num_classes
         for row in rows:
             for number, train_id in row.objects:

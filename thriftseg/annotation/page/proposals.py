@@ -19,13 +19,13 @@ from thriftseg.datasets import read_frame
 from thriftseg.labels import Candidates, CorrectsMasks, Embedded, NumCandidates, Prompt, Prompter
 from thriftseg.stores import Patch
 
-Box = tuple[float, float, float, float]
+PromptBox = tuple[float, float, float, float]
 
 _FRAMES = 4  # that stay embedded
 _ANSWERS = 64  # of sessions that stay in memory
 
 
-class Proposals:
+class MaskProposals:
     """Answers of a prompter, which looks at each frame once and is asked by one session at a time.
 
     Args:
@@ -35,7 +35,7 @@ class Proposals:
     def __init__(self, prompter: Prompter) -> None:
         self.prompter = prompter
         self._lock = threading.Lock()
-        self._embedded: OrderedDict[Path, Embedded] = OrderedDict()
+        self._embedded: OrderedDict[Path, tuple[Embedded, tuple[int, int]]] = OrderedDict()
         self._asked: OrderedDict[str, tuple[Any, _Answer]] = OrderedDict()
 
     def answer(
@@ -43,7 +43,7 @@ class Proposals:
         session: str,
         frame: Path,
         clicks: Sequence[tuple[float, float, bool]],
-        box: Box | None,
+        box: PromptBox | None,
         base: Patch | None,
     ) -> tuple[BoolArray, float]:
         """Mask of an object.
@@ -80,13 +80,12 @@ class Proposals:
             return found
 
     def _look(self, frame: Path) -> tuple[Embedded, tuple[int, int]]:
-        if frame not in self._embedded:
+        found = self._embedded.get(frame)
+        if found is None:
             image = read_frame(frame)
-            embedded: Any = self.prompter.embed(image), image.shape[:2]
-        else:
-            embedded = self._embedded[frame]
-        _keep(self._embedded, frame, embedded, _FRAMES)
-        return embedded
+            found = self.prompter.embed(image), (image.shape[0], image.shape[1])
+        _keep(self._embedded, frame, found, _FRAMES)
+        return found
 
 
 class _Answer:
@@ -98,7 +97,7 @@ class _Answer:
         mask: A mask to be corrected.
     """
 
-    def __init__(self, embedded: Embedded, box: Box | None, mask: BoolArray | None) -> None:
+    def __init__(self, embedded: Embedded, box: PromptBox | None, mask: BoolArray | None) -> None:
         self._embedded, self._box, self._score = embedded, box, 1.0
         corrects = isinstance(embedded, CorrectsMasks)
         self._candidates: NumCandidates = 1 if corrects else 3
@@ -140,7 +139,7 @@ class _Answer:
         return chosen
 
 
-def _ordered(box: Box) -> Box:
+def _ordered(box: PromptBox) -> PromptBox:
     x0, y0, x1, y1 = box
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 

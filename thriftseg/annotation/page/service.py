@@ -17,10 +17,11 @@ from thriftseg.annotation.page.frame_state import patch_of
 from thriftseg.annotation.page.in_work import FramesInWork, PageAction
 from thriftseg.annotation.page.leases import Leases
 from thriftseg.annotation.page.propagation import BackgroundPropagation
-from thriftseg.annotation.page.proposals import Box, Proposals
+from thriftseg.annotation.page.proposals import MaskProposals, PromptBox
 from thriftseg.annotation.page.refusals import Conflict, NotFound, PageError
 from thriftseg.annotation.page.timeline import Timeline
 from thriftseg.annotation.page.work import Place, QueueItem, Work
+from thriftseg.arrays import UInt16Array
 from thriftseg.stores import FrameVerdict, Patch
 from thriftseg.taxonomies import Color
 
@@ -62,7 +63,7 @@ class PageService:
     def __init__(
         self,
         work: Work,
-        proposals: Proposals | None = None,
+        proposals: MaskProposals | None = None,
         propagation: BackgroundPropagation | None = None,
         options: PageOptions | None = None,
     ) -> None:
@@ -206,10 +207,10 @@ class PageService:
         session: str,
         place: Place,
         points: Sequence[tuple[float, float, bool]],
-        box: Box | None,
+        box: PromptBox | None,
         base: Patch | None,
     ) -> dict[str, Any]:
-        """Mask of an object, see `Proposals.answer`.
+        """Mask of an object, see `MaskProposals.answer`.
 
         Raises:
             NotFound: There is no prompter.
@@ -295,8 +296,8 @@ class PageService:
             raise Conflict("the frame is not open in this window", fix="open it again")
         self.leases.take(place, session, person)
 
-    def _header(self, place: Place) -> tuple[dict[str, Any], Any]:
-        start, state = self._in_work.start(place), self._in_work.state(place)
+    def _header(self, place: Place) -> tuple[dict[str, Any], UInt16Array]:
+        start, state = self._in_work.start_and_state(place)
         status, confidence = self._timeline.state(place)
         height, width = state.ids.shape
         header = {

@@ -14,7 +14,7 @@ from typing import Any
 
 from thriftseg.annotation.page.dataset_work import DatasetWork
 from thriftseg.annotation.page.propagation import BackgroundPropagation, PropagationMethod
-from thriftseg.annotation.page.proposals import Proposals
+from thriftseg.annotation.page.proposals import MaskProposals
 from thriftseg.annotation.page.service import PageOptions, PageService
 from thriftseg.annotation.page.work import Work
 from thriftseg.datasets import EmptySplitError, VideoDataset
@@ -75,10 +75,10 @@ class PageMethods:
 
     def make_view(self, dataset: VideoDataset) -> Callable[[], Any] | None:
         """What loads the network that ranks frames, if there is one."""
-        from thriftseg.annotation.ranking.frames import view_of
-
         if self.network_weights is None:
             return None
+        from thriftseg.annotation.ranking.frames import view_of
+
         return partial(view_of, dataset.taxonomy, self.network_weights, accelerator=self.accelerator)
 
     @property
@@ -138,7 +138,7 @@ def serve_annotation(
     """
     _require_server()
     methods = methods or PageMethods()
-    prompter = methods.make_prompter()
+    propagation, prompter = methods.make_propagation(), methods.make_prompter()
     work = DatasetWork(
         dataset,
         splits or _splits_with_clips(dataset),
@@ -148,7 +148,6 @@ def serve_annotation(
         prompter,
         methods.make_view(dataset),
     )
-    propagation = methods.make_propagation()
     serve_work(work, prompter, propagation, address=address, options=options, say=say)
 
 
@@ -182,7 +181,7 @@ def serve_work(
     address = address or PageAddress()
     with ExitStack() as stack:
         stack.enter_context(sole_writer(work.folder))
-        service = PageService(work, Proposals(prompter) if prompter else None, propagation, options)
+        service = PageService(work, MaskProposals(prompter) if prompter else None, propagation, options)
         stack.callback(service.stop)
         listening = stack.enter_context(_listen(address))
         host, port = address.host, listening.getsockname()[1]
