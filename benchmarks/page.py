@@ -169,7 +169,7 @@ ITEMS = [
     Item("page_first_mask", "first mask at 480p over HTTP / GrabCut called directly", first_mask, at_most=1.5),
     Item(
         "page_next_frame",
-        "image and label at 1024x2048 over HTTP / reading and packing the files",
+        "image and label at 1024x2048 over HTTP / the files read and packed",
         next_frame,
         at_most=4,
     ),
