@@ -45,6 +45,7 @@ def test_a_torn_row_is_the_only_loss(page: Page):
     path.write_bytes(path.read_bytes()[:-7])
     page.restart()
     assert np.array_equal(page.label(1)[1], SQUARE)
+    page.open(1)
     page.act(1, lost)  # sent again
     page.restart()
     assert not page.label(1)[1].any()
@@ -91,6 +92,7 @@ def test_a_failure_between_label_and_journal_leaves_the_frame_unfinished(page: P
     page.restart()
     assert page.states() == ".w...."
     assert np.array_equal(page.label(1)[1], SQUARE)
+    page.open(1)
     page.post("/api/frames/0/1/finish", finish)
     (action,) = page.work.drawn.store.actions.values()
     assert action.cost.seconds == 4.0

@@ -153,6 +153,7 @@ def test_malformed_requests_are_answered_in_a_sentence(page: Page):
     """Values of the wrong kind anywhere, in bodies that are valid otherwise."""
     page.service.propagate = lambda *_: {}  # no processes
     rng, refused = Random(24), 0
+    page.open(1, "s")
     for url, valid in VALID.items():
         for _ in range(60):
             try:

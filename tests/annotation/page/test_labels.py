@@ -6,39 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from tests.fixtures.annotation_page import HEIGHT, WIDTH, Page, box_mask, patch_json
+from tests.fixtures.annotation_page import HEIGHT, WIDTH, Page, box_mask, machine_label, patch_json, stored
 from tests.fixtures.square_and_disc import DISC, GROUND, SQUARE, truth
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import Folder
 from thriftseg.datasets.images import write_label_png
-from thriftseg.stores import ActionRow, LabelSource, LabelStore, LoggedObject
+from thriftseg.stores import LabelSource, LoggedObject
 from thriftseg.types import LabelKind
 
 ACTION = "drawn:folder/street/000002"
-
-
-def stored(page: Page, source: str) -> LabelStore:
-    return LabelStore(page.folder / "labels", source, Folder(page.folder / "data").taxonomy)
-
-
-def machine_label(page: Page, number: int, confidence: float = 0.8, ids: bool = False) -> np.ndarray:
-    """A label of the machine with the truth, that descends from a drawn frame."""
-    store, label = stored(page, "flow"), truth(number)
-    objects = [LoggedObject(1, GROUND, None, 9), LoggedObject(5, SQUARE, 1, 9), LoggedObject(3, DISC, None, 9)]
-    store.record_objects("street", number, objects)
-    if ids:
-        store.object_log.write_ids("street", number, np.array([1, 5, 3], np.uint16)[label], 5)
-    store.record_action(ActionRow("drawn:folder/street/000000", "drawn", "street", 0, AnnotationCost(9.0)))
-    store.write(
-        *("street", number, label),
-        kind=LabelKind.PROPAGATED,
-        generator="propagate/flow",
-        parents=["drawn:folder/street/000000"],
-        confidence=confidence,
-        licences=["mit"],
-    )
-    page.get("/api/changes?since=0&session=other")
-    return label
 
 
 def test_a_drawn_frame_is_stored_with_its_objects_and_its_cost(page: Page):
@@ -138,6 +114,8 @@ def test_machine_labels_are_judged(page: Page):
     assert "locked" in page.finish(2, status=409)["error"]
     page.finish(2, "unlock")
     page.act(2, page.action())
+    page.open(3)
+    page.open(4)
     assert "no label to decide about" in page.finish(4, "accept", status=409)["error"]
     assert "nothing is absent" in page.finish(3, "absent", status=409)["error"]
     assert page.states() == "rxwm.."

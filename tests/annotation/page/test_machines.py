@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.fixtures.annotation_page import Page, box_mask
+from tests.fixtures.annotation_page import Page, box_mask, machine_label
 from tests.fixtures.square_and_disc import SQUARE, truth
 from thriftseg.annotation.page.frame_state import mask_of_patch
 from thriftseg.annotation.page.proposals import MaskProposals
@@ -157,8 +157,6 @@ def test_the_list_goes_on_after_the_frame_that_is_done(page: Page):
 
 
 def test_doubtful_machine_labels_come_first(page: Page):
-    from tests.annotation.page.test_labels import machine_label
-
     assert queue(page, "review")["items"] == []
     for number, confidence in ((1, 0.9), (2, 0.3), (4, 0.6)):
         machine_label(page, number, confidence)

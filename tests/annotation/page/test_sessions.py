@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.fixtures.annotation_page import HEIGHT, WIDTH, Page, box_mask, patch_json
+from tests.fixtures.annotation_page import HEIGHT, WIDTH, Page, box_mask, machine_label, patch_json
 from thriftseg.annotation.page.leases import LEASE_S
+from thriftseg.types import LabelKind
 
 SQUARE = box_mask(8, 6, 20, 18)
 
@@ -39,18 +40,24 @@ def test_a_lease_ends_with_its_session(page: Page):
     page.open(0, status=409)
 
 
-def test_a_lease_that_ended_goes_on_while_nobody_else_touched_the_frame(page: Page):
+def test_without_a_lease_nothing_is_done(page: Page):
     page.open(0)
-    page.draw(0, 1, 1, SQUARE)
     page.now += 10 * LEASE_S
-    page.draw(0, 2, 2, box_mask(30, 30, 40, 40))
-    page.now += 10 * LEASE_S
-    page.open(0, "s2", "Bob")
-    page.act(0, page.action(), session="s2")
-    page.post("/api/leave", {"session": "s2"})
     assert page.act(0, page.action(), status=409)["fix"] == "open it again"
+    assert page.finish(0, status=409)["fix"] == "open it again"
+    assert not page.work.journal.path.exists()
     page.open(0)
     page.act(0, page.action())
+
+
+def test_a_label_that_is_made_again_is_kept_for_who_has_the_frame_open_and_shown_to_all_afterwards(page: Page):
+    label = machine_label(page, 2)
+    page.open(2)
+    store = page.work.made.store
+    store.write("street", 2, 0 * label, kind=LabelKind.PROPAGATED, generator="propagate/flow")
+    assert np.array_equal(page.label(2)[1], np.array([1, 5, 3])[label])
+    page.now += 10 * LEASE_S
+    assert (page.label(2)[1] == 1).all()
 
 
 def test_an_action_that_is_sent_twice_counts_once(page: Page):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -113,19 +113,13 @@ class FramesInWork:
         """Whether an action is in the journal."""
         return action in self._known
 
-    def last_session(self, place: Place) -> str | None:
-        """The session that did something about a frame last."""
-        frame = self._frame(place)
-        rows = self._rows.get(frame) or self._past.get(frame)
-        return rows[-1].session if rows else None
-
     def pin(self, place: Place) -> None:
         """Keep what a frame starts from as it is now, for the person who looks at it and is about to draw."""
         self._starts[place] = self._work.start(place)
 
-    def unpin(self, place: Place) -> None:
-        """Take again what a frame starts from as it then is."""
-        self._starts.pop(place, None)
+    def unpin_all_but(self, places: Collection[Place]) -> None:
+        """Let go of what was kept for people who have left."""
+        self._starts = {place: start for place, start in self._starts.items() if place in places}
 
     def start(self, place: Place) -> FrameStart:
         """What a frame starts from."""
@@ -196,7 +190,7 @@ class FramesInWork:
         self._work.journal.append([row])  # last, so that a frame is unfinished until all of it is stored
         self._note(row)
         self._states.pop(frame, None)
-        self.unpin(place)
+        self._starts.pop(place, None)
         self._file(frame).unlink(missing_ok=True)
 
     def _changed(self, place: Place, rows: Sequence[JournalRow]) -> FrameState:

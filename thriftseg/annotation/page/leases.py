@@ -51,6 +51,12 @@ class Leases:
             raise fault
         self._leases[place] = _Lease(session, person, self._clock() + LEASE_S)
 
+    @property
+    def places(self) -> set[Place]:
+        """Frames that some session has."""
+        self._drop_ended()
+        return set(self._leases)
+
     def holds(self, place: Place, session: str) -> bool:
         """Whether a session has a frame."""
         self._drop_ended()

@@ -22,7 +22,7 @@ from thriftseg.stores import Patch
 PromptBox = tuple[float, float, float, float]
 
 _FRAMES = 4  # that stay embedded
-_ANSWERS = 64  # of sessions that stay in memory
+_ANSWERS = 8  # of sessions, which keep their frames
 
 
 class MaskProposals:

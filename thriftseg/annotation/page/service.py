@@ -163,8 +163,6 @@ class PageService:
     def close(self, place: Place, session: str) -> dict[str, Any]:
         """Give a frame back."""
         with self._at(place):
-            if self.leases.holds(place, session):
-                self._in_work.unpin(place)
             self.leases.end(session, place)
             return {}
 
@@ -183,7 +181,7 @@ class PageService:
             PatchError: An action does not fit.
         """
         with self._at(place):
-            self._require_lease(place, session, person, actions)
+            self._require_lease(place, session, actions)
             acknowledged = self._in_work.act(place, actions, session, person)
             self._timeline.touch(place)
             return {"acknowledged": acknowledged}
@@ -197,7 +195,7 @@ class PageService:
             Conflict: The session does not have the frame, or the frame takes no such answer.
         """
         with self._at(place):
-            self._require_lease(place, session, person, [action])
+            self._require_lease(place, session, [action])
             self._in_work.finish(place, action, session, person, verdict)
             state = self._timeline.touch(place)
         return {"state": state, "next": self._next(session, place)}
@@ -254,7 +252,7 @@ class PageService:
             if self._in_work.has(place):
                 raise Conflict("the frame is being drawn", fix="finish it first")
             self.work.lock_object(place, number, locked)
-            self._in_work.unpin(place)
+            self._in_work.pin(place)
             self._timeline.touch(place)
             return {}
 
@@ -288,13 +286,9 @@ class PageService:
         after = [item for item in items if item > place] if name == "list" else []
         return next(iter(after or items), None)
 
-    def _require_lease(self, place: Place, session: str, person: str, actions: Sequence[PageAction]) -> None:
-        """Refuse a session that does not have the frame, unless nobody else has touched it since it had."""
-        if self.leases.holds(place, session) or all(self._in_work.knows(action.id) for action in actions):
-            return
-        if self._in_work.last_session(place) not in (None, session):
+    def _require_lease(self, place: Place, session: str, actions: Sequence[PageAction]) -> None:
+        if not self.leases.holds(place, session) and not all(self._in_work.knows(action.id) for action in actions):
             raise Conflict("the frame is not open in this window", fix="open it again")
-        self.leases.take(place, session, person)
 
     def _header(self, place: Place) -> tuple[dict[str, Any], UInt16Array]:
         start, state = self._in_work.start_and_state(place)
@@ -322,6 +316,7 @@ class PageService:
             video, number = place
             if not 0 <= video < len(self.work.videos) or not 0 <= number < len(self.work.videos[video].numbers):
                 raise NotFound("no such frame", found=f"frame {number} of video {video}")
+            self._in_work.unpin_all_but(self.leases.places)
             yield
 
 

@@ -194,6 +194,7 @@ def serve_work(
             page_app(service, token, host, port),
             log_level="warning",
             access_log=False,
+            server_header=False,
             timeout_graceful_shutdown=2,
             lifespan="off",
         )
