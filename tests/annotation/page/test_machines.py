@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ from tests.fixtures.annotation_page import Page, box_mask, machine_label
 from tests.fixtures.square_and_disc import SQUARE, truth
 from thriftseg.annotation.page.frame_state import mask_of_patch
 from thriftseg.annotation.page.proposals import MaskProposals
+from thriftseg.annotation.page.serving import PageMethods
 from thriftseg.annotation.people.mask_clicker import mask_iou
 from thriftseg.labels import GrabCutPrompter, Prompt
 from thriftseg.stores import Patch
@@ -172,12 +172,27 @@ def test_doubtful_machine_labels_come_first(page: Page):
     assert [item[1] for item in queue(page, "review")["items"]] == [1]
 
 
+def ranked(page: Page):
+    """What is worth drawing, once it is known."""
+    while (answer := page.client.get("/api/queue?id=next&session=s1")).status_code == 503:
+        assert answer.json()["error"] == "looking at the frames to rank them"
+        time.sleep(0.01)
+    return answer
+
+
+def test_a_network_that_cannot_be_loaded_is_told_and_tried_again(page: Page):
+    loads = PageMethods(network_weights="nowhere.ckpt").make_view(page.work.reader)
+    page.work._queues._view = loads
+    for _ in range(2):
+        answer = ranked(page)
+        assert answer.status_code == 422
+        assert "nowhere.ckpt" in answer.json()["error"]
+    page.work._queues._view = None
+    assert len(ranked(page).json()["items"]) == 6
+
+
 def test_what_is_worth_drawing_is_ranked_meanwhile(page: Page):
-    while page.client.get("/api/queue?id=next&session=s1").status_code == 503:
-        for thread in threading.enumerate():
-            if thread.daemon and thread.name.startswith("Thread-"):
-                thread.join(0.05)
-    items = queue(page, "next")["items"]
+    items = ranked(page).json()["items"]
     assert sorted(item[1] for item in items) == list(range(6))
     assert [item[2] for item in items] == sorted((item[2] for item in items), reverse=True)
     place = items[0][1]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 import socket
 import sys
 
 import cv2
 import numpy as np
 import pytest
+import uvicorn
 
 from tests.fixtures.annotation_page import unlabelled_video
 from thriftseg.annotation.page import serving
@@ -90,6 +92,20 @@ def test_a_port_that_is_taken(tmp_path, capsys):
         assert main(["annotate", "serve", *where]) == 2
     assert f"cannot listen at 127.0.0.1 port {port}" in capsys.readouterr().err
     assert not (tmp_path / "labels" / "drawn" / ".page").exists()
+
+
+def test_other_machines_are_let_in_with_a_warning(tmp_path, monkeypatch, capsys):
+    unlabelled_video(tmp_path / "data")
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    where = ["--root", str(tmp_path / "data"), "--store", str(tmp_path / "labels"), "--port", "0"]
+    tokens = set()
+    for host, shown, warned in (("127.0.0.1", "127.0.0.1", False), ("0.0.0.0", socket.gethostname(), True)):  # noqa: S104
+        assert main(["annotate", "serve", *where, "--host", host]) == 0
+        *lines, url = capsys.readouterr().out.splitlines()
+        assert re.fullmatch(rf"http://{re.escape(shown)}:\d+/\?token=[\w-]{{32}}", url)
+        assert any(line.startswith("warning: whoever reaches 0.0.0.0") for line in lines) == warned
+        tokens.add(url.partition("=")[2])
+    assert len(tokens) == 2
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch, capsys):
