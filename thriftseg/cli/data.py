@@ -86,12 +86,16 @@ def _import(videos: list[str], /, classes: str | None = None, shares: str = "0.7
     """
     from thriftseg.datasets import import_videos
 
+    print(import_videos(videos, classes_yaml=classes, shares=_parse_shares(shares), progress=True, **options))
+    return 0
+
+
+def _parse_shares(shares: str) -> tuple[float, float, float]:
     try:
         train, val, test = map(float, shares.strip("[]() ").split(","))
     except ValueError as error:
         raise ConfigError("--shares", expected="three numbers such as 1,0,0 or [1,0,0]", found=shares) from error
-    print(import_videos(videos, classes_yaml=classes, shares=(train, val, test), progress=True, **options))
-    return 0
+    return train, val, test
 
 
 def _mixture(

@@ -29,7 +29,7 @@ def served(monkeypatch) -> list[Work]:
 def write_film(path, frames: int = 40) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
     for number in range(frames):
-        writer.write(np.full((48, 64, 3), 3 * number, np.uint8))
+        writer.write(np.full((48, 64, 3), 2 * number, np.uint8))
     writer.release()
 
 
@@ -53,13 +53,17 @@ def test_a_video_is_cut_first_and_only_once(tmp_path, served, monkeypatch, capsy
     (tmp_path / "classes.yaml").write_text("classes: [road, car]\n")
     assert main(["annotate", "serve", "--video", "drive.avi"]) == 2
     assert "a video has no class table; fix: add --taxonomy classes.yaml" in capsys.readouterr().err
+    film = ["annotate", "serve", "--video", "drive.avi", "--taxonomy", "classes.yaml"]
     for _ in range(2):
-        assert main(["annotate", "serve", "--video", "drive.avi", "--taxonomy", "classes.yaml"]) == 0
+        assert main([*film, "--shares", "1,0,0"]) == 0
     first, again = served
     assert [(video.name, len(video.numbers), video.size) for video in first.videos] == [("drive__000000", 40, (48, 64))]
     assert first.reader.root.resolve() == (tmp_path / "videos" / "drive").resolve()
     assert first.root.resolve() == (tmp_path / "videos" / "drive" / "labels").resolve()
     assert again.videos == first.videos
+    write_film(tmp_path / "long.avi", 100)
+    assert main([*film, "--video", "long.avi"]) == 0
+    assert [served[-1].split_of(number) for number in range(3)] == ["train", "val", "test"]
     (tmp_path / "films").mkdir()
     assert main(["annotate", "serve", "--video", "films", "--taxonomy", "classes.yaml"]) == 2
     assert "no videos in the folder" in capsys.readouterr().err

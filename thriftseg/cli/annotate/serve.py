@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thriftseg.cli.command import say
+from thriftseg.cli.data import _parse_shares
 from thriftseg.cli.options.reader import ClassData
 from thriftseg.errors import ConfigError
 
@@ -25,6 +26,7 @@ def run(
     split: list[str] | None = None,
     video: str | None = None,
     taxonomy: str | None = None,
+    shares: str = "0.7,0.15,0.15",
     store: str | None = None,
     source: str = "drawn",
     machine: str | None = None,
@@ -40,6 +42,7 @@ def run(
         split: Splits to show; all that have clips if unset.
         video: Video, or folder of videos, to cut into frames first; --root says where to, videos/<name> if unset.
         taxonomy: Class table (YAML) of the video.
+        shares: Parts of the video that become train, val and test, such as 1,0,0; see `thriftseg data import`.
         store: Folder of the label store; `labels/<dataset>` if unset, with --video the folder `labels` in its root.
         source: Source of what people draw.
         machine: Source of labels that a machine makes; the name of the method if unset.
@@ -47,7 +50,7 @@ def run(
     from thriftseg.annotation import serve_annotation
 
     if video is not None:
-        root = _cut(Path(video), data, taxonomy)
+        root = _cut(Path(video), data, taxonomy, shares)
         data, store = replace(data, root=str(root)), store or str(root / "labels")
     elif taxonomy is not None:
         raise ConfigError("--taxonomy is about a video", fix="add --video, or leave it out")
@@ -65,7 +68,7 @@ def run(
     return 0
 
 
-def _cut(video: Path, data: ClassData, taxonomy: str | None) -> Path:
+def _cut(video: Path, data: ClassData, taxonomy: str | None, shares: str) -> Path:
     """Cut videos into a folder of the layout `folder`, unless that was done before."""
     from thriftseg.datasets import import_videos
 
@@ -77,5 +80,6 @@ def _cut(video: Path, data: ClassData, taxonomy: str | None) -> Path:
         raise ConfigError("no videos in the folder", path=video, expected=", ".join(sorted(_VIDEOS)))
     if taxonomy is None and not (root / "classes.yaml").is_file():
         raise ConfigError("a video has no class table", path=video, fix="add --taxonomy classes.yaml")
-    say(str(import_videos(files, root, taxonomy, shares=(1, 0, 0), progress=True)))
+    cut = import_videos(files, root, taxonomy, shares=_parse_shares(shares), progress=True)
+    say(str(cut).partition("\n")[0])  # what comes next stands on the page
     return root
