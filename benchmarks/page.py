@@ -49,8 +49,8 @@ def write_frames(root: Path, size: tuple[int, int], frames: int) -> Folder:
 
 
 @contextmanager
-def served(reader: Folder, labels: Path) -> Iterator[tuple[PageService, TestClient]]:
-    """A page in this process, and a client."""
+def served(reader: Folder, labels: Path) -> Iterator[TestClient]:
+    """A client of a page in this process."""
     prompter = GrabCutPrompter()
     service = PageService(DatasetWork(reader, ["train"], labels, "drawn", "flow", prompter), MaskProposals(prompter))
     app = page_app(service, "token", "127.0.0.1", 8765)
@@ -58,7 +58,7 @@ def served(reader: Folder, labels: Path) -> Iterator[tuple[PageService, TestClie
         one_thread(),
         TestClient(app, base_url="http://127.0.0.1:8765", headers={"Authorization": "Bearer token"}) as client,
     ):
-        yield service, client
+        yield client
 
 
 def compared(ours: Callable[[], object], reference: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, str]:
@@ -81,7 +81,7 @@ def first_mask() -> Outcome:
         reader = write_frames(Path(folder) / "data", SMALL, ROUNDS + 1)
         frames, numbers = list(reader.clips("train")[0].frames.values()), count()
         point = [SMALL[1] // 2, SMALL[0] // 2]
-        with served(reader, Path(folder)) as (_, client):
+        with served(reader, Path(folder)) as client:
 
             def ours() -> None:
                 body = {"session": "s", "video": 0, "place": next(numbers), "points": [[*point, True]]}
@@ -104,7 +104,7 @@ def next_frame() -> Outcome:
         label = np.random.default_rng(1).integers(0, 3, (32, 64), np.uint8)
         label = cv2.resize(label, LARGE[::-1], interpolation=cv2.INTER_NEAREST)
         store.write("drive", 0, label, kind=LabelKind.PROPAGATED, generator="demo")
-        with served(reader, Path(folder)) as (_, client):
+        with served(reader, Path(folder)) as client:
 
             def ours() -> None:
                 for what in ("image", "label"):
@@ -132,7 +132,7 @@ def opening() -> Outcome:
         Manifest(labels / "flow").append(row.to_json() for row in rows)
 
         def ours() -> None:
-            with served(Folder(root), labels) as (_, client):
+            with served(Folder(root), labels) as client:
                 assert client.get("/api/work").json()["videos"][0]["frames"] == FRAMES
                 assert client.get("/api/videos/0").json()["states"] == "m" * FRAMES
 
@@ -148,12 +148,14 @@ def stroke() -> Outcome:
     """A stroke of the brush, checked, drawn and noted, against the time until the next one at 60 a second."""
     with TemporaryDirectory() as folder:
         reader, numbers = write_frames(Path(folder) / "data", LARGE, 1), count()
+        session = {"session": "s", "person": "Ann"}
         patch = {"x": 300, "y": 200, "width": 200, "height": 200, "runs": [-1, 50, 1, 100, -1, 50] * 200}
-        with served(reader, Path(folder)) as (_, client):
+        with served(reader, Path(folder)) as client:
+            assert client.post("/api/frames/0/0/open", json=session).status_code == 200
 
             def ours() -> None:
                 action = {"id": f"a{next(numbers)}", "tool": "brush", "start": 1, "end": 2, "objects": [[1, 1]]}
-                body = {"session": "s", "actions": [{**action, "patch": patch}]}
+                body = {**session, "actions": [{**action, "patch": patch}]}
                 answer = client.post("/api/frames/0/0/actions", json=body)
                 assert answer.status_code == 200, answer.text
 
