@@ -1,10 +1,11 @@
-"""`thriftseg report table | list | annotation | curve`: each is a function below, whose parameters are its options."""
+"""`thriftseg report table | list | annotation | curve | time`: a function each, whose parameters are the options."""
 
 from __future__ import annotations
 
 import sys
 from typing import Literal
 
+from thriftseg.cli.options.reader import ClassData
 from thriftseg.errors import ConfigError
 
 
@@ -115,6 +116,24 @@ def curve(*, runs: list[str], target: float = 0.85, out: str | None = None) -> i
     return 0
 
 
+def time(data: ClassData, *, source: str = "drawn", store: str | None = None, out: str | None = None) -> int:
+    """Tell how long people worked on labels in the page, and compare it with the cost models.
+
+    Args:
+        data: The data set.
+        source: Source of the label store that the page wrote.
+        store: Folder of the label store; `labels/<dataset>` if unset.
+        out: File to write the tables to, too: .csv, .md or .json.
+    """
+    from thriftseg.reports import print_working_time, working_time
+
+    found = working_time(data.open(), source, store=store)
+    print_working_time(found)
+    if out is not None:
+        print(f"written: {found.write(out)}")
+    return 0
+
+
 def _patterns(runs: list[str]) -> dict[str, str]:
     patterns: dict[str, str] = {}
     for text in runs:
@@ -125,4 +144,4 @@ def _patterns(runs: list[str]) -> dict[str, str]:
     return patterns
 
 
-ACTIONS = {"table": table, "list": list_rows, "annotation": annotation, "curve": curve}
+ACTIONS = {"table": table, "list": list_rows, "annotation": annotation, "curve": curve, "time": time}
