@@ -941,6 +941,47 @@ def label_of_a_person(folder: Path) -> tuple[Path, Read]:
     return path, lambda: files.read(folder, tasks)
 
 
+@reads("annotation/people/task_file.py:write_notes")
+def notes_of_a_person(folder: Path) -> tuple[Path, Read]:
+    from thriftseg.annotation.people.task_file import open_task_file, write_notes
+    from thriftseg.taxonomies import CAMVID
+
+    task = _image_task()
+    open_task_file(folder, "png", [task], CAMVID)
+    return folder / "task.json", lambda: write_notes(folder / "task.json", {"done": True}, task.name)
+
+
+@reads("annotation/page/tasks/answers.py:read_tasks", "annotation/page/tasks/answers.py:_read_regions")
+def regions_on_the_page(folder: Path) -> tuple[Path, Read]:
+    from thriftseg.annotation.page.tasks.answers import read_tasks
+    from thriftseg.annotation.people.task_file import open_task_file
+    from thriftseg.atomic import write_bytes
+    from thriftseg.datasets import encode_frame
+    from thriftseg.taxonomies import CAMVID
+
+    task = _image_task()
+    open_task_file(folder, "png", [task], CAMVID)
+    write_bytes(task.image_path(folder), encode_frame(np.zeros((3, 4, 3), np.uint8), ".png"))
+
+    def look() -> None:
+        for each in read_tasks(folder / "task.json", "round_1")[1]:
+            each.start()
+
+    return folder / "task.json", look
+
+
+@reads("annotation/page/tasks/answers.py:MaskTask._asked")
+def mask_on_the_page(folder: Path) -> tuple[Path, Read]:
+    from tests.fixtures.disc_prompter import DiscPrompter
+    from thriftseg.annotation import MaskFilesPerson
+    from thriftseg.annotation.page.tasks.answers import read_tasks
+
+    video = _object_video(folder)
+    person = MaskFilesPerson(folder / "work", DiscPrompter())
+    path = person.prepare(video, 1, "clicks", np.zeros(video.size, bool), 1) / "task.json"
+    return path, lambda: [task.start() for task in read_tasks(path, "a")[1]]
+
+
 @reads("annotation/people/mask_files.py:MaskFilesPerson.annotate")
 def clicks_of_a_person(folder: Path) -> tuple[Path, Read]:
     from tests.fixtures.disc_prompter import DiscPrompter

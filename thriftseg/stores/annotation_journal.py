@@ -75,6 +75,7 @@ class JournalRow(Record, frozen=True, omit_defaults=True):
         verdict: For "finish".
         origin: For "open": source of the label that the frame started from; empty for an empty frame.
         sha256: For "open": digest of the object map that the frame started from.
+        points: For clicks that are themselves the answer to a task: column, row, and whether they are on the object.
     """
 
     id: Name
@@ -96,6 +97,7 @@ class JournalRow(Record, frozen=True, omit_defaults=True):
     verdict: FrameVerdict | None = None
     origin: str = ""
     sha256: str | None = None
+    points: tuple[tuple[Count, Count, bool], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The row as it stands in the journal, without what has its default."""

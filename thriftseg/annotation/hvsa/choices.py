@@ -88,16 +88,24 @@ class PersonChoice:
     """Who labels.
 
     Attributes:
-        annotator: The truth, or a person with files.
+        annotator: The truth, a person with files, or a person on a page in the browser.
         exchange: Files of the person.
         work: Folder of the person; <out>/work if unset.
         seconds_per_sample: Working time of the person per sample, where it is known.
     """
 
-    annotator: Literal["simulated", "files"] = "simulated"
+    annotator: Literal["simulated", "files", "page"] = "simulated"
     exchange: Literal["png", "coco", "cvat"] = "png"
     work: str | None = None
     seconds_per_sample: float | None = None
+
+    def folder(self, out: str | Path) -> Path:
+        """Folder of the person.
+
+        Args:
+            out: Folder of the run.
+        """
+        return Path(self.work or Path(out) / "work")
 
     def find(self, loop: VideoLoop, out: str | Path, simulated: SimulatedPerson) -> Annotator:
         """The person.
@@ -110,9 +118,11 @@ class PersonChoice:
         Raises:
             ConfigError: Options of a person were given for a simulated one.
         """
-        if self.annotator == "files":
+        if self.annotator == "page" and self.exchange != "png":
+            raise ConfigError("the page leaves PNG files", found=f"--exchange {self.exchange}", fix="leave it out")
+        if self.annotator != "simulated":
             return FilesAnnotator(
-                self.work or Path(out) / "work",
+                self.folder(out),
                 loop.dataset.taxonomy,
                 loop.read_frame,
                 exchange=self.exchange,

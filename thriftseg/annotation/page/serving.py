@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
 import webbrowser
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thriftseg.annotation.page.dataset_work import DatasetWork
 from thriftseg.annotation.page.propagation import BackgroundPropagation, PropagationMethod
@@ -22,6 +23,9 @@ from thriftseg.errors import ConfigError
 from thriftseg.folders import sole_writer
 from thriftseg.labels import PROMPTERS, PROPAGATORS, Prompter, create_prompter
 from thriftseg.stores import store_root
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -173,6 +177,66 @@ def serve_work(
     Raises:
         ConfigError: The extra `page` is not installed, the address cannot be had, or another server serves this work.
     """
+    with page_server(
+        work, MaskProposals(prompter) if prompter else None, propagation, address=address, options=options, say=say
+    ) as server:
+        server.run()
+
+
+class PageServer:
+    """A page that is ready to be served.
+
+    Args:
+        server: The server.
+        listening: Where it listens.
+    """
+
+    def __init__(self, server: uvicorn.Server, listening: socket.socket) -> None:
+        self._server, self._listening = server, listening
+        self._thread = threading.Thread(target=self.run, name="page", daemon=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a thread serves the page."""
+        return self._thread.is_alive()
+
+    def run(self) -> None:
+        """Serve the page until SIGINT or SIGTERM, or until `stop`."""
+        self._server.run(sockets=[self._listening])
+
+    def start(self) -> None:
+        """Serve the page in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@contextmanager
+def page_server(
+    work: Work,
+    proposals: MaskProposals | None = None,
+    propagation: BackgroundPropagation | None = None,
+    *,
+    address: PageAddress | None = None,
+    options: PageOptions | None = None,
+    say: Callable[[str], None] = print,
+) -> Iterator[PageServer]:
+    """Prepare to serve a page, and hold its address and its folder until the block ends.
+
+    Args:
+        work: What the page shows.
+        proposals: Answers clicks.
+        propagation: What carries labels.
+        address: Where the page is served.
+        options: How it counts and greets.
+        say: Told the address.
+
+    Raises:
+        ConfigError: As for `serve_work`.
+    """
     _require_server()
     import uvicorn
 
@@ -181,7 +245,7 @@ def serve_work(
     address = address or PageAddress()
     with ExitStack() as stack:
         stack.enter_context(sole_writer(work.folder))
-        service = PageService(work, MaskProposals(prompter) if prompter else None, propagation, options)
+        service = PageService(work, proposals, propagation, options)
         stack.callback(service.stop)
         listening = stack.enter_context(_listen(address))
         host, port = address.host, listening.getsockname()[1]
@@ -201,7 +265,7 @@ def serve_work(
         say(url)
         if address.open_browser:
             webbrowser.open(url)
-        uvicorn.Server(config).run(sockets=[listening])
+        yield PageServer(uvicorn.Server(config), listening)
 
 
 def _listen(address: PageAddress) -> socket.socket:

@@ -54,7 +54,21 @@ If the object is not in the frame, set `absent` to true instead. If you stop the
 _Click = tuple[Finite, Finite, bool]
 
 
-class _Task(msgspec.Struct):
+class AskedAnnotation(msgspec.Struct):
+    """A task file: what is asked for, and what the person says.
+
+    Attributes:
+        schema: Version of the file.
+        video: Name of the video.
+        object: Id of the object.
+        frame: Native frame number.
+        type: "mask" or "clicks".
+        clicks: Column, row, and whether the object is there.
+        absent: Whether the object is not in the frame.
+        seconds: Working time, where it was measured.
+        done: Whether the answer is finished.
+    """
+
     schema: int
     video: str
     object: int
@@ -129,7 +143,7 @@ class MaskFilesPerson:
         number = video.numbers[place]
         folder = self.prepare(video, place, kind, current, round)
         path, asked = folder / TASK_FILE, _asked(video, number, kind)
-        task = read_json(path, _Task, lax=True)
+        task = read_json(path, AskedAnnotation, lax=True)
         found = {key: getattr(task, key) for key in asked}
         if found != asked:
             raise other_run(path, "another annotation", asked, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,28 @@ def open_task_file(folder: Path, exchange: str, tasks: Sequence[ImageTask], taxo
         raise other_run(path, "other labels", f"{len(wanted)} tasks", instead)
     noted = {name: {key: row[key] for key in row if key in _NOTES} for name, row in rows.items()}
     return {name: check(values, Note, path, f"task {name!r}") for name, values in noted.items()}
+
+
+def write_notes(path: Path, notes: Mapping[str, Any], name: str | None = None) -> None:
+    """Note something in a task file, as a person would who edits it.
+
+    Args:
+        path: The file, which holds one task, or several.
+        notes: New values of entries, JSON values only.
+        name: Name of the task, where there are several.
+
+    Raises:
+        DatasetError: The file is malformed, or has no such task.
+    """
+    content = read_json(path, dict[str, Any])
+    rows = [content]
+    if name is not None:
+        content["tasks"] = tasks = check(content.get("tasks"), list[dict[str, Any]], path, "tasks")
+        rows = [row for row in tasks if row.get("name") == name]
+    if not rows:
+        raise DatasetError(f"no task {name!r}", path=path, fix="delete the folder to start anew")
+    rows[0].update(notes)
+    write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def other_run(path: Path, asked: str, expected: object, found: object) -> DatasetError:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from thriftseg.cli.annotate.asking import Asking
 from thriftseg.cli.annotate.objects import ObjectOptions
 from thriftseg.cli.command import say
 from thriftseg.cli.options.reader import ObjectData
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from thriftseg.annotation import AnnotationChoices, Clicking, MaskAnnotator, MaskMethods
+    from thriftseg.annotation import (
+        AnnotationChoices,
+        Clicking,
+        EVAVOSResult,
+        MaskAnnotator,
+        MaskMethods,
+        PageAddress,
+        PageOptions,
+    )
 
 
 def run(
@@ -20,11 +29,13 @@ def run(
     methods: MaskMethods,
     choices: AnnotationChoices,
     clicking: Clicking,
+    address: PageAddress,
+    page: PageOptions,
     out: str,
     split: str = "val",
     target_jf: float = 0.85,
     stop_at_target: bool = False,
-    annotator: Literal["simulated", "files"] = "simulated",
+    annotator: Literal["simulated", "files", "page"] = "simulated",
     work: str | None = None,
     **options: Any,
 ) -> int:
@@ -36,11 +47,13 @@ def run(
         methods: What carries masks, and what makes them.
         choices: What is annotated next, and how.
         clicking: How a person clicks.
+        address: Where the page of a person is served.
+        page: How the page counts and greets.
         out: Folder of the run; goes on if it has one.
         split: Split that holds the videos.
         target_jf: J&F whose hours are reported.
         stop_at_target: Finish objects that have reached it.
-        annotator: The truth, or a person with files.
+        annotator: The truth, a person with files, or a person on a page in the browser.
         work: Folder of the person; <out>/work if unset.
         options: Those of `thriftseg.annotation.EVAVOSSettings`.
     """
@@ -55,17 +68,14 @@ def run(
     videos = objects.find(data.open(), split)
     prompter = methods.make_prompter()
     person: MaskAnnotator = clicking.simulated(prompter)
-    if annotator == "files":
-        person = MaskFilesPerson(work or Path(out) / "work", prompter, clicks=clicking.clicks)
-    result = annotate_eva_vos(
-        videos,
-        person,
-        methods.make_propagator(),
-        choices.make_frames(methods),
-        choices.make_types(methods, prompter),
-        out,
-        settings,
-        say=say,
-    )
+    folder = Path(work or Path(out) / "work")
+    if annotator != "simulated":
+        person = MaskFilesPerson(folder, prompter, clicks=clicking.clicks)
+    parts = methods.make_propagator(), choices.make_frames(methods), choices.make_types(methods, prompter)
+
+    def annotate() -> EVAVOSResult:
+        return annotate_eva_vos(videos, person, *parts, out, settings, say=say)
+
+    result = Asking(annotator, address, page).run(annotate, folder, prompter=lambda: prompter)
     print(conclude_eva_vos(result, target_jf))
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thriftseg.cli.annotate.asking import Asking
 from thriftseg.cli.command import say
 from thriftseg.errors import ConfigError
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
         HVSAResult,
         HVSARounds,
         HVSASettings,
+        PageAddress,
+        PageOptions,
         PersonChoice,
         SimulatedPerson,
         StartNetwork,
@@ -31,6 +34,8 @@ def run(
     tuning: TuningSettings,
     person: PersonChoice,
     simulated: SimulatedPerson,
+    address: PageAddress,
+    options: PageOptions,
     all_videos: bool = False,
     out: str | None = None,
     config_name: str = "hvsa",
@@ -44,6 +49,8 @@ def run(
         tuning: How the network is tuned.
         person: Who labels.
         simulated: How a simulated person labels.
+        address: Where the page of a person is served.
+        options: How the page counts and greets.
         all_videos: Label every video of the split with this budget, and score them together.
         out: Folder to write; runs/<config>/<video>, or runs/<config> for all videos, if unset.
         config_name: Name of the config.
@@ -52,11 +59,13 @@ def run(
 
     if parse_amount(settings.budget, full=1) == 0:
         raise ConfigError("--budget", expected="more than 0", found=settings.budget)
+    ask = Asking(person.annotator, address, options)
     if all_videos:
-        return _label_all(video.loops(network, tuning, say), settings, person, simulated, out, config_name)
+        return _label_all(video.loops(network, tuning, say), settings, person, simulated, ask, out, config_name)
     loop = video.loop(network, tuning, say)
     folder = _folder(out, config_name, loop)
-    _show(loop.run(settings, person.find(loop, folder, simulated), folder), loop.dataset)
+    annotator = person.find(loop, folder, simulated)
+    _show(ask.run(lambda: loop.run(settings, annotator, folder), person.folder(folder)), loop.dataset)
     return 0
 
 
@@ -65,14 +74,19 @@ def _label_all(
     settings: HVSASettings,
     person: PersonChoice,
     simulated: SimulatedPerson,
+    ask: Asking,
     out: str | None,
     config_name: str,
 ) -> int:
-    from thriftseg.annotation import annotate_videos
+    from thriftseg.annotation import AllVideosResult, annotate_videos
     from thriftseg.folders import RUNS
 
     root = Path(out) if out is not None else Path(RUNS) / config_name
-    found = annotate_videos(loops, settings, lambda loop, folder: person.find(loop, folder, simulated), root)
+
+    def label() -> AllVideosResult:
+        return annotate_videos(loops, settings, lambda loop, folder: person.find(loop, folder, simulated), root)
+
+    found = ask.run(label, root if person.work is None else Path(person.work), None if person.work else "*/work")
     for result in found.runs.values():
         _show(result, loops[0].dataset)
     scores = ", ".join(f"{name} {100 * value:.2f}" for name, value in found.scores.items())

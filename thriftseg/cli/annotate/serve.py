@@ -30,6 +30,7 @@ def run(
     store: str | None = None,
     source: str = "drawn",
     machine: str | None = None,
+    tasks: str | None = None,
 ) -> int:
     """Annotate in the browser, and measure what it costs.
 
@@ -46,9 +47,15 @@ def run(
         store: Folder of the label store; `labels/<dataset>` if unset, with --video the folder `labels` in its root.
         source: Source of what people draw.
         machine: Source of labels that a machine makes; the name of the method if unset.
+        tasks: Folder of tasks to show instead of a data set: --work of a loop, or --out of next for objects.
     """
-    from thriftseg.annotation import serve_annotation
+    from thriftseg.annotation import serve_annotation, serve_tasks
 
+    if tasks is not None:
+        if data != type(data)(dataset) or split or video or taxonomy or store or machine:
+            raise ConfigError("a folder of tasks, or a data set?", found=f"--tasks {tasks}", fix="drop one of the two")
+        serve_tasks(tasks, methods.make_prompter(), address=address, options=options, say=say)
+        return 0
     if video is not None:
         root = _cut(Path(video), data, taxonomy, shares)
         data, store = replace(data, root=str(root)), store or str(root / "labels")
