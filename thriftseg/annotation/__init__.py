@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from thriftseg.annotation.page.propagation import BackgroundPropagation
     from thriftseg.annotation.page.service import PageOptions
     from thriftseg.annotation.page.serving import PageAddress, PageMethods, serve_annotation, serve_work
-    from thriftseg.annotation.page.tasks.loop import answered_on_page, serve_tasks
+    from thriftseg.annotation.page.tasks.loop import Wait, answered_on_page, serve_tasks
     from thriftseg.annotation.page.tasks.work import TaskWork
     from thriftseg.annotation.page.work import Work
     from thriftseg.annotation.people.answer_files import EXCHANGES

@@ -61,6 +61,7 @@ def annotate_eva_vos(
     settings: EVAVOSSettings | None = None,
     *,
     say: Callable[[str], None] = lambda text: None,
+    wait: Callable[[WaitingForLabels], None] | None = None,
 ) -> EVAVOSResult:
     """Annotate objects until the budget is spent, or every object is finished.
 
@@ -79,14 +80,15 @@ def annotate_eva_vos(
         out: Folder of the run, see `thriftseg.annotation.eva_vos.folder`.
         settings: When to stop, and in which order objects are annotated.
         say: Called with a line after each annotation.
+        wait: Called when a real person has to annotate something; the loop goes on when it returns.
 
     Raises:
         ConfigError: Something needs a truth that there is not, the budget does not cover the first masks, the agent's
             value is asked for without an agent, or the folder holds another run.
-        WaitingForLabels: A real person has to annotate something first; call again after that.
+        WaitingForLabels: A real person has to annotate something first, and nobody waits; call again after that.
     """
     settings = settings or EVAVOSSettings()
-    return _Run(videos, annotator, propagator, frame_choice, type_choice, Path(out), settings, say).run()
+    return _Run(videos, annotator, propagator, frame_choice, type_choice, Path(out), settings, say, wait).run()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +143,7 @@ class _Run:
     out: Path
     settings: EVAVOSSettings
     say: Callable[[str], None]
+    wait: Callable[[WaitingForLabels], None] | None = None
 
     def __post_init__(self) -> None:
         self._check()
@@ -178,20 +181,29 @@ class _Run:
 
     def _annotate_each(self, items: Sequence[_ObjectLog]) -> None:
         """Annotate each object once; a real person is asked about all of them before the run waits."""
-        waiting: list[WaitingForLabels] = []
-        for item in items:
-            if self._is_spent():
-                return
-            try:
-                self._annotate(item)
-            except WaitingForLabels as error:
-                waiting.append(error)
-        if len(waiting) == 1:
-            raise waiting[0]
-        if waiting:
-            places = "\n".join(f"  {error.path}" for error in waiting)
-            problem = f"{len(waiting)} annotations are not finished yet"
-            raise WaitingForLabels(problem, fix=waiting[0].fix, detail=places)
+        while items:
+            waiting: list[tuple[_ObjectLog, WaitingForLabels]] = []
+            for item in items:
+                if self._is_spent():
+                    return
+                try:
+                    self._annotate(item)
+                except WaitingForLabels as error:
+                    waiting.append((item, error))
+            if waiting:
+                self._wait([error for _, error in waiting])
+            items = [item for item, _ in waiting]
+
+    def _wait(self, errors: Sequence[WaitingForLabels]) -> None:
+        """Wait for a person, or say what the run waits for."""
+        error = errors[0]
+        if len(errors) > 1:
+            places = "\n".join(f"  {each.path}" for each in errors)
+            problem = f"{len(errors)} annotations are not finished yet"
+            error = WaitingForLabels(problem, fix=error.fix, detail=places)
+        if self.wait is None:
+            raise error
+        self.wait(error)
 
     def _annotate_by_rank(self) -> None:
         """Annotate the object that promises most, and again."""
@@ -203,11 +215,14 @@ class _Run:
                 if item.proposal is None:
                     item.proposal = self._propose(self._progress(item))
                     item.video.release()
-            self._annotate(max(items, key=lambda item: item.proposal.score if item.proposal else -math.inf))
+            try:
+                self._annotate(max(items, key=lambda item: item.proposal.score if item.proposal else -math.inf))
+            except WaitingForLabels as error:
+                self._wait([error])
 
     def _annotate(self, item: _ObjectLog) -> None:
         progress = self._progress(item)
-        proposal = item.proposal or self._propose(progress)
+        item.proposal = proposal = item.proposal or self._propose(progress)
         outcome = proposal.outcome or progress.attempt(proposal.place, proposal.kind)
         row = self._row(item, proposal, outcome)
         self.folder.keep(item.video, row, outcome.annotation.mask, outcome.masks)

@@ -11,7 +11,7 @@ from thriftseg.cli.command import say
 from thriftseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from thriftseg.annotation import PageAddress, PageOptions
+    from thriftseg.annotation import PageAddress, PageOptions, Wait
     from thriftseg.labels import Prompter
 
 Result = TypeVar("Result")
@@ -33,7 +33,7 @@ class Asking:
 
     def run(
         self,
-        loop: Callable[[], Result],
+        loop: Callable[[Wait | None], Result],
         folder: Path,
         inside: str | None = None,
         prompter: Callable[[], Prompter] | None = None,
@@ -41,7 +41,7 @@ class Asking:
         """Run a loop; with the page until all of its questions are answered.
 
         Args:
-            loop: The loop.
+            loop: The loop, given what waits for answers, if anything does.
             folder: Folder of the person.
             inside: Which folders in it hold tasks, if not all.
             prompter: Makes what turns clicks into masks; GrabCut if unset.
@@ -57,7 +57,7 @@ class Asking:
                 raise ConfigError(
                     "settings of a page without one", found=f"--annotator {self.annotator}", fix="add --annotator page"
                 )
-            return loop()
+            return loop(None)
         made = PageMethods().make_prompter() if prompter is None else prompter()
         address, options = self.address, self.options
         return answered_on_page(loop, folder, made, inside=inside, address=address, options=options, say=say)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MaskMethods,
         PageAddress,
         PageOptions,
+        Wait,
     )
 
 
@@ -73,8 +74,8 @@ def run(
         person = MaskFilesPerson(folder, prompter, clicks=clicking.clicks)
     parts = methods.make_propagator(), choices.make_frames(methods), choices.make_types(methods, prompter)
 
-    def annotate() -> EVAVOSResult:
-        return annotate_eva_vos(videos, person, *parts, out, settings, say=say)
+    def annotate(wait: Wait | None) -> EVAVOSResult:
+        return annotate_eva_vos(videos, person, *parts, out, settings, say=say, wait=wait)
 
     result = Asking(annotator, address, page).run(annotate, folder, prompter=lambda: prompter)
     print(conclude_eva_vos(result, target_jf))

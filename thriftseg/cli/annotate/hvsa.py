@@ -65,7 +65,7 @@ def run(
     loop = video.loop(network, tuning, say)
     folder = _folder(out, config_name, loop)
     annotator = person.find(loop, folder, simulated)
-    _show(ask.run(lambda: loop.run(settings, annotator, folder), person.folder(folder)), loop.dataset)
+    _show(ask.run(lambda wait: loop.run(settings, annotator, folder), person.folder(folder)), loop.dataset)
     return 0
 
 
@@ -83,7 +83,7 @@ def _label_all(
 
     root = Path(out) if out is not None else Path(RUNS) / config_name
 
-    def label() -> AllVideosResult:
+    def label(wait: object) -> AllVideosResult:
         return annotate_videos(loops, settings, lambda loop, folder: person.find(loop, folder, simulated), root)
 
     found = ask.run(label, root if person.work is None else Path(person.work), None if person.work else "*/work")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from thriftseg.annotation import (
     StartNetwork,
     TuningSettings,
     VideoLoop,
+    Wait,
     annotate_eva_vos,
     annotate_videos,
     answered_on_page,
@@ -36,7 +37,9 @@ from thriftseg.annotation import (
     list_objects,
 )
 from thriftseg.annotation.eva_vos.objects import ObjectVideo
+from thriftseg.annotation.eva_vos.progress import ObjectProgress
 from thriftseg.annotation.eva_vos.settings import EVAVOSSettings
+from thriftseg.annotation.eva_vos.type_choice import TypeDecision
 from thriftseg.cli.main import main
 from thriftseg.datasets import MOSE, Folder, write_label_png
 from thriftseg.datasets.vos.base import PALETTE
@@ -75,7 +78,10 @@ def test_hvsa_on_the_page_is_hvsa_with_files(video: Folder, tmp_path: Path) -> N
     person = FilesAnnotator(tmp_path / "desk", video.taxonomy, loop.read_frame)
     with Annotating(lambda: address_in(lines), draw_truth) as somebody:
         answered_on_page(
-            lambda: loop.run(SETTINGS, person, tmp_path / "page"), tmp_path / "desk", address=ADDRESS, say=lines.append
+            lambda wait: loop.run(SETTINGS, person, tmp_path / "page"),
+            tmp_path / "desk",
+            address=ADDRESS,
+            say=lines.append,
         )
     assert somebody.answered == 2
     assert lines.count("answered; going on") == 2
@@ -114,7 +120,7 @@ def test_all_videos_are_asked_at_once(tmp_path: Path) -> None:
     settings, out = HVSASettings(budget="1", unit="samples", rounds=1, epochs=1), tmp_path / "out"
     lines: list[str] = []
 
-    def run() -> Any:
+    def run(wait: object) -> Any:
         def person(loop: VideoLoop, folder: Path) -> FilesAnnotator:
             return FilesAnnotator(folder / "work", dataset.taxonomy, loop.read_frame)
 
@@ -134,10 +140,13 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> MOSE:
     return write_squares(tmp_path_factory.mktemp("squares"), {"a": frames, "b": frames}, void=False)
 
 
-def eva_vos(videos: tuple[ObjectVideo, ...], kind: str, folder: Path, out: Path) -> Any:
+def eva_vos(
+    videos: tuple[ObjectVideo, ...], kind: str, folder: Path, out: Path, wait: Wait | None = None, **settings: Any
+) -> Any:
     person = MaskFilesPerson(folder, DiscPrompter(), clicks=2)
     choices = create_frame_choice("random"), create_type_choice(kind)
-    return annotate_eva_vos(videos, person, create_mask_propagator("nearest"), *choices, out, EVAVOSSettings(rounds=2))
+    ways, chosen = create_mask_propagator("nearest"), EVAVOSSettings(rounds=2, **settings)
+    return annotate_eva_vos(videos, person, ways, *choices, out, chosen, wait=wait)
 
 
 def rows_of(result: Any) -> list[dict[str, Any]]:
@@ -164,7 +173,7 @@ def test_masks_of_eva_vos(squares: MOSE, tmp_path: Path) -> None:
 
     with Annotating(lambda: address_in(lines), answer):
         found = answered_on_page(
-            lambda: eva_vos(videos, "mask", tmp_path / "desk", tmp_path / "page"),
+            lambda wait: eva_vos(videos, "mask", tmp_path / "desk", tmp_path / "page", wait),
             tmp_path / "desk",
             DiscPrompter(),
             address=ADDRESS,
@@ -211,7 +220,7 @@ def test_clicks_of_eva_vos(squares: MOSE, tmp_path: Path) -> None:
 
     with Annotating(lambda: address_in(lines), answer):
         found = answered_on_page(
-            lambda: eva_vos(videos, "clicks", tmp_path / "desk", tmp_path / "page"),
+            lambda wait: eva_vos(videos, "clicks", tmp_path / "desk", tmp_path / "page", wait),
             tmp_path / "desk",
             DiscPrompter(),
             address=ADDRESS,
@@ -232,6 +241,47 @@ def test_clicks_of_eva_vos(squares: MOSE, tmp_path: Path) -> None:
     assert rows == rows_of(with_files)
     states = [sorted((tmp_path / name).rglob("*.npz")) for name in ("page", "files")]
     assert [path.read_bytes() for path in states[0]] == [path.read_bytes() for path in states[1]]
+
+
+class Counted:
+    """Asks for masks, those of object b before all others, and counts how often it was asked itself."""
+
+    needs_truth = False
+    has_values = True
+    arguments: ClassVar[dict[str, Any]] = {"types": "counted"}
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def choose(self, progress: ObjectProgress, place: int) -> TypeDecision:
+        self.calls.append(progress.video.video)
+        return TypeDecision("mask", 1.0 if progress.video.video == "b" else 0.5)
+
+
+def test_a_ranking_is_not_made_anew_after_every_answer(squares: MOSE, tmp_path: Path) -> None:
+    """A loop that waits ranks an object again once that has been annotated; one that is called anew ranks all."""
+    videos, settings = list_objects(squares, "train").videos, EVAVOSSettings(rounds=2, ranking="value")
+
+    def run(name: str, types: Counted, wait: Wait | None) -> Any:
+        person = MaskFilesPerson(tmp_path / name / "desk", DiscPrompter())
+        parts = create_mask_propagator("nearest"), create_frame_choice("random"), types
+        return annotate_eva_vos(videos, person, *parts, tmp_path / name / "run", settings, wait=wait)
+
+    def answer(error: WaitingForLabels) -> None:
+        path = Path(str(error.path)) / "task.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 5, "done": True}))
+
+    waiting, again, result = Counted(), Counted(), None
+    rows = rows_of(run("waiting", waiting, answer))
+    assert [(row["video"], row["round"]) for row in rows[2:]] == [("b", 1), ("b", 2), ("a", 1), ("a", 2)]
+    assert waiting.calls == ["a", "b", "b", "a"]
+    while result is None:
+        try:
+            result = run("again", again, None)
+        except WaitingForLabels as error:
+            answer(error)
+    assert rows_of(result) == rows
+    assert len(again.calls) > len(waiting.calls)
 
 
 @pytest.fixture

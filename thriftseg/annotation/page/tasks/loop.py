@@ -17,6 +17,9 @@ from thriftseg.labels import Prompter
 
 Result = TypeVar("Result")
 
+Wait = Callable[[WaitingForLabels], None]
+"""Waits until a person has answered what an error asks for."""
+
 _LOOK_S = 0.2
 
 
@@ -48,7 +51,7 @@ def serve_tasks(
 
 
 def answered_on_page(
-    run: Callable[[], Result],
+    run: Callable[[Wait], Result],
     folder: str | Path,
     prompter: Prompter | None = None,
     *,
@@ -63,7 +66,8 @@ def answered_on_page(
     this ends; files that an editor or a script writes count as well.
 
     Args:
-        run: Runs the loop, or goes on with it; it is called again after every round of answers.
+        run: Runs the loop, or goes on with it, given what waits for answers; it is called again after every round of
+            answers that it did not wait for itself.
         folder: Folder of the person.
         prompter: What turns clicks into masks.
         inside: Which folders in it hold tasks; see `TaskFolder`.
@@ -80,23 +84,28 @@ def answered_on_page(
     """
     with ExitStack() as stack:
         server: PageServer | None = None
+
+        def wait(error: WaitingForLabels) -> None:
+            nonlocal server
+            tasks = TaskFolder(folder, inside)
+            if not tasks.open_tasks():
+                raise error
+            say(f"waiting: {error.problem}")
+            if server is None:
+                work = TaskWork(folder, inside)
+                proposals = TaskProposals(prompter, work) if prompter else None
+                served = page_server(work, proposals, address=address, options=options, say=say)
+                server = stack.enter_context(served)
+                stack.callback(server.stop)
+                server.start()
+            _wait(tasks, server)
+            say("answered; going on")
+
         while True:
             try:
-                return run()
-            except WaitingForLabels as waiting:
-                tasks = TaskFolder(folder, inside)
-                if not tasks.open_tasks():
-                    raise
-                say(f"waiting: {waiting.problem}")
-                if server is None:
-                    work = TaskWork(folder, inside)
-                    proposals = TaskProposals(prompter, work) if prompter else None
-                    served = page_server(work, proposals, address=address, options=options, say=say)
-                    server = stack.enter_context(served)
-                    stack.callback(server.stop)
-                    server.start()
-                _wait(tasks, server)
-                say("answered; going on")
+                return run(wait)
+            except WaitingForLabels as error:
+                wait(error)
 
 
 def _wait(tasks: TaskFolder, server: PageServer) -> None:
