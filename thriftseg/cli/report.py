@@ -116,18 +116,30 @@ def curve(*, runs: list[str], target: float = 0.85, out: str | None = None) -> i
     return 0
 
 
-def time(data: ClassData, *, source: str = "drawn", store: str | None = None, out: str | None = None) -> int:
+def time(
+    data: ClassData,
+    *,
+    dataset: str = "folder",
+    source: str = "drawn",
+    store: str | None = None,
+    tasks: str | None = None,
+    out: str | None = None,
+) -> int:
     """Tell how long people worked on labels in the page, and compare it with the cost models.
 
     Args:
         data: The data set.
+        dataset: One of cityscapes, camvid, idd, veis, scenenet, folder.
         source: Source of the label store that the page wrote.
         store: Folder of the label store; `labels/<dataset>` if unset.
+        tasks: Folder of tasks instead, without cost models.
         out: File to write the tables to, too: .csv, .md or .json.
     """
-    from thriftseg.reports import print_working_time, working_time
+    from thriftseg.reports import print_working_time, task_time, working_time
 
-    found = working_time(data.open(), source, store=store)
+    if tasks is not None and (data != ClassData(dataset) or store is not None):
+        raise ConfigError("a folder of tasks, or a data set?", found=f"--tasks {tasks}", fix="drop one of the two")
+    found = working_time(data.open(), source, store=store) if tasks is None else task_time(tasks)
     print_working_time(found)
     if out is not None:
         print(f"written: {found.write(out)}")

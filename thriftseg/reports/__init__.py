@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         print_table,
         ranking_table,
     )
-    from thriftseg.reports.working_time import WorkingTime, print_working_time, working_time
+    from thriftseg.reports.working_time import WorkingTime, print_working_time, task_time, working_time
 
 __getattr__, __dir__, __all__ = face(
     __name__,

@@ -6,8 +6,8 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,12 +15,14 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from thriftseg.annotation import TaskWork
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import PolygonCost, PublishedCost
 from thriftseg.datasets import ClipReader
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.reports.tables.terminal import print_table
 from thriftseg.stores import AnnotationJournal, JournalRow, LabelStore, store_root
+from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Frame
 
 NO_CLASS = "-"
@@ -189,24 +191,50 @@ def working_time(dataset: ClipReader[Any], source: str = "drawn", *, store: str 
         LabelStoreError: There is no journal, or it or a label is damaged.
     """
     labels = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
-    journal = AnnotationJournal(labels.folder)
+    finished, open_rows = _finished(_read(labels.folder, f"source {source!r}"))
+    drawn = [frame for frame, own in finished.items() if any(row.verdict == "drawn" for row in own)]
+    there = [frame for frame in drawn if labels.has(*frame)]
+    found = _summed(source, finished, open_rows, dataset.taxonomy)
+    compared = tuple(_compare(dataset, labels, frame, finished[frame]) for frame in sorted(there))
+    return replace(found, labels=compared, gone=len(drawn) - len(there))
+
+
+def task_time(folder: str | Path) -> WorkingTime:
+    """Sum up the journal of a folder of tasks, which a loop or `annotate next` asked for.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        ConfigError: There are no tasks.
+        LabelStoreError: There is no journal, or it is damaged.
+    """
+    taxonomy = TaskWork(folder).taxonomy
+    return _summed(str(folder), *_finished(_read(Path(folder), "these tasks")), taxonomy)
+
+
+def _read(folder: Path, what: str) -> list[JournalRow]:
+    journal = AnnotationJournal(folder)
     rows = journal.read()
     if not rows:
         raise LabelStoreError(
-            f"nobody has worked on source {source!r} in the page",
+            f"nobody has worked on {what} in the page",
             path=journal.path,
-            fix="annotate with thriftseg annotate serve first, or give --source and --store as there",
+            fix="annotate with thriftseg annotate serve first, or give the same folder and source as there",
         )
-    finished, open_rows = _finished(rows)
-    drawn = [frame for frame, own in finished.items() if any(row.verdict == "drawn" for row in own)]
-    there = [frame for frame in drawn if labels.has(*frame)]
+    return rows
+
+
+def _summed(
+    source: str, finished: Mapping[Frame, list[JournalRow]], open_rows: Sequence[JournalRow], taxonomy: Taxonomy
+) -> WorkingTime:
     return WorkingTime(
         source,
-        tuple(_grouped([row for own in finished.values() for row in own], dataset.taxonomy.class_names)),
-        tuple(_compare(dataset, labels, frame, finished[frame]) for frame in sorted(there)),
+        tuple(_grouped([row for own in finished.values() for row in own], taxonomy.class_names)),
+        labels=(),
         unfinished=len({(row.video, row.frame) for row in open_rows}),
         unfinished_seconds=round(sum(row.seconds for row in open_rows), 3),
-        gone=len(drawn) - len(there),
+        gone=0,
     )
 
 

@@ -355,6 +355,9 @@ def test_a_folder_of_tasks_is_served(command: list[str], tmp_path: Path) -> None
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert main(files) == 0
+    assert main(["report", "time", "--tasks", "run/work", "--out", "time.csv"]) == 0
+    assert "tool,polygon,1,2.0,2.0,2.0,0,0,0,,,," in Path("time.csv").read_text().splitlines()
+    assert main(["report", "time", "--tasks", "run/work", "--root", "mine"]) == 2
 
 
 def test_contradictions(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,8 +148,8 @@ class RegionTask(PageTask):
         whole = row.granularity == "frame"
         self.number = row.frame if whole else row.frame * _OTHER_PLACES + row.region
         self.group = f"{round}/{row.video}" + ("" if whole else " {1}x{0}".format(*self.size))
-        where = f"frame {row.frame} of {row.video}"
-        self.text = f"Label all of {where}" if whole else f"Label the region inside of the line, in {where}"
+        what = "label all of it" if whole else "label the region inside of the line"
+        self.text = f"Frame {row.frame} of {row.video}: {what}"
 
     @property
     def files(self) -> Sequence[Path]:
@@ -231,8 +231,8 @@ class MaskTask(PageTask):
             raise DatasetError("no such task", path=self.task_file, expected="mask or clicks", found=asked.type)
         self.kind = "mask" if asked.type == "mask" else "clicks"
         self.number = asked.frame
-        what = f"object {asked.object} of {asked.video}"
-        self.text = f"Draw {what}" if self.kind == "mask" else f"Click on what is wrong with the mask of {what}"
+        what = "draw its mask" if self.kind == "mask" else "click on what is wrong with its mask"
+        self.text = f"Object {asked.object} of {asked.video}: {what}"
 
     @property
     def files(self) -> Sequence[Path]:
