@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from thriftseg.exchange.class_names import train_ids_of
     from thriftseg.exchange.coco import COCO_FILE
     from thriftseg.exchange.cvat import CVAT_FILE, CVAT_LABEL_FILE, write_label_constructor
-    from thriftseg.exchange.exporting import ExportSummary, export_labels, export_objects
+    from thriftseg.exchange.cvat_server import CVATTask
+    from thriftseg.exchange.exporting import ExportSummary, export_labels, export_objects, exported_frame
     from thriftseg.exchange.formats import FORMATS
     from thriftseg.exchange.frame_names import FrameNames
     from thriftseg.exchange.importing import ImportSummary, import_labels

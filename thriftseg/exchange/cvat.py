@@ -32,6 +32,9 @@ CVAT_FILE = "annotations.xml"
 CVAT_LABEL_FILE = "labels.json"
 """Label constructor of a CVAT project (the text of its "Raw" tab)."""
 
+MACHINE = "auto"
+"""Source of shapes that a machine made and no person has changed."""
+
 _NO_SHAPES = {"tag", "attribute"}
 
 
@@ -130,10 +133,16 @@ def box_sides(element: Element) -> tuple[float, float, float, float]:
 
 def mask_attributes(mask: BoolArray) -> dict[str, str]:
     """Attributes of a mask element: row-major run lengths inside the box of the mask."""
-    left, top, width, height = bounding_box(mask)
-    counts = run_lengths(np.ascontiguousarray(mask[top : top + height, left : left + width]).ravel())
-    box = {"left": str(left), "top": str(top), "width": str(width), "height": str(height)}
-    return {"rle": ", ".join(map(str, counts.tolist())), **box}
+    counts, box = mask_counts(mask)
+    sides = zip(("left", "top", "width", "height"), map(str, box), strict=True)
+    return {"rle": ", ".join(map(str, counts)), **dict(sides)}
+
+
+def mask_counts(mask: BoolArray) -> tuple[list[int], tuple[int, int, int, int]]:
+    """Row-major run lengths inside the box of a mask, and that box as left, top, width and height."""
+    left, top, width, height = box = bounding_box(mask)
+    part = np.ascontiguousarray(mask[top : top + height, left : left + width])
+    return run_lengths(part.ravel()).tolist(), box
 
 
 def _image(element: Element, position: int, path: Path) -> AnnotatedImage:
@@ -144,7 +153,8 @@ def _image(element: Element, position: int, path: Path) -> AnnotatedImage:
     for index, child in enumerate(child for child in element if child.tag not in _NO_SHAPES):
         with located(path, f"shape {index} of image {name!r}"):
             region = region_of(child)
-            shapes.append(Shape(child.attrib["label"], (region,), int(child.attrib.get("z_order", 0))))
+            order, by_machine = int(child.attrib.get("z_order", 0)), child.attrib.get("source") == MACHINE
+            shapes.append(Shape(child.attrib["label"], (region,), order, by_machine))
     return AnnotatedImage(path, name, tuple(shapes), size)
 
 
@@ -153,6 +163,6 @@ def _image_element(frame: ExportedFrame, position: int, taxonomy: Taxonomy) -> E
     image = Element("image", {"id": str(position), "name": frame.name, "width": str(width), "height": str(height)})
     for item, mask in frame.masks():
         label = taxonomy.class_names[item.train_id]
-        head = {"label": label, "source": "auto", "occluded": "0"}
+        head = {"label": label, "source": MACHINE, "occluded": "0"}
         SubElement(image, "mask", {**head, **mask_attributes(mask), "z_order": "0"})
     return image

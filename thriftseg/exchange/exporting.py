@@ -94,7 +94,7 @@ def export_labels(
     found = LabelSource(dataset, store_root(store, dataset.name), source)
     labels = _chosen_labels(found, split, frames)
     with progress_bar(progress) as bar:
-        read = (_exported(found, label, objects) for label in labels)
+        read = (exported_frame(found, label, objects) for label in labels)
         tracked = bar.track(read, total=len(labels), description=f"export ({format})")
         files = chosen.write(folder, tracked, dataset.taxonomy)
     sweep_partial(folder / "images")
@@ -167,7 +167,8 @@ def _chosen_labels(found: LabelSource, split: str, frames: str) -> list[SourceLa
     return sorted(ranked[: int(least[1])], key=lambda label: (label.clip.video, label.number))
 
 
-def _exported(found: LabelSource, label: SourceLabel, unit: ObjectUnit) -> ExportedFrame:
+def exported_frame(found: LabelSource, label: SourceLabel, unit: ObjectUnit) -> ExportedFrame:
+    """A label map on the way to an annotation tool; see `export_labels`."""
     things = found.dataset.taxonomy.thing_ids
     objects = objects_of(found.read(label), found.read_instances(label), unit, things, min_area=1)
     if found.dataset.taxonomy is OBJECT_IDS:

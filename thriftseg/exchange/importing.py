@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def import_labels(
     seconds_per_frame: float | None = None,
     based_on: str | None = None,
     class_names: Mapping[str, str] | None = None,
+    drawn_only: bool = False,
     progress: bool = True,
 ) -> ImportSummary:
     """Take labels that people made in an annotation tool into the label store, as manual labels.
@@ -82,6 +83,7 @@ def import_labels(
         based_on: Source of the labels that were corrected, "manual" or "coarse" for those of the data set; the new
             labels then descend from their human actions as well.
         class_names: Class name in the file to class name of the data set, for those that differ.
+        drawn_only: Leave out what the file says that a machine made and no person has changed.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -90,7 +92,7 @@ def import_labels(
         LabelStoreError: The source holds labels that were made in another way, or there are none to be `based_on`.
     """
     path, root = Path(path), store_root(store, dataset.name)
-    images = _read(path, format)
+    images = _read(path, format, drawn_only)
     shown = [image for image in images if image.shapes]
     frames = FrameNames(dataset.clips(split), dataset.root).match(shown)
     names = {shape.label for image in shown for shape in image.shapes}
@@ -197,13 +199,15 @@ class _ImportWriter:
         return self.store.labels[frame].sha256 == sha256(content).hexdigest()
 
 
-def _read(path: Path, format: str) -> list[AnnotatedImage]:
+def _read(path: Path, format: str, drawn_only: bool) -> list[AnnotatedImage]:
     chosen = format_named(format)
     if not path.exists():
         raise DatasetError("no such file or folder", path=path)
     if path.suffix.lower() == ".zip":
         raise DatasetError("a packed file", path=path, fix="unpack it and pass the folder")
     images = chosen.read(path)
+    if drawn_only:
+        images = [replace(image, shapes=tuple(s for s in image.shapes if not s.by_machine)) for image in images]
     if not any(image.shapes for image in images):
         raise DatasetError("no image has any shape", path=path, found=f"{len(images)} images")
     return images

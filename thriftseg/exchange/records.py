@@ -22,11 +22,13 @@ class Shape:
         label: Class name as in the file.
         regions: Its parts.
         z_order: Objects of higher order are in front; among equals the later one is.
+        by_machine: Whether the file says that a machine made it and no person has changed it.
     """
 
     label: str
     regions: tuple[Region, ...]
     z_order: int = 0
+    by_machine: bool = False
 
 
 @dataclass(frozen=True)

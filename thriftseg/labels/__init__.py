@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from thriftseg.labels.boxes.settings import MaskFilter
     from thriftseg.labels.clicking.generate import ClickSummary, generate_clicks, import_clicks, label_clicks
     from thriftseg.labels.clicking.point_maps import write_point_maps
+    from thriftseg.labels.cvat_sync import SyncSummary, sync_cvat
     from thriftseg.labels.jobs.generate import generate
     from thriftseg.labels.jobs.job import FrameJob, LabelJob, LabelOutcome, LabelTask, RelabelTask, annotated_frames
     from thriftseg.labels.jobs.summary import Summary, UnfinishedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thriftseg.cli.label import boxes, clicks, coarse, exchange, fill, inspect, propagate, refine, review, text
+from thriftseg.cli.label import boxes, clicks, coarse, exchange, fill, inspect, propagate, refine, review, sync, text
 
 ACTIONS = {
     "boxes": boxes.run,
@@ -16,4 +16,5 @@ ACTIONS = {
     "text": text.run,
     "inspect": inspect.run,
     "review": review.run,
+    "sync": sync.run,
 }
