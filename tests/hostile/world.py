@@ -18,6 +18,8 @@ from PIL import Image
 from tests.fixtures.square_and_disc import write_video
 from tests.labels.small_hf import write_concepts
 from thriftseg.cli.main import main
+from thriftseg.datasets import Cityscapes
+from thriftseg.stores import AnnotationJournal, JournalRow
 from thriftseg.synthetic import synthesize, synthesize_objects
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
@@ -171,6 +173,7 @@ INVOCATIONS = {
         f"{_STORE} --source made --weights {{sam3}} --classes {{concepts}} --devices 1 --accelerator cpu", "store/made"
     ),
     "label inspect": Invocation(f"{_STORE} --source flow --sheet out.png", "out.png"),
+    "label sync": Invocation(f"cvat {_STORE} --url http://127.0.0.1:9 --task 1"),  # where nobody listens
     "label review": Invocation(
         f"{_STORE} --source flow --decisions out.csv --devices 1 --accelerator cpu",
         "out.csv",
@@ -182,6 +185,8 @@ INVOCATIONS = {
     ),
     "zoo export": Invocation("{checkpoint} --out out.onnx --size 32 32", "out.onnx", slow=True),
     "zoo profile": Invocation("{checkpoint} --size 32x32 --accelerator cpu --warm_up 1 --frames 1"),
+    "annotate serve": Invocation(f"{_STORE} --port 0"),
+    "report time": Invocation(f"{_STORE} --source flow --out out.md", "out.md"),
     "data check": Invocation(_CLASSES),
     "data synthesize": Invocation(
         "--out out --train_clips 1 --val_clips 1 --frames 3 --height 32 --width 64 --devices 1", "out", "out"
@@ -229,6 +234,11 @@ def write_world(folder: Path) -> dict[str, Path]:
     ):
         with contextlib.redirect_stdout(io.StringIO()):
             assert main(shlex.split(words.format(**world))) == 0
+    clip = Cityscapes(world["cityscapes"]).clips("train")[0]
+    row = JournalRow(
+        "a1", "s1", "Ann", clip.video, min(clip.frames), "brush", start=1.0, end=3.0, seconds=2.0, strokes=1
+    )
+    AnnotationJournal(world["store"] / "flow").append([row])
     run = world["runs"] / "cityscapes_td2fanet_coarse50-seed0"
     run.mkdir(parents=True)
     training = {"steps": 40_000, "scored_step": 40_000, "seed": 0}

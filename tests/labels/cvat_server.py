@@ -131,7 +131,7 @@ def serve(task: Task) -> tuple[ThreadingHTTPServer, str]:
                 return self.answer(200, {"version": 0, "tags": [], "shapes": task.shapes, "tracks": []})
             return self.answer(404, {"detail": "Not found."})
 
-        do_GET = do_POST = do_PATCH = handle_one  # noqa: N815 - names of the library
+        do_GET = do_POST = do_PATCH = handle_one
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -23,7 +23,7 @@ from thriftseg.limits import FILE_BYTES
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Frame
 
-TOKEN, USER, PASSWORD = "CVAT_ACCESS_TOKEN", "CVAT_USER", "CVAT_PASSWORD"  # noqa: S105 - names of variables
+TOKEN, USER, PASSWORD = "CVAT_ACCESS_TOKEN", "CVAT_USER", "CVAT_PASSWORD"
 """Environment variables that say who asks: a personal access token, or a name and a password."""
 
 _FORMAT = "CVAT for images 1.1"
