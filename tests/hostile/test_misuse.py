@@ -35,13 +35,14 @@ TRAINER_PATHS = ("config", "ckpt_path", "weights", "name", "trainer.default_root
 INPUTS = set(
     "root weights input pred gt flow_weights flow_store runs superpixel_weights video_list propagator_weights "
     "prompter_weights qnet_weights policy_weights from_tracks bad_list path folder checkpoint file config predictions "
-    "classes taxonomy ckpt_path data.dataset.root".split()
+    "classes taxonomy ckpt_path data.dataset.root tasks network_weights".split()
 )
 OUTPUTS = set("out store json sheet plot decisions export work flow_cache name trainer.default_root_dir".split())
 NAMES = set(
     "accelerator arch based_on budget class_names coarse config_name corrections cost_model data data_licence "
     "data_source dataset exchange frame granularity hub labelled launcher licence method network options out_source "
-    "precision prompter propagator remarks rows seeds set shares size source split offsets table".split()
+    "precision prompter propagator remarks rows seeds set shares size source split offsets table host person url machine "
+    "annotations".split()
 )
 """Options whose text is no path in any command."""
 INPUTS_OF = {
@@ -52,6 +53,7 @@ INPUTS_OF = {
     "zoo profile": {"name"},
     "annotate hvsa": {"video"},
     "annotate find-budget": {"video"},
+    "annotate serve": {"video"},
 }
 NAMES_OF = {
     "evaluate": {"metrics", "flow"},
