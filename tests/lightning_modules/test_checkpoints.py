@@ -131,10 +131,11 @@ def test_truncated_file(trained, tmp_path: Path, share: float) -> None:
         load_network(short)
 
 
-def test_a_flipped_byte_in_the_directory_of_the_file(trained, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("record", "changed"), [(b"PK\x01\x02", b"XXXX"), (b"PK\x06\x07", b"PK\x06\x07\x01")])
+def test_a_flipped_byte_in_the_directory_of_the_file(trained, tmp_path: Path, record: bytes, changed: bytes) -> None:
     data = bytearray(trained[1].read_bytes())
-    at = data.index(b"PK\x01\x02")
-    data[at : at + 4] = b"XXXX"
+    at = data.index(record)
+    data[at : at + len(changed)] = changed
     damaged = tmp_path / "damaged.ckpt"
     damaged.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"damaged\.ckpt: damaged checkpoint"):

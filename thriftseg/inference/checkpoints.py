@@ -208,12 +208,9 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     path = Path(path)
     if not path.is_file():
         raise CheckpointError("no such checkpoint", path=path, fix="pass the path of a .ckpt file")
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            "not a checkpoint, or cut short", path=path, found=f"{path.stat().st_size} bytes", fix="copy it again"
-        )
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        archive = zipfile.is_zipfile(path)  # raises an error of its own at some damage
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True) if archive else None
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             "holds pickled objects, which are not loaded because they can run code",
@@ -223,6 +220,10 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         ) from error
     except Exception as error:  # a parser fed with arbitrary bytes can fail in any way
         raise CheckpointError("damaged checkpoint", path=path, fix="copy it again") from error
+    if not archive:
+        raise CheckpointError(
+            "not a checkpoint, or cut short", path=path, found=f"{path.stat().st_size} bytes", fix="copy it again"
+        )
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError("not a training checkpoint", path=path, expected="a dict with state_dict")
     notes = {name: checkpoint[name] for name in CheckpointNotes.__struct_fields__ if name in checkpoint}
