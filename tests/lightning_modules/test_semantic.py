@@ -316,6 +316,25 @@ def test_a_teacher_without_heads_learns_without_their_loss() -> None:
         assert (term.weight, term.auxiliary_weight) == (0.5, 0.4 if auxiliary else 0.0)
 
 
+@pytest.mark.parametrize(
+    ("network", "known"),
+    [
+        (lambda: PSPNet(11, backbone="mobilenet_v2", decoder_channels=8), "none"),
+        (lambda: PSPNet(11, backbone="mobilenet_v2", decoder_channels=8, auxiliary=True), "auxiliary"),
+        (lambda: TDNetFANet(11, auxiliary=True), "sub_path, auxiliary"),
+    ],
+)
+def test_output_weights_name_outputs_of_the_network(network: Callable[[], SemanticNetwork], known: str) -> None:
+    module = SemanticSegmentation(network(), LabelTerm(output_weights={"subpath": 0.5, "other": 0.0}))
+    with pytest.raises(
+        ConfigError, match=rf"output_weights of what a \w+ does not give; expected {known}; found subpath"
+    ):
+        module.setup("fit")
+    module.setup("validate")
+    given = dict.fromkeys(known.split(", "), 0.5) if known != "none" else {}
+    SemanticSegmentation(network(), LabelTerm(output_weights=given)).setup("fit")
+
+
 def test_boundary_ratio_replaces_the_width() -> None:
     network = PSPNet(11, backbone="mobilenet_v2", decoder_channels=8)
     module = SemanticSegmentation(network, evaluation=SemanticEvaluation(boundary_ratio=0.1))

@@ -176,6 +176,7 @@ def test_every_parameter_gets_a_gradient(name, tmp_path):
     logits, auxiliary = network.forward_with_auxiliary(frames)
     assert [*auxiliary] == (["auxiliary_0"] if name == "psp" else [])
     assert network.has_auxiliary_heads == (name == "psp")
+    assert network.further_outputs == tuple(auxiliary)
     assert all(extra.shape == logits.shape == (2, network.num_classes, 64, 64) for extra in auxiliary.values())
     sum(output.square().mean() for output in (logits, *auxiliary.values())).backward()
     without = [key for key, parameter in network.named_parameters() if parameter.grad is None]

@@ -141,7 +141,9 @@ def training_outputs(network: Network, inputs: tuple[Tensor, ...]) -> list[Tenso
     if not isinstance(network, SemanticNetwork):
         return list(tensors(network(*inputs)))
     phases = [{"first_index": phase} for phase in range(network.num_phases)] if network.num_phases > 1 else [{}]
-    return [tensor for phase in phases for tensor in tensors(network.forward_with_auxiliary(*inputs, **phase))]
+    outputs = [network.forward_with_auxiliary(*inputs, **phase) for phase in phases]
+    assert all(tuple(others) == network.further_outputs for _, others in outputs)
+    return list(tensors(tuple(outputs)))
 
 
 def test_forward_at_a_natural_size(network):

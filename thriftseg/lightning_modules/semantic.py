@@ -210,7 +210,7 @@ class SemanticSegmentation(TrainingModule):
 
         Raises:
             CheckpointError: The weights are missing, damaged, or of another network.
-            ConfigError: A term needs a teacher, and there is none.
+            ConfigError: A term needs a teacher, and there is none, or outputs that the network does not have.
         """
         if self._compile:
             self.network.compile()
@@ -218,6 +218,7 @@ class SemanticSegmentation(TrainingModule):
                 setattr(self.network, method, torch.compile(getattr(self.network, method)))
             self._compile = False
         if stage == "fit":
+            self._check_outputs()
             if self.teacher_weights is not None:
                 self.teacher = (self.teacher.read if self.teacher else read_teacher)(self.teacher_weights)
                 self.teacher.check(self.network.num_classes)
@@ -307,6 +308,18 @@ class SemanticSegmentation(TrainingModule):
                 "weights for sources that are not in the mixture",
                 expected=", ".join(sorted(known)),
                 found=", ".join(sorted(given - known)),
+            )
+
+    def _check_outputs(self) -> None:
+        """Refuse weights of outputs that the network does not have; not earlier, as old checkpoints of teachers do."""
+        known = self.network.further_outputs
+        terms = [term for term in self.objective.active() if isinstance(term, LabelTerm)]
+        given = {name for term in terms for name, factor in (term.output_weights or {}).items() if factor}
+        if not given <= set(known):
+            raise ConfigError(
+                f"output_weights of what a {type(self.network).__name__} does not give",
+                expected=", ".join(known) or "none",
+                found=", ".join(sorted(given.difference(known))),
             )
 
     def _check_teacher(self) -> None:

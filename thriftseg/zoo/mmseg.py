@@ -102,9 +102,18 @@ class MMSegNetwork(SemanticNetwork):
     def compute_outputs(self, frames: Tensor, **phase: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SemanticNetwork.compute_outputs`; the heads are "auxiliary_0", "auxiliary_1", ..."""
         features = self._features(frames)
-        heads = _listed(self.model.auxiliary_head) if self.model.with_auxiliary_head else []
-        auxiliary = {f"auxiliary_{index}": head(features) for index, head in enumerate(heads)}
+        auxiliary = {name: head(features) for name, head in self._auxiliary_heads.items()}
         return self._decode(features, frames), auxiliary
+
+    @property
+    def further_outputs(self) -> tuple[str, ...]:
+        """See `SemanticNetwork.further_outputs`."""
+        return tuple(self._auxiliary_heads)
+
+    @property
+    def _auxiliary_heads(self) -> dict[str, Any]:
+        heads = _listed(self.model.auxiliary_head) if self.model.with_auxiliary_head else []
+        return {f"auxiliary_{index}": head for index, head in enumerate(heads)}
 
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`."""

@@ -247,6 +247,11 @@ class SemanticNetwork(Network):
         """Whether `compute_outputs` gives logits of auxiliary heads: modules whose name is `auxiliary_head`."""
         return any(name.rpartition(".")[2] == "auxiliary_head" for name, _ in self.named_modules())
 
+    @property
+    def further_outputs(self) -> tuple[str, ...]:
+        """Names of what `compute_outputs` gives beside the logits; a network that has other ones says so."""
+        return ("auxiliary",) if self.has_auxiliary_heads else ()
+
     def compute_logits(self, frames: Tensor, **phase: int) -> Tensor:
         """Logits at the resolution of the network's last layer.
 

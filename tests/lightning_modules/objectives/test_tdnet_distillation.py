@@ -222,6 +222,8 @@ def test_stage_one_trains_the_teacher_on_the_same_labels():
     assert all(p.requires_grad for p in first.parameters())
     (label,) = first.objective.terms
     assert (type(label.loss), first.class_names) == (CrossEntropy, list("abcde"))
+    assert label.output_weights == {}  # a PSPNet has no paths
+    first.setup("fit")
 
 
 def gradients_of(rank: int, world: int) -> tuple[dict[str, Tensor], float]:

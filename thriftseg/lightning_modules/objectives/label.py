@@ -31,7 +31,8 @@ class LabelTerm(Term):
             By default all sources do, with factor 1.
         auxiliary_weight: Factor, beside `weight`, of the loss of each auxiliary output; 0 does not compute them, any
             other needs a network with auxiliary heads.
-        output_weights: The same of further outputs by name, such as `{sub_path: 0.5}` of a TDNet.
+        output_weights: The same of outputs by name, such as `{sub_path: 0.5}` of a TDNet; see `further_outputs` of
+            `SemanticNetwork`.
         neighbour_labels: Whether neighbours have labels too (`neighbour_label` of the batch), which count like those of
             the targets.
         start: See `Term`.
@@ -73,11 +74,14 @@ class LabelTerm(Term):
             )
 
     def for_teacher(self, teacher: SemanticNetwork) -> LabelTerm:
-        """See `Term.for_teacher`: without auxiliary loss where the teacher has no head for it."""
-        if not self.auxiliary_weight or teacher.has_auxiliary_heads:
+        """See `Term.for_teacher`: without the losses of outputs that the teacher does not have."""
+        known, given = teacher.further_outputs, self.output_weights or {}
+        auxiliary_weight = self.auxiliary_weight if teacher.has_auxiliary_heads else 0.0
+        output_weights = {name: factor for name, factor in given.items() if name in known}
+        if (auxiliary_weight, output_weights) == (self.auxiliary_weight, given):
             return self
-        rest = (self.output_weights, self.neighbour_labels, self.start)
-        return LabelTerm(self.loss, self.weight, self.sources, 0.0, *rest)
+        rest = (output_weights, self.neighbour_labels, self.start)
+        return LabelTerm(self.loss, self.weight, self.sources, auxiliary_weight, *rest)
 
     def parts(self, views: Views) -> Iterator[LossPart]:
         """See `Term.parts`."""

@@ -114,6 +114,11 @@ class TDNet(SemanticNetwork):
         self.layer_norm_size = None if layer_norm_size is None else (layer_norm_size[0], layer_norm_size[1])
         self.warm_up = warm_up
 
+    @property
+    def further_outputs(self) -> tuple[str, ...]:
+        """See `SemanticNetwork.further_outputs`."""
+        return "sub_path", *super().further_outputs
+
     def compute_features(self, frames: Tensor, first_index: int = 0) -> Tensor:  # type: ignore[override]
         """Map that the classifier of the current path reads; see `SemanticNetwork.compute_features`."""
         outputs = self._run(frames, first_index)
