@@ -32,11 +32,12 @@ def main() -> None:
         sys.exit("usage: python fuzz/fuzz.py READER [option of libFuzzer ...] [corpus ...]\n" + "\n".join(readers))
     parser = readers[sys.argv.pop(1)]
     folder = Path(tempfile.mkdtemp(prefix="fuzz"))
-    with atheris.instrument_imports(include=["thriftseg"]):
-        path, read = parser.build(folder / "files")
-        read()  # imports the rest
-    seeds = folder / "seeds"
+    files, seeds = folder / "files", folder / "seeds"
+    files.mkdir()
     seeds.mkdir()
+    with atheris.instrument_imports(include=["thriftseg"]):
+        path, read = parser.build(files)
+        read()  # imports the rest
     (seeds / "valid").write_bytes(path.read_bytes())
 
     def check(content: bytes) -> None:
