@@ -373,6 +373,28 @@ def test_a_second_process_is_told_who_is_at_work(holder: Callable[[str], int], w
                 assert f"another process is writing here; found process {pid} on" in errors
 
 
+def start(words: list[str], **options: Any) -> subprocess.Popen[str]:
+    """A command in a process of its own; what it says is told by `communicate`."""
+    command = [sys.executable, "-m", "thriftseg", *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command, each in INVOCATIONS.items() if each.locks])
+def test_two_processes_at_once_leave_what_one_does(command: str, world: dict[str, Path], tmp_path: Path) -> None:
+    words = words_of(command, world)
+    (tmp_path / "alone").mkdir()
+    shutil.copytree(world["store"], "alone/store")
+    with start(words, cwd="alone") as alone, start(words) as first, start(words) as second:
+        ends = [(*process.communicate()[1:], process.returncode) for process in (alone, first, second)]
+    assert [code for _, code in ends] in ([0, 0, 0], [0, 0, 2], [0, 2, 0])
+    assert all("another process is writing here; found process" in errors for errors, code in ends if code)
+    found = written(command)
+    os.chdir("alone")
+    assert found == written(command)
+    assert not half_written()
+
+
 @contextlib.contextmanager
 def terminated_after(seconds: float) -> Iterator[None]:
     """Send SIGTERM to this process, which handles it as the program does."""
@@ -460,13 +482,7 @@ FAST = ("data synthesize", signal.SIGTERM)
 def test_no_process_outlives_the_command(command: str, signum: int, world: dict[str, Path], tmp_path: Path) -> None:
     words = words_of(command, world)
     shared = [*(word for word in words), "--devices", "2"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "thriftseg", *shared],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with start(shared, start_new_session=True) as process:
         assert until(lambda: len(session(process.pid)) > 1 or process.poll() is not None)
         process.send_signal(signum)
         _, errors = process.communicate()

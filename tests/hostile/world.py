@@ -151,26 +151,34 @@ INVOCATIONS = {
     "label boxes": Invocation(
         f"{_OBJECTS} --store store --from_masks --source made --devices 1 --accelerator cpu",
         "store/made",
+        "store/made",
         beside={"weights": "--method box2seg", "bad_list": "--filter list"},
     ),
-    "label clicks": Invocation(f"{_STORE} --source made", "store/made"),
+    "label clicks": Invocation(f"{_STORE} --source made", "store/made", "store/made"),
     "label propagate": Invocation(
         f"{_STORE} --source made --offsets=-1..1 --devices 1 --accelerator cpu",
+        "store/made",
         "store/made",
         beside={"weights": "--method stm", "flow_weights": "--flow raft"},
     ),
     "label refine": Invocation(
-        f"{_STORE} --source made --devices 1 --accelerator cpu", "store/made", beside={"weights": "--method sam"}
+        f"{_STORE} --source made --devices 1 --accelerator cpu",
+        "store/made",
+        "store/made",
+        beside={"weights": "--method sam"},
     ),
     "label export": Invocation(f"{_STORE} --source flow --format coco --out out", "out", "out"),
-    "label import": Invocation(f"{_STORE} --path {{export}} --format coco --source made", "store/made"),
-    "label coarse": Invocation(f"{_STORE} --source made --devices 1 --accelerator cpu", "store/made"),
+    "label import": Invocation(f"{_STORE} --path {{export}} --format coco --source made", "store/made", "store/made"),
+    "label coarse": Invocation(f"{_STORE} --source made --devices 1 --accelerator cpu", "store/made", "store/made"),
     "label fill": Invocation(
         f"{_STORE} --source flow --out_source made --weights {{checkpoint}} --devices 1 --accelerator cpu",
         "store/made",
+        "store/made",
     ),
     "label text": Invocation(
-        f"{_STORE} --source made --weights {{sam3}} --classes {{concepts}} --devices 1 --accelerator cpu", "store/made"
+        f"{_STORE} --source made --weights {{sam3}} --classes {{concepts}} --devices 1 --accelerator cpu",
+        "store/made",
+        "store/made",
     ),
     "label inspect": Invocation(f"{_STORE} --source flow --sheet out.png", "out.png"),
     "label sync": Invocation(f"cvat {_STORE} --url http://127.0.0.1:9 --task 1"),  # where nobody listens

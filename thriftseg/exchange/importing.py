@@ -103,8 +103,8 @@ def import_labels(
     base = None if based_on is None else LabelSource(dataset, root, based_on)
     model = CostModel.named(cost_model) if isinstance(cost_model, str) else cost_model
     writer = _ImportWriter(dataset, target, format, base, model, seconds_per_frame)
-    writer.check(frames)
     with sole_writer(target.folder), progress_bar(progress) as bar:
+        writer.check(frames)
         pairs = zip(shown, frames, strict=True)
         for image, (clip, number) in bar.track(pairs, total=len(shown), description=f"import ({format})"):
             writer.add(clip, number, image.paint(dataset.clip_size(clip), train_ids))

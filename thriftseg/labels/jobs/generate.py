@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeVar, overload
 
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import LabelStoreError
+from thriftseg.folders import sole_writer
 from thriftseg.labels.jobs.job import LabelJob, OutcomeT, TaskT
 from thriftseg.labels.jobs.summary import Summary, UnfinishedError
-from thriftseg.stores import LabelRow, price_actions
+from thriftseg.stores import LabelRow, LabelStore, price_actions
 from thriftseg.taxonomies import OBJECT_IDS
 from thriftseg.workers import WorkerDied, Workers, run_tasks
 
@@ -39,7 +41,7 @@ def generate(
     """Make the labels that are not there yet.
 
     A run that was killed goes on where it stopped when it is started again, and ends in the same files, whoever does
-    the work.
+    the work. The processes of a cluster share it; what was started apart from them is refused meanwhile.
 
     Args:
         job: The generator.
@@ -48,13 +50,33 @@ def generate(
         summarise: Adds to the summary what the generator has to say, from the outcomes of the tasks that were done now.
 
     Raises:
-        ConfigError: The cost model of the job knows no price for this data set.
+        ConfigError: The cost model of the job knows no price for this data set, or others are writing this source.
         LabelStoreError: The source holds labels that were made in another way, or a process died.
         UnfinishedError: Some labels could not be made (the others are stored).
     """
     of_classes = job.dataset.taxonomy is not OBJECT_IDS
     if job.cost_model is not None and not job.cost_model.needs_label and tasks and of_classes:
         job.cost_model.manual_frame(job.dataset.name)  # knows a price, or says so before any work is done
+    with sole_writers(job.store, workers):
+        summary = summarise(*_make(job, tasks, workers))
+    if summary.failures:
+        raise UnfinishedError.of(summary)
+    return summary
+
+
+@contextmanager
+def sole_writers(store: LabelStore, workers: Workers) -> Iterator[None]:
+    """Keep others than these workers from writing to a source until the block ends; see `sole_writer`.
+
+    Raises:
+        ConfigError: Others are at work there.
+    """
+    workers.member.wait()  # a first member that is refused ends the others only once they have met
+    with sole_writer(store.folder) if workers.member.is_first else nullcontext():
+        yield
+
+
+def _make(job: LabelJob[TaskT, OutcomeT], tasks: Sequence[TaskT], workers: Workers) -> tuple[Summary, list[OutcomeT]]:
     if workers.member.is_first:
         job.finish()
     workers.member.wait()
@@ -85,10 +107,7 @@ def generate(
         failures=tuple(sorted(failure for outcome in outcomes for failure in outcome.failures)),
         cost=_price(rows, job, tasks),
     )
-    summary = summarise(made, outcomes)
-    if summary.failures:
-        raise UnfinishedError.of(summary)
-    return summary
+    return made, outcomes
 
 
 def _price(rows: Sequence[LabelRow], job: LabelJob[TaskT, OutcomeT], tasks: Sequence[TaskT]) -> AnnotationCost | None:

@@ -12,7 +12,7 @@ from typing import Any
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.flow import estimator_of
-from thriftseg.labels.jobs.generate import generate
+from thriftseg.labels.jobs.generate import generate, sole_writers
 from thriftseg.labels.jobs.summary import Summary
 from thriftseg.labels.propagation.again_job import RepropagationJob
 from thriftseg.labels.propagation.again_plan import Correction, RepropagationPlan, plan_repropagation
@@ -148,7 +148,7 @@ class Repropagation:
         )
         if known:
             _check_recipe(job, self.row, self.store)
-        plan = self.plan()
+        workers = Workers(devices, accelerator, num_nodes, progress=progress)
 
         def summarise(summary: Summary, outcomes: Sequence[PropagationOutcome]) -> RepropagationSummary:
             parts = [part for outcome in outcomes for part in outcome.agreement.values()]
@@ -160,7 +160,9 @@ class Repropagation:
                 agreement=Agreement.sum(parts) if parts else None,
             )
 
-        return generate(job, plan.tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
+        with sole_writers(self.store, workers):  # what others do meanwhile would be done again
+            plan = self.plan()
+            return generate(job, plan.tasks, workers, summarise)
 
     def _correction(self, label: SourceLabel) -> Correction:
         if self._labels.is_given(label.clip):
