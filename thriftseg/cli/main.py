@@ -70,6 +70,9 @@ COMMANDS = {
 _asked_to_stop: list[int] = []
 """Signals since the command began."""
 
+_PATIENCE = 5.0
+"""Seconds after which a stop is raised again, as callbacks of libraries may swallow it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a `thriftseg` command line.
@@ -101,6 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         waiting = isinstance(error, WaitingForLabels)
         print(f"thriftseg: {'waiting' if waiting else 'error'}: {_printable(message)}", file=sys.stderr)
         return EXIT_WAITING if waiting else EXIT_USER_ERROR
+    finally:
+        if _asked_to_stop:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def entry_point() -> None:
@@ -212,6 +218,8 @@ def _one_line(message: str) -> str:
 
 def _stop(signum: int, frame: FrameType | None) -> None:
     _asked_to_stop.append(signum)
+    signal.signal(signal.SIGALRM, lambda *_: _stop(signum, None))
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
     raise Stopped(signum)
 
 
