@@ -364,35 +364,60 @@ def holder() -> Iterator[Callable[[str], int]]:
 
 
 def test_a_second_process_is_told_who_is_at_work(holder: Callable[[str], int], world: dict[str, Path]) -> None:
-    for folder in {each.locks for each in INVOCATIONS.values() if each.locks}:
-        pid = holder(folder)
-        for command, invocation in INVOCATIONS.items():
-            if invocation.locks == folder:
-                code, errors = said(words_of(command, world))
-                assert (command, code) == (command, 2)
-                assert f"another process is writing here; found process {pid} on" in errors
+    cases = [(words_of(command, world), each.locks) for command, each in INVOCATIONS.items() if each.locks]
+    for further in ("--apply true", "--corrections manual --repropagate true"):
+        cases.append(([*words_of("label review", world), *further.split()], "store/flow"))
+    pids = {folder: holder(folder) for folder in dict(map(reversed, cases))}
+    for words, folder in cases:
+        code, errors = said(words)
+        assert (words, code) == (words, 2)
+        assert f"another process is writing here; found process {pids[folder]} on" in errors
 
 
 def start(words: list[str], **options: Any) -> subprocess.Popen[str]:
-    """A command in a process of its own; what it says is told by `communicate`."""
+    """A command in a process of its own; what it says is told by `end`."""
     command = [sys.executable, "-m", "thriftseg", *words]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
 
 
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code of a process, and what it wrote to stderr."""
+    _, errors = process.communicate()
+    return process.returncode, errors
+
+
+def undisturbed(command: str, world: dict[str, Path]) -> tuple[float, dict[str, bytes]]:
+    """Seconds that a command takes in a folder of its own, and what it writes there."""
+    shutil.copytree(world["store"], "undisturbed/store")
+    with contextlib.chdir("undisturbed"):
+        begin = time.monotonic()
+        assert end(start(words_of(command, world)))[0] == 0
+        return time.monotonic() - begin, written(command)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [command for command, each in INVOCATIONS.items() if each.locks])
-def test_two_processes_at_once_leave_what_one_does(command: str, world: dict[str, Path], tmp_path: Path) -> None:
-    words = words_of(command, world)
-    (tmp_path / "alone").mkdir()
-    shutil.copytree(world["store"], "alone/store")
-    with start(words, cwd="alone") as alone, start(words) as first, start(words) as second:
-        ends = [(*process.communicate()[1:], process.returncode) for process in (alone, first, second)]
-    assert [code for _, code in ends] in ([0, 0, 0], [0, 0, 2], [0, 2, 0])
-    assert all("another process is writing here; found process" in errors for errors, code in ends if code)
-    found = written(command)
-    os.chdir("alone")
-    assert found == written(command)
+def test_two_processes_at_once_leave_what_one_does(command: str, world: dict[str, Path]) -> None:
+    _, expected = undisturbed(command, world)
+    ends = [end(process) for process in [start(words_of(command, world)) for _ in range(2)]]
+    assert sorted(code for code, _ in ends) in ([0, 0], [0, 2])
+    assert all("another process is writing here; found process" in errors for code, errors in ends if code)
+    assert written(command) == expected
     assert not half_written()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command, each in INVOCATIONS.items() if each.writes])
+def test_a_killed_command_goes_on_as_if_nothing_had_been(command: str, world: dict[str, Path]) -> None:
+    taken, expected = undisturbed(command, world)
+    process = start(words_of(command, world))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=taken * random.Random(command).uniform(0.4, 1))
+    process.kill()
+    assert end(process)[0] in (0, -signal.SIGKILL)
+    code, errors = end(start(words_of(command, world)))
+    assert code == 0 or "holds a ranking already" in errors
+    assert written(command) == expected
 
 
 @contextlib.contextmanager
@@ -491,7 +516,7 @@ def test_no_process_outlives_the_command(command: str, signum: int, world: dict[
     with start(shared, start_new_session=True) as process:
         assert until(lambda: len(session(process.pid)) > 1 or process.poll() is not None)
         process.send_signal(signum)
-        _, errors = process.communicate()
+        _, errors = end(process)
     assert until(lambda: not session(process.pid), seconds=10)
     assert process.returncode in (0, 143 if signum == signal.SIGTERM else -signum)
     if process.returncode == 143:
