@@ -27,7 +27,8 @@ def progress_bar(shown: bool = True) -> Progress:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    return Progress(console=console, disable=not (shown and console.is_terminal), transient=True)
+    console.quiet = not (shown and console.is_terminal)
+    return Progress(console=console, disable=console.quiet, transient=True)
 
 
 @contextmanager

@@ -201,6 +201,7 @@ class ImageEncoder(nn.Module):
         reductions = whole.feature_info.reduction()
         level = max((index for index, reduction in enumerate(reductions) if reduction <= self.STRIDE), default=0)
         self.encoder = create_timm_model(model, pretrained, feature_cls="getter", out_indices=(level,))
+        self.encoder.model.head = nn.Identity()  # of which early versions of timm leave a norm that nothing reads
         settings = self.encoder.pretrained_cfg
         self.preprocessing = Preprocessing(mean=tuple(settings["mean"]), std=tuple(settings["std"]))
         self.input_size = tuple(settings["input_size"][1:]) if settings.get("fixed_input_size") else None
