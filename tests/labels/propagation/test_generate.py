@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -141,7 +142,10 @@ class TestCommand:
     def test_ranks_share_the_clips(self, uninterrupted, cityscapes_root, tmp_path):
         dataset = Cityscapes(cityscapes_root)
         for rank in range(2):
+            if rank == 1:  # the other machine is still at work
+                (tmp_path / "flow" / ".lock").write_text(f"1\n{socket.gethostname()}\n")
             label_propagate(dataset, "train", OFFSETS, store=tmp_path, rank=rank, world=2, progress=False)
+        (tmp_path / "flow" / ".lock").unlink()
         store = LabelStore(tmp_path, "flow", dataset.taxonomy)
         assert sorted(path.name for path in store.folder.glob("manifest*")) == ["manifest.0.jsonl", "manifest.1.jsonl"]
         store.consolidate()

@@ -41,7 +41,8 @@ def generate(
     """Make the labels that are not there yet.
 
     A run that was killed goes on where it stopped when it is started again, and ends in the same files, whoever does
-    the work. The processes of a cluster share it; what was started apart from them is refused meanwhile.
+    the work. The processes of a cluster share it; what was started apart from them is refused meanwhile, unless the job
+    is `shared`.
 
     Args:
         job: The generator.
@@ -57,7 +58,7 @@ def generate(
     of_classes = job.dataset.taxonomy is not OBJECT_IDS
     if job.cost_model is not None and not job.cost_model.needs_label and tasks and of_classes:
         job.cost_model.manual_frame(job.dataset.name)  # knows a price, or says so before any work is done
-    with sole_writers(job.store, workers):
+    with nullcontext() if job.shared else sole_writers(job.store, workers):
         summary = summarise(*_make(job, tasks, workers))
     if summary.failures:
         raise UnfinishedError.of(summary)

@@ -104,7 +104,10 @@ class LabelJob(Job[TaskT, OutcomeT], Generic[TaskT, OutcomeT]):
 
     Attributes:
         store: The store, as this process writes to it.
+        shared: Whether machines that do not know of each other write to the source at the same time.
     """
+
+    shared: bool = False
 
     def __init__(
         self,
@@ -156,8 +159,9 @@ class LabelJob(Job[TaskT, OutcomeT], Generic[TaskT, OutcomeT]):
             return self.label(task)
 
     def finish(self) -> None:
-        """Merge what all processes wrote, now or in a run that was killed."""
-        self.store.consolidate()
+        """Merge what all processes wrote, now or in a run that was killed; not while others may still be writing."""
+        if not self.shared:
+            self.store.consolidate()
 
     def write(
         self,

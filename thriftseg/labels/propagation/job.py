@@ -99,16 +99,11 @@ class PropagationJob(LabelJob[PropagationTask, PropagationOutcome]):
             description=f"{description} ({propagator.name})",
         )
         self._labels, self._propagator, self._rank, self._save_objects = labels, propagator, rank, save_objects
-        self._unit, self._min_area = object_unit, min_area
+        self._unit, self._min_area, self.shared = object_unit, min_area, rank is not None
 
     def open(self, writer: str | None = None) -> None:
         """Open the store under the name of this machine and process."""
         super().open("-".join(str(part) for part in (self._rank, writer) if part is not None) or None)
-
-    def finish(self) -> None:
-        """Merge what the processes wrote, unless machines that nobody waits for may still be writing."""
-        if self._rank is None:
-            super().finish()
 
     def label(self, task: PropagationTask) -> PropagationOutcome:
         """Label the targets of one annotated frame."""
