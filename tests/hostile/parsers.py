@@ -646,6 +646,18 @@ def coco_of_another_tool(folder: Path) -> tuple[Path, Read]:
     return path, lambda: _paint("coco", path)
 
 
+@reads("exchange/cvat_server.py:unpack_annotations")
+def packed_annotations_of_cvat(folder: Path) -> tuple[Path, Read]:
+    import zipfile
+
+    from thriftseg.exchange.cvat_server import unpack_annotations
+
+    path = folder / "annotations.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations.xml", '<annotations><image name="a"/></annotations>' * 9)
+    return path, lambda: unpack_annotations(path, folder / "unpacked")
+
+
 @reads("exchange/cvat.py:read_cvat")
 def cvat(folder: Path) -> tuple[Path, Read]:
     return _exchanged(folder, "cvat", ".xml")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,19 +69,13 @@ class CVATTask:
 
         Raises:
             ConfigError: The server cannot be reached, or refuses.
-            DatasetError: It sends something else.
+            DatasetError: It sends something else; see `unpack_annotations`.
         """
         with tempfile.TemporaryDirectory() as scratch:
             packed = Path(scratch) / "annotations.zip"
             with self._talking():
                 self._task.export_dataset(_FORMAT, packed, include_images=False)
-            try:
-                with zipfile.ZipFile(packed) as archive:
-                    FILE_BYTES.check(archive.getinfo(CVAT_FILE).file_size, self.url)
-                    write_bytes(folder / CVAT_FILE, archive.read(CVAT_FILE))
-            except (zipfile.BadZipFile, KeyError) as error:
-                raise DatasetError("the CVAT server sent no annotations", path=self.url, found=error) from error
-        return folder / CVAT_FILE
+            return unpack_annotations(packed, folder)
 
     def upload(self, frames: Iterable[ExportedFrame], names: FrameNames, taxonomy: Taxonomy) -> int:
         """Put the shapes of a machine in the place of those that a machine made before, in some frames.
@@ -179,3 +174,24 @@ class CVATTask:
             raise ConfigError(f"the CVAT server refuses task {self.number}", path=self.url, found=found, fix=fix) from (
                 error
             )
+
+
+def unpack_annotations(packed: Path, folder: Path) -> Path:
+    """Take the annotations out of what a CVAT server sends.
+
+    Args:
+        packed: The ZIP file.
+        folder: Where to write them.
+
+    Raises:
+        DatasetError: It holds none, or is damaged.
+    """
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            FILE_BYTES.check(archive.getinfo(CVAT_FILE).file_size, packed)
+            content = archive.read(CVAT_FILE)
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        expected = f"a ZIP file with {CVAT_FILE}"
+        raise DatasetError("no annotations of CVAT", path=packed, expected=expected, found=error) from error
+    write_bytes(folder / CVAT_FILE, content)
+    return folder / CVAT_FILE
