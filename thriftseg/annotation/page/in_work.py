@@ -22,13 +22,16 @@ from thriftseg.annotation.page.work import FrameStart, Place, Work
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import encode_label_png, read_label_png
 from thriftseg.errors import LabelStoreError
-from thriftseg.parsing import Amount, Count, Record, read_bytes
+from thriftseg.parsing import Record, read_bytes
 from thriftseg.stores import FrameVerdict, JournalRow, Patch, Tool
 from thriftseg.types import Frame
 
 _REMEMBERED = 8  # states of frames, 4 MB each at 1024x2048
 
 _Id = Annotated[int, msgspec.Meta(ge=1, le=2**16 - 1)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+_Tally = Annotated[int, msgspec.Meta(ge=0, le=10**6)]  # sums of them are numbers, too
+_ObjectOrNone = Annotated[int, msgspec.Meta(ge=0, le=2**16 - 1)]
 _TrainId = Annotated[int, msgspec.Meta(ge=0, le=254)]
 
 
@@ -52,37 +55,30 @@ class PageAction(Record, frozen=True, rename={"train_id": "class"}):
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     tool: Tool
-    start: Amount
-    end: Amount
-    seconds: Amount = 0.0
-    object: Count | None = None
+    start: _Seconds
+    end: _Seconds
+    seconds: _Seconds = 0.0
+    object: _ObjectOrNone | None = None
     train_id: _TrainId | None = None
-    clicks: Count = 0
-    vertices: Count = 0
-    strokes: Count = 0
+    clicks: _Tally = 0
+    vertices: _Tally = 0
+    strokes: _Tally = 0
     objects: tuple[tuple[_Id, _TrainId], ...] = ()
     patch: Patch | None = None
 
     def row(self, session: str, person: str, frame: Frame, verdict: FrameVerdict | None = None) -> JournalRow:
-        """The row of the journal about it."""
-        return JournalRow(
-            self.id,
-            session,
-            person,
-            *frame,
-            self.tool if verdict is None else "finish",
-            self.start,
-            self.end,
-            self.seconds,
-            self.object or None,
-            self.train_id,
-            self.clicks,
-            self.vertices,
-            self.strokes,
-            self.objects,
-            self.patch,
-            verdict,
-        )
+        """The row of the journal about it.
+
+        Raises:
+            PatchError: It is no action on a frame.
+        """
+        values = msgspec.structs.asdict(self)
+        if verdict is not None:
+            values["tool"] = "finish"
+        elif self.tool in ("open", "finish"):
+            raise PatchError("the work on a frame begins and ends by requests of their own", found=self.tool)
+        values["object"] = self.object or None
+        return JournalRow(session=session, person=person, video=frame[0], frame=frame[1], verdict=verdict, **values)
 
 
 class FramesInWork:
