@@ -1,0 +1,69 @@
+/**
+ * What to do next: the list that the server ranks, and the way through it.
+ */
+
+import { api } from "./api.js";
+import { element } from "./palette.js";
+
+/** @typedef {import("./api.js").QueueItem} QueueItem */
+/** @typedef {import("./api.js").Work} Work */
+
+const SHOWN = 200;
+
+export class Queue {
+  /**
+   * @param {string} session
+   * @param {Work} work
+   * @param {(video: number, place: number) => void} go
+   */
+  constructor(session, work, go) {
+    this.session = session;
+    this.work = work;
+    this.go = go;
+    /** @type {QueueItem[]} */
+    this.items = [];
+    /** @type {[number, number]} */
+    this.present = [0, 0];
+    this.list = /** @type {HTMLElement} */ (document.getElementById("queue-items"));
+    this.choice = /** @type {HTMLSelectElement} */ (document.getElementById("queue-choice"));
+    this.choice.replaceChildren(...work.queues.map(({ id, name }) => new Option(name, id)));
+    this.choice.addEventListener("change", () => this.load());
+  }
+
+  async load() {
+    if (!this.choice.value) return;
+    this.items = (await api.queue(this.choice.value, this.session)).items;
+    this.draw();
+  }
+
+  /** @param {number} video @param {number} place */
+  showPresent(video, place) {
+    this.present = [video, place];
+    this.draw();
+  }
+
+  /** @returns {QueueItem | undefined} the one after the present frame, or the first */
+  next() {
+    const index = this.items.findIndex(([video, place]) => video === this.present[0] && place === this.present[1]);
+    return this.items[index + 1] ?? this.items[0];
+  }
+
+  draw() {
+    const rows = this.items.slice(0, SHOWN).map(([video, place, , why]) => {
+      const present = video === this.present[0] && place === this.present[1];
+      const name = this.work.videos[video]?.id ?? "";
+      const button = element(
+        "button",
+        { type: "button", class: "row", ...(present ? { "aria-current": "true" } : {}) },
+        element("span", { class: "name" }, this.work.videos.length > 1 ? `${name} · ${place + 1}` : `frame ${place + 1}`),
+        element("span", { class: "size" }, why),
+      );
+      button.addEventListener("click", () => this.go(video, place));
+      return element("li", {}, button);
+    });
+    const more = this.items.length - rows.length;
+    if (more > 0) rows.push(element("li", { class: "empty" }, `and ${more} more`));
+    if (rows.length === 0) rows.push(element("li", { class: "empty" }, "Nothing is waiting."));
+    this.list.replaceChildren(...rows);
+  }
+}
