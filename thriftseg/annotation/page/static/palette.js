@@ -62,7 +62,9 @@ export class Palette {
 
   /** @param {number[]} rgb */
   swatch(rgb) {
-    return element("span", { class: "swatch", style: `background: rgb(${rgb.join(" ")})` });
+    const made = element("span", { class: "swatch" });
+    made.style.background = `rgb(${rgb.join(" ")})`;
+    return made;
   }
 
   /** @param {number} chosen a class */
