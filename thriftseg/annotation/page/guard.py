@@ -72,6 +72,8 @@ class Guard:
         async def send_guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
                 extra = dict(_HEADERS)
+                if not any(name == b"cache-control" for name, _ in message.get("headers", ())):
+                    extra["cache-control"] = "no-store" if enters else "no-cache"  # a kept page would bring no cookie
                 if enters:
                     extra["set-cookie"] = f"{self.cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
                 message["headers"] = [

@@ -93,11 +93,16 @@ export const api = {
   /** @param {number} video @returns {Promise<VideoState>} */
   video: (video) => json(`/api/videos/${video}`),
   /** @param {number} since @param {string} session @returns {Promise<Changes>} */
-  changes: (since, session) => json(`/api/changes?since=${since}&session=${session}`),
+  changes: (since, session) => json(`/api/changes?since=${Math.max(0, since)}&session=${session}`),
   /** @param {string} id @param {string} session @returns {Promise<{items: QueueItem[]}>} */
   queue: (id, session) => json(`/api/queue?id=${encodeURIComponent(id)}&session=${session}`),
-  /** @param {number} video @param {number} place @returns {Promise<ImageBitmap>} */
-  image: async (video, place) => createImageBitmap(await (await request(`${frames(video, place)}/image`)).blob()),
+  /**
+   * @param {number} video @param {number} place
+   * @param {string} stamp tells the images of one server from those of another at the same address: they are kept
+   * @returns {Promise<ImageBitmap>}
+   */
+  image: async (video, place, stamp) =>
+    createImageBitmap(await (await request(`${frames(video, place)}/image?v=${encodeURIComponent(stamp)}`)).blob()),
   /** @param {number} video @param {number} place @returns {Promise<Frame>} */
   label: async (video, place) => {
     const { header, ids } = readLabel(await (await request(`${frames(video, place)}/label`)).arrayBuffer());

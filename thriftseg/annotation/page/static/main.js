@@ -94,7 +94,10 @@ class Page {
     });
     this.timeline = new Timeline(/** @type {HTMLCanvasElement} */ (find("timeline")), (place) => this.go(this.video, place));
     this.queue = new Queue(session, work, (video, place) => this.go(video, place));
-    this.player = new Player((place) => this.go(this.video, place, false));
+    this.player = new Player(
+      (place) => this.go(this.video, place, false),
+      (video) => `${this.outbox.hooks.scope}|${this.work.videos[video]?.id}|${this.work.videos[video]?.frames}`,
+    );
     this.outbox = new Outbox(session, {
       scope: [work.kind, work.dataset, work.title].join("|"),
       find: (id) => this.work.videos.findIndex((video) => video.id === id),
@@ -258,7 +261,7 @@ class Page {
     const here = [...(this.frame?.objects.values() ?? [])].filter((row) => row.class === cls);
     const present = here.filter(({ id }) => this.frame?.pixels[id]).at(-1) ?? here.at(-1);
     this.object = present?.id ?? (thing ? null : ([...this.objects].find(of)?.[0] ?? null));
-    this.tools.discard();
+    this.tools.retarget(this.object);
     this.refresh();
   }
 
@@ -266,7 +269,7 @@ class Page {
   select(object) {
     this.object = object;
     this.cls = this.frame?.objects.get(object)?.class ?? this.objects.get(object) ?? this.cls;
-    this.tools.discard();
+    this.tools.retarget(object);
     this.refresh();
   }
 
@@ -282,8 +285,8 @@ class Page {
 
   begin() {
     const thing = this.palette.class(this.cls)?.thing;
-    this.tools.discard();
     if (thing) this.object = null;
+    this.tools.retarget(this.object);
     this.notices.say(thing ? "The next stroke or click begins a new instance." : "This class is one area: it has no instances.");
     this.refresh();
   }
@@ -425,18 +428,20 @@ class Page {
   }
 
   /** @param {import("./outbox.js").Entry} entry @param {string} state @param {[number, number] | null} next */
-  finished(entry, state, next) {
+  async finished(entry, state, next) {
     const video = this.outbox.hooks.find(entry.video);
     this.mark(video, entry.place, state, -1);
     this.player.forget(video, entry.place);
-    this.queue.load().catch(() => {});
+    await this.queue.load().catch(() => {});
     if (video !== this.video || entry.place !== this.place || entry.session !== this.session) return;
     this.finishing = null;
     const said = { drawn: "Stored", accept: "Accepted", reject: "Rejected", lock: "Locked", unlock: "Unlocked" };
     const done = /** @type {Record<string, string>} */ (said)[entry.verdict ?? ""] ?? "Done";
-    this.notices.say(`${done}: frame ${this.number(entry.place)}.${next ? "" : " Nothing else is waiting in the queue."}`);
-    if (next && entry.verdict !== "unlock" && entry.verdict !== "lock") this.go(...next);
-    else this.go(this.video, this.place);
+    const stays = entry.verdict === "unlock" || entry.verdict === "lock";
+    const [toVideo, toPlace] = (stays ? null : (next ?? this.queue.next())) ?? [this.video, this.place];
+    const all = stays || this.queue.items.length ? "" : " Nothing else is waiting in this queue.";
+    this.notices.say(`${done}: frame ${entry.place + 1}.${all}`);
+    this.go(toVideo, toPlace);
   }
 
   /** @param {import("./outbox.js").Entry} entry @param {ApiError} error */
@@ -686,11 +691,6 @@ class Page {
     this.look.opacity = Math.min(100, Math.max(10, percent));
   }
 
-  /** @param {number} place @returns {string} */
-  number(place) {
-    return String(place + 1);
-  }
-
   // -------------------------------------------------------------------- look
 
   /** Bring everything but the pixels of the frame up to date; cheap enough for every action. */
@@ -756,7 +756,7 @@ class Page {
   /** @param {KeyboardEvent} event */
   keyDown(event) {
     const target = /** @type {HTMLElement} */ (event.target);
-    if (target.closest("dialog") || target.matches("input:not([type=checkbox]):not([type=range]), select")) return;
+    if (document.querySelector("dialog[open]") || target.matches("input:not([type=checkbox]):not([type=range]), select")) return;
     const name = keyName(event);
     const onButton = target.matches("button, input");
     if (onButton && ["Space", "Enter"].includes(name)) return;

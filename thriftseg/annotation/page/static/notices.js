@@ -95,6 +95,7 @@ export class Notices {
   /** @param {number} count of actions on their way @param {ApiError | null} trouble */
   unsent(count, trouble) {
     this.count = count;
+    document.body.dataset.unsent = String(count);
     write(find("unsent"), count && trouble ? `${count} action${count === 1 ? "" : "s"} not sent yet` : "");
     if (!trouble) {
       this.clear("sending");
@@ -126,7 +127,7 @@ export class Notices {
  * @typedef {{notices: Notices, tools: Tools, view: import("./view.js").View, frame: import("./frame.js").Frame | null,
  *   clock: import("./clock.js").ActiveClock, look: {opacity: number, ghost: boolean}, work: import("./api.js").Work,
  *   player: {playing: boolean}, hidden: boolean, alone: boolean, leased: boolean, finishing: string | null,
- *   prompting: number, count: number, place: number, state: import("./api.js").VideoState | undefined,
+ *   prompting: number, count: number, video: number, place: number, state: import("./api.js").VideoState | undefined,
  *   pending: number}} Shown
  */
 
@@ -141,8 +142,9 @@ function button(command, { pressed, disabled }) {
 /** Bring buttons and texts up to date. @param {Shown} page */
 export function draw(page) {
   const { tools, frame, look, work, notices } = page;
-  const state = frame?.header.state ?? ".";
+  const state = page.state?.states[page.place] ?? frame?.header.state ?? ".";
   const ours = page.leased && !page.finishing;
+  document.body.dataset.open = ours ? `${page.video}/${page.place}` : "";
   for (const name of Object.keys(HINTS)) button(`tool:${name}`, { pressed: tools.name === name });
   button("tool:click", { disabled: !work.prompter });
   button("hide", { pressed: page.hidden });

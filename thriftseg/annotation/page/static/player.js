@@ -12,9 +12,13 @@ const FEWEST = 6;
 const PLAY_MS = 120;
 
 export class Player {
-  /** @param {(place: number) => Promise<void>} show called for every frame while playing */
-  constructor(show) {
+  /**
+   * @param {(place: number) => Promise<void>} show called for every frame while playing
+   * @param {(video: number) => string} stamp of the images of a video
+   */
+  constructor(show, stamp) {
     this.show = show;
+    this.stamp = stamp;
     /** @type {Map<string, Fetched>} the oldest first */
     this.kept = new Map();
     this.pixels = 1;
@@ -24,7 +28,10 @@ export class Player {
   /** @param {number} video @param {number} place @returns {Fetched} */
   get(video, place) {
     const key = `${video}/${place}`;
-    const fetched = this.kept.get(key) ?? { image: api.image(video, place), label: api.label(video, place) };
+    const fetched = this.kept.get(key) ?? {
+      image: api.image(video, place, this.stamp(video)),
+      label: api.label(video, place),
+    };
     this.kept.delete(key);
     this.kept.set(key, fetched);
     fetched.image.catch(() => this.kept.delete(key));

@@ -24,6 +24,8 @@ export class Queue {
     this.items = [];
     /** @type {[number, number]} */
     this.present = [0, 0];
+    /** Where the present frame stood before it was finished. */
+    this.last = 0;
     this.list = /** @type {HTMLElement} */ (document.getElementById("queue-items"));
     this.choice = /** @type {HTMLSelectElement} */ (document.getElementById("queue-choice"));
     this.choice.replaceChildren(...work.queues.map(({ id, name }) => new Option(name, id)));
@@ -32,7 +34,9 @@ export class Queue {
 
   async load() {
     if (!this.choice.value) return;
+    const before = this.index;
     this.items = (await api.queue(this.choice.value, this.session)).items;
+    if (before >= 0) this.last = before;
     this.draw();
   }
 
@@ -42,10 +46,15 @@ export class Queue {
     this.draw();
   }
 
+  /** Where the present frame stands; -1 where it does not wait (any more). */
+  get index() {
+    return this.items.findIndex(([video, place]) => video === this.present[0] && place === this.present[1]);
+  }
+
   /** @returns {QueueItem | undefined} the one after the present frame, or the first */
   next() {
-    const index = this.items.findIndex(([video, place]) => video === this.present[0] && place === this.present[1]);
-    return this.items[index + 1] ?? this.items[0];
+    const { index } = this;
+    return this.items[index < 0 ? this.last : index + 1] ?? this.items[0];
   }
 
   draw() {

@@ -147,7 +147,9 @@ export class Timeline {
     const state = STATES[states[place] ?? "."];
     const sure = confidence[place] ?? -1;
     const who = leases[place];
-    return `Frame ${numbers[place] ?? place}: ${state?.name ?? ""}${sure >= 0 ? `, ${sure} % sure` : ""}${who ? `, with ${who} now` : ""}`;
+    const number = numbers[place] ?? place;
+    const native = number === place + 1 ? "" : ` (number ${number} of the recording)`;
+    return `Frame ${place + 1}${native}: ${state?.name ?? ""}${sure >= 0 ? `, ${sure} % sure` : ""}${who ? `, with ${who} now` : ""}`;
   }
 
   /** @param {VideoState} state @param {number} place */
@@ -226,7 +228,6 @@ export class Timeline {
   drawCell(draw, place) {
     const left = (place - this.first) * CELL;
     const top = OVERVIEW + GAP;
-    const number = this.state.numbers[place] ?? place;
     const present = place === this.place;
     if (present) {
       draw.fillStyle = "#343b45";
@@ -241,10 +242,10 @@ export class Timeline {
       draw.arc(left + CELL / 2 - 0.5, top + 12, 9, 0, 2 * Math.PI);
       draw.stroke();
     }
-    const labelled = present || place % 5 === 0;
+    const labelled = present || (place + 1) % 5 === 0;
     const crowded = !present && Math.abs(place - this.place) < 2;
     if (!labelled || crowded) return;
     draw.fillStyle = present ? "white" : "#98a0ab";
-    draw.fillText(String(number), left + CELL / 2 - 0.5, top + 31);
+    draw.fillText(String(place + 1), left + CELL / 2 - 0.5, top + 31);
   }
 }

@@ -77,6 +77,12 @@ export class Tools {
     return was;
   }
 
+  /** What is begun is to become another object. @param {number | null} object */
+  retarget(object) {
+    if (this.proposal?.base) this.discard();
+    else if (this.proposal) this.proposal.object = object;
+  }
+
   /** Take back the last corner or point. @returns {boolean} whether there was one */
   back() {
     if (this.corners.pop()) {
