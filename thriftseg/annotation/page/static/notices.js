@@ -168,8 +168,7 @@ export function draw(page) {
   const { task } = frame?.header ?? { task: null };
   write(find("task"), task?.text ?? "");
   const brushes = tools.name === "brush" || tools.name === "eraser";
-  show(find("brush-size"), brushes);
-  write(find("brush-size"), `${tools.diameter} px`);
+  write(find("brush-size"), brushes ? `${tools.diameter} px` : "");
   const stage = find("stage");
   stage.classList.toggle("pans", tools.name === "pan");
   stage.classList.toggle("brushes", brushes && page.leased);
