@@ -26,12 +26,6 @@ CLASSES = "name: shapes\nclasses: [{name: ground}, {name: square, instances: tru
 NOON = 1_790_000_000  # seconds since 1970
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browsers.chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LocalServer]:
     browsers.write_frames(tmp_path / "data", [frame(number) for number in range(3)], CLASSES)
@@ -39,20 +33,6 @@ def server(tmp_path: Path) -> Iterator[LocalServer]:
     server.start()
     yield server
     server.stop()
-
-
-@pytest.fixture
-def new_hand(chromium: Any, tmp_path: Path) -> Iterator[Callable[[], Hand]]:
-    """Makes browser windows that share nothing."""
-    contexts = []
-
-    def make() -> Hand:
-        contexts.append(chromium.new_context(viewport={"width": 1200, "height": 800}))
-        return Hand(contexts[-1].new_page(), tmp_path / "pictures")
-
-    yield make
-    for context in contexts:
-        context.close()
 
 
 @pytest.fixture

@@ -46,6 +46,8 @@ class Page {
     /** @type {Frame | null} */
     this.frame = null;
     this.leased = false;
+    /** Whether somebody else has the present frame. */
+    this.taken = false;
     /** @type {string | null} verdict on its way */
     this.finishing = null;
     this.visit = 0;
@@ -169,6 +171,8 @@ class Page {
   leave() {
     clearTimeout(this.settling);
     this.tools.discard();
+    this.taken = false;
+    this.notices.clear("lease");
     if (!this.leased) return;
     this.leased = false;
     const { video, place } = this;
@@ -181,6 +185,7 @@ class Page {
   /** @param {number} visit */
   async open(visit) {
     const { video, place } = this;
+    this.taken = false;
     this.clock.restart();
     this.pending = 0;
     this.player.fetchAhead(video, place, this.count);
@@ -194,6 +199,7 @@ class Page {
         return;
       }
       this.leased = true;
+      this.taken = false;
       this.finishing = null;
       this.notices.clear("lease");
       this.showFrame(frame);
@@ -201,8 +207,10 @@ class Page {
       this.chooseTaskTool(frame);
     } catch (error) {
       if (visit !== this.visit) return;
-      if (error instanceof ApiError && error.status === 409) this.notices.tell("lease", error.message);
-      else this.trouble(error);
+      if (error instanceof ApiError && error.status === 409) {
+        this.taken = true;
+        this.notices.tell("lease", error.message, "You can look at it; it opens here as soon as it is free.");
+      } else this.trouble(error);
       this.settling = setTimeout(() => this.open(visit), 3000);
     }
     this.refresh();
@@ -493,7 +501,10 @@ class Page {
     for (const [index, known] of this.videos) {
       known.leases = Object.fromEntries(leases.filter(([video]) => video === index).map(([, place, who]) => [place, who]));
     }
-    this.timeline.range = null;
+    if (this.taken && !leases.some(([video, place]) => video === this.video && place === this.place)) {
+      clearTimeout(this.settling);
+      this.open(this.visit);
+    }
     if (this.state) this.timeline.show(this.state, this.place);
     this.notices.job(job);
     if (message) this.notices.tell("server", message);

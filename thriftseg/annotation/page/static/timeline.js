@@ -92,8 +92,6 @@ export class Timeline {
     this.state = { numbers: [], states: "", confidence: [], leases: {} };
     this.place = 0;
     this.first = 0;
-    /** @type {[number, number] | null} frames that are being propagated to */
-    this.range = null;
     this.scheduled = false;
     /** @type {"overview" | "detail" | null} */
     this.dragging = null;
@@ -211,10 +209,6 @@ export class Timeline {
       draw.fillStyle = this.state.states[shown] === "." ? "#2a2f36" : this.colorAt(shown);
       const left = (column * width) / columns;
       draw.fillRect(left, 0, width / columns + 0.5, OVERVIEW);
-    }
-    if (this.range) {
-      draw.fillStyle = "rgb(122 190 255 / 0.35)";
-      draw.fillRect((this.range[0] / count) * width, 0, ((this.range[1] - this.range[0] + 1) / count) * width, OVERVIEW);
     }
     draw.restore();
     const at = ((this.place + 0.5) / count) * width;
