@@ -14,6 +14,7 @@ import pytest
 from tests.fixtures import rasters
 from tests.fixtures.annotation_page import read_label
 from tests.fixtures.browser import CommandServer, Hand, write_frames
+from thriftseg.arrays import BoolArray
 from thriftseg.cli.main import main
 from thriftseg.datasets import Folder
 from thriftseg.stores import AnnotationJournal, LabelStore
@@ -31,7 +32,7 @@ classes:
   - {name: vegetation, color: [107, 142, 35]}
   - {name: sky, color: [110, 170, 220]}
 """
-HEIGHT, WIDTH = SIZE = (240, 424)
+HEIGHT, WIDTH = SIZE = (480, 848)
 FIT = """
 seed_everything: 0
 trainer: {max_steps: 2, max_epochs: 2, logger: true, enable_progress_bar: false, accelerator: cpu}
@@ -56,10 +57,22 @@ data:
 """
 
 
+@pytest.fixture(scope="module")
+def rendered() -> list[Any]:
+    return list(render_clip(SceneConfig(height=HEIGHT, width=WIDTH, num_frames=3, seed=5)))
+
+
 @pytest.fixture
-def film(tmp_path: Path) -> Folder:
-    config = SceneConfig(height=HEIGHT, width=WIDTH, num_frames=3, seed=5)
-    return write_frames(tmp_path / "data", [frame.image for frame in render_clip(config)], CLASSES)
+def film(tmp_path: Path, rendered: list[Any]) -> Folder:
+    return write_frames(tmp_path / "data", [frame.image for frame in rendered], CLASSES)
+
+
+def outlines(mask: BoolArray, smallest: int) -> Iterator[list[tuple[int, int]]]:
+    """Corners of the larger areas of a mask, as a person would click them."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    for contour in contours:
+        if cv2.contourArea(contour) >= smallest:
+            yield [(int(x), int(y)) for x, y in cv2.approxPolyDP(contour, 2.5, True)[:, 0]]
 
 
 @pytest.fixture
@@ -78,6 +91,7 @@ def journal(folder: Path) -> list[Any]:
 def test_from_nothing_to_a_student(
     server: CommandServer,
     film: Folder,
+    rendered: list[Any],
     new_hand: Callable[..., Hand],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -88,23 +102,26 @@ def test_from_nothing_to_a_student(
     wanted = np.zeros(SIZE, np.uint16)
 
     hand.keys("2", "c")
-    hand.click(355, 205)
+    hand.click(425, 235)
     hand.proposed()
-    hand.picture("proposal")
+    for x, y in ((425, 285), (425, 196), (370, 225), (485, 230)):
+        hand.click(x, y, button="right")
+        hand.proposed()
+    hand.picture("click")
     hand.keys("Enter")
     hand.sent()
     clicked = read_label_of(hand) == 1
-    assert clicked[205, 355]
+    assert clicked[235, 425]
     wanted[clicked] = 1
 
     hand.keys("1", "d")
-    road = [(60, 215), (150, 222), (230, 205)]
+    road = [(420, 330), (560, 440), (330, 450), (420, 380)]
     hand.drag(road)
     wanted[rasters.stroke(road, 16, SIZE)] = 2
     hand.sent()
     server.kill()
     hand.keys("3")
-    person = [(376, 129), (386, 129), (396, 150), (395, 211), (367, 211), (366, 150)]
+    (person,) = outlines(rendered[0].instances == 12001, 1500)
     hand.outline(person)
     wanted[rasters.outline(person, SIZE)] = 3
     hand.page.wait_for_selector("text=The connection to the server is lost")
@@ -115,14 +132,31 @@ def test_from_nothing_to_a_student(
     hand.sent()
     assert np.array_equal(read_label_of(hand), wanted)
 
-    hand.keys("6", "f")
-    hand.click(150, 60)
-    wanted[rasters.area(wanted, 150, 60)] = 4
+    hand.keys("2", "n", "b")
+    hand.drag([(0, 205), (262, 478)])
+    hand.proposed()
+    hand.picture("proposal")
+    hand.keys("Enter", "u")
     hand.sent()
+    boxed = read_label_of(hand) == 4
+    wanted[boxed] = 4
+    number = 5
+    for key, train_ids in (("6", [10]), ("4", [2]), ("5", [8, 9])):
+        hand.keys(key)
+        for corners in outlines(np.isin(rendered[0].label, train_ids), 1500):
+            hand.outline(corners)
+            wanted[rasters.outline(corners, SIZE) & (wanted == 0)] = number
+        number += 1
+    hand.keys("1", "f")
+    hand.click(310, 360)
+    wanted[rasters.area(wanted, 310, 360)] = 2
+    hand.sent()
+    assert np.array_equal(read_label_of(hand), wanted)
+    hand.keys("v")
     hand.picture("drawn")
     hand.keys("Shift+Enter")
     hand.opened("0/1")
-    classes = np.array([255, 1, 0, 2, 5], np.uint8)
+    classes = np.array([255, 1, 0, 2, 1, 5, 3, 4], np.uint8)
     drawn = LabelStore(tmp_path / "labels", "drawn", film.taxonomy)
     assert np.array_equal(drawn.read("street", 0), classes[wanted])
 
@@ -138,8 +172,9 @@ def test_from_nothing_to_a_student(
     hand.keys("a")
     hand.opened("0/2")
     hand.page.wait_for_selector("#where:has-text('label of the machine')")
-    hand.keys("1", "d")
-    hand.drag([(100, 190), (130, 200)])
+    hand.picture("machine")
+    hand.keys("u", "5", "d")
+    hand.drag([(440, 172), (500, 168)])
     hand.picture("review")
     hand.keys("Shift+Enter")
     hand.page.wait_for_selector("text=Stored: frame 3")
@@ -155,14 +190,13 @@ def test_from_nothing_to_a_student(
     assert not hand.errors
 
     drawn = LabelStore(tmp_path / "labels", "drawn", film.taxonomy)
-    stroke = rasters.stroke([(100, 190), (130, 200)], 16, SIZE)
+    stroke = rasters.stroke([(440, 172), (500, 168)], 16, SIZE)
     carried = LabelStore(tmp_path / "labels", "flow", film.taxonomy)
-    assert np.array_equal(drawn.read("street", 2), np.where(stroke, 0, carried.read("street", 2)))
+    assert np.array_equal(drawn.read("street", 2), np.where(stroke, 4, carried.read("street", 2)))
     assert sorted(carried.labels) == [("street", 1), ("street", 2)]
     rows = journal(tmp_path)
-    assert [row.tool for row in rows] == [
-        *("click", "brush", "polygon", "fill", "finish", "finish", "brush", "finish", "finish"),
-    ]
+    tools = [row.tool for row in rows if row.tool != "polygon"]
+    assert tools == ["click", "brush", "box", "fill", "finish", "finish", "brush", "finish", "finish"]
     assert sum(row.seconds for row in rows) < 60
 
     monkeypatch.chdir(tmp_path)

@@ -146,6 +146,7 @@ class Page {
     try {
       if (changed) {
         const state = await api.video(video);
+        state.leases = {}; // our own among them; those of others come every second
         this.videos.set(video, state);
         for (const [id, cls] of state.objects ?? []) this.objects.set(id, cls);
       }
@@ -395,7 +396,7 @@ class Page {
       },
     });
     const states = this.state;
-    if (states && patch) this.mark(this.video, this.place, "w", states.confidence[this.place] ?? -1);
+    if (states && patch) this.mark([[this.video, this.place, "w", states.confidence[this.place] ?? -1]]);
   }
 
   /**
@@ -438,7 +439,7 @@ class Page {
   /** @param {import("./outbox.js").Entry} entry @param {string} state @param {[number, number] | null} next */
   async finished(entry, state, next) {
     const video = this.outbox.hooks.find(entry.video);
-    this.mark(video, entry.place, state, -1);
+    this.mark([[video, entry.place, state, -1]]);
     this.player.forget(video, entry.place);
     await this.queue.load().catch(() => {});
     if (video !== this.video || entry.place !== this.place || entry.session !== this.session) return;
@@ -464,19 +465,25 @@ class Page {
 
   // ------------------------------------------------------------------ others
 
-  /** @param {number} video @param {number} place @param {string} state @param {number} confidence */
-  mark(video, place, state, confidence) {
-    const known = this.videos.get(video);
-    if (!known) return;
-    known.states = known.states.slice(0, place) + state + known.states.slice(place + 1);
-    known.confidence[place] = confidence;
-    if (video === this.video) this.timeline.show(known, this.place);
+  /** @param {[number, number, string, number][]} frames video, place, state, confidence */
+  mark(frames) {
+    for (const [index, known] of this.videos) {
+      const changed = frames.filter(([video]) => video === index);
+      if (changed.length === 0) continue;
+      const states = [...known.states];
+      for (const [, place, state, confidence] of changed) {
+        states[place] = state;
+        known.confidence[place] = confidence;
+      }
+      known.states = states.join("");
+      if (index === this.video) this.timeline.show(known, this.place);
+    }
   }
 
   async poll() {
     try {
       const changes = await api.changes(this.version, this.session);
-      if (this.version >= 0) this.take(changes);
+      this.take(changes);
       if (this.version < 0 || changes.version < this.version) await this.reload();
       this.version = changes.version;
       if (this.workVersion >= 0 && changes.work_version !== this.workVersion) await this.reloadWork();
@@ -492,8 +499,8 @@ class Page {
 
   /** @param {import("./api.js").Changes} changes */
   take({ frames, leases, job, message }) {
-    for (const [video, place, state, confidence] of frames) {
-      this.mark(video, place, state, confidence);
+    this.mark(frames);
+    for (const [video, place] of frames) {
       this.player.forget(video, place);
       const present = video === this.video && place === this.place;
       if (present && !this.player.playing && (!this.leased || this.untouched())) this.showAgain();

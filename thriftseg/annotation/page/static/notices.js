@@ -188,8 +188,8 @@ function drawQuestion(tools, prompting) {
   show(find("question"), proposal !== null || corners.length > 0);
   button("accept", { disabled: proposal ? !proposal.mask || prompting > 0 : corners.length < 3 });
   const points = proposal?.points.length ?? 0;
-  const clicked = points ? `${points} click${points === 1 ? "" : "s"}` : "box";
-  const text = proposal ? (prompting || !proposal.mask ? "The model is looking…" : `Proposal after ${clicked}`) : `${corners.length} corners`;
+  const asked = points ? `Proposal after ${points} click${points === 1 ? "" : "s"}` : "Proposal for the box";
+  const text = proposal ? (prompting || !proposal.mask ? "The model is looking…" : asked) : `${corners.length} corners`;
   write(find("question-text"), text);
 }
 
@@ -197,7 +197,7 @@ function drawQuestion(tools, prompting) {
 function drawWhere(page, state) {
   const confidence = page.state?.confidence[page.place] ?? -1;
   const sure = state === "m" && confidence >= 0 ? `, ${confidence} % sure` : "";
-  const who = page.state?.leases[page.place];
+  const who = page.leased ? undefined : page.state?.leases[page.place];
   const where = find("where");
   const frame = `Frame ${page.place + 1} of ${page.count}`;
   const note = who ? ` with ${who}` : ` ${STATES[state]?.name ?? ""}${sure}`;

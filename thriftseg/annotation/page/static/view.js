@@ -145,7 +145,6 @@ export class View {
 
   /** @param {PointerEvent} event */
   down(event) {
-    if (/** @type {Element} */ (event.target).closest("#question")) return;
     this.stage.focus({ preventScroll: true });
     this.cursor = null;
     if (event.pointerType === "touch") {
