@@ -16,7 +16,7 @@ from tests.fixtures.annotation_page import read_label
 from tests.fixtures.browser import CommandServer, Hand, write_frames
 from thriftseg.arrays import BoolArray
 from thriftseg.cli.main import main
-from thriftseg.datasets import Folder
+from thriftseg.datasets import Folder, write_label_png
 from thriftseg.stores import AnnotationJournal, LabelStore
 from thriftseg.synthetic import SceneConfig, render_clip
 
@@ -140,10 +140,13 @@ def test_from_nothing_to_a_student(
     hand.sent()
     boxed = read_label_of(hand) == 4
     wanted[boxed] = 4
+    label, instances = rendered[0].label, rendered[0].instances
+    things = [("2", "n", instances == 15001)] + [("3", "n", instances == number) for number in (11004, 11007, 11008)]
+    areas = [("6", "p", label == 10), ("4", "p", label == 2), ("5", "p", np.isin(label, [8, 9]))]
     number = 5
-    for key, train_ids in (("6", [10]), ("4", [2]), ("5", [8, 9])):
-        hand.keys(key)
-        for corners in outlines(np.isin(rendered[0].label, train_ids), 1500):
+    for key, then, mask in things + areas:
+        hand.keys(key, then)
+        for corners in outlines(mask, 1000):
             hand.outline(corners)
             wanted[rasters.outline(corners, SIZE) & (wanted == 0)] = number
         number += 1
@@ -156,7 +159,7 @@ def test_from_nothing_to_a_student(
     hand.picture("drawn")
     hand.keys("Shift+Enter")
     hand.opened("0/1")
-    classes = np.array([255, 1, 0, 2, 1, 5, 3, 4], np.uint8)
+    classes = np.array([255, 1, 0, 2, 1, 1, 2, 2, 2, 5, 3, 4], np.uint8)
     drawn = LabelStore(tmp_path / "labels", "drawn", film.taxonomy)
     assert np.array_equal(drawn.read("street", 0), classes[wanted])
 
@@ -200,6 +203,7 @@ def test_from_nothing_to_a_student(
     assert sum(row.seconds for row in rows) < 60
 
     monkeypatch.chdir(tmp_path)
+    write_label_png(tmp_path / "data/train/street/labels/000002.png", drawn.read("street", 2))  # validates
     (tmp_path / "fit.yaml").write_text(FIT)
     assert main(["fit", "--config", "fit.yaml", "--name", "student"]) == 0
     assert (tmp_path / "runs/student/checkpoints/last.ckpt").is_file()

@@ -15,7 +15,8 @@ from tests.fixtures import rasters
 
 STATIC = Path(thriftseg.__file__).parent / "annotation" / "page" / "static"
 HERE = Path(__file__).parent
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
 def answers(folder: Path, cases: list[dict[str, object]]) -> list:
@@ -24,7 +25,7 @@ def answers(folder: Path, cases: list[dict[str, object]]) -> list:
         shutil.copy(path, folder)
     (folder / "package.json").write_text('{"type": "module"}')
     done = subprocess.run(
-        ["node", "modules.mjs"], cwd=folder, input=json.dumps(cases), capture_output=True, text=True, timeout=60
+        [str(NODE), "modules.mjs"], cwd=folder, input=json.dumps(cases), capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
