@@ -309,6 +309,60 @@ def test_what_is_not_sent_outlives_the_browser(server: LocalServer, tmp_path: Pa
     assert [row.strokes for row in actions(server)] == [1, 1]
 
 
+DRAWN_ON = """id => {
+  const layer = document.getElementById(id);
+  const pixels = layer.getContext("2d").getImageData(0, 0, layer.width, layer.height).data;
+  return pixels.filter((value, index) => index % 4 === 3 && value > 0).length;
+}"""
+
+
+def test_ghost_playing_and_colours(hand: Hand, server: LocalServer) -> None:
+    page = hand.page
+    hand.keys("2", "d")
+    hand.drag([(10, 10), (40, 30)])
+    drawn = int(rasters.stroke([(10, 10), (40, 30)], 16, SIZE).sum())
+    assert page.evaluate(DRAWN_ON, "overlay") == drawn
+    hand.keys("Shift+Enter")
+    hand.opened("0/1")
+    assert page.evaluate(DRAWN_ON, "overlay") == 0
+    hand.keys("g")
+    page.wait_for_selector('button[data-command="ghost"][aria-pressed="true"]')
+    page.wait_for_function(f"() => ({DRAWN_ON})('ghost') === {drawn}")
+    hand.picture("ghost")
+    hand.keys("Home")
+    hand.opened("0/0")
+    hand.keys("h")
+    page.wait_for_function("() => document.getElementById('overlay').style.opacity === '0'")
+    hand.keys("h", "+", "+", "Space")
+    hand.opened("0/2")
+    assert hand.says("#where") == "Frame 3 of 3 not labelled"
+    before = page.evaluate("() => getComputedStyle(document.querySelector('.swatch')).backgroundColor")
+    page.check("#safe")
+    other = f"() => getComputedStyle(document.querySelector('.swatch')).backgroundColor !== '{before}'"
+    page.wait_for_function(other)
+    page.reload()
+    hand.opened("0/2")
+    assert page.is_checked("#safe")
+    assert page.input_value("#opacity") == "85"
+    page.wait_for_function(other)
+    assert server.service.leases.of_others("") == {(0, 2): "Ann"}, "the reloaded page gave its first lease back"
+
+
+def test_the_page_goes_on_when_the_server_is_back(hand: Hand, server: LocalServer) -> None:
+    hand.page.wait_for_timeout(300)  # the next frame is fetched
+    server.stop()
+    hand.keys("End")
+    hand.page.wait_for_selector("text=The connection to the server is lost")
+    server.start()
+    hand.opened("0/2")
+    hand.page.wait_for_selector("#banner", state="hidden")
+    hand.page.select_option("#queue-choice", "next")
+    hand.page.wait_for_selector("#queue-items button")
+    hand.page.focus("#stage")
+    hand.keys("q")
+    hand.page.wait_for_function("() => location.hash !== '#0/2'")
+
+
 def test_a_full_disk_is_said_and_nothing_is_lost(
     hand: Hand, server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ import { View } from "./view.js";
 
 const SETTLE_MS = 120; // a frame is leased when the person stays on it, not while scrubbing
 const POLL_MS = 1000;
+const RETRY_MS = 3000;
 
 /** @param {string} id @returns {HTMLElement} */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -160,9 +161,11 @@ class Page {
       this.view.showImage(image);
       this.showFrame(frame);
     } catch (error) {
+      this.settling = setTimeout(() => this.go(video, place, stay), RETRY_MS);
       this.trouble(error);
       return;
     }
+    this.notices.clear("error");
     history.replaceState(null, "", `#${video}/${place}`);
     this.queue.showPresent(video, place);
     if (stay) this.settling = setTimeout(() => this.open(visit), SETTLE_MS);
@@ -212,7 +215,7 @@ class Page {
         this.taken = true;
         this.notices.tell("lease", error.message, "You can look at it; it opens here as soon as it is free.");
       } else this.trouble(error);
-      this.settling = setTimeout(() => this.open(visit), 3000);
+      this.settling = setTimeout(() => this.open(visit), RETRY_MS);
     }
     this.refresh();
   }
@@ -441,7 +444,7 @@ class Page {
     const video = this.outbox.hooks.find(entry.video);
     this.mark([[video, entry.place, state, -1]]);
     this.player.forget(video, entry.place);
-    await this.queue.load().catch(() => {});
+    await this.queue.load();
     if (video !== this.video || entry.place !== this.place || entry.session !== this.session) return;
     this.finishing = null;
     const said = { drawn: "Stored", accept: "Accepted", reject: "Rejected", lock: "Locked", unlock: "Unlocked" };
@@ -672,7 +675,7 @@ class Page {
   }
 
   async nextInQueue() {
-    await this.queue.load().catch((error) => this.trouble(error));
+    await this.queue.load();
     const item = this.queue.next();
     if (item) this.go(item[0], item[1]);
     else this.notices.say("Nothing is waiting in this queue.");
@@ -764,6 +767,10 @@ class Page {
       this.setOpacity(Number(input("opacity").value));
       this.refresh();
     });
+    document.addEventListener("change", ({ target }) => {
+      const chosen = target instanceof HTMLSelectElement && !target.matches(":focus-visible"); // by the pointer
+      if (chosen) find("stage").focus(); // so that keys are those of the page again
+    });
     input("video").addEventListener("change", () => this.go(Number(input("video").value), 0));
     find("absent").addEventListener("click", () => this.finish("absent"));
     find("job-cancel").addEventListener("click", () => api.cancel().catch((error) => this.trouble(error)));
@@ -814,7 +821,7 @@ class Page {
     const [video = 0, place = 0] = location.hash.slice(1).split("/").map(Number);
     const known = this.work.videos[video];
     await this.go(known ? video : 0, known && place >= 0 && place < known.frames ? place : 0);
-    this.queue.load().catch((error) => this.trouble(error));
+    this.queue.load();
     this.poll();
     setInterval(() => draw(this), 1000);
   }

@@ -2,13 +2,14 @@
  * What to do next: the list that the server ranks, and the way through it.
  */
 
-import { api } from "./api.js";
+import { api, ApiError } from "./api.js";
 import { element } from "./palette.js";
 
 /** @typedef {import("./api.js").QueueItem} QueueItem */
 /** @typedef {import("./api.js").Work} Work */
 
 const SHOWN = 200;
+const RETRY_MS = 2000;
 
 export class Queue {
   /**
@@ -26,16 +27,28 @@ export class Queue {
     this.present = [0, 0];
     /** Where the present frame stood before it was finished. */
     this.last = 0;
+    /** @type {number | undefined} */
+    this.timer = undefined;
     this.list = /** @type {HTMLElement} */ (document.getElementById("queue-items"));
     this.choice = /** @type {HTMLSelectElement} */ (document.getElementById("queue-choice"));
     this.choice.replaceChildren(...work.queues.map(({ id, name }) => new Option(name, id)));
     this.choice.addEventListener("change", () => this.load());
   }
 
+  /** Ask the server; what it cannot say yet is asked again. */
   async load() {
+    clearTimeout(this.timer);
     if (!this.choice.value) return;
     const before = this.index;
-    this.items = (await api.queue(this.choice.value, this.session)).items;
+    try {
+      this.items = (await api.queue(this.choice.value, this.session)).items;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.items = [];
+      this.list.replaceChildren(element("li", { class: "empty" }, error.message));
+      if (error.passing) this.timer = setTimeout(() => this.load(), RETRY_MS);
+      return;
+    }
     if (before >= 0) this.last = before;
     this.draw();
   }
