@@ -678,7 +678,7 @@ class Page {
     await this.queue.load();
     const item = this.queue.next();
     if (item) this.go(item[0], item[1]);
-    else this.notices.say("Nothing is waiting in this queue.");
+    else this.notices.say(this.queue.fault || "Nothing is waiting in this queue.");
   }
 
   askPropagate() {

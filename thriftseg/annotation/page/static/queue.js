@@ -27,6 +27,8 @@ export class Queue {
     this.present = [0, 0];
     /** Where the present frame stood before it was finished. */
     this.last = 0;
+    /** Why there is no list. */
+    this.fault = "";
     /** @type {number | undefined} */
     this.timer = undefined;
     this.list = /** @type {HTMLElement} */ (document.getElementById("queue-items"));
@@ -45,10 +47,12 @@ export class Queue {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.items = [];
+      this.fault = error.message;
       this.list.replaceChildren(element("li", { class: "empty" }, error.message));
       if (error.passing) this.timer = setTimeout(() => this.load(), RETRY_MS);
       return;
     }
+    this.fault = "";
     if (before >= 0) this.last = before;
     this.draw();
   }
