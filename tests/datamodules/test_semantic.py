@@ -20,6 +20,7 @@ from thriftseg.datasets.images import write_label_png
 from thriftseg.datasets.registry import create
 from thriftseg.errors import ConfigError, DatasetError, MixtureError
 from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.review_log import Decision
 from thriftseg.stores.rows import action_id
 from thriftseg.types import LabelKind
 
@@ -140,6 +141,24 @@ def test_evaluation_batch(squares):
     assert first["scored"].all()
     assert "frames_raw" not in first
     assert first["id"][1] == "every/000001"
+
+
+def test_evaluation_by_labels_of_the_store(squares, tmp_path):
+    """Those that people rejected do not count, nor do labels of the data set."""
+    store = LabelStore(tmp_path, "drawn", squares.taxonomy)
+    for video, number in (("first", 3), ("first", 4), ("single", 25)):
+        store.write(video, number, np.full((48, 64), 1, np.uint8), kind=LabelKind.MANUAL, generator="page")
+    store.review_log.add([Decision("first", 4, "reject", 0)])
+    module = make(squares, Mixture(store=tmp_path), stage="validate", eval_labels="drawn", eval_batch_size=9, tc="off")
+    (batch,) = module.val_dataloader()
+    assert batch["id"] == ["first/000003", "single/000025"]
+    assert batch["scored"].all()
+    assert batch["label"].unique().tolist() == [1]  # in the data set, most is 0
+    with pytest.raises(DatasetError, match=r"none: no labelled frame in split 'val' of squares; .*eval_labels"):
+        make(squares, Mixture(store=tmp_path), stage="validate", eval_labels="none")
+    fill_stores(tmp_path, squares)
+    with pytest.raises(ConfigError, match="clicks are no label maps"):
+        make(squares, Mixture(store=tmp_path), stage="validate", eval_labels="clicks", val_split="train")
 
 
 def test_setup_reads_only_what_a_stage_needs(tmp_path, open_squares, write_squares):

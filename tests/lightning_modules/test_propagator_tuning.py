@@ -113,7 +113,7 @@ def test_three_clips_are_learned_and_a_fourth_is_better_than_before(folders: dic
     network = PromptableVideoNetwork(str(folders["sam2_video"]), trained=PARTS)
     clips = [clip(seed) for seed in range(4)]
     before = [quality(network, *each) for each in clips]
-    assert max(before) < 0.2
+    assert max(before) < 0.25
     module = PropagatorTuning(network)
     optimizer = torch.optim.AdamW([value for value in module.parameters() if value.requires_grad], lr=3e-3)
     for _ in range(12):

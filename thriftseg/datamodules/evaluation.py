@@ -30,6 +30,7 @@ class StreamItem:
         number: Native frame number.
         scored: Its label counts, here and on no other rank.
         paired: The item before it in the stream is the frame before it in the video, and the pair counts.
+        source: Source of its label.
         padding: It repeats a frame so that every rank has equally many items; nothing about it counts.
     """
 
@@ -37,21 +38,23 @@ class StreamItem:
     number: int
     scored: bool = False
     paired: bool = False
+    source: str = MANUAL
     padding: bool = False
 
     @property
     def labelled(self) -> bool:
-        """Whether the frame has a manual label."""
+        """Whether the frame has a label to score by."""
         return not self.padding and self.number in self.clip.labels
 
 
-def build_stream(clips: Sequence[Clip], pairs: Pairs = "labelled") -> list[StreamItem]:
+def build_stream(clips: Sequence[Clip], pairs: Pairs = "labelled", source: str = MANUAL) -> list[StreamItem]:
     """The frames that evaluation needs, in playing order.
 
     Args:
-        clips: Clips of a split.
+        clips: Clips of a split, with the labels to score by.
         pairs: Which pairs of adjacent frames count for temporal consistency: those that end at a labelled frame, all,
             or none. Frames that neither carry a label nor belong to a counted pair are left out.
+        source: Source of these labels.
     """
     stream = []
     for clip in clips:
@@ -60,7 +63,7 @@ def build_stream(clips: Sequence[Clip], pairs: Pairs = "labelled") -> list[Strea
         previous = None
         for number in sorted(numbers | {number - clip.frame_step for number in ends}):
             paired = number in ends and previous == number - clip.frame_step
-            stream.append(StreamItem(clip, number, scored=number in clip.labels, paired=paired))
+            stream.append(StreamItem(clip, number, number in clip.labels, paired, source))
             previous = number
     return stream
 
@@ -122,7 +125,7 @@ class StreamFrames(Dataset[dict[str, Any]]):
         height, width = resized[-1].shape[:2]
         label = np.full((height, width), IGNORE_INDEX, dtype=np.uint8)
         if item.labelled:
-            label = resize_label(self.reader.label(_manual(item), images[-1]), (height, width))
+            label = resize_label(self.reader.label(_sample(item), images[-1]), (height, width))
         flow = np.zeros((2, 2, height, width), dtype=np.float16)
         if item.paired:
             flow = self.flow.both(clip.video, before[0], number, resized[0], resized[-1]).astype(np.float16)
@@ -150,10 +153,10 @@ class StreamFrames(Dataset[dict[str, Any]]):
                 yield item.clip, number
 
     def labelled_samples(self) -> list[TrainingSample]:
-        """The labelled items as samples with manual labels."""
-        return [_manual(item) for item in self.items if item.labelled]
+        """The labelled items as samples."""
+        return [_sample(item) for item in self.items if item.labelled]
 
 
-def _manual(item: StreamItem) -> TrainingSample:
+def _sample(item: StreamItem) -> TrainingSample:
     label = item.clip.labels[item.number]
-    return TrainingSample(item.clip, item.number, item.number, MANUAL, LabelKind.MANUAL, label=label)
+    return TrainingSample(item.clip, item.number, item.number, item.source, LabelKind.MANUAL, label=label)

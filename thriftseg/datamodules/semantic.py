@@ -24,6 +24,7 @@ from thriftseg.datamodules.transforms import RandomScaleCrop
 from thriftseg.datasets import VideoDataset, probe_size
 from thriftseg.errors import DatasetError
 from thriftseg.flow import DIS, FlowEstimator, FlowStore
+from thriftseg.stores import MANUAL, LabelSource
 from thriftseg.types import LabelKind
 
 
@@ -54,6 +55,8 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
         batch_size: Training samples per batch and process.
         eval_batch_size: Consecutive frames per evaluation batch.
         eval_size: Height and width to evaluate at, if not the working size. Labels are resized along.
+        eval_labels: Label source to validate and test by: the labels of the data set, or a source of label maps in the
+            store of the mixture, such as what people drew.
         tc: Which pairs of adjacent frames are evaluated for temporal consistency: those that end at a labelled frame,
             all, or none.
         flow: Estimator of the optical flow between evaluated pairs and to neighbours, by default DIS of the medium
@@ -91,6 +94,7 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
         batch_size: int = 8,
         eval_batch_size: int = 1,
         eval_size: tuple[int, int] | None = None,
+        eval_labels: str = MANUAL,
         tc: Literal["labelled", "all", "off"] = "labelled",
         flow: FlowEstimator | None = None,
         flow_cache: Path | None = None,
@@ -115,6 +119,7 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
         self.source_ratios = source_ratios
         self.eval_batch_size = eval_batch_size
         self.eval_size = tuple(eval_size) if eval_size else self.transform.resize
+        self.eval_labels = eval_labels
         self.tc = tc
         self.flow = FlowStore(flow_cache, flow or DIS())
         self.cache = cache
@@ -217,12 +222,13 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
         self._announce(self.mixture_list)
 
     def _evaluation(self, split: str, needs_truth: bool) -> StreamFrames:
-        items = build_stream(self.dataset.clips(split), self.tc)
+        labels = LabelSource(self.dataset, self.mixture.store_root(self.dataset), self.eval_labels)
+        items = build_stream(labels.in_place_of_given(self.dataset.clips(split)), self.tc, self.eval_labels)
         if not any(item.scored for item in items):
             raise DatasetError(
                 f"no labelled frame in split {split!r} of {self.dataset.name}",
-                path=self.dataset.root,
-                fix="evaluate on a split with public labels",
+                path=labels.folder,
+                fix="evaluate on a split with public labels, or name those of the label store as eval_labels",
             )
         stream = StreamFrames(
             self._reader,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -230,6 +230,20 @@ class _Source(Generic[Reader]):
         for (video, _), row in sorted(self.store.usable.items()):
             rows[video].append(row)
         return [self._stored(clip, row) for clip in clips for row in rows[clip.video] if row.frame in clip.frames]
+
+    def in_place_of_given(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Clips with the label maps of this source in the place of those they came with.
+
+        Raises:
+            ConfigError: The source has clicks in the place of label maps.
+            LabelStoreError: As for `of`.
+        """
+        files: dict[str, dict[int, Path]] = defaultdict(dict)
+        for label in self.of(clips):
+            if label.kind == LabelKind.CLICKS:
+                raise ConfigError("clicks are no label maps", path=label.path, fix="choose a source of label maps")
+            files[label.clip.video][label.number] = label.path
+        return [replace(clip, labels=files[clip.video]) for clip in clips]
 
     def find(self, clip: Clip, number: int) -> SourceLabel | None:
         """The label of a frame, rejected or not; `None` where there is none, or its file is missing from the store.

@@ -16,7 +16,7 @@ from tests.fixtures.annotation_page import read_label
 from tests.fixtures.browser import CommandServer, Hand, write_frames
 from thriftseg.arrays import BoolArray
 from thriftseg.cli.main import main
-from thriftseg.datasets import Folder, write_label_png
+from thriftseg.datasets import Folder
 from thriftseg.stores import AnnotationJournal, LabelStore
 from thriftseg.synthetic import SceneConfig, render_clip
 
@@ -52,6 +52,7 @@ data:
     crop: [64, 96]
     resize: [64, 96]
     val_split: train
+    eval_labels: drawn
     batch_size: 2
     num_workers: 0
 """
@@ -203,7 +204,6 @@ def test_from_nothing_to_a_student(
     assert sum(row.seconds for row in rows) < 60
 
     monkeypatch.chdir(tmp_path)
-    write_label_png(tmp_path / "data/train/street/labels/000002.png", drawn.read("street", 2))  # validates
     (tmp_path / "fit.yaml").write_text(FIT)
     assert main(["fit", "--config", "fit.yaml", "--name", "student"]) == 0
     assert (tmp_path / "runs/student/checkpoints/last.ckpt").is_file()

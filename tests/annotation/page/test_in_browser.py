@@ -360,6 +360,7 @@ def test_the_page_goes_on_when_the_server_is_back(hand: Hand, server: LocalServe
     hand.opened("0/0")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_is_lost(
     hand: Hand, server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

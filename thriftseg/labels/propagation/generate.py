@@ -107,15 +107,13 @@ def label_propagate(
             process died.
     """
     propagator = create_propagator(method) if isinstance(method, str) else method
-    target = LabelStore(
-        store_root(store, dataset.name), propagator.name if source is None else source, dataset.taxonomy
-    )
-    if target.source == annotations:
-        raise ConfigError("labels propagated into themselves", found=annotations, fix="choose another --source")
-    labels = LabelSource(dataset, target.root, annotations)
+    labels = LabelSource(dataset, store_root(store, dataset.name), annotations)
     annotated: dict[str, list[int]] = defaultdict(list)
     for label in labels.drawn(split):
         annotated[label.clip.video].append(label.number)
+    target = LabelStore(labels.root, propagator.name if source is None else source, dataset.taxonomy)
+    if target.source == annotations:
+        raise ConfigError("labels propagated into themselves", found=annotations, fix="choose another --source")
     plan = plan_propagation(
         shard(dataset.clips(split), rank, world),
         offsets,

@@ -305,6 +305,7 @@ def begun(arguments: list[str]) -> tuple[subprocess.Popen[str], str]:
     return process, str(address_in(lines))
 
 
+@pytest.mark.slow
 def test_a_command_that_is_ended_goes_on(
     command: list[str], squares: MOSE, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

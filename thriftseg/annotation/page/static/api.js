@@ -101,8 +101,11 @@ export const api = {
    * @param {string} stamp tells the images of one server from those of another at the same address: they are kept
    * @returns {Promise<ImageBitmap>}
    */
-  image: async (video, place, stamp) =>
-    createImageBitmap(await (await request(`${frames(video, place)}/image?v=${encodeURIComponent(stamp)}`)).blob()),
+  image: async (video, place, stamp) => {
+    const response = await request(`${frames(video, place)}/image?v=${encodeURIComponent(stamp)}`);
+    // As the file has its pixels, on which labels are drawn, and not turned as its EXIF data say.
+    return createImageBitmap(await response.blob(), { imageOrientation: "none" });
+  },
   /** @param {number} video @param {number} place @returns {Promise<Frame>} */
   label: async (video, place) => {
     const { header, ids } = readLabel(await (await request(`${frames(video, place)}/label`)).arrayBuffer());
