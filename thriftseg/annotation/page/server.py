@@ -91,6 +91,35 @@ BODIES: tuple[type[Record], ...] = (_Sessions, _Opening, _Actions, _Finish, _Que
 """Schemas of what is posted."""
 
 
+def _posted(path: str, schema: type[Any], act: Callable[..., Any], status: int = 200) -> Route:
+    async def answer(request: Request) -> Response:
+        try:
+            body = decode_json(await request.body(), schema, "the request", fault=PageError)
+            return _json(await run_in_threadpool(act, *_place_of(request), body), status)
+        except Exception as error:
+            return _failed(request, error)
+
+    return Route(path, answer, methods=["POST"])
+
+
+def _got(path: str, act: Callable[..., Any]) -> Route:
+    async def answer(request: Request) -> Response:
+        try:
+            found = await run_in_threadpool(act, *_place_of(request), request)
+        except Exception as error:
+            return _failed(request, error)
+        return found if isinstance(found, Response) else _json(found)
+
+    return Route(path, answer, methods=["GET"])
+
+
+def _asked(request: Request, name: str, schema: type[Content]) -> Content:
+    try:
+        return msgspec.convert(request.query_params.get(name), schema, strict=False)
+    except msgspec.ValidationError as error:
+        raise PageError(f"the request is malformed at {name}", found=str(error)) from None
+
+
 def page_app(service: PageService, token: str, host: str, port: int, static: Path = STATIC) -> Guard:
     """The page as an ASGI application.
 
@@ -101,32 +130,6 @@ def page_app(service: PageService, token: str, host: str, port: int, static: Pat
         port: Its port.
         static: Folder of the files that the browser gets.
     """
-
-    def posted(path: str, schema: type[Any], act: Callable[..., Any], status: int = 200) -> Route:
-        async def answer(request: Request) -> Response:
-            try:
-                body = decode_json(await request.body(), schema, "the request", fault=PageError)
-                return _json(await run_in_threadpool(act, *_place_of(request), body), status)
-            except Exception as error:
-                return _failed(request, error)
-
-        return Route(path, answer, methods=["POST"])
-
-    def got(path: str, act: Callable[..., Any]) -> Route:
-        async def answer(request: Request) -> Response:
-            try:
-                found = await run_in_threadpool(act, *_place_of(request), request)
-            except Exception as error:
-                return _failed(request, error)
-            return found if isinstance(found, Response) else _json(found)
-
-        return Route(path, answer, methods=["GET"])
-
-    def asked(request: Request, name: str, schema: type[Content]) -> Content:
-        try:
-            return msgspec.convert(request.query_params.get(name), schema, strict=False)
-        except msgspec.ValidationError as error:
-            raise PageError(f"the request is malformed at {name}", found=str(error)) from None
 
     def image(place: tuple[int, int], request: Request) -> Response:
         path = service.image(place)
@@ -141,33 +144,33 @@ def page_app(service: PageService, token: str, host: str, port: int, static: Pat
 
     frame = "/api/frames/{video:int}/{place:int}"
     routes = [
-        got("/api/work", lambda request: service.describe()),
-        got("/api/videos/{video:int}", lambda place, request: service.video(place[0])),
-        got("/api/changes", lambda r: service.changes(asked(r, "since", Count), asked(r, "session", Session))),
-        got("/api/queue", lambda r: service.queue(asked(r, "id", Session), asked(r, "session", Session))),
-        got(f"{frame}/image", image),
-        got(f"{frame}/label", label),
-        posted(f"{frame}/open", _Opening, lambda place, b: service.open(place, b.session, b.person)),
-        posted(f"{frame}/close", _Sessions, lambda place, b: service.close(place, b.session)),
-        posted(f"{frame}/actions", _Actions, lambda place, b: service.act(place, b.session, b.person, b.actions)),
-        posted(
+        _got("/api/work", lambda request: service.describe()),
+        _got("/api/videos/{video:int}", lambda place, request: service.video(place[0])),
+        _got("/api/changes", lambda r: service.changes(_asked(r, "since", Count), _asked(r, "session", Session))),
+        _got("/api/queue", lambda r: service.queue(_asked(r, "id", Session), _asked(r, "session", Session))),
+        _got(f"{frame}/image", image),
+        _got(f"{frame}/label", label),
+        _posted(f"{frame}/open", _Opening, lambda place, b: service.open(place, b.session, b.person)),
+        _posted(f"{frame}/close", _Sessions, lambda place, b: service.close(place, b.session)),
+        _posted(f"{frame}/actions", _Actions, lambda place, b: service.act(place, b.session, b.person, b.actions)),
+        _posted(
             f"{frame}/finish",
             _Finish,
             lambda place, b: service.finish(place, b.session, b.person, b.verdict, b.action),
         ),
-        posted(
+        _posted(
             "/api/prompt",
             _Question,
             lambda b: service.prompt(b.session, (b.video, b.place), b.points, b.box, b.base),
         ),
-        posted("/api/propagate", _Range, lambda b: service.propagate(b.video, b.first, b.last), 202),
-        posted("/api/propagate/cancel", _Nothing, lambda b: service.stop()),
-        posted(
+        _posted("/api/propagate", _Range, lambda b: service.propagate(b.video, b.first, b.last), 202),
+        _posted("/api/propagate/cancel", _Nothing, lambda b: service.stop()),
+        _posted(
             "/api/lock_object",
             _ObjectLock,
             lambda b: service.lock_object((b.video, b.place), b.object, b.locked),
         ),
-        posted("/api/leave", _Sessions, lambda b: service.leave(b.session)),
+        _posted("/api/leave", _Sessions, lambda b: service.leave(b.session)),
         Mount("/", StaticFiles(directory=static, html=True, check_dir=False)),
     ]
     return Guard(Starlette(routes=routes, exception_handlers={HTTPException: _refused}), token, host, port)

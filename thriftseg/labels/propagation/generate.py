@@ -18,7 +18,7 @@ from thriftseg.labels.propagation.plan import plan_propagation
 from thriftseg.labels.propagation.propagators.protocol import Propagator
 from thriftseg.labels.propagation.propagators.registry import create_propagator
 from thriftseg.labels.review.agreement import Agreement
-from thriftseg.stores import MANUAL, MIN_COMPONENT, LabelSource, LabelStore, ObjectUnit, store_root
+from thriftseg.stores import MANUAL, MIN_COMPONENT, LabelSource, LabelStore, ObjectUnit, SourceLabel, store_root
 from thriftseg.workers import Accelerator, Workers
 
 
@@ -108,9 +108,7 @@ def label_propagate(
     """
     propagator = create_propagator(method) if isinstance(method, str) else method
     labels = LabelSource(dataset, store_root(store, dataset.name), annotations)
-    annotated: dict[str, list[int]] = defaultdict(list)
-    for label in labels.drawn(split):
-        annotated[label.clip.video].append(label.number)
+    annotated = _numbers(labels.drawn(split))
     target = LabelStore(labels.root, propagator.name if source is None else source, dataset.taxonomy)
     if target.source == annotations:
         raise ConfigError("labels propagated into themselves", found=annotations, fix="choose another --source")
@@ -148,3 +146,11 @@ def label_propagate(
         )
 
     return generate(job, plan.tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
+
+
+def _numbers(labels: Iterable[SourceLabel]) -> dict[str, list[int]]:
+    """Native frame numbers by video."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for label in labels:
+        found[label.clip.video].append(label.number)
+    return found
