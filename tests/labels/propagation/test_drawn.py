@@ -108,11 +108,12 @@ class TestAnnotations:
         street = Street()
         with pytest.raises(LabelStoreError, match="source 'fixed' has no labels for split 'train'"):
             propagate(street, tmp_path)
+        draw(street, tmp_path, 10, *two_cars())
+        with pytest.raises(ConfigError, match="labels propagated into themselves; found fixed"):
+            propagate(street, tmp_path, source=FIXED)
         stored(tmp_path, FIXED).write("clip0", 3, street.label, kind=LabelKind.FILLED, generator="fill")
         with pytest.raises(ConfigError, match=r"clip0/000003 is not a label that a person made; .* found filled"):
             propagate(street, tmp_path)
-        with pytest.raises(ConfigError, match="labels propagated into themselves; found fixed"):
-            propagate(street, tmp_path, source=FIXED)
         assert not (tmp_path / "known_motion").exists()
 
 

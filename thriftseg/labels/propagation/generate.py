@@ -108,18 +108,17 @@ def label_propagate(
     """
     propagator = create_propagator(method) if isinstance(method, str) else method
     labels = LabelSource(dataset, store_root(store, dataset.name), annotations)
-    annotated = _numbers(labels.drawn(split))
-    target = LabelStore(labels.root, propagator.name if source is None else source, dataset.taxonomy)
-    if target.source == annotations:
-        raise ConfigError("labels propagated into themselves", found=annotations, fix="choose another --source")
     plan = plan_propagation(
         shard(dataset.clips(split), rank, world),
         offsets,
-        annotated=annotated,
+        annotated=_numbers(labels.drawn(split)),
         include_annotated=include_annotated,
         on_missing=on_missing,
         annotated_every=annotated_every,
     )
+    target = LabelStore(labels.root, propagator.name if source is None else source, dataset.taxonomy)
+    if target.source == annotations:
+        raise ConfigError("labels propagated into themselves", found=annotations, fix="choose another --source")
     job = PropagationJob(
         labels,
         target,
