@@ -130,6 +130,16 @@ def test_a_decision_does_not_throw_a_drawing_away(page: Page):
     assert page.finish(0, "accept")["state"] == "r"
 
 
+def test_a_decision_does_not_throw_a_change_of_class_away(page: Page):
+    machine_label(page, 0)
+    page.open(0)
+    number, train_id = next((row["id"], row["class"]) for row in page.label(0)[0]["objects"])
+    page.act(0, page.action("class", objects=[[number, (train_id + 1) % 3]]))
+    assert "something was drawn" in page.finish(0, "accept", status=409)["error"]
+    page.act(0, page.action("class", objects=[[number, train_id]]))
+    assert page.finish(0, "accept")["state"] == "r"
+
+
 def test_a_rejected_drawing_counts_again_when_it_is_drawn_anew(page: Page):
     page.open(0)
     page.finish(0)

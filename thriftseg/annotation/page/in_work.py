@@ -180,7 +180,7 @@ class FramesInWork:
             rows = [*self._past.get(frame, ()), *self._rows.get(frame, ()), row]
             self._work.finish(place, state, rows)
         else:
-            if frame in self._rows and not np.array_equal(state.ids, self._first(frame, place).ids):
+            if frame in self._rows and not state.shows_the_same_as(self._first(frame, place)):
                 raise Conflict("something was drawn on this frame", fix="finish the drawing, or undo it first")
             self._work.decide(place, verdict)
         self._work.journal.append([row])  # last, so that a frame is unfinished until all of it is stored
