@@ -71,7 +71,7 @@ class MaskProposals:
             placed = [MaskClick(int(x), int(y), positive) for x, y, positive in clicks]
             if any(not (0 <= x < width and 0 <= y < height) for x, y, _ in placed):
                 raise PageError("a click outside of the frame", expected=f"inside of {width}x{height}")
-            known, answer = self._asked.get(session, (None, None))
+            known, answer = self._asked.pop(session, (None, None))  # not kept when it fails
             if answer is None or known != about or not answer.goes_on_with(placed):
                 mask = None if base is None else mask_of_patch(base, size)
                 answer = _Answer(embedded, None if box is None else _ordered(box), mask)

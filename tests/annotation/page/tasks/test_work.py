@@ -208,6 +208,15 @@ class TestMasks:
         with pytest.raises(PageError, match="this task takes clicks"):
             proposals.answer("s", work.image((0, 0)), [], (1.0, 1.0, 9.0, 9.0), None)
 
+    def test_clicks_outside_never_reach_the_journal(self, square, tmp_path):
+        MaskFilesPerson(tmp_path, DiscPrompter()).prepare(square, 1, "clicks", square.truth(0), 1)
+        work = TaskWork(tmp_path)
+        proposals, frames = TaskProposals(DiscPrompter(), work), FramesInWork(work)
+        with pytest.raises(PageError, match="a click outside of the frame"):
+            proposals.answer("s", work.image((0, 0)), [(-5, 40, True)], None, None)
+        frames.act((0, 0), [PageAction("a", "click", 1.0, 2.0, 3.0, clicks=1)], "s", "Ann")
+        assert [row.points for row in TaskWork(tmp_path).journal.read()] == [(), ()]
+
     def test_clicks_survive_a_kill(self, square, tmp_path):
         person = MaskFilesPerson(tmp_path, DiscPrompter())
         person.prepare(square, 1, "clicks", square.truth(0), 1)

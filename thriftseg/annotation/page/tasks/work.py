@@ -166,6 +166,9 @@ class TaskWork:
         task = self._task(place)
         if not isinstance(task, MaskTask) or task.kind != "clicks":
             return None
+        height, width = task.size
+        if any(not (0 <= click.x < width and 0 <= click.y < height) for click in clicks):  # the journal takes no such
+            raise PageError("a click outside of the frame", expected=f"inside of {width}x{height}")
         self.journal.ask(session, self._frame(place), clicks)
         return [*self.clicks(place), *clicks], task.mask()
 
