@@ -61,9 +61,10 @@ class BackgroundPropagation:
             raise Conflict("labels are being propagated already", fix="wait for it, or cancel it")
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(target=_carry, args=(theirs, self.method, dict(arguments)))
-        self._process.start()
+        process = context.Process(target=_carry, args=(theirs, self.method, dict(arguments)))
+        process.start()
         theirs.close()
+        self._process = process  # one that could not be started does not keep others from it
         self._connection, self._video, self._total, self._state, self._message = ours, video, 0, "running", ""
         self._frames = {(name, number) for name, numbers in arguments["frames"].items() for number in numbers}
         self._before = _made(store, self._frames)
