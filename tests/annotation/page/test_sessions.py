@@ -5,6 +5,7 @@ import pytest
 
 from tests.fixtures.annotation_page import HEIGHT, WIDTH, Page, box_mask, machine_label, patch_json
 from thriftseg.annotation.page.leases import LEASE_S
+from thriftseg.errors import LabelStoreError
 from thriftseg.types import LabelKind
 
 SQUARE = box_mask(8, 6, 20, 18)
@@ -58,6 +59,16 @@ def test_a_label_that_is_made_again_is_kept_for_who_has_the_frame_open_and_shown
     assert np.array_equal(page.label(2)[1], np.array([1, 5, 3])[label])
     page.now += 10 * LEASE_S
     assert (page.label(2)[1] == 1).all()
+
+
+def test_a_frame_that_cannot_be_opened_is_leased_to_nobody(page: Page, monkeypatch: pytest.MonkeyPatch):
+    def broken(place: object) -> None:
+        raise LabelStoreError("damaged")
+
+    monkeypatch.setattr(page.work, "start", broken)
+    page.open(0, status=422)
+    monkeypatch.undo()
+    page.open(0, "s2", "Bob")
 
 
 def test_an_action_that_is_sent_twice_counts_once(page: Page):

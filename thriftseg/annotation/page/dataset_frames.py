@@ -141,10 +141,14 @@ class DatasetFrames:
     def refresh(self) -> bool:
         """Look for what other processes have written."""
         before = self._versions
-        self.drawn.look()
-        self.made.look()
+        self.look()
         self._versions = self.drawn.version, self.made.version
         return self._versions != before
+
+    def look(self) -> None:
+        """Forget what was read if others have written since; `refresh` tells of it the next time."""
+        self.drawn.look()
+        self.made.look()
 
     def frame_at(self, place: Place) -> tuple[Clip, int]:
         """A frame as clip and native number."""

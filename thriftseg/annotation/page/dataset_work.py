@@ -98,7 +98,7 @@ class DatasetWork(DatasetFrames):
         try:
             return self._start(place)
         except LabelStoreError:
-            self.refresh()  # it may have been made again just now
+            self.look()  # it may have been made again just now
             return self._start(place)
 
     def _start(self, place: Place) -> FrameStart:
@@ -130,7 +130,7 @@ class DatasetWork(DatasetFrames):
                 for action in watched.source.recorded_actions(label) if watched is self.made else ():
                     store.record_action(action)
             licence = self._prompter.licence if isinstance(self._prompter, Licensed) else None
-            if licence is not None and any(row.clicks for row in rows):
+            if licence is not None and any(row.clicks and row.tool in ("click", "box") for row in rows):
                 licences.append(licence)
             store.record_objects(clip.video, number, self._logged(state))
             store.object_log.write_ids(clip.video, number, state.ids, max(state.classes, default=0))

@@ -156,9 +156,15 @@ class PageService:
             Conflict: Another session has it.
         """
         with self._at(place):
+            held = self.leases.holds(place, session)
             self.leases.take(place, session, person)
-            self._in_work.pin(place)
-            return self._header(place)[0]
+            try:
+                self._in_work.pin(place)
+                return self._header(place)[0]
+            except Exception:
+                if not held:  # what could not be opened is not closed by anybody
+                    self.leases.end(session, place)
+                raise
 
     def close(self, place: Place, session: str) -> dict[str, Any]:
         """Give a frame back."""
@@ -231,7 +237,7 @@ class PageService:
                 raise NotFound("nothing is propagated here")
             if first > last:
                 raise PageError("the last frame comes before the first", found=f"{first}..{last}")
-            work.refresh()
+            work.look()
             propagation.start(video, work.propagation(video, first, last), work.made.store)
             return {}
 
