@@ -71,6 +71,12 @@ const answers = {
       { key: "Enter", code: "Enter", shiftKey: true },
     ].map(keyName),
   }),
+  begun: () => {
+    const frame = new Frame(header([2, 2], []), new Uint16Array(4));
+    frame.begin(1, 0);
+    frame.setClass(1, 2);
+    return frame.fresh;
+  },
   encode: ({ ids, size }) =>
     encode({ left: 0, top: 0, right: size[1], bottom: size[0] }, (x, y) => ids[y][x]),
 };

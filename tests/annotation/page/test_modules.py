@@ -36,6 +36,11 @@ def one(folder: Path, case: dict[str, object]) -> dict | list:
 
 
 @needs_node
+def test_an_object_that_was_just_begun_takes_its_new_class_along(tmp_path: Path) -> None:
+    assert one(tmp_path, {"kind": "begun"}) == [[1, 2]]
+
+
+@needs_node
 def test_strokes_equal_numpy(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     cases = []

@@ -213,6 +213,7 @@ export class Frame {
   setClass(id, cls) {
     const row = this.objects.get(id);
     if (row) row.class = cls;
+    for (const begun of this.fresh) if (begun[0] === id) begun[1] = cls;
     this.show({ left: 0, top: 0, right: this.width, bottom: this.height });
   }
 
