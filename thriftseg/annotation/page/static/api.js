@@ -70,6 +70,18 @@ async function request(path, options = {}) {
 }
 
 /**
+ * What an answer brings; the connection may be lost in the middle of it.
+ * @template T
+ * @param {Promise<T>} content
+ * @returns {Promise<T>}
+ */
+function whole(content) {
+  return content.catch(() => {
+    throw new ApiError("The server does not answer.", 0);
+  });
+}
+
+/**
  * @param {string} path
  * @param {object} [body] a GET without one
  * @returns {Promise<any>}
@@ -80,7 +92,7 @@ async function json(path, body) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   };
-  const text = await (await request(path, options)).text();
+  const text = await whole((await request(path, options)).text());
   return text ? JSON.parse(text) : null;
 }
 
@@ -104,11 +116,13 @@ export const api = {
   image: async (video, place, stamp) => {
     const response = await request(`${frames(video, place)}/image?v=${encodeURIComponent(stamp)}`);
     // As the file has its pixels, on which labels are drawn, and not turned as its EXIF data say.
-    return createImageBitmap(await response.blob(), { imageOrientation: "none" });
+    return createImageBitmap(await whole(response.blob()), { imageOrientation: "none" }).catch(() => {
+      throw new ApiError("The browser cannot show the picture of this frame.", 422);
+    });
   },
   /** @param {number} video @param {number} place @returns {Promise<Frame>} */
   label: async (video, place) => {
-    const { header, ids } = readLabel(await (await request(`${frames(video, place)}/label`)).arrayBuffer());
+    const { header, ids } = readLabel(await whole((await request(`${frames(video, place)}/label`)).arrayBuffer()));
     return new Frame(header, ids);
   },
   /** @param {number} video @param {number} place @param {string} session @param {string} person @returns {Promise<Header>} */

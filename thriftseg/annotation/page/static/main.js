@@ -193,10 +193,12 @@ class Page {
     this.clock.restart();
     this.pending = 0;
     this.player.fetchAhead(video, place, this.count);
+    let opened = false;
     try {
       await this.outbox.empty();
       if (visit !== this.visit) return;
       await api.open(video, place, this.session, this.look.person);
+      opened = true;
       const frame = await api.label(video, place);
       if (visit !== this.visit) {
         await api.close(video, place, this.session);
@@ -210,6 +212,8 @@ class Page {
       this.showGhost();
       this.chooseTaskTool(frame);
     } catch (error) {
+      const ours = this.leased && this.video === video && this.place === place;
+      if (opened && !ours) api.close(video, place, this.session).catch(() => {}); // nobody else would
       if (visit !== this.visit) return;
       if (error instanceof ApiError && error.status === 409) {
         this.taken = true;
@@ -496,8 +500,9 @@ class Page {
     } catch (error) {
       if (error instanceof ApiError && error.status === 0) this.notices.connectionLost();
       else this.trouble(error);
+    } finally {
+      setTimeout(() => this.poll(), POLL_MS); // whatever went wrong: it is what keeps the lease
     }
-    setTimeout(() => this.poll(), POLL_MS);
   }
 
   /** @param {import("./api.js").Changes} changes */
@@ -511,9 +516,12 @@ class Page {
     for (const [index, known] of this.videos) {
       known.leases = Object.fromEntries(leases.filter(([video]) => video === index).map(([, place, who]) => [place, who]));
     }
-    if (this.taken && !leases.some(([video, place]) => video === this.video && place === this.place)) {
+    const others = leases.some(([video, place]) => video === this.video && place === this.place);
+    if (this.taken && !others) {
       clearTimeout(this.settling);
       this.open(this.visit);
+    } else if (this.leased && others && this.outbox.entries.length === 0 && !this.tools.busy) {
+      this.go(this.video, this.place); // the lease ended meanwhile, as while the machine slept
     }
     if (this.state) this.timeline.show(this.state, this.place);
     this.notices.job(job);

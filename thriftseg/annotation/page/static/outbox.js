@@ -25,7 +25,12 @@ const MOST_AT_ONCE = 50;
 /** @returns {Promise<IDBDatabase | null>} none where the browser keeps nothing */
 function openDatabase() {
   return new Promise((resolve) => {
-    const opening = indexedDB.open("thriftseg", 1);
+    let opening;
+    try {
+      opening = indexedDB.open("thriftseg", 1);
+    } catch {
+      return resolve(null);
+    }
     opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: "key", autoIncrement: true });
     opening.onsuccess = () => resolve(opening.result);
     opening.onerror = () => resolve(null);
@@ -135,7 +140,10 @@ export class Outbox {
         this.trouble = null;
         await this.drop(batch);
       } catch (error) {
-        if (!(error instanceof ApiError)) throw error;
+        if (!(error instanceof ApiError)) {
+          this.running = false;
+          throw error;
+        }
         this.trouble = error;
         if (error.passing || [401, 403, 409].includes(error.status)) {
           this.timer = setTimeout(() => this.run(), this.wait);
@@ -212,7 +220,7 @@ export class Outbox {
         await this.send([entry]);
         await this.drop([entry]);
       } catch (error) {
-        if (!(error instanceof ApiError) || error.passing) return;
+        if (!(error instanceof ApiError) || error.passing || [401, 403, 409].includes(error.status)) return; // later
         await this.refuse([entry], error);
       }
     }
