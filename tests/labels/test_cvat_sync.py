@@ -57,6 +57,7 @@ def test_what_was_drawn_is_propagated_and_sent_back(dataset: Folder, task: Task,
     task.draw(1, "road", RIGHT)
     task.draw(2, "road", RIGHT, source="auto")  # of an earlier run
     task.draw(5, "car", RIGHT, source="auto")  # out of reach
+    task.draw(1, "car", RIGHT, source="auto")  # from before a person drew the frame
     made = sync_cvat(dataset, "train", CVATTask(url, TASK), NearestPropagator(), reach=2, store=tmp_path / "labels")
     left, right = [0, 4, 0, 0, 1, 1], [0, 4, 4, 0, 5, 1]  # as the boxes of the masks hold nothing else
     auto = [(place, label, "auto", points) for place in (0, 2, 3) for label, points in (("car", left), ("road", right))]

@@ -9,7 +9,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,16 @@ class CVATTask:
                 self._task.export_dataset(_FORMAT, packed, include_images=False)
             return unpack_annotations(packed, folder)
 
-    def upload(self, frames: Iterable[ExportedFrame], names: FrameNames, taxonomy: Taxonomy) -> int:
+    def upload(
+        self, frames: Iterable[ExportedFrame], names: FrameNames, taxonomy: Taxonomy, *, drawn: Collection[Frame] = ()
+    ) -> int:
         """Put the shapes of a machine in the place of those that a machine made before, in some frames.
 
-        What people drew there stays, and so do all other frames.
+        What people drew stays, and so do all other frames.
 
         Args:
             frames: The frames, with their objects.
+            drawn: Frames that people drew, which keep no shapes of a machine.
             names: Finds the frames of the data set that those of the task are.
             taxonomy: Names the classes; the task has to have a label for each that occurs.
 
@@ -99,7 +102,7 @@ class CVATTask:
 
         places, labels = self._places(names), self._labels(taxonomy)
         requests: list[Any] = []
-        written = set()
+        written = {places[frame] for frame in drawn if frame in places}
         for frame in frames:
             if (place := places.get((frame.clip.video, frame.number))) is None:
                 raise DatasetError("the task does not have this frame", path=self.url, found=frame.name)

@@ -112,5 +112,6 @@ def sync_cvat(
     made = LabelSource(dataset, root, machine)
     labels = [label for label in made.labels(split) if (label.clip.video, label.number) not in labelled]
     frames = (exported_frame(made, label, "class") for label in labels)
-    shapes = task.upload(frames, FrameNames(dataset.clips(split), dataset.root), dataset.taxonomy)
+    names = FrameNames(dataset.clips(split), dataset.root)
+    shapes = task.upload(frames, names, dataset.taxonomy, drawn=labelled)
     return SyncSummary(drawn, propagated, len(labels), shapes)
