@@ -86,11 +86,19 @@ def _import(videos: list[str], /, classes: str | None = None, shares: str = "0.7
     """
     from thriftseg.datasets import import_videos
 
-    print(import_videos(videos, classes_yaml=classes, shares=_parse_shares(shares), progress=True, **options))
+    print(import_videos(videos, classes_yaml=classes, shares=parse_shares(shares), progress=True, **options))
     return 0
 
 
-def _parse_shares(shares: str) -> tuple[float, float, float]:
+def parse_shares(shares: str) -> tuple[float, float, float]:
+    """Parts of videos that become train, val and test, as one writes them on the command line.
+
+    Args:
+        shares: Such as "1,0,0" or "[1,0,0]".
+
+    Raises:
+        ConfigError: It is not three numbers.
+    """
     try:
         train, val, test = map(float, shares.strip("[]() ").split(","))
     except ValueError as error:

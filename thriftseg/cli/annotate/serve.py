@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thriftseg.cli.command import say
-from thriftseg.cli.data import _parse_shares
+from thriftseg.cli.data import parse_shares
 from thriftseg.cli.options.reader import ClassData
 from thriftseg.errors import ConfigError
 
@@ -87,6 +87,6 @@ def _cut(video: Path, data: ClassData, taxonomy: str | None, shares: str) -> Pat
         raise ConfigError("no videos in the folder", path=video, expected=", ".join(sorted(_VIDEOS)))
     if taxonomy is None and not (root / "classes.yaml").is_file():
         raise ConfigError("a video has no class table", path=video, fix="add --taxonomy classes.yaml")
-    cut = import_videos(files, root, taxonomy, shares=_parse_shares(shares), progress=True)
+    cut = import_videos(files, root, taxonomy, shares=parse_shares(shares), progress=True)
     say(str(cut).partition("\n")[0])  # what comes next stands on the page
     return root
