@@ -68,6 +68,7 @@ def test_both_stages_in_one_command(fit: Callable[..., int], caplog: pytest.LogC
     assert not Path("runs/alone/teacher").exists()
 
 
+@pytest.mark.slow
 def test_each_stage_alone(fit: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--stage", "student") == 2
     assert "teacher.ckpt: no trained teacher; fix: train it with --stage teacher or both" in capsys.readouterr().err
@@ -79,6 +80,7 @@ def test_each_stage_alone(fit: Callable[..., int], capsys: pytest.CaptureFixture
     assert weights_digest(load_network(TEACHER / "teacher.ckpt").network) == digest
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_in_stage_one_goes_on(fit: Callable[..., int]) -> None:
     # As a killed run leaves it: the last checkpoint, and no complete teacher.
     assert fit("--stage", "teacher", "--trainer.max_steps", "1") == 0

@@ -81,7 +81,7 @@ def check(found: Result, expected: Result) -> None:
     ("strike", "options", "code"),
     [
         ({"after": 2, "signum": int(signal.SIGINT)}, ["--data.num_workers=1"], 130),
-        ({"after": 4, "validation": True}, [], 143),
+        pytest.param({"after": 4, "validation": True}, [], 143, marks=pytest.mark.slow),
     ],
     ids=["in the middle of an epoch", "in validation"],
 )

@@ -333,10 +333,13 @@ def train(squares, folder: Path, workers: int, *, resume: Path | None = None, **
     return model
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("checkpoint", "steps"),
-    [("step=5.ckpt", 5), ("step=4.ckpt", 4), ("step=7.ckpt", 7), ("end-epoch=1.ckpt", 8), ("end-epoch=2.ckpt", 12)],
+    ("checkpoint", "steps", "workers"),
+    [
+        pytest.param(f"{name}.ckpt", steps, workers, marks=pytest.mark.slow if workers and steps in (4, 7, 12) else ())
+        for name, steps in {"step=5": 5, "step=4": 4, "step=7": 7, "end-epoch=1": 8, "end-epoch=2": 12}.items()
+        for workers in (0, 1)
+    ],
 )
 def test_interrupted_run_goes_on_with_the_batches_it_had_ahead(squares, tmp_path, workers, checkpoint, steps):
     whole = train(squares, tmp_path / "whole", workers)

@@ -27,8 +27,9 @@ from thriftseg.zoo.weights.official import load_official
 
 MODELS = Path(__file__).parent / "models"
 SLOW = pytest.mark.slow
+LARGE = {"td2_psp50", "stm_padded"}
 GOLDENS = [
-    pytest.param(path, id=path.stem, marks=SLOW if "official_size" in path.stem else ())
+    pytest.param(path, id=path.stem, marks=SLOW if path.stem in LARGE or "official_size" in path.stem else ())
     for path in sorted(MODELS.glob("*.json"))
 ]
 
@@ -364,7 +365,7 @@ def policy_with_cost() -> dict[str, Any]:
     ("vary", "shapes"),
     [
         (tmanet_with_four_frames, {"logits": [1, 12, 49, 65], "aux_logits": [1, 12, 7, 9]}),
-        (td4_from_another_path, {f"logits_t{t}": [1, 11, 65, 97] for t in range(5)}),
+        pytest.param(td4_from_another_path, {f"logits_t{t}": [1, 11, 65, 97] for t in range(5)}, marks=SLOW),
         (stm_with_three_objects, {"logit3": [1, 5, 50, 72], "key2": [1, 5, 128, 1, 4, 5]}),
         (policy_with_cost, {"policy_logits": [2, 4], "value": [2, 1]}),
     ],

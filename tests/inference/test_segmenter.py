@@ -159,7 +159,7 @@ def unsure(network: SemanticNetwork, inference: Any, street: Folder) -> dict[int
 @pytest.mark.parametrize(
     ("key", "protocol"),
     [
-        pytest.param(key, protocol, marks=pytest.mark.slow if key == "td4" else ())
+        pytest.param(key, protocol, marks=pytest.mark.slow if key in ("td4", "td2_no_attention") else ())
         for key in NETWORKS
         for protocol in PROTOCOLS
     ],

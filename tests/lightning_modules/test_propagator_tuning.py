@@ -109,6 +109,7 @@ def test_additions_of_low_rank(folders: dict[str, Path]) -> None:
         PromptableVideoNetwork(str(folders["edgetam_video"]), lora_rank=2)
 
 
+@pytest.mark.slow
 def test_three_clips_are_learned_and_a_fourth_is_better_than_before(folders: dict[str, Path]) -> None:
     network = PromptableVideoNetwork(str(folders["sam2_video"]), trained=PARTS)
     clips = [clip(seed) for seed in range(4)]

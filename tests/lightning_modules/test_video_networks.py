@@ -28,7 +28,7 @@ def small(name: str) -> SemanticNetwork:
     return create_model(name, 11)
 
 
-@pytest.mark.parametrize("name", ["tmanet_r18", "td2_fanet18"])
+@pytest.mark.parametrize("name", ["td2_fanet18", pytest.param("tmanet_r18", marks=pytest.mark.slow)])
 def test_evaluation_predicts_what_a_stream_predicts(name, build_data, build_trainer):
     module, data, keep = SemanticSegmentation(small(name)), build_data(eval_batch_size=3), Keep()
     build_trainer(callbacks=[keep]).validate(module, data, verbose=False)

@@ -29,6 +29,7 @@ BIG = {
     "pspnet_resnet101",
     "stm_r50",
     "td2_psp50",
+    "td4_psp18",
     "tmanet_r50",
     "tmanet_r101",
     "videomt_large",

@@ -62,6 +62,7 @@ def labels_of(result: HVSAResult, dataset: Folder, source: str = "hvsa") -> Labe
     return LabelStore(result.store, source, dataset.taxonomy)
 
 
+@pytest.mark.slow
 def test_learns_the_video_from_a_few_frames(annotate: Annotate, video: Folder) -> None:
     result = annotate(epochs=30, budget="50%", rounds=3)
     before, *_, after = [row["scores"]["miou"] for row in result.rounds]

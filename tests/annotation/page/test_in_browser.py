@@ -348,6 +348,7 @@ def test_ghost_playing_and_colours(hand: Hand, server: LocalServer) -> None:
     assert server.service.leases.of_others("") == {(0, 2): "Ann"}, "the reloaded page gave its first lease back"
 
 
+@pytest.mark.slow
 def test_the_page_goes_on_when_the_server_is_back(hand: Hand, server: LocalServer) -> None:
     hand.page.wait_for_timeout(300)  # the next frame is fetched
     server.stop()

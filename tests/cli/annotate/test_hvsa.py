@@ -120,6 +120,7 @@ def test_weights_of_other_classes(source: list[str], tiny_weights: Path, capsys:
     assert "the network was trained on other classes; expected ground, square, disc" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_weights_are_another_run(
     tiny_weights: Path, camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -253,6 +254,7 @@ def test_a_kill_at_any_moment_changes_nothing(source: list[str], video: Folder, 
         assert rounds_of(tmp_path / f"killed{trial}") == rounds_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_all_videos_of_a_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

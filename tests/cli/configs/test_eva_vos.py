@@ -84,7 +84,10 @@ def test_parses_to_what_it_says(config: Path, capsys: pytest.CaptureFixture[str]
     assert_contains(yaml.safe_load(capsys.readouterr().out), yaml.safe_load(config.read_text()))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(path, id=path.stem, marks=() if "small" in path.stem else pytest.mark.slow) for path in CONFIGS],
+)
 def test_runs(config: Path, arguments: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     given = arguments[config.stem.split("_")[0]]

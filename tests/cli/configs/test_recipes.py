@@ -150,13 +150,13 @@ def mixture_of(entry: dict[str, Any]) -> Mixture:
 
 
 def traits_of(content: dict[str, Any]) -> set[tuple[object, ...]]:
-    """Data set, label sources, and network with objective and with terms; the rest of a config are numbers."""
+    """Data set, kinds of labels, and network with objective and with terms; the rest of a config are numbers."""
     data, model = content["data"]["init_args"], content["model"]["init_args"]
     mixture, objective = data["mixture"], model["objective"]
     kind = "terms" if isinstance(objective, list) else class_name(objective)
     return {
         ("data", class_name(data["dataset"])),
-        ("labels", *(str(mixture.get(key)) for key in ("parts", "propagated", "coarse", "clip_selection"))),
+        *(("labels", key, bool(mixture.get(key))) for key in ("parts", "propagated", "coarse", "clip_selection")),
         ("network", kind, class_name(model["network"])),
         ("terms", kind, "teacher" in model, "neighbours" in data),
     }

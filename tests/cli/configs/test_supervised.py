@@ -24,7 +24,7 @@ TINY = {
         }
     },
 }
-SLOW = {"camvid_segformer_pvt_v2_b0", "camvid_upernet_convnext_atto"}  # other encoders of the same heads are fast
+SLOW = {"camvid_segformer_pvt_v2_b0", "camvid_upernet_convnext_atto", "cityscapes_deeplabv3plus_resnet18"}
 OF_CLASSES = {"eval_batch_size": 1, "cache": "none"}
 OF_OBJECTS = {"eval_resize": None}
 

@@ -269,6 +269,7 @@ def records(text: str) -> dict[tuple[str, str], dict[str, str]]:
     return {(entry["run"], entry["metric"]): entry for entry in csv.DictReader(io.StringIO(text))}
 
 
+@pytest.mark.slow
 def test_from_nothing_to_the_tables_of_small_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = "synthetic_stm_r18_ft_middle"
     run_commands(config, place)

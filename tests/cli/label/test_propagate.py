@@ -90,7 +90,8 @@ def test_sam2(cityscapes_root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "devices"), [("hf", "1"), ("cutie", "1"), pytest.param("hf", "2", marks=pytest.mark.slow)]
+    ("method", "devices"),
+    [("hf", "1"), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("cutie", "1"), ("hf", "2")))],
 )
 def test_foundation_models(cityscapes_root, tmp_path, method, devices):
     """The true networks with random weights; that of `transformers` goes to two processes, too."""

@@ -60,14 +60,22 @@ def assert_same_and_telling(ours: list[torch.Tensor], theirs: list[torch.Tensor]
 
 
 class TestProbabilities:
-    @pytest.mark.parametrize(("most_objects", "seed"), [(1, 0), (5, 1)])
-    @pytest.mark.parametrize("backward", [False, True])
+    @pytest.mark.parametrize(
+        ("most_objects", "seed", "backward"),
+        [
+            (1, 0, False),
+            (5, 1, True),
+            pytest.param(1, 0, True, marks=pytest.mark.slow),
+            pytest.param(5, 1, False, marks=pytest.mark.slow),
+        ],
+    )
     def test_are_those_of_the_authors(self, propagator, most_objects, seed, backward):
         frames, objects = scene(8, seed, most_objects)  # more than the five that make a frame a remembered one
         frames = frames[::-1] if backward else frames
         theirs = probabilities_by_hand(core_of(propagator), frames, objects)
         assert_same_and_telling(ours(propagator, frames, objects), theirs)
 
+    @pytest.mark.slow
     def test_other_weights_and_settings(self, tmp_path):
         path = write_cutie(tmp_path / "other.pth", "base", seed=1)
         propagator = CutiePropagator(path, memory_every=1, long_term=True, image_size=64, device="cpu")
@@ -116,7 +124,7 @@ class TestProbabilities:
 
 
 class TestMemory:
-    @pytest.mark.parametrize("long_term", [False, True])
+    @pytest.mark.parametrize("long_term", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_is_bounded(self, weights, long_term):
         frames, objects = scene(2, 0, 2)
         propagator = CutiePropagator(weights, memory_every=1, long_term=long_term, device="cpu")

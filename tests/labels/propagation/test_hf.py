@@ -39,7 +39,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: write_video_network(root / name, name) for name in MODEL_TYPES}
 
 
-@pytest.fixture(scope="module", params=MODEL_TYPES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if "sam3" in name else ()) for name in MODEL_TYPES],
+)
 def propagator(request: pytest.FixtureRequest, folders: dict[str, Path]) -> HFPropagator:
     return HFPropagator(folders[request.param], device="cpu")
 

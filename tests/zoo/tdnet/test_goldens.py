@@ -177,12 +177,12 @@ def unpadded(network: TDNet) -> None:
 @pytest.mark.parametrize(
     ("mistake", "mutation"),
     [
-        (unscaled, "attention not scaled"),
-        (other_stride, "key/value subsampling"),
+        pytest.param(unscaled, "attention not scaled", marks=pytest.mark.slow),
+        pytest.param(other_stride, "key/value subsampling", marks=pytest.mark.slow),
         (corners, "align_corners=False in the final"),
         (rectified, "ReLU instead"),
-        (exchanged, "atn4_1 and atn4_3"),
-        (other_group, "PSP channel-group"),
+        pytest.param(exchanged, "atn4_1 and atn4_3", marks=pytest.mark.slow),
+        pytest.param(other_group, "PSP channel-group", marks=pytest.mark.slow),
         (single_grid, "layer4 without multi-grid"),
     ],
 )

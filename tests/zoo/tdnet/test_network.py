@@ -345,7 +345,7 @@ def test_small_clips_can_be_trained_on(network):
     network.eval()
 
 
-@pytest.mark.parametrize("variant", ["psp2", "fanet"])
+@pytest.mark.parametrize("variant", ["fanet", pytest.param("psp2", marks=pytest.mark.slow)])
 def test_loss_falls_in_training(variant):
     torch.manual_seed(0)
     network = VARIANTS[variant](NUM_CLASSES).train()
