@@ -51,6 +51,55 @@ def test_without_a_lease_nothing_is_done(page: Page):
     page.act(0, page.action())
 
 
+def late(page: Page, place: int, version: str, *actions: dict, status: int = 412, **body):
+    """Actions of the first session on a frame as it was when it was opened."""
+    body = {"session": "s1", "person": "Ann", "version": version, "actions": actions, **body}
+    return page.post(f"/api/frames/0/{place}/actions", body, status)
+
+
+def test_late_actions_are_not_done_on_what_somebody_else_has_made_of_the_frame(page: Page):
+    version = page.open(0)["version"]
+    stroke = page.action(objects=[[1, 1]], patch=patch_json(SQUARE, 1))
+    late(page, 0, version, stroke, status=200)
+    page.now += 10 * LEASE_S  # the laptop of Ann sleeps
+    page.open(0, "s2", "Bob")
+    body = {"session": "s2", "person": "Bob", "verdict": "drawn", "action": page.action("finish")}
+    page.post("/api/frames/0/0/finish", body)
+    stored = page.label(0)[1]
+    more = page.action(objects=[[2, 2]], patch=patch_json(box_mask(0, 0, 4, 4), 2))
+    assert "has changed since it was opened" in late(page, 0, version, more)["error"]  # while Bob has it
+    page.post("/api/leave", {"session": "s2"})
+    again = page.open(0)["version"]
+    assert again != version
+    rows = page.work.journal.path.read_bytes()
+    finish = {"session": "s1", "verdict": "drawn", "action": page.action("finish"), "version": version}
+    for _ in range(2):
+        late(page, 0, version, more)
+        page.post("/api/frames/0/0/finish", finish, 412)
+        page.restart()
+        page.open(0)
+    late(page, 0, version, stroke, status=200)  # known
+    assert np.array_equal(page.label(0)[1], stored)
+    assert page.work.journal.path.read_bytes() == rows
+    late(page, 0, again, more, status=200)
+    page.restart()
+    page.open(0)
+    late(page, 0, again, page.action(), status=200)  # its own actions change nothing for a session
+
+
+def test_late_actions_are_not_done_on_a_label_that_was_made_again(page: Page):
+    label = machine_label(page, 2)
+    version = page.open(2)["version"]
+    page.now += 10 * LEASE_S
+    page.work.made.store.write("street", 2, 0 * label, kind=LabelKind.PROPAGATED, generator="propagate/flow")
+    late(page, 2, version, page.action())
+    page.open(2)
+    late(page, 2, version, page.action())
+    accept = {"session": "s1", "verdict": "accept", "action": page.action("finish"), "version": version}
+    page.post("/api/frames/0/2/finish", accept, 412)
+    assert not page.work.made.store.reviews.decisions
+
+
 def test_a_label_that_is_made_again_is_kept_for_who_has_the_frame_open_and_shown_to_all_afterwards(page: Page):
     label = machine_label(page, 2)
     page.open(2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+import zlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 
 from thriftseg.annotation.page.frame_state import FrameState
-from thriftseg.annotation.page.refusals import Conflict, PatchError
+from thriftseg.annotation.page.refusals import Conflict, Outdated, PatchError
 from thriftseg.annotation.page.work import FrameStart, Place, Work
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import encode_label_png, read_label_png
@@ -98,6 +99,7 @@ class FramesInWork:
         self._rows: dict[Frame, list[JournalRow]] = {}
         self._states: dict[Frame, FrameState] = {}
         self._starts: dict[Place, FrameStart] = {}
+        self._begun_from: dict[Frame, int] = {}
         for row in work.journal.read():
             self._note(row)
 
@@ -137,6 +139,30 @@ class FramesInWork:
         if frame not in self._states:
             self._remember(frame, self._replayed(frame, place))
         return start, self._states[frame]
+
+    def version(self, place: Place, session: str) -> str:
+        """What tells whether a session may go on from what it saw: what the frame started from, and who else acted."""
+        frame = self._frame(place)
+        if frame not in self._rows:
+            begun_from = _digest(self.start(place).state)
+        else:
+            if frame not in self._begun_from:
+                self._begun_from[frame] = _digest(self._first(frame, place))
+            begun_from = self._begun_from[frame]
+        rows = [*self._past.get(frame, ()), *self._rows.get(frame, ())]
+        last = next((row.id for row in reversed(rows) if row.session != session), "")
+        return f"{begun_from:08x}{last}"
+
+    def require_version(self, place: Place, session: str, version: str | None, actions: Sequence[PageAction]) -> None:
+        """Make sure that new actions go on from what the frame is.
+
+        Raises:
+            Outdated: They were made on what it was before.
+        """
+        if version is None or all(action.id in self._known for action in actions):
+            return
+        if version != self.version(place, session):
+            raise Outdated("this frame has changed since it was opened in this window", fix="look at it as it is now")
 
     def act(self, place: Place, actions: Sequence[PageAction], session: str, person: str) -> list[str]:
         """Do actions and put them into the journal; those that are known already are passed over.
@@ -250,6 +276,7 @@ class FramesInWork:
             self._rows.setdefault(frame, []).append(row)
         else:
             done = [*self._rows.pop(frame, ()), row]
+            self._begun_from.pop(frame, None)
             self._past[frame] += [msgspec.structs.replace(each, patch=None) for each in done]
 
     def _remember(self, frame: Frame, state: FrameState) -> None:
@@ -264,3 +291,7 @@ class FramesInWork:
 
     def _file(self, frame: Frame) -> Path:
         return self._work.folder / frame[0] / f"{frame[1]:06d}.png"
+
+
+def _digest(state: FrameState) -> int:
+    return zlib.crc32(np.ascontiguousarray(state.ids))

@@ -23,6 +23,12 @@ class Conflict(PageError):
     status = 409
 
 
+class Outdated(PageError):
+    """What was done began with a label of the frame that is another one now."""
+
+    status = 412
+
+
 class NotFound(PageError):
     """There is no such thing."""
 

@@ -35,6 +35,7 @@ _FOR_EVER = "private, max-age=31536000, immutable"
 
 Session = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Person = Annotated[str, msgspec.Meta(max_length=200)]
+Version = Annotated[str, msgspec.Meta(max_length=300)]
 Content = TypeVar("Content")
 
 
@@ -51,6 +52,7 @@ class _Actions(Record, frozen=True):
     session: Session
     actions: tuple[PageAction, ...]
     person: Person = ""
+    version: Version | None = None
 
 
 class _Finish(Record, frozen=True):
@@ -58,6 +60,7 @@ class _Finish(Record, frozen=True):
     verdict: FrameVerdict
     action: PageAction
     person: Person = ""
+    version: Version | None = None
 
 
 class _Question(Record, frozen=True):
@@ -152,11 +155,13 @@ def page_app(service: PageService, token: str, host: str, port: int, static: Pat
         _got(f"{frame}/label", label),
         _posted(f"{frame}/open", _Opening, lambda place, b: service.open(place, b.session, b.person)),
         _posted(f"{frame}/close", _Sessions, lambda place, b: service.close(place, b.session)),
-        _posted(f"{frame}/actions", _Actions, lambda place, b: service.act(place, b.session, b.person, b.actions)),
+        _posted(
+            f"{frame}/actions", _Actions, lambda place, b: service.act(place, b.session, b.person, b.actions, b.version)
+        ),
         _posted(
             f"{frame}/finish",
             _Finish,
-            lambda place, b: service.finish(place, b.session, b.person, b.verdict, b.action),
+            lambda place, b: service.finish(place, b.session, b.person, b.verdict, b.action, b.version),
         ),
         _posted(
             "/api/prompt",

@@ -160,7 +160,7 @@ class PageService:
             self.leases.take(place, session, person)
             try:
                 self._in_work.pin(place)
-                return self._header(place)[0]
+                return {**self._header(place)[0], "version": self._in_work.version(place, session)}
             except Exception:
                 if not held:  # what could not be opened is not closed by anybody
                     self.leases.end(session, place)
@@ -179,28 +179,47 @@ class PageService:
             self._queue_of.pop(session, None)
             return {}
 
-    def act(self, place: Place, session: str, person: str, actions: Sequence[PageAction]) -> dict[str, Any]:
+    def act(
+        self, place: Place, session: str, person: str, actions: Sequence[PageAction], version: str | None = None
+    ) -> dict[str, Any]:
         """Do actions; they are on disk when this returns.
+
+        Args:
+            place: The frame.
+            session: Who does them.
+            person: The same for people.
+            actions: The actions.
+            version: Of the frame as it was opened; whatever it is now if unset.
 
         Raises:
             Conflict: The session does not have the frame.
+            Outdated: The frame is of another version.
             PatchError: An action does not fit.
         """
         with self._at(place):
+            self._in_work.require_version(place, session, version, actions)
             self._require_lease(place, session, actions)
             acknowledged = self._in_work.act(place, actions, session, person)
             self._timeline.touch(place)
             return {"acknowledged": acknowledged}
 
     def finish(
-        self, place: Place, session: str, person: str, verdict: FrameVerdict, action: PageAction
+        self,
+        place: Place,
+        session: str,
+        person: str,
+        verdict: FrameVerdict,
+        action: PageAction,
+        version: str | None = None,
     ) -> dict[str, Any]:
         """End the work on a frame; it is stored when this returns.
 
         Raises:
             Conflict: The session does not have the frame, or the frame takes no such answer.
+            Outdated: The frame is not of the version given.
         """
         with self._at(place):
+            self._in_work.require_version(place, session, version, [action])
             self._require_lease(place, session, [action])
             self._in_work.finish(place, action, session, person, verdict)
             state = self._timeline.touch(place)
