@@ -29,13 +29,14 @@ Returned = TypeVar("Returned")
 
 
 @contextmanager
-def sole_writer(folder: str | Path) -> Iterator[None]:
+def sole_writer(folder: str | Path, wait: float = 0.5) -> Iterator[None]:
     """Keep other processes from writing to a folder until the block ends.
 
     A process that has died without tidying up holds nothing; blocks of the same process may lie within each other.
 
     Args:
         folder: The folder; made when absent, and taken away again if it stays empty.
+        wait: Seconds to wait for another process; to break the lock of a dead one takes a little.
 
     Raises:
         ConfigError: Another process is at work there, or it is no folder.
@@ -45,15 +46,15 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
         raise ConfigError("is a file, not a folder", path=folder, fix="choose another folder")
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    lock = SoftFileLock(folder / LOCK, timeout=0.5, is_singleton=True)  # time to break the lock of a dead process
+    lock = SoftFileLock(folder / LOCK, is_singleton=True)
     try:
         try:
-            lock.acquire()
+            lock.acquire(timeout=wait)
         except Timeout:
             if not _is_left_unsigned(folder / LOCK):
                 raise
             _take_away_unsigned(folder / LOCK)
-            lock.acquire()
+            lock.acquire(timeout=wait)
     except Timeout:
         note = (folder / LOCK).read_text(errors="replace") if (folder / LOCK).is_file() else ""
         process, machine, *_ = [*note.split(), "?", "?"]

@@ -69,7 +69,9 @@ const answers = {
       { key: " ", code: "Space" },
       { key: "+", code: "Equal", shiftKey: true },
       { key: "Enter", code: "Enter", shiftKey: true },
-    ].map(keyName),
+      { key: "[", code: "Digit8", ctrlKey: true, altKey: true, altGr: true },
+      { key: "]", code: "Digit9", altGr: true },
+    ].map(({ altGr = false, ...event }) => keyName({ ...event, getModifierState: (name) => altGr && name === "AltGraph" })),
   }),
   begun: () => {
     const frame = new Frame(header([2, 2], []), new Uint16Array(4));

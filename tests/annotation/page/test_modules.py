@@ -135,7 +135,7 @@ def test_pauses_and_hidden_tabs_do_not_count(tmp_path: Path) -> None:
 def test_every_key_means_one_thing(tmp_path: Path) -> None:
     found = one(tmp_path, {"kind": "keys"})
     assert len(found["all"]) == len(set(found["all"])) > 60
-    assert found["names"] == ["Ctrl+Shift+z", "?", "Shift+1", "1", "d", "Space", "+", "Shift+Enter"]
+    assert found["names"] == ["Ctrl+Shift+z", "?", "Shift+1", "1", "d", "Space", "+", "Shift+Enter", "[", "]"]
 
 
 def test_types_hold() -> None:

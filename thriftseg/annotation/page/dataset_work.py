@@ -230,7 +230,7 @@ class DatasetWork(DatasetFrames):
         """Write to a source while no other process does."""
         with ExitStack() as stack:
             try:
-                stack.enter_context(sole_writer(store.folder))
+                stack.enter_context(sole_writer(store.folder, wait=0.1))  # others ask the page meanwhile
             except ConfigError as error:
                 what = f"another process is writing the labels {store.source!r}"
                 raise Busy(what, found=error.found, fix="wait for it") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class PageService:
         self._timeline = Timeline(work, self._in_work)
         self._lock = threading.RLock()
         self._queue_of: dict[str, str] = {}
+        self._name = uuid.uuid4().hex
 
     def describe(self) -> dict[str, Any]:
         """What there is to work on."""
@@ -131,6 +133,7 @@ class PageService:
             return {
                 "version": self._timeline.version,
                 "work_version": self._timeline.work_version,
+                "server": self._name,
                 "frames": self._timeline.since(since),
                 "leases": [[*place, person] for place, person in self.leases.of_others(session).items()],
                 "job": job,

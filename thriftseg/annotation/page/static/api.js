@@ -19,7 +19,7 @@ import { Frame, readLabel } from "./frame.js";
  */
 /** @typedef {{video: number, done: number, total: number, state: string, message: string | null}} Job */
 /**
- * @typedef {{version: number, work_version: number, frames: [number, number, string, number][],
+ * @typedef {{version: number, work_version: number, server: string, frames: [number, number, string, number][],
  *   leases: [number, number, string][], job: Job | null, message: string | null}} Changes
  */
 /**
@@ -125,19 +125,19 @@ export const api = {
     const { header, ids } = readLabel(await whole((await request(`${frames(video, place)}/label`)).arrayBuffer()));
     return new Frame(header, ids);
   },
-  /** @param {number} video @param {number} place @param {string} session @param {string} person @returns {Promise<Header>} */
+  /** @param {number} video @param {number} place @param {string} session @param {string} person @returns {Promise<Header & {version: string}>} */
   open: (video, place, session, person) => json(`${frames(video, place)}/open`, { session, person }),
   /** @param {number} video @param {number} place @param {string} session */
   close: (video, place, session) => json(`${frames(video, place)}/close`, { session }),
   /**
    * @param {number} video @param {number} place
-   * @param {{session: string, person: string, actions: Action[]}} body
+   * @param {{session: string, person: string, version: string | null, actions: Action[]}} body
    * @returns {Promise<{acknowledged: string[]}>}
    */
   actions: (video, place, body) => json(`${frames(video, place)}/actions`, body),
   /**
    * @param {number} video @param {number} place
-   * @param {{session: string, person: string, verdict: string, action: Action}} body
+   * @param {{session: string, person: string, version: string | null, verdict: string, action: Action}} body
    * @returns {Promise<{state: string, next: [number, number] | null}>}
    */
   finish: (video, place, body) => json(`${frames(video, place)}/finish`, body),

@@ -63,6 +63,26 @@ export function encode(box, valueAt) {
   return { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top, runs };
 }
 
+/**
+ * Let actions that were made on another state begin objects of their own where theirs are others now.
+ * @param {{tool: string, object: number | null, objects: [number, number][], patch: Patch | null}[]} actions changed in place
+ * @param {ObjectRow[]} present objects of the frame
+ * @param {(cls: number) => boolean} thing whether a class has instances
+ */
+export function renumber(actions, present, thing) {
+  const begun = actions.filter(({ tool }) => tool !== "class").flatMap(({ objects }) => objects);
+  const free = (/** @type {number} */ id, /** @type {number} */ cls) =>
+    !present.some((row) => row.id === id && (row.class !== cls || thing(cls)));
+  let next = Math.max(0, ...present.map(({ id }) => id), ...begun.map(([id]) => id));
+  const numbers = new Map(begun.map(([id, cls]) => [id, free(id, cls) ? id : ++next]));
+  const number = (/** @type {number} */ id) => numbers.get(id) ?? id;
+  for (const action of actions) {
+    action.object = action.object && number(action.object);
+    action.objects = action.objects.map(([id, cls]) => [number(id), cls]);
+    if (action.patch) action.patch.runs = action.patch.runs.map((value, at) => (at % 2 ? value : number(value)));
+  }
+}
+
 /** @returns {Box} */
 const nothing = () => ({ left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity });
 

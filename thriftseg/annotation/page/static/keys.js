@@ -102,7 +102,8 @@ export function keyName(event) {
   if (key === " ") key = "Space";
   const named = key.length > 1 || /[a-z0-9]/i.test(key);
   const shift = event.shiftKey && named ? "Shift+" : "";
-  const ctrl = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
+  const altGr = event.getModifierState("AltGraph"); // Windows reports it as Ctrl and Alt together
+  const ctrl = (event.ctrlKey && !altGr) || event.metaKey ? "Ctrl+" : "";
   return ctrl + shift + (key.length === 1 ? key.toLowerCase() : key);
 }
 

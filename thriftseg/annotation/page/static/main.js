@@ -4,6 +4,7 @@
 
 import { api, ApiError, randomId } from "./api.js";
 import { ActiveClock, steadyNow } from "./clock.js";
+import { renumber } from "./frame.js";
 import { drawHelp, keyName, nameButtons, rowOf } from "./keys.js";
 import { Notices, draw, drawLegend, show } from "./notices.js";
 import { Outbox } from "./outbox.js";
@@ -47,6 +48,8 @@ class Page {
     /** @type {Frame | null} */
     this.frame = null;
     this.leased = false;
+    /** @type {string | null} of the present frame as it was opened */
+    this.opened = null;
     /** Whether somebody else has the present frame. */
     this.taken = false;
     /** @type {string | null} verdict on its way */
@@ -65,6 +68,7 @@ class Page {
     this.pending = 0;
     this.version = -1;
     this.workVersion = -1;
+    this.server = "";
     this.alone = false;
     this.clock = new ActiveClock(steadyNow(), work.pause_s);
     this.palette = new Palette(work.classes, {
@@ -100,13 +104,16 @@ class Page {
     this.player = new Player(
       (place) => this.go(this.video, place, false),
       (video) => `${this.outbox.hooks.scope}|${this.work.videos[video]?.id}|${this.work.videos[video]?.frames}`,
+      (video, place) => this.outbox.has(video, place),
     );
     this.outbox = new Outbox(session, {
       scope: [work.kind, work.dataset, work.title].join("|"),
       find: (id) => this.work.videos.findIndex((video) => video.id === id),
       changed: (unsent, trouble) => this.notices.unsent(unsent, trouble),
       finished: (entry, state, next) => this.finished(entry, state, next),
-      refused: (entry, error) => this.refused(entry, error),
+      refused: (entry, error, heldBack) => this.refused(entry, error, heldBack),
+      waits: (entry) => this.waits(entry),
+      outdated: (entries) => this.outdated(entries),
     });
     this.commands = this.commandTable();
   }
@@ -181,7 +188,7 @@ class Page {
     this.leased = false;
     const { video, place } = this;
     this.player.forget(video, place);
-    this.outbox.empty().then(() => {
+    this.outbox.empty([video, place]).then(() => {
       if (this.video !== video || this.place !== place) api.close(video, place, this.session).catch(() => {});
     });
   }
@@ -192,12 +199,12 @@ class Page {
     this.taken = false;
     this.clock.restart();
     this.pending = 0;
-    this.player.fetchAhead(video, place, this.count);
     let opened = false;
     try {
-      await this.outbox.empty();
+      await this.outbox.empty([video, place]);
       if (visit !== this.visit) return;
-      await api.open(video, place, this.session, this.look.person);
+      this.player.fetchAhead(video, place, this.count);
+      const { version } = await api.open(video, place, this.session, this.look.person);
       opened = true;
       const frame = await api.label(video, place);
       if (visit !== this.visit) {
@@ -205,6 +212,7 @@ class Page {
         return;
       }
       this.leased = true;
+      this.opened = version;
       this.taken = false;
       this.finishing = null;
       this.notices.clear("lease");
@@ -310,6 +318,7 @@ class Page {
   /** @param {number} object */
   remove(object) {
     const { frame } = this;
+    this.tools.discard(); // a stroke in the middle would become a part of it
     const box = frame?.bounds(object);
     if (!frame || !box || !this.mayEdit() || frame.objects.get(object)?.locked) return;
     const { ids, width } = frame;
@@ -343,7 +352,7 @@ class Page {
     const row = this.frame?.objects.get(object);
     if (!row) return;
     try {
-      await this.outbox.empty();
+      await this.outbox.empty([this.video, this.place]);
       await api.lockObject(this.video, this.place, object, !row.locked);
       row.locked = !row.locked;
     } catch (error) {
@@ -390,6 +399,7 @@ class Page {
       person: this.look.person,
       video: this.work.videos[this.video]?.id ?? "",
       place: this.place,
+      version: this.opened,
       verdict,
       action: {
         id: randomId(),
@@ -446,10 +456,13 @@ class Page {
   /** @param {import("./outbox.js").Entry} entry @param {string} state @param {[number, number] | null} next */
   async finished(entry, state, next) {
     const video = this.outbox.hooks.find(entry.video);
-    this.mark([[video, entry.place, state, -1]]);
-    this.player.forget(video, entry.place);
+    if (video >= 0) {
+      this.mark([[video, entry.place, state, -1]]);
+      this.player.forget(video, entry.place);
+    }
     await this.queue.load();
-    if (video !== this.video || entry.place !== this.place || entry.session !== this.session) return;
+    if (!this.isPresent(entry) || entry.session !== this.session) return;
+    if (!this.finishing) return void this.go(this.video, this.place); // it had to wait, and the person came back
     this.finishing = null;
     const said = { drawn: "Stored", accept: "Accepted", reject: "Rejected", lock: "Locked", unlock: "Unlocked" };
     const done = /** @type {Record<string, string>} */ (said)[entry.verdict ?? ""] ?? "Done";
@@ -460,13 +473,68 @@ class Page {
     this.go(toVideo, toPlace);
   }
 
-  /** @param {import("./outbox.js").Entry} entry @param {ApiError} error */
-  refused(entry, error) {
-    this.finishing = null;
-    this.notices.tell("refused", `The server did not take “${entry.action.tool}”: ${error.message}`, error.fix);
-    if (this.outbox.hooks.find(entry.video) === this.video && entry.place === this.place) {
+  /** @param {import("./outbox.js").Entry} entry @param {ApiError} error @param {boolean} heldBack its frame is not finished */
+  refused(entry, error, heldBack) {
+    const left = heldBack ? "The frame is not finished: look at it, and finish it again." : null;
+    const told = [error.fix, left].filter((text) => text !== null).join(" ");
+    this.notices.tell("refused", `The server did not take “${entry.action.tool}”: ${error.message}`, told || null);
+    if (this.isPresent(entry)) {
+      this.finishing = null;
       this.player.forget(this.video, this.place);
       this.go(this.video, this.place);
+    }
+  }
+
+  /** @param {import("./outbox.js").Entry} entry @returns {boolean} whether it is about the frame that is shown */
+  isPresent({ video, place }) {
+    return this.outbox.hooks.find(video) === this.video && place === this.place;
+  }
+
+  /** A decision has to wait for what makes labels; the person does not. @param {import("./outbox.js").Entry} entry */
+  waits(entry) {
+    if (!this.finishing || !this.isPresent(entry) || entry.session !== this.session) return;
+    this.finishing = null;
+    const item = this.queue.next();
+    const [video, place] = item && (item[0] !== this.video || item[1] !== this.place) ? item : [this.video, this.place + 1];
+    this.notices.say(`Kept: frame ${entry.place + 1} is decided when the labels are not written any more.`);
+    if (place < (this.work.videos[video]?.frames ?? 0)) this.go(video, place);
+  }
+
+  /** Actions on a frame that has changed since. @param {import("./outbox.js").Entry[]} entries */
+  outdated(entries) {
+    const [first] = entries;
+    if (!first) return;
+    const kind = `outdated ${first.video}/${first.place}`;
+    const count = entries.length === 1 ? "1 action is" : `${entries.length} actions are`;
+    const frame = `frame ${first.place + 1}${this.work.videos.length > 1 ? ` of ${first.video}` : ""}`;
+    const text = `${count} kept and not done: ${frame} has changed since it was opened in this window.`;
+    this.notices.tell(kind, text, null, {
+      "Do them on it as it is now": () => this.again(kind, entries),
+      "Throw them away": () => {
+        this.notices.clear(kind);
+        this.outbox.drop(entries);
+      },
+    });
+    if (this.isPresent(first)) {
+      this.finishing = null;
+      this.player.forget(this.video, this.place);
+      this.go(this.video, this.place);
+    }
+  }
+
+  /** Do on the frame as it is now what was set aside. @param {string} kind @param {import("./outbox.js").Entry[]} entries */
+  async again(kind, entries) {
+    const [first] = entries;
+    const video = first ? this.outbox.hooks.find(first.video) : -1;
+    if (!first || video < 0) return;
+    try {
+      const { version, objects } = await api.open(video, first.place, this.session, this.look.person);
+      this.notices.clear(kind);
+      renumber(entries.map(({ action }) => action), objects, (id) => this.palette.class(id)?.thing ?? false);
+      this.outbox.again(entries, version);
+      this.go(video, first.place);
+    } catch (error) {
+      this.trouble(error);
     }
   }
 
@@ -490,13 +558,17 @@ class Page {
   async poll() {
     try {
       const changes = await api.changes(this.version, this.session);
-      this.take(changes);
-      if (this.version < 0 || changes.version < this.version) await this.reload();
+      const restarted = this.server !== "" && changes.server !== this.server;
+      const anew = restarted || (this.workVersion >= 0 && changes.work_version !== this.workVersion);
+      if (anew) await this.reloadWork(restarted);
+      else this.take(changes);
+      if (this.version < 0) await this.reload();
       this.version = changes.version;
-      if (this.workVersion >= 0 && changes.work_version !== this.workVersion) await this.reloadWork();
       this.workVersion = changes.work_version;
+      this.server = changes.server;
       this.notices.clear("connection");
-      if (this.outbox.trouble) this.outbox.run();
+      this.notices.clear("signed-out");
+      if (this.outbox.trouble?.status !== 503) this.outbox.run();
     } catch (error) {
       if (error instanceof ApiError && error.status === 0) this.notices.connectionLost();
       else this.trouble(error);
@@ -520,7 +592,7 @@ class Page {
     if (this.taken && !others) {
       clearTimeout(this.settling);
       this.open(this.visit);
-    } else if (this.leased && others && this.outbox.entries.length === 0 && !this.tools.busy) {
+    } else if (this.leased && others && !this.outbox.has(this.video, this.place) && !this.tools.busy) {
       this.go(this.video, this.place); // the lease ended meanwhile, as while the machine slept
     }
     if (this.state) this.timeline.show(this.state, this.place);
@@ -529,31 +601,48 @@ class Page {
   }
 
   untouched() {
-    return this.frame !== null && this.frame.done.length === 0 && this.outbox.entries.length === 0 && !this.tools.busy;
+    return this.frame !== null && this.frame.done.length === 0 && !this.outbox.has(this.video, this.place) && !this.tools.busy;
   }
 
   async showAgain() {
-    const { visit } = this;
-    const frame = await this.player.get(this.video, this.place).label.catch(() => null);
-    if (frame && visit === this.visit && (!this.leased || this.untouched())) this.showFrame(frame);
+    const { visit, video, place } = this;
+    try {
+      const version = this.leased ? (await api.open(video, place, this.session, this.look.person)).version : null;
+      const frame = await this.player.get(video, place).label;
+      if (visit !== this.visit || (this.leased && !this.untouched())) return;
+      this.opened = version;
+      this.showFrame(frame);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error; // others have it meanwhile: the next look at what has changed tells
+    }
   }
 
-  /** The server was started anew: what it says counts. */
+  /** What has changed before the first look is told by nobody. */
   async reload() {
     this.videos.set(this.video, await api.video(this.video));
     if (this.state) this.timeline.show(this.state, this.place);
   }
 
-  /** Another round of tasks. */
-  async reloadWork() {
+  /** Another round of tasks, or a server that was started anew. @param {boolean} restarted */
+  async reloadWork(restarted) {
+    const id = this.work.videos[this.video]?.id;
+    const before = JSON.stringify(this.work.videos);
     this.work = await api.work();
     this.queue.work = this.work;
-    fillVideos(this.work, this.video);
     this.player.kept.clear();
     this.videos.clear();
+    const same = JSON.stringify(this.work.videos) === before;
+    if (!same) this.known.clear();
+    const video = this.work.videos.findIndex((each) => each.id === id);
+    fillVideos(this.work, Math.max(0, video));
+    if (restarted && same) {
+      if (!this.leased || this.untouched()) await this.go(this.video, this.place);
+      else await this.reload();
+    } else if (restarted && video >= 0) await this.go(video, Math.min(this.place, (this.work.videos[video]?.frames ?? 1) - 1));
     await this.queue.load();
     const [first] = this.queue.items;
-    await this.go(first?.[0] ?? 0, first?.[1] ?? 0);
+    if (!restarted || video < 0) await this.go(first?.[0] ?? 0, first?.[1] ?? 0);
+    this.outbox.run();
   }
 
   /** @param {unknown} error */

@@ -36,9 +36,11 @@ const HINTS = {
   pan: "Drag to move around, turn the wheel to zoom, click an object to choose it.",
 };
 
+/** @typedef {Record<string, () => void>} Choices what can be done about it: buttons */
+
 export class Notices {
   constructor() {
-    /** @type {Map<string, {text: string, fix: string | null}>} what is wrong, the latest last */
+    /** @type {Map<string, {text: string, fix: string | null, choices: Choices}>} what is wrong, the latest last */
     this.troubles = new Map();
     this.said = "";
     this.until = 0;
@@ -54,10 +56,10 @@ export class Notices {
     write(find("status"), text);
   }
 
-  /** Something stands in the way. @param {string} kind @param {string} text @param {string | null} [fix] */
-  tell(kind, text, fix = null) {
+  /** Something stands in the way. @param {string} kind @param {string} text @param {string | null} [fix] @param {Choices} [choices] */
+  tell(kind, text, fix = null, choices = {}) {
     this.troubles.delete(kind);
-    this.troubles.set(kind, { text, fix });
+    this.troubles.set(kind, { text, fix, choices });
     this.draw();
   }
 
@@ -66,8 +68,9 @@ export class Notices {
     if (this.troubles.delete(kind)) this.draw();
   }
 
+  /** Put away all that was read; what asks for a choice stays. */
   clearAll() {
-    this.troubles.clear();
+    for (const [kind, { choices }] of this.troubles) if (Object.keys(choices).length === 0) this.troubles.delete(kind);
     this.draw();
   }
 
@@ -80,7 +83,16 @@ export class Notices {
     const fix = document.createElement("small");
     text.textContent = trouble.text;
     fix.textContent = trouble.fix ?? "";
-    if (banner.textContent !== text.textContent + fix.textContent) banner.replaceChildren(text, fix);
+    const buttons = Object.entries(trouble.choices).map(([name, act]) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = name;
+      button.addEventListener("click", act);
+      button.addEventListener("pointerdown", (event) => event.stopPropagation()); // it lies on the stage
+      return button;
+    });
+    const parts = [text, fix, ...buttons];
+    if (banner.textContent !== parts.map((part) => part.textContent).join("")) banner.replaceChildren(...parts);
   }
 
   connectionLost() {
@@ -102,6 +114,7 @@ export class Notices {
       this.clear("signed-out");
     } else if (trouble.status === 0) this.connectionLost();
     else if (trouble.status === 401 || trouble.status === 403) this.signedOut();
+    else if (trouble.status === 503) this.clear("sending"); // passes by itself; the count tells
     else this.tell("sending", trouble.message, `${trouble.fix ?? ""} Your work is kept in this browser and sent again.`.trim());
   }
 

@@ -15,10 +15,12 @@ export class Player {
   /**
    * @param {(place: number) => Promise<void>} show called for every frame while playing
    * @param {(video: number) => string} stamp of the images of a video
+   * @param {(video: number, place: number) => boolean} changing whether the label of a frame is on its way to the server
    */
-  constructor(show, stamp) {
+  constructor(show, stamp, changing) {
     this.show = show;
     this.stamp = stamp;
+    this.changing = changing;
     /** @type {Map<string, Fetched>} the oldest first */
     this.kept = new Map();
     this.pixels = 1;
@@ -33,7 +35,7 @@ export class Player {
       label: api.label(video, place),
     };
     this.kept.delete(key);
-    this.kept.set(key, fetched);
+    if (!this.changing(video, place)) this.kept.set(key, fetched);
     fetched.image.catch(() => this.kept.delete(key));
     fetched.label.catch(() => this.kept.delete(key));
     const most = Math.max(FEWEST, Math.floor(KEPT_PIXELS / this.pixels));
@@ -48,7 +50,7 @@ export class Player {
 
   /** @param {number} video @param {number} place @param {number} count of frames of the video */
   fetchAhead(video, place, count) {
-    for (const near of [place + 1, place + 2, place - 1]) if (near >= 0 && near < count) this.get(video, near);
+    for (const near of [place + 1, place + 2, place - 1]) if (near >= 0 && near < count && !this.changing(video, near)) this.get(video, near);
     this.get(video, place);
   }
 
