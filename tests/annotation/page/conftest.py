@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.fixtures import browser as browsers
-from tests.fixtures.annotation_page import Page
-from tests.fixtures.browser import Hand
+from tests.fixtures.annotation_page import CLASSES, Page
+from tests.fixtures.browser import Hand, LocalServer
+from tests.fixtures.square_and_disc import frame
 
 
 @pytest.fixture
@@ -45,3 +46,20 @@ def new_hand(chromium: Any, pictures: Path) -> Iterator[Callable[..., Hand]]:
     yield make
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LocalServer]:
+    browsers.write_frames(tmp_path / "data", [frame(number) for number in range(3)], CLASSES)
+    server = LocalServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hand(new_hand: Callable[[], Hand], server: LocalServer) -> Iterator[Hand]:
+    hand = new_hand()
+    hand.visit(server.url)
+    yield hand
+    assert not hand.errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +15,12 @@ from tests.fixtures import browser as browsers
 from tests.fixtures import rasters
 from tests.fixtures.annotation_page import read_label
 from tests.fixtures.browser import Hand, LocalServer
-from tests.fixtures.square_and_disc import DISC, GROUND, HEIGHT, SQUARE, WIDTH, frame
-from thriftseg.arrays import UInt8Array, UInt16Array
-from thriftseg.stores import LabelStore
+from tests.fixtures.square_and_disc import DISC, GROUND, HEIGHT, SQUARE, WIDTH
 
 pytestmark = pytest.mark.skipif(browsers.missing() is not None, reason=str(browsers.missing()))
 
 SIZE = (HEIGHT, WIDTH)
-CLASSES = "name: shapes\nclasses: [{name: ground}, {name: square, instances: true}, {name: disc}]\n"
 NOON = 1_790_000_000  # seconds since 1970
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LocalServer]:
-    browsers.write_frames(tmp_path / "data", [frame(number) for number in range(3)], CLASSES)
-    server = LocalServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def hand(new_hand: Callable[[], Hand], server: LocalServer) -> Iterator[Hand]:
-    hand = new_hand()
-    hand.visit(server.url)
-    yield hand
-    assert not hand.errors
-
-
-def ids_of(server: LocalServer, place: int = 0) -> UInt16Array:
-    """What the server takes a frame to look like."""
-    return read_label(server.service.label((0, place)))[1]
-
-
-def drawn(server: LocalServer) -> LabelStore:
-    """What people have finished."""
-    return LabelStore(server.folder / "labels", "drawn", server.service.work.taxonomy)
-
-
-def stored(server: LocalServer, place: int) -> UInt8Array:
-    """The label of a person in the label store."""
-    return drawn(server).read("street", place)
-
-
-def actions(server: LocalServer) -> list[Any]:
-    """Rows of the journal about actions."""
-    return [row for row in server.service.work.journal.read() if row.tool != "open"]
 
 
 def test_masks_are_those_of_numpy_and_outlive_the_server(hand: Hand, server: LocalServer) -> None:
@@ -82,7 +42,7 @@ def test_masks_are_those_of_numpy_and_outlive_the_server(hand: Hand, server: Loc
     hand.drag([(10, 36), (10, 44)])
     wanted[rasters.stroke([(10, 36), (10, 44)], 10, SIZE)] = 0
     hand.sent()
-    assert np.array_equal(ids_of(server), wanted)
+    assert np.array_equal(server.ids(), wanted)
 
     server.stop()
     hand.keys("3", "f")
@@ -93,7 +53,7 @@ def test_masks_are_those_of_numpy_and_outlive_the_server(hand: Hand, server: Loc
     hand.picture("connection_lost")
     server.start()
     hand.sent()
-    assert np.array_equal(ids_of(server), wanted)
+    assert np.array_equal(server.ids(), wanted)
 
     hand.keys("i")
     for corner in [(0, 0), (8, 0), (0, 8)]:
@@ -103,25 +63,25 @@ def test_masks_are_those_of_numpy_and_outlive_the_server(hand: Hand, server: Loc
     hand.keys("Shift+Enter")
     hand.opened("0/1")
     classes = np.array([255, GROUND, SQUARE, SQUARE, DISC], np.uint8)
-    assert np.array_equal(stored(server, 0), classes[wanted])
+    assert np.array_equal(server.drawn.read("street", 0), classes[wanted])
     hand.page.wait_for_selector("#banner", state="hidden")
 
 
 def test_undo_and_redo_give_the_state_before_and_after(hand: Hand, server: LocalServer) -> None:
-    states = [ids_of(server)]
+    states = [server.ids()]
     hand.keys("2", "d")
     hand.drag([(10, 10), (20, 30)])
     hand.sent()
-    states.append(ids_of(server))
+    states.append(server.ids())
     hand.keys("3")
     hand.drag([(15, 15), (40, 15)])
     hand.sent()
-    states.append(ids_of(server))
+    states.append(server.ids())
     hand.keys("Shift+1")  # the disc becomes ground
     hand.keys("Delete")
     hand.sent()
-    states.append(ids_of(server))
-    assert [row.tool for row in actions(server)] == ["brush", "brush", "class", "delete"]
+    states.append(server.ids())
+    assert [row.tool for row in server.actions()] == ["brush", "brush", "class", "delete"]
     for wanted, classes in ((2, {1: SQUARE, 2: GROUND}), (2, {1: SQUARE, 2: DISC}), (1, None), (0, None)):
         hand.keys("Control+z")
         hand.sent()
@@ -132,7 +92,7 @@ def test_undo_and_redo_give_the_state_before_and_after(hand: Hand, server: Local
     for key, wanted in (("Control+y", 1), ("Control+Shift+z", 2), ("Control+y", 2), ("Control+y", 3)):
         hand.keys(key)
         hand.sent()
-        assert np.array_equal(ids_of(server), states[wanted])
+        assert np.array_equal(server.ids(), states[wanted])
     hand.keys("p")
     hand.click(10, 10)
     hand.click(20, 10)
@@ -140,7 +100,7 @@ def test_undo_and_redo_give_the_state_before_and_after(hand: Hand, server: Local
     hand.page.wait_for_selector("text=1 corners")
     hand.keys("Escape")
     hand.sent()
-    assert np.array_equal(ids_of(server), states[3])
+    assert np.array_equal(server.ids(), states[3])
 
 
 def test_seconds_are_those_at_work(new_hand: Callable[[], Hand], server: LocalServer) -> None:
@@ -170,15 +130,15 @@ def test_seconds_are_those_at_work(new_hand: Callable[[], Hand], server: LocalSe
     clock.run_for(6_000)
     hand.keys("Shift+Enter")
     hand.sent()
-    rows = actions(server)
+    rows = server.actions()
     assert [row.tool for row in rows] == ["brush", "brush", "finish"]
     spent = [row.seconds for row in rows]
     assert spent[1:] == pytest.approx([second, 6], rel=0.03)
     assert spent[0] == pytest.approx(first, rel=0.03)
     assert rows[1].end - rows[1].start == pytest.approx(second + 300 + 9, rel=0.03)
     assert NOON + 60 < rows[0].end < NOON + 80
-    (action,) = drawn(server).labels["street", 0].parents
-    cost = drawn(server).actions[action].cost
+    (action,) = server.drawn.labels["street", 0].parents
+    cost = server.drawn.actions[action].cost
     assert cost is not None
     assert cost.seconds == pytest.approx(first + second + 6, rel=0.03)
     assert (cost.strokes, cost.clicks) == (2, 0)
@@ -192,7 +152,7 @@ def test_clicks_are_answered_and_corrected(hand: Hand, server: LocalServer) -> N
     hand.picture("proposal")
     hand.keys("Enter")
     hand.sent()
-    found = ids_of(server) == 1
+    found = server.ids() == 1
     square = np.zeros(SIZE, bool)
     square[8:20, 6:18] = True
     assert (found & square).sum() / (found | square).sum() > 0.9
@@ -206,10 +166,10 @@ def test_clicks_are_answered_and_corrected(hand: Hand, server: LocalServer) -> N
     hand.proposed()
     hand.page.click("text=Accept")
     hand.sent()
-    rows = actions(server)
+    rows = server.actions()
     assert [(row.tool, row.clicks) for row in rows] == [("click", 1), ("box", 3)]
     disc = np.hypot(*(np.mgrid[:HEIGHT, :WIDTH] - np.array([32, 44])[:, None, None])) <= 10
-    found = ids_of(server) == 2
+    found = server.ids() == 2
     assert (found & disc).sum() / (found | disc).sum() > 0.8
 
 
@@ -223,7 +183,7 @@ def test_a_frame_without_touching_the_mouse(hand: Hand, server: LocalServer) -> 
     hand.sent()
     wanted = rasters.stroke([(31, 14), (41, 14), (51, 14), (51, 15)], 16, SIZE)
     wanted |= rasters.outline([(52, 16), (42, 16), (42, 26)], SIZE)
-    assert np.array_equal(ids_of(server) > 0, wanted)
+    assert np.array_equal(server.ids() > 0, wanted)
     hand.keys("?")
     assert hand.page.is_visible("#help")
     hand.picture("help")
@@ -259,7 +219,7 @@ def test_two_people_and_a_lease(hand: Hand, new_hand: Callable[[], Hand], server
     other.opened("0/0")
     other.drag([(10, 30), (20, 30)])
     other.sent()
-    assert np.array_equal(ids_of(server) > 0, rasters.stroke([(10, 30), (20, 30)], 16, SIZE)), "only the second stroke"
+    assert np.array_equal(server.ids() > 0, rasters.stroke([(10, 30), (20, 30)], 16, SIZE)), "only the second stroke"
     hand.keys("ArrowLeft")
     hand.page.wait_for_selector("text=Ann works on this frame")
     other.page.close()
@@ -299,14 +259,14 @@ def test_what_is_not_sent_outlives_the_browser(server: LocalServer, tmp_path: Pa
             hand = Hand(context.new_page())
             hand.visit(server.url)
             hand.sent()
-            outcome.append(ids_of(server) > 0)
+            outcome.append(server.ids() > 0)
             context.close()
 
     in_thread(work)
     killed, found = outcome
     assert killed >= 1
     assert np.array_equal(found, wanted)
-    assert [row.strokes for row in actions(server)] == [1, 1]
+    assert [row.strokes for row in server.actions()] == [1, 1]
 
 
 DRAWN_ON = """id => {
@@ -376,9 +336,9 @@ def test_a_full_disk_is_said_and_nothing_is_lost(
         hand.drag([(10, 10), (20, 30)])
         hand.page.wait_for_selector("text=the disk is full")
         hand.picture("disk_full")
-        assert not ids_of(server).any()
+        assert not server.ids().any()
     hand.sent()
-    assert np.array_equal(ids_of(server) > 0, rasters.stroke([(10, 10), (20, 30)], 16, SIZE))
+    assert np.array_equal(server.ids() > 0, rasters.stroke([(10, 10), (20, 30)], 16, SIZE))
     hand.page.wait_for_selector("#banner", state="hidden")
 
 
