@@ -13,6 +13,7 @@ from tests.fixtures.annotation_page import HOME, PORT, TOKEN, Page, box_mask, pa
 from tests.hostile.mutations import TOKENS, change_tree
 from thriftseg.annotation.page.guard import REQUEST_BYTES, Guard
 from thriftseg.annotation.page.server import BODIES
+from thriftseg.annotation.page.serving import PageAddress, page_server
 
 
 def ask(page: Page, path: str = "/api/work", **headers: str):
@@ -216,3 +217,28 @@ def test_fifty_clients_at_once(page: Page):
     page.restart()
     for number in (number for number, status in enumerate(found) if status == 200):
         assert (page.label(number % 6)[1] == masks[number]).all()
+
+
+def told_address(page: Page) -> str:
+    lines: list[str] = []
+    with page_server(page.work, address=PageAddress(port=0), say=lines.append):
+        return lines[-1].partition("token=")[2]
+
+
+def test_a_server_that_is_started_again_knows_open_pages(page: Page):
+    """The token is a secret of its owner: one that others could have read is not used again."""
+    token, path = told_address(page), page.work.folder / "token"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert told_address(page) == token == path.read_text()
+    for spoil in (lambda: path.chmod(0o640), lambda: path.write_text("short"), lambda: path.write_bytes(b"\xff" * 32)):
+        spoil()
+        again = told_address(page)
+        assert again != token
+        assert path.stat().st_mode & 0o777 == 0o600
+        token = again
+    elsewhere = page.folder / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    assert told_address(page) != token
+    assert not path.is_symlink()
+    assert elsewhere.read_text() == token

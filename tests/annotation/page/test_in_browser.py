@@ -14,7 +14,7 @@ import pytest
 from tests.fixtures import browser as browsers
 from tests.fixtures import rasters
 from tests.fixtures.annotation_page import read_label
-from tests.fixtures.browser import Hand, LocalServer
+from tests.fixtures.browser import DRAWN_ON, Hand, LocalServer
 from tests.fixtures.square_and_disc import DISC, GROUND, HEIGHT, SQUARE, WIDTH
 
 pytestmark = pytest.mark.skipif(browsers.missing() is not None, reason=str(browsers.missing()))
@@ -267,13 +267,6 @@ def test_what_is_not_sent_outlives_the_browser(server: LocalServer, tmp_path: Pa
     assert killed >= 1
     assert np.array_equal(found, wanted)
     assert [row.strokes for row in server.actions()] == [1, 1]
-
-
-DRAWN_ON = """id => {
-  const layer = document.getElementById(id);
-  const pixels = layer.getContext("2d").getImageData(0, 0, layer.width, layer.height).data;
-  return pixels.filter((value, index) => index % 4 === 3 && value > 0).length;
-}"""
 
 
 def test_ghost_playing_and_colours(hand: Hand, server: LocalServer) -> None:

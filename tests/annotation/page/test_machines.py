@@ -10,6 +10,7 @@ import pytest
 from tests.fixtures.annotation_page import Page, box_mask, machine_label
 from tests.fixtures.square_and_disc import SQUARE, truth
 from thriftseg.annotation.page.frame_state import mask_of_patch
+from thriftseg.annotation.page.leases import LEASE_S
 from thriftseg.annotation.page.proposals import MaskProposals
 from thriftseg.annotation.page.serving import PageMethods
 from thriftseg.annotation.people.mask_clicker import mask_iou
@@ -58,6 +59,8 @@ def test_questions_that_make_no_sense(page: Page):
     assert "outside of its frame" in asked(
         page, 0, [3, 3, True], base={"x": 60, "y": 0, "width": 9, "height": 1, "runs": [1, 9]}, status=400
     )
+    for box in ([0, 0, 65, 9], [-1, 0, 9, 9], [5, 5, 5, 9], [9, 49, 3, 3], [1e9, 1e9, 2e9, 2e9]):
+        assert "a box outside of the frame; expected inside of 64x48" in asked(page, 0, box=box, status=400)
     page.service._proposals = None
     assert asked(page, 0, [3, 3, True], status=404) == "there is no prompter here"
 
@@ -154,6 +157,17 @@ def test_the_list_goes_on_after_the_frame_that_is_done(page: Page):
     page.open(5)
     assert page.finish(5)["next"] == [0, 2]
     assert [item[1] for item in queue(page, "list")["items"]] == [2, 3, 4]
+
+
+def test_the_queue_of_a_window_that_is_gone_is_forgotten(page: Page):
+    for number in range(3):
+        page.get(f"/api/queue?id=list&session=gone{number}")
+    assert len(page.service._queue_of) == 3
+    page.now += LEASE_S / 2
+    queue(page, "list")
+    page.now += LEASE_S / 2 + 1
+    page.get("/api/changes?since=0&session=s1")
+    assert page.service._queue_of == {"s1": "list"}
 
 
 def test_doubtful_machine_labels_come_first(page: Page):

@@ -73,10 +73,12 @@ def test_a_frame_is_not_finished_without_what_was_refused(hand: Hand, server: Lo
     hand.opened("0/1")
     hand.keys("ArrowLeft")
     hand.opened("0/0")
+    hand.page.route("**/label", lambda route: route.abort())  # the page does not learn that the object is locked
     server.service.lock_object((0, 0), 1, True)
     version = server.drawn.read("street", 0)
-    hand.keys("e")  # the page does not know yet that the object is locked
+    hand.keys("e")
     hand.drag(LEFT)
+    hand.page.unroute("**/label")
     hand.keys("Shift+Enter")
     hand.page.wait_for_selector("text=The frame is not finished")
     hand.opened("0/0")
@@ -168,4 +170,28 @@ def test_a_stroke_in_the_middle_is_no_part_of_what_is_deleted(hand: Hand, server
     assert [row.tool for row in server.actions()] == ["brush", "delete"]
     hand.keys("Control+z")
     hand.sent()
+    assert np.array_equal(server.ids() > 0, rasters.stroke(LEFT, 16, SIZE))
+
+
+def test_what_belongs_to_a_video_that_is_not_there_waits_for_it(hand: Hand, server: LocalServer) -> None:
+    clip = server.folder / "data" / "train" / "street"
+    hand.keys("2", "d")
+    server.stop()
+    hand.drag(LEFT)
+    hand.page.wait_for_selector("text=1 action not sent yet")
+    clip.rename(clip.with_name("avenue"))
+    server.start()
+    hand.page.wait_for_selector("body[data-unsent='0']", state="attached")
+    hand.opened("0/0")
+    hand.keys("3")
+    hand.drag(MIDDLE)
+    hand.sent()
+    assert np.array_equal(server.ids() > 0, rasters.stroke(MIDDLE, 16, SIZE))
+    server.stop()
+    clip.with_name("avenue").rename(clip)
+    server.start()
+    for _ in range(200):
+        if [row.video for row in server.actions()] == ["avenue", "street"]:
+            break
+        hand.page.wait_for_timeout(50)
     assert np.array_equal(server.ids() > 0, rasters.stroke(LEFT, 16, SIZE))

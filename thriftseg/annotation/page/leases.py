@@ -36,6 +36,7 @@ class Leases:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._leases: dict[Place, _Lease] = {}
+        self._seen: dict[str, float] = {}
 
     def take(self, place: Place, session: str, person: str) -> None:
         """Lease a frame to a session, which may have it already.
@@ -52,6 +53,12 @@ class Leases:
         self._leases[place] = _Lease(session, person, self._clock() + LEASE_S)
 
     @property
+    def sessions(self) -> set[str]:
+        """Sessions that gave a sign of life lately."""
+        self._drop_ended()
+        return set(self._seen)
+
+    @property
     def places(self) -> set[Place]:
         """Frames that some session has."""
         self._drop_ended()
@@ -65,6 +72,7 @@ class Leases:
     def renew(self, session: str) -> None:
         """Note a sign of life."""
         self._drop_ended()
+        self._seen[session] = self._clock() + LEASE_S
         for lease in self._leases.values():
             if lease.session == session:
                 lease.until = self._clock() + LEASE_S
@@ -83,3 +91,4 @@ class Leases:
     def _drop_ended(self) -> None:
         now = self._clock()
         self._leases = {place: lease for place, lease in self._leases.items() if lease.until > now}
+        self._seen = {session: until for session, until in self._seen.items() if until > now}

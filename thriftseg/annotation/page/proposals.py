@@ -67,14 +67,18 @@ class MaskProposals:
         with self._lock:
             embedded, size = self._look(frame)
             height, width = size
-            about = (frame, box, base)
             placed = [MaskClick(int(x), int(y), positive) for x, y, positive in clicks]
             if any(not (0 <= x < width and 0 <= y < height) for x, y, _ in placed):
                 raise PageError("a click outside of the frame", expected=f"inside of {width}x{height}")
+            if box is not None:
+                left, top, right, bottom = box = _ordered(box)
+                if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+                    raise PageError("a box outside of the frame", expected=f"inside of {width}x{height}", found=box)
+            about = (frame, box, base)
             known, answer = self._asked.pop(session, (None, None))  # not kept when it fails
             if answer is None or known != about or not answer.goes_on_with(placed):
                 mask = None if base is None else mask_of_patch(base, size)
-                answer = _Answer(embedded, None if box is None else _ordered(box), mask)
+                answer = _Answer(embedded, box, mask)
             found = answer.to(placed)
             _keep(self._asked, session, (about, answer), _ANSWERS)
             return found

@@ -53,6 +53,7 @@ class _Actions(Record, frozen=True):
     actions: tuple[PageAction, ...]
     person: Person = ""
     version: Version | None = None
+    server: Session | None = None
 
 
 class _Finish(Record, frozen=True):
@@ -61,6 +62,7 @@ class _Finish(Record, frozen=True):
     action: PageAction
     person: Person = ""
     version: Version | None = None
+    server: Session | None = None
 
 
 class _Question(Record, frozen=True):
@@ -145,6 +147,14 @@ def page_app(service: PageService, token: str, host: str, port: int, static: Pat
             content, headers["content-encoding"] = zlib.compress(content, 1), "deflate"
         return Response(content, media_type="application/octet-stream", headers=headers)
 
+    def act(place: tuple[int, int], b: _Actions) -> dict[str, Any]:
+        service.require_name(b.server)
+        return service.act(place, b.session, b.person, b.actions, b.version)
+
+    def finish(place: tuple[int, int], b: _Finish) -> dict[str, Any]:
+        service.require_name(b.server)
+        return service.finish(place, b.session, b.person, b.verdict, b.action, b.version)
+
     frame = "/api/frames/{video:int}/{place:int}"
     routes = [
         _got("/api/work", lambda request: service.describe()),
@@ -155,14 +165,8 @@ def page_app(service: PageService, token: str, host: str, port: int, static: Pat
         _got(f"{frame}/label", label),
         _posted(f"{frame}/open", _Opening, lambda place, b: service.open(place, b.session, b.person)),
         _posted(f"{frame}/close", _Sessions, lambda place, b: service.close(place, b.session)),
-        _posted(
-            f"{frame}/actions", _Actions, lambda place, b: service.act(place, b.session, b.person, b.actions, b.version)
-        ),
-        _posted(
-            f"{frame}/finish",
-            _Finish,
-            lambda place, b: service.finish(place, b.session, b.person, b.verdict, b.action, b.version),
-        ),
+        _posted(f"{frame}/actions", _Actions, act),
+        _posted(f"{frame}/finish", _Finish, finish),
         _posted(
             "/api/prompt",
             _Question,

@@ -19,7 +19,7 @@ from thriftseg.annotation.page.in_work import FramesInWork, PageAction
 from thriftseg.annotation.page.leases import Leases
 from thriftseg.annotation.page.propagation import BackgroundPropagation
 from thriftseg.annotation.page.proposals import MaskProposals, PromptBox
-from thriftseg.annotation.page.refusals import Conflict, NotFound, PageError
+from thriftseg.annotation.page.refusals import Busy, Conflict, NotFound, PageError
 from thriftseg.annotation.page.timeline import Timeline
 from thriftseg.annotation.page.work import Place, QueueItem, Work
 from thriftseg.arrays import UInt16Array
@@ -84,6 +84,7 @@ class PageService:
         with self._lock:
             return {
                 "version": self._timeline.work_version,
+                "server": self._name,
                 "title": work.title,
                 "kind": work.kind,
                 "dataset": work.dataset,
@@ -108,6 +109,15 @@ class PageService:
                 ],
             }
 
+    def require_name(self, server: str | None) -> None:
+        """Make sure that a request is about the frames of this server, which are numbered.
+
+        Raises:
+            Busy: It is about those of a server before.
+        """
+        if server not in (None, self._name):
+            raise Busy("the server was started anew", fix="look again at what there is to work on")
+
     def video(self, video: int) -> dict[str, Any]:
         """The frames of a video."""
         with self._at((video, 0)):
@@ -126,6 +136,8 @@ class PageService:
         """What has changed; counts as a sign of life of the session."""
         with self._lock:
             self.leases.renew(session)
+            alive = self.leases.sessions
+            self._queue_of = {each: name for each, name in self._queue_of.items() if each in alive}
             self._timeline.refresh()
             job = None
             if self._propagation is not None and isinstance(self.work, DatasetWork):
@@ -294,6 +306,7 @@ class PageService:
         if name not in {each.id for each in self.work.queues}:
             raise NotFound("no such queue", found=name)
         with self._lock:
+            self.leases.renew(session)
             self._queue_of[session] = name
         return {"items": self._items(name, session)}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from thriftseg.stores import store_root
 if TYPE_CHECKING:
     import uvicorn
 
+_TOKEN = re.compile(r"[\w-]{32}")
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -251,7 +254,7 @@ def page_server(
         host, port = address.host, listening.getsockname()[1]
         if host not in _LOCAL:
             say(f"warning: whoever reaches {host}:{port} and knows the token can see and change these labels")
-        token = secrets.token_urlsafe(24)
+        token = _token(work.folder / "token")
         shown = socket.gethostname() if host in ("0.0.0.0", "::", "") else host  # noqa: S104 # nosec B104
         url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/?token={token}"
         config = uvicorn.Config(
@@ -266,6 +269,24 @@ def page_server(
         if address.open_browser:
             webbrowser.open(url)
         yield PageServer(uvicorn.Server(config), listening)
+
+
+def _token(path: Path) -> str:
+    """The secret of a page: that of the server before, so that open tabs go on, if nobody else could read it."""
+    with suppress(OSError, UnicodeDecodeError):
+        with open(path, opener=_without_links) as stream:
+            status, token = os.fstat(stream.fileno()), stream.read(100)
+        if status.st_uid == os.getuid() and not status.st_mode & 0o077 and _TOKEN.fullmatch(token):
+            return token
+    token = secrets.token_urlsafe(24)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(token)
+    return token
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _listen(address: PageAddress) -> socket.socket:

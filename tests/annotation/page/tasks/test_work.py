@@ -217,6 +217,17 @@ class TestMasks:
         frames.act((0, 0), [PageAction("a", "click", 1.0, 2.0, 3.0, clicks=1)], "s", "Ann")
         assert [row.points for row in TaskWork(tmp_path).journal.read()] == [(), ()]
 
+    def test_the_journal_is_read_once(self, square, tmp_path):
+        MaskFilesPerson(tmp_path, DiscPrompter()).prepare(square, 1, "clicks", square.truth(0), 1)
+        work = TaskWork(tmp_path)
+        frames, proposals = FramesInWork(work), TaskProposals(DiscPrompter(), work)
+        for number, tool in enumerate(["click", "click", "undo", "redo", "undo"]):
+            proposals.answer("s", work.image((0, 0)), [(30 + number, 40, True)], None, None)
+            frames.act((0, 0), [PageAction(f"a{number}", tool, 1.0, 2.0, 3.0, clicks=1)], "s", "Ann")
+        assert TaskWork(tmp_path).clicks((0, 0)) == work.clicks((0, 0)) == [MaskClick(30, 40, True)]
+        work.journal.path.unlink()
+        assert work.clicks((0, 0)) == [MaskClick(30, 40, True)]
+
     def test_clicks_survive_a_kill(self, square, tmp_path):
         person = MaskFilesPerson(tmp_path, DiscPrompter())
         person.prepare(square, 1, "clicks", square.truth(0), 1)

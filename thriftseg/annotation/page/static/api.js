@@ -9,7 +9,7 @@ import { Frame, readLabel } from "./frame.js";
 /** @typedef {{id: number, name: string, color: number[], safe_color: number[], thing: boolean}} ClassRow */
 /** @typedef {{id: string, frames: number, height: number, width: number}} VideoRow */
 /**
- * @typedef {{version: number, title: string, kind: "videos" | "tasks", dataset: string, person: string, pause_s: number,
+ * @typedef {{version: number, server: string, title: string, kind: "videos" | "tasks", dataset: string, person: string, pause_s: number,
  *   classes: ClassRow[], prompter: {name: string} | null, propagator: {name: string} | null,
  *   queues: {id: string, name: string}[], videos: VideoRow[]}} Work
  */
@@ -131,13 +131,13 @@ export const api = {
   close: (video, place, session) => json(`${frames(video, place)}/close`, { session }),
   /**
    * @param {number} video @param {number} place
-   * @param {{session: string, person: string, version: string | null, actions: Action[]}} body
+   * @param {{session: string, person: string, version: string | null, server: string, actions: Action[]}} body
    * @returns {Promise<{acknowledged: string[]}>}
    */
   actions: (video, place, body) => json(`${frames(video, place)}/actions`, body),
   /**
    * @param {number} video @param {number} place
-   * @param {{session: string, person: string, version: string | null, verdict: string, action: Action}} body
+   * @param {{session: string, person: string, version: string | null, server: string, verdict: string, action: Action}} body
    * @returns {Promise<{state: string, next: [number, number] | null}>}
    */
   finish: (video, place, body) => json(`${frames(video, place)}/finish`, body),

@@ -68,7 +68,6 @@ class Page {
     this.pending = 0;
     this.version = -1;
     this.workVersion = -1;
-    this.server = "";
     this.alone = false;
     this.clock = new ActiveClock(steadyNow(), work.pause_s);
     this.palette = new Palette(work.classes, {
@@ -109,6 +108,7 @@ class Page {
     this.outbox = new Outbox(session, {
       scope: [work.kind, work.dataset, work.title].join("|"),
       find: (id) => this.work.videos.findIndex((video) => video.id === id),
+      server: () => this.work.server,
       changed: (unsent, trouble) => this.notices.unsent(unsent, trouble),
       finished: (entry, state, next) => this.finished(entry, state, next),
       refused: (entry, error, heldBack) => this.refused(entry, error, heldBack),
@@ -558,14 +558,13 @@ class Page {
   async poll() {
     try {
       const changes = await api.changes(this.version, this.session);
-      const restarted = this.server !== "" && changes.server !== this.server;
+      const restarted = changes.server !== this.work.server;
       const anew = restarted || (this.workVersion >= 0 && changes.work_version !== this.workVersion);
       if (anew) await this.reloadWork(restarted);
       else this.take(changes);
       if (this.version < 0) await this.reload();
       this.version = changes.version;
       this.workVersion = changes.work_version;
-      this.server = changes.server;
       this.notices.clear("connection");
       this.notices.clear("signed-out");
       if (this.outbox.trouble?.status !== 503) this.outbox.run();

@@ -14,7 +14,7 @@ import { api, ApiError } from "./api.js";
  *   version: string | null, verdict: string | null, action: Action, aside?: boolean}} Entry
  */
 /**
- * @typedef {{scope: string, find: (video: string) => number,
+ * @typedef {{scope: string, find: (video: string) => number, server: () => string,
  *   changed: (unsent: number, trouble: ApiError | null) => void,
  *   finished: (entry: Entry, state: string, next: [number, number] | null) => void,
  *   refused: (entry: Entry, error: ApiError, heldBack: boolean) => void,
@@ -235,10 +235,11 @@ export class Outbox {
     const [first] = /** @type {[Entry]} */ (batch);
     const video = this.hooks.find(first.video);
     const { place, session, person, version, verdict } = first;
+    const server = this.hooks.server(); // which numbers the videos
     const lent = `${session}/${first.video}/${place}`;
     const post = async () => {
-      if (verdict) return api.finish(video, place, { session, person, version, verdict, action: first.action });
-      await api.actions(video, place, { session, person, version, actions: batch.map((entry) => entry.action) });
+      if (verdict) return api.finish(video, place, { session, person, version, server, verdict, action: first.action });
+      await api.actions(video, place, { session, person, version, server, actions: batch.map((entry) => entry.action) });
       return null;
     };
     const opened = async () => {

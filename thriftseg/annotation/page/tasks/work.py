@@ -33,6 +33,9 @@ class TaskJournal(AnnotationJournal):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._asked: dict[tuple[str, Frame], tuple[MaskClick, ...]] = {}
+        self._rows: dict[Frame, list[JournalRow]] = defaultdict(list)
+        for row in self.read():
+            self._note(row)
 
     def ask(self, session: str, frame: Frame, clicks: Iterable[MaskClick]) -> None:
         """Note the clicks that a session asks about, until it accepts the answer."""
@@ -40,23 +43,28 @@ class TaskJournal(AnnotationJournal):
 
     def append(self, rows: Iterable[JournalRow]) -> None:
         """Add rows, those of clicks with their places."""
-        super().append([self._placed(row) for row in rows])
+        placed = [self._placed(row) for row in rows]
+        super().append(placed)
+        for row in placed:
+            self._note(row)
 
     def clicks(self, frame: Frame) -> list[MaskClick]:
         """Clicks on a frame since it was finished last, without those that were undone."""
         done: list[JournalRow] = []
         undone: list[JournalRow] = []
-        for row in self.read():
-            if (row.video, row.frame) != frame or row.tool == "open":
-                continue
-            if row.tool == "finish":
-                done, undone = [], []
-            elif row.tool in ("undo", "redo"):
+        for row in self._rows.get(frame, ()):
+            if row.tool in ("undo", "redo"):
                 source, target = (done, undone) if row.tool == "undo" else (undone, done)
                 target += [source.pop()] if source else []
             else:
                 done, undone = [*done, row], []
         return [MaskClick(*point) for row in done for point in row.points]
+
+    def _note(self, row: JournalRow) -> None:
+        if row.tool == "finish":
+            self._rows.pop((row.video, row.frame), None)
+        elif row.tool != "open":
+            self._rows[row.video, row.frame].append(replace(row, patch=None))
 
     def _placed(self, row: JournalRow) -> JournalRow:
         key = row.session, (row.video, row.frame)
