@@ -67,23 +67,19 @@ def test_what_was_done_on_a_frame_that_is_another_one_now_is_kept_and_offered(ha
 
 
 def test_a_frame_is_not_finished_without_what_was_refused(hand: Hand, server: LocalServer) -> None:
+    spoilt = hand.page.context
+    spoilt.route("**/actions", lambda route: route.continue_(post_data=route.request.post_data.replace("brush", "saw")))
     hand.keys("2", "d")
     hand.drag(LEFT)
     hand.keys("Shift+Enter")
-    hand.opened("0/1")
-    hand.keys("ArrowLeft")
+    hand.page.wait_for_selector("text=The frame is not finished: look at it, and finish it again.")
     hand.opened("0/0")
-    hand.page.route("**/label", lambda route: route.abort())  # the page does not learn that the object is locked
-    server.service.lock_object((0, 0), 1, True)
-    version = server.drawn.read("street", 0)
-    hand.keys("e")
-    hand.drag(LEFT)
-    hand.page.unroute("**/label")
+    assert not server.actions()
+    spoilt.unroute("**/actions")
+    hand.drag(MIDDLE)
     hand.keys("Shift+Enter")
-    hand.page.wait_for_selector("text=The frame is not finished")
-    hand.opened("0/0")
-    assert np.array_equal(server.drawn.read("street", 0), version)
-    assert sum(row.verdict is not None for row in server.actions()) == 1
+    hand.opened("0/1")
+    assert np.array_equal(server.drawn.read("street", 0) == SQUARE, rasters.stroke(MIDDLE, 16, SIZE))
 
 
 @contextmanager
