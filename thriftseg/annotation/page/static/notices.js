@@ -2,6 +2,7 @@
  * What the page says in words: the status line, the banner over the frame, the progress of a job, and the state of buttons.
  */
 
+import { find, show } from "./elements.js";
 import { STATES } from "./timeline.js";
 
 /** @typedef {import("./api.js").ApiError} ApiError */
@@ -9,14 +10,6 @@ import { STATES } from "./timeline.js";
 /** @typedef {import("./tools.js").Tools} Tools */
 
 const SAID_MS = 6000;
-
-/** @param {string} id @returns {HTMLElement} */
-const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-
-/** @param {HTMLElement} element @param {boolean} visible */
-export function show(element, visible) {
-  element.hidden = !visible;
-}
 
 /** Change a text only where it differs, so that screen readers are not told the same again. */
 /** @param {HTMLElement} element @param {string} text */

@@ -78,10 +78,12 @@ export class Queue {
     const rows = this.items.slice(0, SHOWN).map(([video, place, , why]) => {
       const present = video === this.present[0] && place === this.present[1];
       const name = this.work.videos[video]?.id ?? "";
+      const label = this.work.videos.length > 1 ? `${name} · ${place + 1}` : `frame ${place + 1}`;
+      const kind = this.work.kind === "tasks" ? "row task" : "row";
       const button = element(
         "button",
-        { type: "button", class: "row", ...(present ? { "aria-current": "true" } : {}) },
-        element("span", { class: "name" }, this.work.videos.length > 1 ? `${name} · ${place + 1}` : `frame ${place + 1}`),
+        { type: "button", class: kind, title: `${label}: ${why}`, ...(present ? { "aria-current": "true" } : {}) },
+        element("span", { class: "name" }, label),
         element("span", { class: "size" }, why),
       );
       button.addEventListener("click", () => this.go(video, place));
