@@ -487,10 +487,24 @@ def annotation_journal(folder: Path) -> tuple[Path, Read]:
     from thriftseg.stores.annotation_journal import AnnotationJournal, JournalRow, Patch, measured_cost
 
     brush = JournalRow(
-        "a1", "s", "Ann", "a", 3, "brush", 1, 2, 0.5, 2, 5, objects=((2, 5),), patch=Patch(1, 2, 3, 1, (2, 3))
+        "a1",
+        "brush",
+        1,
+        2,
+        0.5,
+        2,
+        5,
+        objects=((2, 5),),
+        patch=Patch(1, 2, 3, 1, (2, 3)),
+        session="s",
+        person="Ann",
+        video="a",
+        frame=3,
     )
     journal = AnnotationJournal(folder)
-    journal.append([brush, JournalRow("a2", "s", "Ann", "a", 3, "finish", 2, 3, verdict="drawn")])
+    journal.append(
+        [brush, JournalRow("a2", "finish", 2, 3, verdict="drawn", session="s", person="Ann", video="a", frame=3)]
+    )
     return journal.path, lambda: measured_cost(journal.read())
 
 

@@ -243,9 +243,8 @@ def write_world(folder: Path) -> dict[str, Path]:
         with contextlib.redirect_stdout(io.StringIO()):
             assert main(shlex.split(words.format(**world))) == 0
     clip = Cityscapes(world["cityscapes"]).clips("train")[0]
-    row = JournalRow(
-        "a1", "s1", "Ann", clip.video, min(clip.frames), "brush", start=1.0, end=3.0, seconds=2.0, strokes=1
-    )
+    place = {"session": "s1", "person": "Ann", "video": clip.video, "frame": min(clip.frames)}
+    row = JournalRow("a1", "brush", 1.0, 3.0, 2.0, strokes=1, **place)
     AnnotationJournal(world["store"] / "flow").append([row])
     run = world["runs"] / "cityscapes_td2fanet_coarse50-seed0"
     run.mkdir(parents=True)

@@ -19,9 +19,8 @@ ROAD, CAR = 0, 13
 
 
 def action(number: int, frame: int, tool: str, seconds: float, person: str = "Ann", **rest) -> JournalRow:
-    return JournalRow(
-        f"a{number}", "s", person, "clip0", frame, tool, start=number, end=number + 1, seconds=seconds, **rest
-    )
+    place = {"session": "s", "person": person, "video": "clip0", "frame": frame}
+    return JournalRow(f"a{number}", tool, number, number + 1, seconds, **place, **rest)
 
 
 ROWS = [

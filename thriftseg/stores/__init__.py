@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from thriftseg.stores.annotation_journal import (
         AnnotationJournal,
         FrameVerdict,
+        JournalAction,
         JournalRow,
         Patch,
         Tool,
+        TrainId,
         measured_cost,
     )
     from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, to_builtins
 
 from thriftseg.costs import AnnotationCost
-from thriftseg.parsing import Amount, Count, FileName, Record
+from thriftseg.parsing import Count, FileName, Record
 from thriftseg.stores.manifest import Manifest
 
 _SCHEMA = 1
@@ -30,6 +30,8 @@ FrameVerdict = Literal["drawn", "accept", "reject", "lock", "unlock", "absent"]
 
 ObjectId = Annotated[int, Meta(ge=1, le=_MOST_ID)]
 TrainId = Annotated[int, Meta(ge=0, le=254)]
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+Tally = Annotated[int, Meta(ge=0, le=10**6)]  # sums of them are numbers, too
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Run = Annotated[int, Meta(ge=_KEEP, le=2**31 - 1)]
 
@@ -52,15 +54,11 @@ class Patch(Record, frozen=True):
     runs: tuple[Run, ...] = ()
 
 
-class JournalRow(Record, frozen=True, omit_defaults=True):
-    """One action of a person.
+class JournalAction(Record, frozen=True, omit_defaults=True):
+    """What a person did on a frame.
 
     Attributes:
         id: Chosen by the page; a row whose id is known already counts once.
-        session: The window of the browser.
-        person: Who did it.
-        video: Identifier of the clip.
-        frame: Native frame number.
         tool: What it was done with.
         start: When it began, in seconds since 1970.
         end: When it ended, in the same way.
@@ -72,28 +70,40 @@ class JournalRow(Record, frozen=True, omit_defaults=True):
         strokes: Strokes of brush and eraser.
         objects: Id and train id of objects that are new, or have another class now; of all objects for "open".
         patch: What became of the pixels.
+    """
+
+    id: Name
+    tool: Tool
+    start: Seconds
+    end: Seconds
+    seconds: Seconds = 0.0
+    object: ObjectId | None = None
+    train_id: TrainId | None = None
+    clicks: Tally = 0
+    vertices: Tally = 0
+    strokes: Tally = 0
+    objects: tuple[tuple[ObjectId, TrainId], ...] = ()
+    patch: Patch | None = None
+
+
+class JournalRow(JournalAction, frozen=True, kw_only=True):
+    """One action of a person in the journal.
+
+    Attributes:
+        session: The window of the browser.
+        person: Who did it.
+        video: Identifier of the clip.
+        frame: Native frame number.
         verdict: For "finish".
         origin: For "open": source of the label that the frame started from; empty for an empty frame.
         sha256: For "open": digest of the object map that the frame started from.
         points: For clicks that are themselves the answer to a task: column, row, and whether they are on the object.
     """
 
-    id: Name
     session: Name
     person: Annotated[str, Meta(max_length=200)]
     video: FileName
     frame: Count
-    tool: Tool
-    start: Amount
-    end: Amount
-    seconds: Amount = 0.0
-    object: ObjectId | None = None
-    train_id: TrainId | None = None
-    clicks: Count = 0
-    vertices: Count = 0
-    strokes: Count = 0
-    objects: tuple[tuple[ObjectId, TrainId], ...] = ()
-    patch: Patch | None = None
     verdict: FrameVerdict | None = None
     origin: str = ""
     sha256: str | None = None
@@ -117,7 +127,7 @@ class AnnotationJournal:
     Example:
         >>> import tempfile
         >>> journal = AnnotationJournal(Path(tempfile.mkdtemp()))
-        >>> row = JournalRow("a1", "s1", "Ann", "drive", 30, "brush", start=100.0, end=104.0, seconds=3.5, strokes=1)
+        >>> row = JournalRow("a1", "brush", 100.0, 104.0, 3.5, session="s1", person="Ann", video="drive", frame=30)
         >>> journal.append([row])
         >>> journal.append([row])
         >>> [(each.tool, each.seconds) for each in journal.read()]

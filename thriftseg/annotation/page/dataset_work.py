@@ -11,6 +11,7 @@ import numpy as np
 
 from thriftseg.annotation.page.dataset_frames import DatasetFrames, WatchedSource
 from thriftseg.annotation.page.frame_state import FrameState
+from thriftseg.annotation.page.proposals import MaskProposals
 from thriftseg.annotation.page.queues import Queues
 from thriftseg.annotation.page.refusals import Busy, Conflict
 from thriftseg.annotation.page.work import FrameStart, Place, QueueItem, QueueName
@@ -154,6 +155,10 @@ class DatasetWork(DatasetFrames):
         store = self._judged(clip, frame)
         with self._writing(store):
             self._record(store, clip.video, frame, "lock" if locked else "accept", number)
+
+    def make_proposals(self, prompter: Prompter) -> MaskProposals:
+        """What answers clicks; see `Work.make_proposals`."""
+        return MaskProposals(prompter)
 
     def propagation(self, video: int, first: int, last: int) -> dict[str, Any]:
         """Arguments of `label_repropagate` that carry drawn labels to frames of a video."""

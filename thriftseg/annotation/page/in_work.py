@@ -23,49 +23,23 @@ from thriftseg.annotation.page.work import FrameStart, Place, Work
 from thriftseg.atomic import write_bytes
 from thriftseg.datasets import encode_label_png, read_label_png
 from thriftseg.errors import LabelStoreError
-from thriftseg.parsing import Record, read_bytes
-from thriftseg.stores import FrameVerdict, JournalRow, Patch, Tool
+from thriftseg.parsing import read_bytes
+from thriftseg.stores import FrameVerdict, JournalAction, JournalRow, TrainId
 from thriftseg.types import Frame
 
 _REMEMBERED = 8  # states of frames, 4 MB each at 1024x2048
 
-_Id = Annotated[int, msgspec.Meta(ge=1, le=2**16 - 1)]
-_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
-_Tally = Annotated[int, msgspec.Meta(ge=0, le=10**6)]  # sums of them are numbers, too
-_ObjectOrNone = Annotated[int, msgspec.Meta(ge=0, le=2**16 - 1)]
-_TrainId = Annotated[int, msgspec.Meta(ge=0, le=254)]
 
-
-class PageAction(Record, frozen=True, rename={"train_id": "class"}):
-    """An action as the page sends it; see `JournalRow`.
+class PageAction(JournalAction, frozen=True):
+    """An action as the page sends it.
 
     Attributes:
-        id: Chosen by the page.
-        tool: What it was done with.
-        start: When it began, in seconds since 1970.
-        end: When it ended.
-        seconds: Active time.
         object: Object that it was about; 0 or `None` for none.
         train_id: Class of that object.
-        clicks: Clicks of the prompter.
-        vertices: Corners of polygons.
-        strokes: Strokes.
-        objects: Id and train id of objects that are new, or have another class now.
-        patch: What became of the pixels.
     """
 
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-    tool: Tool
-    start: _Seconds
-    end: _Seconds
-    seconds: _Seconds = 0.0
-    object: _ObjectOrNone | None = None
-    train_id: _TrainId | None = None
-    clicks: _Tally = 0
-    vertices: _Tally = 0
-    strokes: _Tally = 0
-    objects: tuple[tuple[_Id, _TrainId], ...] = ()
-    patch: Patch | None = None
+    object: Annotated[int, msgspec.Meta(ge=0, le=2**16 - 1)] | None = None
+    train_id: TrainId | None = msgspec.field(default=None, name="class")
 
     def row(self, session: str, person: str, frame: Frame, verdict: FrameVerdict | None = None) -> JournalRow:
         """The row of the journal about it.
@@ -240,12 +214,13 @@ class FramesInWork:
         objects = tuple(start.state.classes.items())
         return JournalRow(
             uuid.uuid4().hex,
-            first.session,
-            first.person,
-            *frame,
             "open",
             first.start,
             first.start,
+            session=first.session,
+            person=first.person,
+            video=frame[0],
+            frame=frame[1],
             objects=objects,
             origin=start.source,
             sha256=digest,
@@ -294,4 +269,4 @@ class FramesInWork:
 
 
 def _digest(state: FrameState) -> int:
-    return zlib.crc32(np.ascontiguousarray(state.ids))
+    return zlib.crc32(np.ascontiguousarray(state.ids).data)

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,20 @@ _FRAMES = 4  # that stay embedded
 _ANSWERS = 8  # of sessions, which keep their frames
 
 
+class Question(NamedTuple):
+    """What a prompter is asked.
+
+    Attributes:
+        clicks: All clicks so far.
+        box: Box around the object, (x0, y0, x1, y1) in pixels.
+        base: Mask to be corrected, 1 = object.
+    """
+
+    clicks: Sequence[MaskClick]
+    box: PromptBox | None = None
+    base: Patch | None = None
+
+
 class MaskProposals:
     """Answers of a prompter, which looks at each frame once and is asked by one session at a time.
 
@@ -38,22 +52,13 @@ class MaskProposals:
         self._embedded: OrderedDict[Path, tuple[Embedded, tuple[int, int]]] = OrderedDict()
         self._asked: OrderedDict[str, tuple[Any, _Answer]] = OrderedDict()
 
-    def answer(
-        self,
-        session: str,
-        frame: Path,
-        clicks: Sequence[tuple[float, float, bool]],
-        box: PromptBox | None,
-        base: Patch | None,
-    ) -> tuple[BoolArray, float]:
+    def answer(self, session: str, frame: Path, question: Question) -> tuple[BoolArray, float]:
         """Mask of an object.
 
         Args:
             session: Who asks; clicks that follow on the last ones of a session build on the answer to these.
             frame: File of the frame.
-            clicks: All clicks so far as x, y and whether they are on the object.
-            box: Box around the object, (x0, y0, x1, y1) in pixels.
-            base: Mask to be corrected, 1 = object.
+            question: What it asks.
 
         Returns:
             The mask, (H, W), and its score as the prompter defines it.
@@ -62,13 +67,13 @@ class MaskProposals:
             PageError: There is nothing to go by, or it lies outside of the frame.
             DatasetError: The frame cannot be read.
         """
+        clicks, box, base = question
         if not clicks and box is None:
             raise PageError("a question without clicks and without a box")
         with self._lock:
             embedded, size = self._look(frame)
             height, width = size
-            placed = [MaskClick(int(x), int(y), positive) for x, y, positive in clicks]
-            if any(not (0 <= x < width and 0 <= y < height) for x, y, _ in placed):
+            if any(not (0 <= x < width and 0 <= y < height) for x, y, _ in clicks):
                 raise PageError("a click outside of the frame", expected=f"inside of {width}x{height}")
             if box is not None:
                 left, top, right, bottom = box = _ordered(box)
@@ -76,10 +81,10 @@ class MaskProposals:
                     raise PageError("a box outside of the frame", expected=f"inside of {width}x{height}", found=box)
             about = (frame, box, base)
             known, answer = self._asked.pop(session, (None, None))  # not kept when it fails
-            if answer is None or known != about or not answer.goes_on_with(placed):
+            if answer is None or known != about or not answer.goes_on_with(clicks):
                 mask = None if base is None else mask_of_patch(base, size)
                 answer = _Answer(embedded, box, mask)
-            found = answer.to(placed)
+            found = answer.to(clicks)
             _keep(self._asked, session, (about, answer), _ANSWERS)
             return found
 

@@ -21,8 +21,10 @@ from starlette.staticfiles import StaticFiles
 
 from thriftseg.annotation.page.guard import Guard
 from thriftseg.annotation.page.in_work import PageAction
+from thriftseg.annotation.page.proposals import Question
 from thriftseg.annotation.page.refusals import PageError
 from thriftseg.annotation.page.service import PageService
+from thriftseg.annotation.people.masks import MaskClick
 from thriftseg.errors import ThriftsegError
 from thriftseg.parsing import Count, Number, Record, decode_json
 from thriftseg.stores import FrameVerdict, Patch
@@ -155,6 +157,10 @@ def page_app(service: PageService, token: str, host: str, port: int, static: Pat
         service.require_name(b.server)
         return service.finish(place, b.session, b.person, b.verdict, b.action, b.version)
 
+    def prompt(b: _Question) -> dict[str, Any]:
+        clicks = [MaskClick(int(x), int(y), positive) for x, y, positive in b.points]
+        return service.prompt(b.session, (b.video, b.place), Question(clicks, b.box, b.base))
+
     frame = "/api/frames/{video:int}/{place:int}"
     routes = [
         _got("/api/work", lambda request: service.describe()),
@@ -167,11 +173,7 @@ def page_app(service: PageService, token: str, host: str, port: int, static: Pat
         _posted(f"{frame}/close", _Sessions, lambda place, b: service.close(place, b.session)),
         _posted(f"{frame}/actions", _Actions, act),
         _posted(f"{frame}/finish", _Finish, finish),
-        _posted(
-            "/api/prompt",
-            _Question,
-            lambda b: service.prompt(b.session, (b.video, b.place), b.points, b.box, b.base),
-        ),
+        _posted("/api/prompt", _Question, prompt),
         _posted("/api/propagate", _Range, lambda b: service.propagate(b.video, b.first, b.last), 202),
         _posted("/api/propagate/cancel", _Nothing, lambda b: service.stop()),
         _posted(

@@ -18,12 +18,12 @@ from thriftseg.annotation.page.frame_state import patch_of
 from thriftseg.annotation.page.in_work import FramesInWork, PageAction
 from thriftseg.annotation.page.leases import Leases
 from thriftseg.annotation.page.propagation import BackgroundPropagation
-from thriftseg.annotation.page.proposals import MaskProposals, PromptBox
+from thriftseg.annotation.page.proposals import MaskProposals, Question
 from thriftseg.annotation.page.refusals import Busy, Conflict, NotFound, PageError
 from thriftseg.annotation.page.timeline import Timeline
 from thriftseg.annotation.page.work import Place, QueueItem, Work
 from thriftseg.arrays import UInt16Array
-from thriftseg.stores import FrameVerdict, Patch
+from thriftseg.stores import FrameVerdict
 from thriftseg.taxonomies import Color
 
 _OKABE_ITO: tuple[Color, ...] = (
@@ -240,14 +240,7 @@ class PageService:
             state = self._timeline.touch(place)
         return {"state": state, "next": self._next(session, place)}
 
-    def prompt(
-        self,
-        session: str,
-        place: Place,
-        points: Sequence[tuple[float, float, bool]],
-        box: PromptBox | None,
-        base: Patch | None,
-    ) -> dict[str, Any]:
+    def prompt(self, session: str, place: Place, question: Question) -> dict[str, Any]:
         """Mask of an object, see `MaskProposals.answer`.
 
         Raises:
@@ -255,7 +248,7 @@ class PageService:
         """
         if self._proposals is None:
             raise NotFound("there is no prompter here", fix="draw with the other tools")
-        mask, score = self._proposals.answer(session, self.image(place), points, box, base)
+        mask, score = self._proposals.answer(session, self.image(place), question)
         return {"patch": patch_of(mask), "score": score}
 
     def propagate(self, video: int, first: int, last: int) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from thriftseg.annotation.page.dataset_work import DatasetWork
 from thriftseg.annotation.page.propagation import BackgroundPropagation, PropagationMethod
-from thriftseg.annotation.page.proposals import MaskProposals
 from thriftseg.annotation.page.service import PageOptions, PageService
 from thriftseg.annotation.page.work import Work
 from thriftseg.datasets import EmptySplitError, VideoDataset
@@ -180,9 +179,7 @@ def serve_work(
     Raises:
         ConfigError: The extra `page` is not installed, the address cannot be had, or another server serves this work.
     """
-    with page_server(
-        work, MaskProposals(prompter) if prompter else None, propagation, address=address, options=options, say=say
-    ) as server:
+    with page_server(work, prompter, propagation, address=address, options=options, say=say) as server:
         server.run()
 
 
@@ -220,7 +217,7 @@ class PageServer:
 @contextmanager
 def page_server(
     work: Work,
-    proposals: MaskProposals | None = None,
+    prompter: Prompter | None = None,
     propagation: BackgroundPropagation | None = None,
     *,
     address: PageAddress | None = None,
@@ -231,7 +228,7 @@ def page_server(
 
     Args:
         work: What the page shows.
-        proposals: Answers clicks.
+        prompter: What turns clicks into masks.
         propagation: What carries labels.
         address: Where the page is served.
         options: How it counts and greets.
@@ -248,6 +245,7 @@ def page_server(
     address = address or PageAddress()
     with ExitStack() as stack:
         stack.enter_context(sole_writer(work.folder))
+        proposals = work.make_proposals(prompter) if prompter else None
         service = PageService(work, proposals, propagation, options)
         stack.callback(service.stop)
         listening = stack.enter_context(_listen(address))

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from thriftseg.annotation.page.frame_state import FrameState
+from thriftseg.annotation.page.proposals import MaskProposals
+from thriftseg.labels import Prompter
 from thriftseg.stores import AnnotationJournal, FrameVerdict, JournalRow, Patch
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Size
@@ -156,6 +158,9 @@ class Work(Protocol):
         Raises:
             Conflict: There is none, or it cannot be judged.
         """
+
+    def make_proposals(self, prompter: Prompter) -> MaskProposals:
+        """What answers clicks with a prompter."""
 
     def lock_object(self, place: Place, number: int, locked: bool) -> None:
         """Lock an object of the label of a frame, or unlock it.

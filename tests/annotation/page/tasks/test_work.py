@@ -14,6 +14,7 @@ from tests.fixtures.moving_squares import write_squares
 from thriftseg.annotation.eva_vos.objects import ObjectVideo, list_objects
 from thriftseg.annotation.page.frame_state import FrameState, mask_of_patch
 from thriftseg.annotation.page.in_work import FramesInWork, PageAction
+from thriftseg.annotation.page.proposals import Question
 from thriftseg.annotation.page.refusals import Conflict, PageError
 from thriftseg.annotation.page.tasks.work import TaskProposals, TaskWork
 from thriftseg.annotation.people.label_files import FilesAnnotator
@@ -55,7 +56,9 @@ def ask(person: FilesAnnotator, requests: list[Request], round: int = 1) -> None
 
 
 def finished(verdict: str = "drawn", seconds: float = 4.0) -> list[JournalRow]:
-    return [JournalRow("f", "s", "Ann", "v", 0, "finish", 1.0, 2.0, seconds, verdict=verdict)]
+    return [
+        JournalRow("f", "finish", 1.0, 2.0, seconds, verdict=verdict, session="s", person="Ann", video="v", frame=0)
+    ]
 
 
 class TestRegions:
@@ -197,7 +200,7 @@ class TestMasks:
         work = TaskWork(tmp_path)
         proposals, frames = TaskProposals(DiscPrompter(), work), FramesInWork(work)
         for number, points in enumerate([[(30, 40, True)], [(12, 6, False), (40, 20, True)]]):
-            mask, _ = proposals.answer("s", work.image((0, 0)), points, None, None)
+            mask, _ = proposals.answer("s", work.image((0, 0)), Question([MaskClick(*point) for point in points]))
             action = PageAction(f"a{number}", "click", 1.0, 2.0, 3.0, clicks=len(points))
             frames.act((0, 0), [action], "s", "Ann")
         frames.finish((0, 0), PageAction("f", "finish", 2.0, 3.0, 1.0), "s", "Ann", "drawn")
@@ -206,14 +209,14 @@ class TestMasks:
         assert found.clicks == (MaskClick(30, 40, True), MaskClick(12, 6, False), MaskClick(40, 20, True))
         assert found.cost.seconds == 7.0
         with pytest.raises(PageError, match="this task takes clicks"):
-            proposals.answer("s", work.image((0, 0)), [], (1.0, 1.0, 9.0, 9.0), None)
+            proposals.answer("s", work.image((0, 0)), Question([], (1.0, 1.0, 9.0, 9.0)))
 
     def test_clicks_outside_never_reach_the_journal(self, square, tmp_path):
         MaskFilesPerson(tmp_path, DiscPrompter()).prepare(square, 1, "clicks", square.truth(0), 1)
         work = TaskWork(tmp_path)
         proposals, frames = TaskProposals(DiscPrompter(), work), FramesInWork(work)
         with pytest.raises(PageError, match="a click outside of the frame"):
-            proposals.answer("s", work.image((0, 0)), [(-5, 40, True)], None, None)
+            proposals.answer("s", work.image((0, 0)), Question([MaskClick(-5, 40, True)]))
         frames.act((0, 0), [PageAction("a", "click", 1.0, 2.0, 3.0, clicks=1)], "s", "Ann")
         assert [row.points for row in TaskWork(tmp_path).journal.read()] == [(), ()]
 
@@ -222,7 +225,7 @@ class TestMasks:
         work = TaskWork(tmp_path)
         frames, proposals = FramesInWork(work), TaskProposals(DiscPrompter(), work)
         for number, tool in enumerate(["click", "click", "undo", "redo", "undo"]):
-            proposals.answer("s", work.image((0, 0)), [(30 + number, 40, True)], None, None)
+            proposals.answer("s", work.image((0, 0)), Question([MaskClick(30 + number, 40, True)]))
             frames.act((0, 0), [PageAction(f"a{number}", tool, 1.0, 2.0, 3.0, clicks=1)], "s", "Ann")
         assert TaskWork(tmp_path).clicks((0, 0)) == work.clicks((0, 0)) == [MaskClick(30, 40, True)]
         work.journal.path.unlink()
@@ -233,7 +236,7 @@ class TestMasks:
         person.prepare(square, 1, "clicks", square.truth(0), 1)
         work = TaskWork(tmp_path)
         frames, proposals = FramesInWork(work), TaskProposals(DiscPrompter(), work)
-        proposals.answer("s", work.image((0, 0)), [(30, 40, True)], None, None)
+        proposals.answer("s", work.image((0, 0)), Question([MaskClick(30, 40, True)]))
         frames.act((0, 0), [PageAction("a", "click", 1.0, 2.0, 3.0, clicks=1)], "s", "Ann")
         again = TaskWork(tmp_path)
         later = FramesInWork(again)

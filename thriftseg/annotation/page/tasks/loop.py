@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from thriftseg.annotation.page.service import PageOptions
-from thriftseg.annotation.page.serving import PageAddress, PageServer, page_server
+from thriftseg.annotation.page.serving import PageAddress, PageServer, page_server, serve_work
 from thriftseg.annotation.page.tasks.folder import TaskFolder
-from thriftseg.annotation.page.tasks.work import TaskProposals, TaskWork
+from thriftseg.annotation.page.tasks.work import TaskWork
 from thriftseg.errors import ConfigError, WaitingForLabels
 from thriftseg.labels import Prompter
 
@@ -44,10 +44,7 @@ def serve_tasks(
         ConfigError: There are no tasks, the extra `page` is not installed, the address cannot be had, or another
             server serves this folder.
     """
-    work = TaskWork(folder)
-    proposals = TaskProposals(prompter, work) if prompter else None
-    with page_server(work, proposals, address=address, options=options, say=say) as server:
-        server.run()
+    serve_work(TaskWork(folder), prompter, address=address, options=options, say=say)
 
 
 def answered_on_page(
@@ -93,8 +90,7 @@ def answered_on_page(
             say(f"waiting: {error.problem}")
             if server is None:
                 work = TaskWork(folder, inside)
-                proposals = TaskProposals(prompter, work) if prompter else None
-                served = page_server(work, proposals, address=address, options=options, say=say)
+                served = page_server(work, prompter, address=address, options=options, say=say)
                 server = stack.enter_context(served)
                 stack.callback(server.stop)
                 server.start()

@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from thriftseg.annotation.page.frame_state import FrameState, patch_of
-from thriftseg.annotation.page.proposals import MaskProposals, PromptBox
+from thriftseg.annotation.page.proposals import MaskProposals, Question
 from thriftseg.annotation.page.refusals import Conflict, PageError
 from thriftseg.annotation.page.tasks.answers import MaskTask, PageTask
 from thriftseg.annotation.page.tasks.folder import TaskFolder
@@ -18,7 +18,7 @@ from thriftseg.annotation.page.work import FrameStart, PageVideo, Place, QueueIt
 from thriftseg.annotation.people.masks import MaskClick
 from thriftseg.arrays import BoolArray
 from thriftseg.labels import Prompter
-from thriftseg.stores import AnnotationJournal, FrameVerdict, JournalRow, Patch, measured_cost
+from thriftseg.stores import AnnotationJournal, FrameVerdict, JournalRow, measured_cost
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Frame
 
@@ -159,6 +159,10 @@ class TaskWork:
         """Nothing: no label is stored here."""
         raise Conflict("tasks have no labels to lock")
 
+    def make_proposals(self, prompter: Prompter) -> MaskProposals:
+        """What answers clicks as the loop will; see `Work.make_proposals`."""
+        return TaskProposals(prompter, self)
+
     def clicks(self, place: Place) -> list[MaskClick]:
         """Clicks on a frame so far, as far as they are in the journal."""
         return self.journal.clicks(self._frame(place))
@@ -209,19 +213,12 @@ class TaskProposals(MaskProposals):
         super().__init__(prompter)
         self._work = work
 
-    def answer(
-        self,
-        session: str,
-        frame: Path,
-        clicks: Sequence[tuple[float, float, bool]],
-        box: PromptBox | None,
-        base: Patch | None,
-    ) -> tuple[BoolArray, float]:
+    def answer(self, session: str, frame: Path, question: Question) -> tuple[BoolArray, float]:
         """Mask of an object; see `MaskProposals.answer`."""
-        known = self._work.ask(session, frame, [MaskClick(int(x), int(y), positive) for x, y, positive in clicks])
+        known = self._work.ask(session, frame, question.clicks)
         if known is None:
-            return super().answer(session, frame, clicks, box, base)
-        if box is not None:
+            return super().answer(session, frame, question)
+        if question.box is not None:
             raise PageError("this task takes clicks", found="a box", fix="click where the mask is wrong")
         together, mask = known
-        return super().answer(session, frame, together, None, patch_of(mask) if mask.any() else None)
+        return super().answer(session, frame, Question(together, None, patch_of(mask) if mask.any() else None))
