@@ -59,6 +59,7 @@ _COPIES, _OWN, _SYSTEM = (
 NO_READERS = {
     "annotation/eva_vos/split.py:write_lists": _COPIES,
     "annotation/hvsa/all_videos.py:annotate_videos": _COPIES,
+    "annotation/page/serving.py:_token": "a secret of its own, made anew where it is not one",
     "annotation/ranking/files.py:write_ranking": _COPIES,
     "cli/options/signatures.py:_Module.__init__": _SYSTEM,
     "datasets/tools/vos_check.py:_shared_footage": _COPIES,
