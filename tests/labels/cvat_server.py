@@ -71,6 +71,51 @@ class Task:
         return content.getvalue()
 
 
+def answer_to(
+    task: Task, command: str, path: str, query: dict[str, list[str]], body: bytes, base: str
+) -> tuple[int, Any]:
+    """Status and content for a request that may ask."""
+    if (command, path) == ("GET", f"/api/tasks/{TASK}"):
+        counts = {"count": 1, "completed": 0, "validation": 0, "url": f"{base}/api/jobs?task_id={TASK}"}
+        labels = {"url": f"{base}/api/labels?task_id={TASK}"}
+        return 200, {"id": TASK, "name": "street", "jobs": counts, "labels": labels, **_STORAGE}
+    if (command, path) == ("POST", f"/api/tasks/{TASK}/dataset/export"):
+        assert query["format"] == ["CVAT for images 1.1"]
+        return 202, {"rq_id": "export-1"}
+    if (command, path) == ("GET", "/api/requests/export-1"):
+        operation = {"type": "export:annotations", "target": "task", "task_id": TASK}
+        done = {"status": "finished", "id": "export-1", "operation": operation, "message": "", "progress": 1.0}
+        made = {"created_date": _DATE, "owner": _USER, "result_url": f"{base}/download"}
+        return 200, done | made
+    if (command, path) == ("GET", "/download"):
+        return 200, task.packed()
+    if (command, path) == ("GET", f"/api/tasks/{TASK}/data/meta"):
+        height, width = task.size
+        names = ["street.mp4"] if task.video else task.names
+        frames = [{"name": name, "width": width, "height": height, "related_files": 0} for name in names]
+        meta = {
+            "size": len(task.names),
+            "start_frame": 0,
+            "stop_frame": len(task.names) - 1,
+            "frame_filter": "",
+        }
+        return 200, {**meta, "frames": frames, "deleted_frames": [], "chunks_updated_date": _DATE}
+    if (command, path) == ("GET", "/api/labels"):
+        rows = [{"id": place, "name": name} for place, name in enumerate(task.labels, start=1)]
+        return 200, {"count": len(rows), "next": None, "previous": None, "results": rows}
+    if path == f"/api/tasks/{TASK}/annotations":
+        if command == "PATCH":
+            shapes = json.loads(body)["shapes"]
+            if query["action"] == ["create"]:
+                for shape in shapes:
+                    task.add(shape)
+            else:
+                gone = {shape["id"] for shape in shapes}
+                task.shapes = [shape for shape in task.shapes if shape["id"] not in gone]
+        return 200, {"version": 0, "tags": [], "shapes": task.shapes, "tracks": []}
+    return 404, {"detail": "Not found."}
+
+
 def serve(task: Task) -> tuple[ThreadingHTTPServer, str]:
     """Start the server; the caller shuts it down."""
 
@@ -91,45 +136,7 @@ def serve(task: Task) -> tuple[ThreadingHTTPServer, str]:
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 return self.answer(401, {"detail": "Invalid token."})
             base = f"http://{self.headers['Host']}"
-            if (self.command, path) == ("GET", f"/api/tasks/{TASK}"):
-                counts = {"count": 1, "completed": 0, "validation": 0, "url": f"{base}/api/jobs?task_id={TASK}"}
-                labels = {"url": f"{base}/api/labels?task_id={TASK}"}
-                return self.answer(200, {"id": TASK, "name": "street", "jobs": counts, "labels": labels, **_STORAGE})
-            if (self.command, path) == ("POST", f"/api/tasks/{TASK}/dataset/export"):
-                assert query["format"] == ["CVAT for images 1.1"]
-                return self.answer(202, {"rq_id": "export-1"})
-            if (self.command, path) == ("GET", "/api/requests/export-1"):
-                operation = {"type": "export:annotations", "target": "task", "task_id": TASK}
-                done = {"status": "finished", "id": "export-1", "operation": operation, "message": "", "progress": 1.0}
-                made = {"created_date": _DATE, "owner": _USER, "result_url": f"{base}/download"}
-                return self.answer(200, done | made)
-            if (self.command, path) == ("GET", "/download"):
-                return self.answer(200, task.packed())
-            if (self.command, path) == ("GET", f"/api/tasks/{TASK}/data/meta"):
-                height, width = task.size
-                names = ["street.mp4"] if task.video else task.names
-                frames = [{"name": name, "width": width, "height": height, "related_files": 0} for name in names]
-                meta = {
-                    "size": len(task.names),
-                    "start_frame": 0,
-                    "stop_frame": len(task.names) - 1,
-                    "frame_filter": "",
-                }
-                return self.answer(200, {**meta, "frames": frames, "deleted_frames": [], "chunks_updated_date": _DATE})
-            if (self.command, path) == ("GET", "/api/labels"):
-                rows = [{"id": place, "name": name} for place, name in enumerate(task.labels, start=1)]
-                return self.answer(200, {"count": len(rows), "next": None, "previous": None, "results": rows})
-            if path == f"/api/tasks/{TASK}/annotations":
-                if self.command == "PATCH":
-                    shapes = json.loads(body)["shapes"]
-                    if query["action"] == ["create"]:
-                        for shape in shapes:
-                            task.add(shape)
-                    else:
-                        gone = {shape["id"] for shape in shapes}
-                        task.shapes = [shape for shape in task.shapes if shape["id"] not in gone]
-                return self.answer(200, {"version": 0, "tags": [], "shapes": task.shapes, "tracks": []})
-            return self.answer(404, {"detail": "Not found."})
+            self.answer(*answer_to(task, self.command, path, query, body, base))
 
         do_GET = do_POST = do_PATCH = handle_one
 
