@@ -14,7 +14,7 @@ import pytest
 from tests.fixtures import rasters
 from tests.fixtures.annotation_page import read_label
 from tests.fixtures.browser import CommandServer, Hand, write_frames
-from thriftseg.arrays import BoolArray
+from thriftseg.arrays import BoolArray, UInt16Array
 from thriftseg.cli.main import main
 from thriftseg.datasets import Folder
 from thriftseg.stores import AnnotationJournal, LabelStore
@@ -33,6 +33,11 @@ classes:
   - {name: sky, color: [110, 170, 220]}
 """
 HEIGHT, WIDTH = SIZE = (480, 848)
+CLASS_OF = np.array([255, 1, 0, 2, 1, 1, 2, 2, 2, 5, 3, 4], np.uint8)
+"""Classes of the objects of the first frame, in the order in which they are drawn."""
+
+CORRECTION = [(440, 172), (500, 168)]
+NOON = 1_790_000_000  # seconds since 1970
 FIT = """
 seed_everything: 0
 trainer: {max_steps: 2, max_epochs: 2, logger: true, enable_progress_bar: false, accelerator: cpu}
@@ -89,19 +94,8 @@ def journal(folder: Path) -> list[Any]:
     return [row for row in AnnotationJournal(folder / "labels" / "drawn").read() if row.tool != "open"]
 
 
-def test_from_nothing_to_a_student(
-    server: CommandServer,
-    film: Folder,
-    rendered: list[Any],
-    new_hand: Callable[..., Hand],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hand = new_hand(1440, 900)
-    hand.visit(server.url)
-    hand.picture("empty")
-    wanted = np.zeros(SIZE, np.uint16)
-
+def click_and_stroke(hand: Hand, server: CommandServer, rendered: list[Any], wanted: UInt16Array) -> None:
+    """Three objects; the server is killed while the third is drawn."""
     hand.keys("2", "c")
     hand.click(425, 235)
     hand.proposed()
@@ -133,6 +127,9 @@ def test_from_nothing_to_a_student(
     hand.sent()
     assert np.array_equal(read_label_of(hand), wanted)
 
+
+def box_and_outlines(hand: Hand, rendered: list[Any], wanted: UInt16Array) -> None:
+    """The rest of the frame."""
     hand.keys("2", "n", "b")
     hand.drag([(0, 205), (262, 478)])
     hand.proposed()
@@ -156,16 +153,9 @@ def test_from_nothing_to_a_student(
     wanted[rasters.area(wanted, 310, 360)] = 2
     hand.sent()
     assert np.array_equal(read_label_of(hand), wanted)
-    hand.keys("v")
-    hand.picture("drawn")
-    hand.keys("Shift+Enter")
-    hand.opened("0/1")
-    classes = np.array([255, 1, 0, 2, 1, 1, 2, 2, 2, 5, 3, 4], np.uint8)
-    drawn = LabelStore(tmp_path / "labels", "drawn", film.taxonomy)
-    assert np.array_equal(drawn.read("street", 0), classes[wanted])
 
-    hand.keys("Home")
-    hand.opened("0/0")
+
+def propagate_and_accept(hand: Hand) -> None:
     hand.keys("t")
     assert (hand.page.input_value("#propagate-first"), hand.page.input_value("#propagate-last")) == ("1", "3")
     hand.picture("propagate")
@@ -177,13 +167,30 @@ def test_from_nothing_to_a_student(
     hand.opened("0/2")
     hand.page.wait_for_selector("#where:has-text('label of the machine')")
     hand.picture("machine")
-    hand.keys("u", "5", "d")
-    hand.drag([(440, 172), (500, 168)])
+
+
+def correct_by_the_clock(hand: Hand, url: str) -> float:
+    """A stroke on the last frame, and the seconds that it took."""
+    clock = hand.page.clock
+    clock.install(time=NOON)
+    hand.visit(url, "0/2")
+    clock.pause_at(NOON + 60)
+    hand.page.mouse.move(500, 300)
+    hand.keys("5", "d")
+    clock.run_for(7_000)
+    hand.drag(CORRECTION)
+    hand.sent()
+    for seconds in (12, 300, 5):  # 300 is a pause
+        clock.run_for(1000 * seconds)
+        hand.page.mouse.move(500 + seconds, 300)
     hand.picture("review")
     hand.keys("Shift+Enter")
     hand.page.wait_for_selector("text=Stored: frame 3")
-    hand.keys("Home")
-    hand.opened("0/0")
+    assert not hand.errors
+    return 7.0 + 12 + 5
+
+
+def lock_and_look(hand: Hand) -> None:
     hand.keys("l")
     hand.page.wait_for_selector("#lock-text:text('Unlock')")
     hand.picture("locked")
@@ -193,15 +200,46 @@ def test_from_nothing_to_a_student(
     assert hand.page.get_attribute("#timeline", "aria-valuetext").endswith("locked")
     assert not hand.errors
 
+
+def test_from_nothing_to_a_student(
+    server: CommandServer,
+    film: Folder,
+    rendered: list[Any],
+    new_hand: Callable[..., Hand],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hand, wanted = new_hand(1440, 900), np.zeros(SIZE, np.uint16)
+    hand.visit(server.url)
+    hand.picture("empty")
+    click_and_stroke(hand, server, rendered, wanted)
+    box_and_outlines(hand, rendered, wanted)
+    hand.keys("v")
+    hand.picture("drawn")
+    hand.keys("Shift+Enter")
+    hand.opened("0/1")
     drawn = LabelStore(tmp_path / "labels", "drawn", film.taxonomy)
-    stroke = rasters.stroke([(440, 172), (500, 168)], 16, SIZE)
+    assert np.array_equal(drawn.read("street", 0), CLASS_OF[wanted])
+
+    hand.keys("Home")
+    hand.opened("0/0")
+    propagate_and_accept(hand)
+    hand.keys("Home")
+    hand.opened("0/0")
+    seconds = correct_by_the_clock(new_hand(1440, 900), server.url)
+    lock_and_look(hand)
+
+    drawn = LabelStore(tmp_path / "labels", "drawn", film.taxonomy)
+    stroke = rasters.stroke(CORRECTION, 16, SIZE)
     carried = LabelStore(tmp_path / "labels", "flow", film.taxonomy)
     assert np.array_equal(drawn.read("street", 2), np.where(stroke, 4, carried.read("street", 2)))
     assert sorted(carried.labels) == [("street", 1), ("street", 2)]
+    cost = drawn.actions[drawn.labels["street", 2].parents[-1]].cost
+    assert cost.seconds == pytest.approx(seconds, rel=0.03)
     rows = journal(tmp_path)
     tools = [row.tool for row in rows if row.tool != "polygon"]
     assert tools == ["click", "brush", "box", "fill", "finish", "finish", "brush", "finish", "finish"]
-    assert sum(row.seconds for row in rows) < 60
+    assert sum(row.seconds for row in rows) < 60 + seconds
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fit.yaml").write_text(FIT)
@@ -209,7 +247,7 @@ def test_from_nothing_to_a_student(
     assert (tmp_path / "runs/student/checkpoints/last.ckpt").is_file()
 
 
-def read_label_of(hand: Hand) -> np.ndarray[Any, np.dtype[np.uint16]]:
+def read_label_of(hand: Hand) -> UInt16Array:
     """What the server takes the present frame to look like."""
     path = hand.page.evaluate("() => `${location.origin}/api/frames/${location.hash.slice(1)}/label`")
     return read_label(hand.page.request.get(path).body())[1]
