@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.fixtures import browser as browsers
 from tests.fixtures import rasters
-from tests.fixtures.annotation_page import read_label
+from tests.fixtures.annotation_page import CLASSES, read_label
 from tests.fixtures.browser import DRAWN_ON, Hand, LocalServer
 from tests.fixtures.square_and_disc import DISC, GROUND, HEIGHT, SQUARE, WIDTH
 
@@ -312,6 +313,40 @@ def test_the_page_goes_on_when_the_server_is_back(hand: Hand, server: LocalServe
     hand.page.wait_for_selector("#banner", state="hidden")
     hand.keys("q")
     hand.opened("0/0")
+
+
+@pytest.fixture
+def turned(tmp_path: Path) -> Iterator[LocalServer]:
+    """Frames whose EXIF data say that they are to be turned by 90 degrees."""
+    folder = tmp_path / "data" / "train" / "street" / "frames"
+    folder.mkdir(parents=True)
+    image = Image.new("RGB", (WIDTH, HEIGHT), (20, 20, 20))
+    image.paste((250, 250, 250), (0, 0, 16, 8))  # the corner at the top left of the file
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(folder / "000000.jpg", quality=95, exif=exif)
+    (tmp_path / "data" / "classes.yaml").write_text(CLASSES)
+    server = LocalServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_a_frame_is_shown_as_its_file_has_the_pixels(turned: LocalServer, new_hand: Callable[[], Hand]) -> None:
+    hand = new_hand()
+    hand.visit(turned.url)
+    shown = """() => {
+      const image = document.getElementById("image"), context = image.getContext("2d");
+      const red = (x, y) => context.getImageData(x, y, 1, 1).data[0];
+      return [image.width, image.height, red(4, 4), red(60, 4), red(4, 44)];
+    }"""
+    width, height, *corners = hand.page.evaluate(shown)
+    assert (width, height) == (WIDTH, HEIGHT)
+    assert [value > 128 for value in corners] == [True, False, False]
+    hand.keys("2", "d")
+    hand.drag([(10, 10), (20, 10)])
+    hand.sent()
+    assert np.array_equal(turned.ids() > 0, rasters.stroke([(10, 10), (20, 10)], 16, SIZE))
 
 
 @pytest.mark.slow

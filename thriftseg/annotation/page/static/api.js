@@ -82,6 +82,24 @@ function whole(content) {
 }
 
 /**
+ * A picture is to be shown as the file has its pixels, on which labels are drawn; browsers turn a JPEG as its EXIF data
+ * say, and cannot be told not to.
+ * @param {Uint8Array<ArrayBuffer>} content of an image file
+ * @returns {Uint8Array<ArrayBuffer>[]} its parts without EXIF data
+ */
+function withoutExif(content) {
+  if (content[0] !== 0xff || content[1] !== 0xd8) return [content];
+  const parts = [content.subarray(0, 2)];
+  let at = 2;
+  while (content[at] === 0xff && content[at + 1] !== 0xda && at + 4 <= content.length) {
+    const end = at + 2 + 256 * (content[at + 2] ?? 0) + (content[at + 3] ?? 0);
+    if (content[at + 1] !== 0xe1) parts.push(content.subarray(at, end));
+    at = end;
+  }
+  return [...parts, content.subarray(at)];
+}
+
+/**
  * @param {string} path
  * @param {object} [body] a GET without one
  * @returns {Promise<any>}
@@ -115,8 +133,8 @@ export const api = {
    */
   image: async (video, place, stamp) => {
     const response = await request(`${frames(video, place)}/image?v=${encodeURIComponent(stamp)}`);
-    // As the file has its pixels, on which labels are drawn, and not turned as its EXIF data say.
-    return createImageBitmap(await whole(response.blob()), { imageOrientation: "none" }).catch(() => {
+    const content = new Uint8Array(await whole(response.arrayBuffer()));
+    return createImageBitmap(new Blob(withoutExif(content))).catch(() => {
       throw new ApiError("The browser cannot show the picture of this frame.", 422);
     });
   },
