@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from thriftseg.datasets.images import encode_label_png
-from thriftseg.stores.bit_rot import find_rot
-from thriftseg.stores.label_store import LabelStore
+from thriftseg.stores.label_store import LabelStore, find_rot
 from thriftseg.taxonomies import CAMVID
 from thriftseg.types import LabelKind
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         measured_cost,
     )
     from thriftseg.stores.annotation_rounds import MASK_SIZE, RoundFolder, RoundKey
-    from thriftseg.stores.bit_rot import find_rot
     from thriftseg.stores.click_file import (
         Click,
         click_key,
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
         read_given,
         source_order,
     )
-    from thriftseg.stores.label_store import LabelStore, store_root
+    from thriftseg.stores.label_store import LabelStore, find_rot, store_root
     from thriftseg.stores.manifest import Manifest, Row, canonical
     from thriftseg.stores.measurements import MeasurementCache, file_stamp
     from thriftseg.stores.object_log import LoggedObject

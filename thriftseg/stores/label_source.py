@@ -226,10 +226,13 @@ class _Source(Generic[Reader]):
         if any(map(self.is_given, clips)):
             numbered = [(clip, number) for clip in clips for number in sorted(given_files(self.source, clip))]
             return [label for frame in numbered if (label := given_label(self.dataset, self.source, *frame))]
-        rows: dict[str, list[LabelRow]] = defaultdict(list)
-        for (video, _), row in sorted(self.store.usable.items()):
-            rows[video].append(row)
-        return [self._stored(clip, row) for clip in clips for row in rows[clip.video] if row.frame in clip.frames]
+        rows = self.store.usable_of(clip.video for clip in clips)
+        return [
+            self._stored(clip, row, self.store.file_of(row))
+            for clip in clips
+            for row in rows[clip.video]
+            if row.frame in clip.frames
+        ]
 
     def in_place_of_given(self, clips: Sequence[Clip]) -> list[Clip]:
         """Clips with the label maps of this source in the place of those they came with.
@@ -253,9 +256,8 @@ class _Source(Generic[Reader]):
         """
         if self.is_given(clip):
             return given_label(self.dataset, self.source, clip, number)
-        if not self.store.has(clip.video, number):
-            return None
-        return self._stored(clip, self.store.labels[clip.video, number])
+        found = self.store.find(clip.video, number)
+        return None if found is None else self._stored(clip, *found)
 
     def verdict(self, clip: Clip, number: int) -> Verdict | None:
         """What people decided about the label of a frame; nothing about labels that came with the data set."""
@@ -270,7 +272,7 @@ class _Source(Generic[Reader]):
             return []
         return [self.store.actions[action] for action in label.actions if action in self.store.actions]
 
-    def _stored(self, clip: Clip, row: LabelRow) -> SourceLabel:
+    def _stored(self, clip: Clip, row: LabelRow, path: Path) -> SourceLabel:
         wanted = "object_id" if self.dataset.taxonomy is OBJECT_IDS else "train_id"
         if row.space != wanted:
             raise LabelStoreError(
@@ -280,7 +282,6 @@ class _Source(Generic[Reader]):
                 found=f"space {row.space}",
                 fix=f"take a source of {_MEANING[wanted]}",
             )
-        path = self.store.file_of(row)
         return SourceLabel(
             clip,
             row.frame,

@@ -14,28 +14,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.atomic import sweep_partial, write_bytes
 from thriftseg.costs import AnnotationCost
-from thriftseg.datasets import PALETTE, encode_label_png, read_label_png
-from thriftseg.errors import LabelStoreError
+from thriftseg.datasets import PALETTE, Finding, encode_label_png, list_folders, read_label_png
+from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.folders import sole_writer
+from thriftseg.parsing import read_bytes
+from thriftseg.pixels import open_image
 from thriftseg.stores.click_file import Click, click_key, digest_of, encode_click_file, read_click_file
 from thriftseg.stores.manifest import Manifest, canonical
 from thriftseg.stores.object_log import LoggedObject, ObjectLog
 from thriftseg.stores.review_log import Decision, Remade, ReviewLog, Reviews
+from thriftseg.stores.row_index import Entry, RowTable
 from thriftseg.stores.rows import POINTS, SCHEMA, ActionRow, LabelRow, action_id, kind_of_row
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Frame, LabelKind
 
 _SOURCE = re.compile(r"(?!manual\Z)[A-Za-z0-9][A-Za-z0-9_.+-]*")  # "manual" names labels of the data set
+
+_READ = ("_rows", "_clicks", "reviews", "objects")
 
 
 def store_root(store: str | Path | None, dataset: str) -> Path:
@@ -99,13 +105,16 @@ class LabelStore:
         Raises:
             LabelStoreError: The manifest is damaged, of another version or of another class table.
         """
-        return self._rows[0]
+        return self._rows.labels
 
     @property
     def usable(self) -> Mapping[Frame, LabelRow]:
         """The same without labels that a person has rejected: what to train on, to show and to build on."""
-        rejected = self.reviews.rejected
-        return {frame: row for frame, row in self.labels.items() if frame not in rejected}
+        return self._rows.labels.without(self.reviews.rejected)
+
+    def usable_of(self, videos: Iterable[str]) -> dict[str, list[LabelRow]]:
+        """Rows of some videos, by video and in the order of the frames, without labels that a person has rejected."""
+        return self._rows.labels.without(self.reviews.rejected).named(set(videos))
 
     @cached_property
     def reviews(self) -> Reviews:
@@ -120,7 +129,7 @@ class LabelStore:
     @property
     def actions(self) -> Mapping[str, ActionRow]:
         """Human actions by identifier."""
-        return self._rows[1]
+        return self._rows.actions
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows as JSON objects, sorted; where a frame was written twice, the later row only."""
@@ -129,7 +138,7 @@ class LabelStore:
 
     def path_of(self, video: str, number: int) -> Path:
         """Where the PNG of a frame lies or would lie."""
-        return self.folder / video / f"{number:06d}.png"
+        return self.folder.joinpath(video, f"{number:06d}.png")
 
     def file_of(self, row: LabelRow) -> Path:
         """The file that holds a label: its PNG, or the click file."""
@@ -137,10 +146,15 @@ class LabelStore:
 
     def has(self, video: str, number: int) -> bool:
         """Whether the label of a frame is complete: its row and its file are there."""
+        return self.find(video, number) is not None
+
+    def find(self, video: str, number: int) -> tuple[LabelRow, Path] | None:
+        """Row and file of the label of a frame, where it is complete."""
         row = self.labels.get((video, number))
         if row is None:
-            return False
-        return row.key in self._clicks if row.kind == POINTS else self.path_of(video, number).is_file()
+            return None
+        path = self.file_of(row)
+        return (row, path) if (row.key in self._clicks if row.kind == POINTS else path.is_file()) else None
 
     def write(
         self,
@@ -356,6 +370,8 @@ class LabelStore:
         Raises:
             LabelStoreError: A stored label has another generator or other arguments.
         """
+        if self._rows.recipes <= {_recipe_of(generator, arguments)}:
+            return
         wanted = canonical({"generator": generator, **arguments})
         for row in self.labels.values():
             found = canonical({"generator": row.generator, **row.arguments})
@@ -384,28 +400,28 @@ class LabelStore:
 
     def refresh(self) -> None:
         """Forget what was read, to see rows that other processes have written."""
-        for name in ("_rows", "_clicks", "reviews", "objects"):
+        for name in _READ:
             self.__dict__.pop(name, None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to other processes: nothing that was read."""
+        return {name: value for name, value in vars(self).items() if name not in _READ}
+
     @cached_property
-    def _rows(self) -> tuple[dict[Frame, LabelRow], dict[str, ActionRow]]:
+    def _rows(self) -> _Rows:
         """Labels and human actions of the manifest."""
-        labels: dict[Frame, LabelRow] = {}
-        actions: dict[str, ActionRow] = {}
-        for row in self._manifest.read(kind_of_row, SCHEMA):
-            if isinstance(row, ActionRow):
-                actions[row.id] = row
-            elif (row.taxonomy, row.taxonomy_version) == (self.taxonomy.name, self.taxonomy.version):
-                labels[row.video, row.frame] = row
-            else:
+        table, facts = self._manifest.tables(kind_of_row, SCHEMA, _entry_of)
+        for fact in facts:
+            found = fact.partition("\n")[0]
+            if found and found != f"{self.taxonomy.name} version {self.taxonomy.version}":
                 raise LabelStoreError(
                     "labels of another class table",
                     path=self.manifest_path,
                     expected=f"{self.taxonomy.name} version {self.taxonomy.version}",
-                    found=f"{row.taxonomy} version {row.taxonomy_version}",
+                    found=found,
                     fix="choose the view of the data set they were made for, or generate them again",
                 )
-        return labels, actions
+        return _Rows(table, facts)
 
     @cached_property
     def _clicks(self) -> dict[str, tuple[Click, ...]]:
@@ -413,13 +429,10 @@ class LabelStore:
         return read_click_file(self.click_path, self.taxonomy) if self.click_path.exists() else {}
 
     def _add(self, rows: Sequence[LabelRow | ActionRow]) -> None:
-        labels, actions = self._rows
+        known = self._rows
         self._manifest.append([row.to_json() for row in rows])
         for row in rows:
-            if isinstance(row, ActionRow):
-                actions[row.id] = row
-            else:
-                labels[row.video, row.frame] = row
+            known.add(row)
 
     def _is_intact(self, row: LabelRow) -> bool:
         if row.kind == POINTS:
@@ -450,6 +463,88 @@ class LabelStore:
                 expected=f"0..{self.taxonomy.num_classes - 1} or {IGNORE_INDEX}",
                 found=int(present[-1]),
             )
+
+
+class _Rows:
+    """The rows of a manifest, by table.
+
+    Attributes:
+        labels: Labels by frame.
+        actions: Human actions by identifier.
+        recipes: How the labels were made, those included that others have replaced.
+    """
+
+    def __init__(self, table: Callable[[str], RowTable[Any]], facts: set[str]) -> None:
+        self.labels: RowTable[LabelRow] = table("label")
+        self._actions: RowTable[ActionRow] = table("action")
+        self.actions = _Actions(self._actions)
+        self.recipes = {recipe for fact in facts if (recipe := fact.partition("\n")[2])}
+
+    def add(self, row: LabelRow | ActionRow) -> None:
+        """Take in a row that was appended to the manifest."""
+        entry = _entry_of(row)
+        if isinstance(row, ActionRow):
+            self._actions.add(entry.key, row)
+        else:
+            self.labels.add(entry.key, row)
+            self.recipes.add(entry.fact.partition("\n")[2])
+
+
+class _Actions(Mapping[str, ActionRow]):
+    def __init__(self, rows: RowTable[ActionRow]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> ActionRow:
+        return self._rows[name, 0]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def find_rot(root: str | Path, taxonomy: Taxonomy) -> list[Finding]:
+    """Compare every label of all sources with the digest in its manifest, and decode the images beside them.
+
+    Args:
+        root: Folder of the label store; without one there is nothing to find.
+        taxonomy: Class table of the labels.
+
+    Returns:
+        Files that are missing or damaged, source by source.
+    """
+    return [finding for folder in list_folders(Path(root)) for finding in _rot_of_source(folder, taxonomy)]
+
+
+def _rot_of_source(folder: Path, taxonomy: Taxonomy) -> list[Finding]:
+    try:
+        store = LabelStore(folder.parent, folder.name, taxonomy)
+        labels = {store.file_of(row) for row in store.labels.values()}
+        damaged = dict.fromkeys(store.verify())
+    except ThriftsegError as error:
+        return [Finding("stored label", error.headline)]
+    findings = [Finding("stored label", f"{path}: missing, or not what was written") for path in damaged]
+    for path in sorted({*folder.rglob("*.png")} - labels):
+        try:
+            with open_image(path, read_bytes(path)) as image:
+                image.load()
+        except ThriftsegError as error:
+            findings.append(Finding("stored label", error.headline))
+    return findings
+
+
+def _entry_of(row: LabelRow | ActionRow) -> Entry:
+    """How a row is found; of a label is noted of which class table it is, and how it was made."""
+    if isinstance(row, ActionRow):
+        return Entry("action", (row.id, 0), "")
+    recipe = _recipe_of(row.generator, row.arguments)
+    return Entry("label", (row.video, row.frame), f"{row.taxonomy} version {row.taxonomy_version}\n{recipe}")
+
+
+def _recipe_of(generator: str, arguments: Mapping[str, Any]) -> str:
+    """Equal for what is made in the same way."""
+    return msgspec.json.encode([generator, arguments], order="deterministic").decode()
 
 
 def rows_equal(first: LabelStore, second: LabelStore) -> bool:

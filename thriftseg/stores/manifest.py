@@ -2,6 +2,8 @@
 
 A folder holds `manifest.jsonl` and, while several writers are at work, one `manifest.<writer>.jsonl` each. A line
 counts once its newline is on disk; what follows the last newline was torn by a crash and does not count.
+
+Beside a manifest of many rows lies an index, see `thriftseg.stores.row_index`.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -16,11 +19,10 @@ from typing import Any, TypeVar, overload
 from thriftseg.atomic import named_in_errors, write_bytes
 from thriftseg.errors import LabelStoreError
 from thriftseg.parsing import read_bytes, read_json_lines
+from thriftseg.stores.row_index import FIX, Entry, Key, RowIndex, RowTable, index_of
 
 Row = dict[str, Any]
 Parsed = TypeVar("Parsed")
-
-_FIX = "delete this line and generate the labels again; complete frames are kept"
 
 
 def canonical(row: Mapping[str, Any]) -> str:
@@ -69,25 +71,44 @@ class Manifest:
         Raises:
             LabelStoreError: A complete line is no such row, or of another version.
         """
-
-        def of_version(row: Row) -> Any:
-            found = row.pop("schema", None)
-            if found != version:
-                raise LabelStoreError(
-                    "rows of an unknown version",
-                    path=self.path,
-                    expected=f"schema {version}",
-                    found=f"schema {found!r}",
-                    fix="use the thriftseg version that wrote it, or generate the labels again",
-                )
-            return schema(row) if inspect.isfunction(schema) else schema
-
-        chosen = schema if version is None else of_version
+        chosen = schema if version is None else of_version(schema, version, self.path)
         return [
             row
             for path in self._files()
-            for row in read_json_lines(path, chosen, fault=LabelStoreError, fix=_FIX, torn=True)
+            for row in read_json_lines(path, chosen, fault=LabelStoreError, fix=FIX, torn=True)
         ]
+
+    def tables(
+        self, schema: Callable[[Row], type[Any]], version: int, entry_of: Callable[[Any], Entry]
+    ) -> tuple[Callable[[str], RowTable[Any]], set[str]]:
+        """Complete rows of all writers by their keys; of many rows only an index is read.
+
+        Args:
+            schema: As for `read`.
+            version: As for `read`.
+            entry_of: How a row is found.
+
+        Returns:
+            What gives the rows of a table by its name, and what rows say besides, replaced ones included.
+
+        Raises:
+            LabelStoreError: As for `read`.
+        """
+        chosen = of_version(schema, version, self.path)
+        index = RowIndex(self.path, chosen)
+        if self.path.exists():
+            index.load(entry_of)
+        rows = [row for _, row in index.lines_behind()] if self.path.exists() else []
+        for path in self._files():
+            if path != self.path:
+                rows += read_json_lines(path, chosen, fault=LabelStoreError, fix=FIX, torn=True)
+        recent: dict[str, dict[Key, Any]] = defaultdict(dict)
+        facts = index.facts()
+        for row in rows:
+            entry = entry_of(row)
+            recent[entry.table][entry.key] = row
+            facts.add(entry.fact)
+        return lambda table: RowTable(table, index, recent[table]), facts
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows and wait until they are on disk."""
@@ -111,6 +132,7 @@ class Manifest:
         files = self._files()
         if not files and not lines:
             return
+        index_of(self.path).unlink(missing_ok=True)
         write_bytes(self.path, "".join(f"{line}\n" for line in lines).encode())
         for path in files:
             if path != self.path:
@@ -119,3 +141,21 @@ class Manifest:
     def _files(self) -> list[Path]:
         main = [self.path] if self.path.exists() else []
         return main + sorted(self._folder.glob(f"{self._stem}.*.jsonl"))
+
+
+def of_version(schema: Any, version: int, path: Path) -> Callable[[Row], Any]:
+    """What a row is, once its entry `schema` was compared with the version and taken away; see `Manifest.read`."""
+
+    def chosen(row: Row) -> Any:
+        found = row.pop("schema", None)
+        if found != version:
+            raise LabelStoreError(
+                "rows of an unknown version",
+                path=path,
+                expected=f"schema {version}",
+                found=f"schema {found!r}",
+                fix="use the thriftseg version that wrote it, or generate the labels again",
+            )
+        return schema(row) if inspect.isfunction(schema) else schema
+
+    return chosen
