@@ -11,24 +11,30 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import Item, Outcome
+from benchmarks.measure import Item, Outcome, one_thread, thread_seconds
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datamodules.base import start_worker
+from thriftseg.datasets import Folder
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.images import write_label_png
+from thriftseg.datasets.images import read_frame, write_label_png
+from thriftseg.datasets.tools.video_import import import_videos
+from thriftseg.drawing import VideoWriter
+from thriftseg.synthetic import SceneConfig, render_clip
 from thriftseg.taxonomies import CITYSCAPES, LabelClass, Taxonomy
 from thriftseg.types import Clip
 
-FRAMES = 32
+FRAMES, VIDEO_FRAMES = 32, 120
 BLOCKS = 5
 WORKERS = 2
 BATCH = 4
@@ -126,4 +132,49 @@ def item(suffix: str, crop: int, at_least: float) -> Item:
     )
 
 
-ITEMS = [item("png", 512, 0.9), item("jpg", 512, 0.8)]
+def reading_video(order: Literal["in_order", "labelled", "shuffled"]) -> Outcome:
+    """Time to read frames of a video that `data import --keep_video` wrote over that of the JPEG files without it."""
+    with TemporaryDirectory() as folder, one_thread(), patch("thriftseg.datasets.video._KEPT_BYTES", 0):
+        film = Path(folder) / "drive.mp4"
+        with VideoWriter(film, fps=17) as video:
+            for frame in render_clip(SceneConfig(height=480, width=640, num_frames=VIDEO_FRAMES, seed=0)):
+                video.write(frame.image)
+        kept, sizes = [], []
+        for name in ("jpg", "mp4"):
+            made = import_videos([film], Path(folder) / name, shares=(1, 0, 0), keep_video=name == "mp4")
+            (clip,) = Folder(Path(folder) / name).clips("train")
+            kept.append(clip.frames)
+            sizes.append(sum(file.stat().st_size for file in (Path(folder) / name).rglob(f"*.{name}")))
+        numbers = np.arange(VIDEO_FRAMES)
+        if order == "labelled":
+            numbers = np.resize([int(Path(label).stem) for label in made.to_label], VIDEO_FRAMES)
+        elif order == "shuffled":
+            np.random.default_rng(0).shuffle(numbers)
+
+        def read(frames: Mapping[int, Path]) -> None:
+            for number in numbers:
+                read_frame(frames[int(number)])
+
+        pairs = [[thread_seconds(partial(read, frames)) for frames in kept] for _ in range(BLOCKS + 1)][1:]
+    rates = [VIDEO_FRAMES / statistics.median(times) for times in zip(*pairs, strict=True)]
+    text = f"JPEG {rates[0]:.0f} frames/s, video {rates[1]:.0f}; video {sizes[1] / sizes[0]:.3f} of the disk"
+    return Outcome(statistics.median(video / files for files, video in pairs), text)
+
+
+ITEMS = [
+    item("png", 512, 0.9),
+    item("jpg", 512, 0.8),
+    *(
+        Item(
+            f"reading_video_{order}",
+            f"frames of 480x640 {what}, from a video of `data import --keep_video` / from its JPEG files",
+            partial(reading_video, order),
+            at_most=at_most,
+        )
+        for order, what, at_most in (
+            ("in_order", "in playing order", 1.11),
+            ("labelled", "that were to be labelled", 1.11),
+            ("shuffled", "in any order", 3.0),
+        )
+    ),
+]

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from thriftseg.datasets import Folder
+from tests.fixtures.videos import pictures, write_h264
+from thriftseg.datasets import Folder, FrameFolder
 from thriftseg.datasets.images import write_label_png
 from thriftseg.errors import DatasetError
 
@@ -81,3 +82,42 @@ def test_ids_outside_the_class_file_are_named(root: Path):
 def test_png_is_preferred_to_jpeg(root: Path):
     write_frame(root / "train/walk__000100/frames/frame_00104.png")
     assert Folder(root).clips("train")[0].frames[104].suffix == ".png"
+
+
+def test_a_video_stands_for_the_folder_of_frames(root: Path):
+    pytest.importorskip("av")
+    video = write_h264(root / "train/ride__000300/frames_300_2.mp4", pictures(20))
+    write_label_png(root / "train/ride__000300/labels/000310.png", np.zeros((48, 64), np.uint8))
+    dataset = Folder(root)
+    clip, other = dataset.clips("train")
+    assert (clip.video, clip.drive, clip.frame_step, clip.annotated) == ("ride__000300", "ride", 2, (310,))
+    assert list(clip.frames) == list(range(300, 340, 2))
+    assert clip.frames[306] == video / "000306.png"
+    assert (dataset.clip_size(clip), dataset.clip_size(other)) == ((48, 64), (10, 16))
+    assert dataset.read_frame(clip, 338)[19 % 24 + 2, 57 % 52 + 2].tolist() == pytest.approx([250, 114, 20], abs=30)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["frames.mp4", "frames_9.mkv"], r"frames_9\.mkv: the clip has its frames twice"),
+        (["frames.mp4", "frames/3.png"], r"frames\.mp4: the clip has its frames twice"),
+        (["frames_9_0.mp4"], r"frames_9_0\.mp4: frames without distance; expected .* step at least 1"),
+        (["drive.mp4"], r"ride/frames: the clip has no frames"),
+        (["frames.mp4", "labels/30.png"], r"30\.png: a label has no frame of the same number; found frames 0\.\.19"),
+    ],
+)
+def test_wrong_videos_are_named(root: Path, names: list[str], message: str):
+    pytest.importorskip("av")
+    for name in names:
+        path = root / "train/ride" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_frame(path) if path.suffix == ".png" else write_h264(path, pictures(20))
+    with pytest.raises(DatasetError, match=message):
+        Folder(root).clips("train")
+
+
+def test_a_video_that_is_not_there(root: Path):
+    for name in ("none", "none.mp4"):
+        with pytest.raises(DatasetError, match=rf"{name}: no such folder"):
+            FrameFolder(root / name, root / "classes.yaml").clips("all")

@@ -55,6 +55,22 @@ def test_odd_sizes_are_padded_by_one(tmp_path, codec):
     assert frames[0].shape == (48, 64, 3)
 
 
+def test_seekable_videos_keep_odd_sizes_and_have_key_frames_where_asked(tmp_path):
+    av = pytest.importorskip("av")
+    written = list(moving_square(40, 47, 363))
+    with VideoWriter(tmp_path / "a.mp4", seekable=True) as video:
+        for number, frame in enumerate(written):
+            video.write(frame, key=number in (5, 20))
+    read, _ = read_video(video.path)
+    assert (video.codec, len(read)) == ("h264", 40)
+    for before, after in zip(written, read, strict=True):
+        assert after.shape == before.shape
+        assert np.abs(before.astype(int) - after.astype(int)).mean() < 8
+    with av.open(str(video.path)) as container:
+        keys = [number for number, frame in enumerate(container.decode(video=0)) if frame.key_frame]
+    assert keys == [0, 5, 13, 20, 28, 36]
+
+
 def write_frames(path, frames, failure=None):
     with VideoWriter(path) as video:
         for frame in frames:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from thriftseg.datasets.camvid import CamVid
     from thriftseg.datasets.cityscapes import Cityscapes
     from thriftseg.datasets.files import frame_number, list_files, list_folders, natural_key, usual_step
-    from thriftseg.datasets.folder import CLASS_FILE, Folder
-    from thriftseg.datasets.frame_folder import FrameFolder
+    from thriftseg.datasets.folder import CLASS_FILE, Folder, FrameFolder
     from thriftseg.datasets.idd import IDD, drive_key
     from thriftseg.datasets.images import (
         FRAME_SUFFIXES,
         encode_frame,
         encode_label_png,
+        frame_bytes,
         probe_size,
         read_frame,
         read_label_png,
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from thriftseg.datasets.tools.video_import import import_videos
     from thriftseg.datasets.tools.vos_check import check_vos, print_vos_report
     from thriftseg.datasets.veis import VEIS
+    from thriftseg.datasets.video import VIDEO_SUFFIXES, frame_file, is_clip_video, list_video
     from thriftseg.datasets.vos.base import (
         PALETTE,
         MasksOfSplit,

@@ -1,6 +1,7 @@
 """Reading frames and label maps from files, and encoding them.
 
-Frames are read with OpenCV (fast), label maps with Pillow, which keeps the indices of palette files.
+Frames are read with OpenCV (fast) or from video files, label maps with Pillow, which keeps the indices of palette
+files.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from PIL import Image
 
 from thriftseg.arrays import Int32Array, UInt8Array, UInt16Array
 from thriftseg.atomic import write_bytes
+from thriftseg.datasets.video import lies_in_video, read_video_frame, video_size
 from thriftseg.errors import DatasetError
 from thriftseg.parsing import read_bytes
 from thriftseg.pixels import decode_image, open_image
@@ -32,14 +34,19 @@ _INDEX_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
 def read_frame(path: str | Path) -> UInt8Array:
     """Read a frame as (H, W, 3) uint8 RGB.
 
+    Args:
+        path: The file; `drive.mp4/000012.png` is frame 12 of the video `drive.mp4`.
+
     Raises:
-        DatasetError: The file is missing, or no readable image.
+        DatasetError: The file is missing, or no readable image; the video has no such frame, or cannot be decoded.
     """
+    if lies_in_video(path):
+        return read_video_frame(path)
     return _decode(path, cv2.IMREAD_COLOR_RGB)
 
 
 def read_grey(path: str | Path, at_least: int) -> UInt8Array:
-    """Read a frame as (H, W) uint8 brightness, reduced up to eightfold while decoding (fast for JPEG).
+    """Read the file of a frame as (H, W) uint8 brightness, reduced up to eightfold while decoding (fast for JPEG).
 
     Args:
         path: The file.
@@ -52,6 +59,15 @@ def read_grey(path: str | Path, at_least: int) -> UInt8Array:
     reductions = [(8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4)]
     fitting = [flag for factor, flag in reductions if width >= factor * at_least]
     return _decode(path, fitting[0] if fitting else cv2.IMREAD_GRAYSCALE)
+
+
+def frame_bytes(path: str | Path) -> bytes:
+    """Content of the image file of a frame; a frame of a video is encoded as its name says.
+
+    Raises:
+        DatasetError: The file is missing; the video has no such frame, or cannot be decoded.
+    """
+    return encode_frame(read_frame(path), ".png") if lies_in_video(path) else read_bytes(path)
 
 
 def read_label_png(path: str | Path) -> UInt8Array | Int32Array:
@@ -137,11 +153,13 @@ def resize_label(label: Label, size: tuple[int, int]) -> Label:
 
 
 def probe_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of an image, from its header only.
+    """Height and width of an image or a frame of a video, from its header only.
 
     Raises:
         DatasetError: The file is missing, or no image.
     """
+    if lies_in_video(path):
+        return video_size(path)
     with open_image(path) as image:
         return image.height, image.width
 

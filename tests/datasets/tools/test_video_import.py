@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from thriftseg.datasets import Folder
-from thriftseg.datasets.images import write_label_png
+from thriftseg.datasets.images import read_frame, write_label_png
 from thriftseg.datasets.tools.check import check_dataset
 from thriftseg.datasets.tools.video_import import import_videos
+from thriftseg.datasets.video import _index
 from thriftseg.errors import ConfigError, DatasetError
 
 RATE, FRAMES = 10, 120
@@ -97,6 +98,40 @@ def test_fewer_frames_per_second(video: Path, tmp_path: Path):
     assert min(dataset.clips("val")[0].frames) == 66
     assert not (tmp_path / "test").exists()
     assert check_dataset(dataset).exit_code == 0
+
+
+def test_a_video_per_clip(tmp_path: Path):
+    pytest.importorskip("av")
+    film = write_video(tmp_path / "drive.avi", rate=30)
+    settings = {"fps": 15, "every": 0.8, "shares": (0.5, 0.5, 0), "gap": 0.4}
+    pictures = import_videos([film], tmp_path / "pictures", **settings)
+    videos = import_videos([film], tmp_path / "videos", keep_video=True, **settings)
+    assert (videos.clips, videos.frames, videos.to_label) == (pictures.clips, pictures.frames, pictures.to_label)
+    held = [name for name in contents(tmp_path / "videos") if not name.endswith((".json", ".yaml", ".txt", "lock"))]
+    assert held == ["train/drive__000000/frames_0_2.mp4", "val/drive__000066/frames_66_2.mp4"]
+    wanted = {int(Path(name).stem) for name in videos.to_label}
+    assert wanted == {12, 36, 78, 102}
+    for split in ("train", "val"):
+        (one,), (other,) = (Folder(tmp_path / name).clips(split) for name in ("pictures", "videos"))
+        assert list(one.frames) == list(other.frames)
+        for number, path in other.frames.items():
+            assert (
+                np.abs(read_frame(path).mean(axis=(0, 1)) - read_frame(one.frames[number]).mean(axis=(0, 1))).max() < 3
+            )
+        keys = [
+            number
+            for number, stamp in zip(other.frames, _index(path.parent).shown, strict=True)
+            if stamp in _index(path.parent).keys
+        ]
+        assert wanted & set(other.frames) <= set(keys)
+        assert np.diff([*keys, max(other.frames)]).max() <= 8 * 2
+    assert check_dataset(Folder(tmp_path / "videos")).exit_code == 0
+    again = import_videos([film], tmp_path / "videos", keep_video=True, **settings)
+    assert again.skipped == 2
+    with pytest.raises(DatasetError, match="imported before with other settings"):
+        import_videos([film], tmp_path / "videos", **settings)
+    with pytest.raises(ConfigError, match=r"a video, or frame files\?; found keep_video with png"):
+        import_videos([film], tmp_path / "none", keep_video=True, frame_format="png")
 
 
 def test_gap_is_never_small_enough_to_leak(video: Path, tmp_path: Path):

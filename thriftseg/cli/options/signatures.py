@@ -121,7 +121,7 @@ class _Module:
             options.append(Option(each.name, self._value(each.annotation), default, description, each.positional))
         for home, function, given in self._forwarded(node):
             own = {*settings, *(option.name for option in options)}
-            forwarded = home.signature(function, {*given, *own})
+            forwarded = home.signature(function, {*given, *own, *left_out})
             options += forwarded.options
             settings |= forwarded.settings
         return Signature(_one_line(docstring.short_description), tuple(options), settings)

@@ -20,6 +20,7 @@ from thriftseg.atomic import PARTIAL_SUFFIX, named_in_errors, write_bytes
 from thriftseg.datasets.folder import CLASS_FILE
 from thriftseg.datasets.images import encode_frame
 from thriftseg.datasets.tools.leakage import NEAR_STEPS
+from thriftseg.drawing import VideoWriter
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.folders import writes_alone
 from thriftseg.parsing import read_bytes, read_json, read_lines
@@ -64,7 +65,7 @@ class _Settings:
             raise ConfigError("frames per second to keep", expected="more than 0", found=self.fps)
         if len(self.shares) != 3 or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or self.shares[0] == 0:
             raise ConfigError("shares of train, val, test", expected="three numbers with sum 1", found=self.shares)
-        if self.format not in ("jpg", "png"):
+        if self.format not in ("jpg", "png", "mp4"):
             raise ConfigError("format of the frames", expected="jpg or png", found=self.format)
 
 
@@ -75,7 +76,7 @@ class VideoImportSummary:
     Attributes:
         root: Folder to pass as `--root` of the data set `folder`.
         clips: Clip folders, relative to the root, in order.
-        frames: Number of frame files.
+        frames: Number of frames.
         to_label: Label files to be made, relative to the root; each has the name of its frame.
         skipped: Clips that an earlier run had finished.
         classes_named: Whether the class table is more than the template.
@@ -106,6 +107,7 @@ class _ClipPlan:
     folder: str
     numbers: tuple[int, ...]
     to_label: tuple[int, ...]
+    fps: float
 
 
 @writes_alone("out")
@@ -119,6 +121,7 @@ def import_videos(
     gap: float = 1.0,
     fps: float | None = None,
     frame_format: Literal["jpg", "png"] = "jpg",
+    keep_video: bool = False,
     progress: bool = False,
 ) -> VideoImportSummary:
     """Cut videos into the layout that `Folder` reads, ready for labels.
@@ -142,6 +145,8 @@ def import_videos(
         gap: Seconds left out between splits; never less than `thriftseg data check` takes for leakage.
         fps: Frames to keep per second; `None` keeps all.
         frame_format: Format of the frame files, `jpg` or `png`.
+        keep_video: Write a video per clip instead of frame files: H.264 with a tenth of the bytes of JPEGs, and key
+            frames close together, of which the frames to be labelled are some. Needs the package `av`.
         progress: Show a progress bar on stderr.
 
     Returns:
@@ -150,9 +155,14 @@ def import_videos(
     Raises:
         DatasetError: A video is missing or unreadable, or too short for the shares and the gap; two videos have the
             same name; the class table is wrong; or a video was imported before with other settings.
-        ConfigError: The settings contradict themselves.
+        ConfigError: The settings contradict themselves, or the package `av` is to be installed.
     """
-    settings, out = _Settings(every, tuple(shares), gap, fps, frame_format), Path(out)
+    if keep_video and frame_format != "jpg":
+        raise ConfigError(
+            "a video, or frame files?", found=f"keep_video with {frame_format}", fix="drop one of the two"
+        )
+    suffix = "mp4" if keep_video else frame_format
+    settings, out = _Settings(every, tuple(shares), gap, fps, suffix), Path(out)
     named = _named(videos)
     if classes_yaml is not None:
         Taxonomy.from_yaml(classes_yaml)
@@ -168,7 +178,7 @@ def import_videos(
             total = sum(len(clip.numbers) for clip in pending)
             shown = bar.track(frames, total, description=f"cutting {path.name}")
             for clip in pending:
-                _write_clip(out / clip.folder, islice(shown, len(clip.numbers)), frame_format)
+                _write_clip(out, clip, islice(shown, len(clip.numbers)), suffix)
     planned = [clip for clips in plans.values() for clip in clips]
     to_label = [f"{clip.folder}/labels/{number:06d}.png" for clip in planned for number in clip.to_label]
     listing = out / TO_LABEL_FILE
@@ -230,7 +240,8 @@ def _plan(path: Path, name: str, settings: _Settings) -> list[_ClipPlan]:
                 fix="lower the gap, or leave a split out by a share of 0",
             )
         period = max(1, round(settings.every * rate / stride))
-        clips.append(_ClipPlan(f"{split}/{name}__{numbers[0]:06d}", numbers, _middles(numbers, period)))
+        folder = f"{split}/{name}__{numbers[0]:06d}"
+        clips.append(_ClipPlan(folder, numbers, _middles(numbers, period), rate / stride))
         start = stop + gap
     return clips
 
@@ -258,16 +269,23 @@ def _middles(numbers: tuple[int, ...], period: int) -> tuple[int, ...]:
     return tuple(numbers[start + period // 2] for start in range(0, len(numbers) - period + 1, period))
 
 
-def _write_clip(folder: Path, frames: Iterable[tuple[int, UInt8Array]], suffix: str) -> None:
+def _write_clip(out: Path, clip: _ClipPlan, frames: Iterable[tuple[int, UInt8Array]], suffix: str) -> None:
     """Write the frames of a clip into a hidden folder that gets its name when it is complete."""
+    folder = out / clip.folder
     partial = folder.with_name(f".{folder.name}{PARTIAL_SUFFIX}")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / "frames").mkdir(parents=True)
-    (partial / "labels").mkdir()
-    for number, frame in frames:
-        path = partial / "frames" / f"{number:06d}.{suffix}"
-        with named_in_errors(path):
-            path.write_bytes(encode_frame(frame, f".{suffix}"))
+    (partial / "labels").mkdir(parents=True)
+    if suffix == "mp4":
+        path = partial / f"frames_{clip.numbers[0]}_{clip.numbers[1] - clip.numbers[0]}.mp4"
+        with named_in_errors(path), VideoWriter(path, clip.fps, seekable=True) as video:
+            for number, frame in frames:
+                video.write(frame, key=number in clip.to_label)
+    else:
+        (partial / "frames").mkdir()
+        for number, frame in frames:
+            path = partial / "frames" / f"{number:06d}.{suffix}"
+            with named_in_errors(path):
+                path.write_bytes(encode_frame(frame, f".{suffix}"))
     partial.replace(folder)
 
 
