@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from thriftseg.lazy import face
 
 if TYPE_CHECKING:
-    from thriftseg.labels.boxes.box2seg import Box2SegSegmenter, FineTuning
+    from thriftseg.labels.boxes.box2seg import Box2SegSegmenter
     from thriftseg.labels.boxes.generate import BoxSummary, LabelQuality, label_boxes
+    from thriftseg.labels.boxes.grabcut import BoxGrabCut
     from thriftseg.labels.boxes.segmenters import BoxSegmenter, PromptedSegmenter
-    from thriftseg.labels.boxes.settings import MaskFilter
+    from thriftseg.labels.boxes.settings import FineTuning, MaskFilter
     from thriftseg.labels.clicking.generate import ClickSummary, generate_clicks, import_clicks, label_clicks
     from thriftseg.labels.clicking.point_maps import write_point_maps
     from thriftseg.labels.cvat_sync import SyncSummary, sync_cvat

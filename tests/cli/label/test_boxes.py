@@ -33,6 +33,22 @@ def test_grabcut_from_masks(boxes, tmp_path, capsys):
     assert json.loads((tmp_path / "store" / "boxes_grabcut" / "quality.json").read_text())["boxes"] == 16
 
 
+def test_plain_grabcut_is_that_of_the_prompter(boxes, tmp_path):
+    """Its recipe is that of former labels, so that a store of those goes on."""
+    assert boxes("--from-masks", "--method", "grabcut-alone") == 0
+    manifest = (tmp_path / "store" / "boxes_grabcut" / "manifest.jsonl").read_text()
+    rows = [json.loads(row) for row in manifest.splitlines()]
+    (arguments,) = {json.dumps(row["arguments"]) for row in rows if "arguments" in row}
+    assert json.loads(arguments) == {
+        "iterations": 5,
+        "reach": 0.1,
+        "margin": 0.25,
+        "largest_side": 640,
+        "boxes": "masks",
+        "keep_soft": False,
+    }
+
+
 def test_fine_tuned_box2seg_with_a_filter(boxes, tmp_path):
     zoo.save_weights(zoo.Box2Seg(backbone="resnet18", decoder_channels=8), tmp_path / "tiny.safetensors")
     method = ["--method", "box2seg", "--weights", str(tmp_path / "tiny.safetensors")]
@@ -62,6 +78,8 @@ def test_failures_are_listed(boxes, tmp_path, capsys):
         (["--from-masks", "--finetune", "middle"], "only box2seg is fine-tuned"),
         (["--from-masks", "--filter", "list"], "--filter list and --bad_list belong together"),
         (["--from-masks", "--weights", "x"], "grabcut has no weights"),
+        (["--from-masks", "--settings", '{"color": 1}'], "wrong settings of grabcut"),
+        (["--from-masks", "--settings", '{"unsure": 2}'], "setting of GrabCut of boxes"),
     ],
 )
 def test_contradictions_are_refused(boxes, capsys, arguments, message):

@@ -38,7 +38,8 @@ def run(
         from_tracks: File of boxes: own JSON, COCO, TAO, or CSV of MOT.
         from_masks: Take boxes around the true masks instead.
         box_noise: Shift of the sides of these, as a share of their length.
-        method: What turns boxes into masks: box2seg, grabcut, sam, sam2, hf, or what a package adds.
+        method: What turns boxes into masks: box2seg, grabcut, grabcut-alone (each box by itself), sam, sam2, hf, or
+            what a package adds.
         weights: Weights of box2seg (a checkpoint too) or another network, a name or a path.
         settings: Further settings of the method.
         finetune: Frame of each object whose drawn mask box2seg learns; none if unset.
@@ -86,10 +87,20 @@ def run(
 
 
 def _segmenter(method: str, weights: str | None, settings: dict[str, Any], tuning: FineTuning) -> BoxSegmenter:
-    from thriftseg.labels import Box2SegSegmenter, PromptedSegmenter, create_prompter
+    from thriftseg.labels import Box2SegSegmenter, BoxGrabCut, PromptedSegmenter, create_prompter
 
+    if method == "grabcut" and not weights:
+        try:
+            return BoxGrabCut(**settings)
+        except TypeError as error:
+            raise ConfigError(
+                "wrong settings of grabcut",
+                expected="colour, motion, unsure, iterations, reach, margin, largest_side",
+                found=error,
+            ) from error
     if method != "box2seg":
-        return PromptedSegmenter(create_prompter(method, **{"weights": weights, **settings}))
+        name = "grabcut" if method == "grabcut-alone" else method
+        return PromptedSegmenter(create_prompter(name, **{"weights": weights, **settings}))
     if not weights:
         raise ConfigError(
             "box2seg needs weights", fix="pass --weights NAME|PATH of a trained network, or take --method grabcut"

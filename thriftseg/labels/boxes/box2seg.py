@@ -1,4 +1,4 @@
-"""Box2Seg as a maker of labels, and its fine-tuning on one drawn mask per object.
+"""Box2Seg [0, 1] as a maker of labels, and its fine-tuning on one drawn mask per object.
 
 [0] Voigtlaender et al., Reducing the Annotation Effort for Video Object Segmentation Datasets, WACV 2021.
 [1] https://github.com/JonathonLuiten/PReMVOS
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -20,39 +19,14 @@ from thriftseg.arrays import Float32Array, UInt8Array
 from thriftseg.datasets import CROP, MARGIN, BoxAugmentation, BoxWindow, PixelBox
 from thriftseg.errors import ConfigError
 from thriftseg.labels.boxes.masks import ObjectMask, levels_of, mean_probability
+from thriftseg.labels.boxes.settings import FineTuning
 from thriftseg.losses import BootstrappedCrossEntropy
 from thriftseg.types import Size
 from thriftseg.zoo import Box2Seg, freeze_batch_norm, weights_digest
 
 
-@dataclass(frozen=True)
-class FineTuning:
-    """How Box2Seg learns one object, by default as it is trained [0, 1].
-
-    Attributes:
-        steps: Optimiser steps on the single example.
-        lr: Learning rate of Adam.
-        augmentation: How the example is varied; its crop and margin are those of the prediction.
-        share: Share of the hardest pixels that enter the loss.
-
-    Raises:
-        ConfigError: A setting is out of range.
-    """
-
-    steps: int = 300
-    lr: float = 1e-5
-    augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
-    share: float = 0.25
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or self.lr <= 0:
-            raise ConfigError(
-                "setting of fine-tuning", expected="steps of at least 0, lr above 0", found=f"{self.steps}, {self.lr}"
-            )
-
-
 class Box2SegSegmenter:
-    """The object of each box by Box2Seg [0].
+    """The object of each box by Box2Seg.
 
     The surroundings of a box are resized to the crop, the logits back to the surroundings. The score of a mask is the
     mean foreground probability of its pixels.

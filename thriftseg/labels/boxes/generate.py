@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from thriftseg.labels.jobs.summary import Summary
 from thriftseg.metrics import MaskRecall
 from thriftseg.stores import LabelStore, store_root
 from thriftseg.taxonomies import OBJECT_IDS
-from thriftseg.workers import Accelerator, Workers
+from thriftseg.workers import Workers
 
 REPORT_FILE = "quality.json"
 
@@ -142,10 +143,7 @@ def label_boxes(
     seed: int = 0,
     store: str | Path | None = None,
     source: str | None = None,
-    devices: int = 1,
-    accelerator: Accelerator = "auto",
-    num_nodes: int = 1,
-    progress: bool = True,
+    **workers: Any,
 ) -> BoxSummary:
     """Turn the boxes of a split into labels of object ids.
 
@@ -168,10 +166,7 @@ def label_boxes(
         seed: Seed of noise and fine-tuning.
         store: Folder of the label store; `labels/<dataset>` when absent.
         source: Name of the labels in the store; `boxes_<method>`, with `_ft_<frame>` and the filter, when absent.
-        devices: Number of GPUs or CPU processes per node.
-        accelerator: What the method computes on.
-        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
-        progress: Whether to show a progress bar.
+        workers: Those of `thriftseg.workers.Workers`: `devices`, `accelerator`, `engine` and so on.
 
     Raises:
         ConfigError: A setting is out of range, or the method cannot be fine-tuned.
@@ -208,7 +203,7 @@ def label_boxes(
         write_bytes(found.folder / REPORT_FILE, (json.dumps(found.to_json(), indent=2) + "\n").encode())
         return found
 
-    return generate(job, tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
+    return generate(job, tasks, Workers(shared=True, **workers), summarise)
 
 
 def default_source(method: str, settings: BoxSettings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ from thriftseg.arrays import UInt8Array
 from thriftseg.costs import CostModel
 from thriftseg.datasets import Box, PixelBox, VOSClip, VOSDataset, pixel_box, write_label_png
 from thriftseg.errors import ConfigError, DatasetError, ThriftsegError
-from thriftseg.labels.boxes.masks import DRAWN, ObjectMask, compose_masks, ignore_boxes
-from thriftseg.labels.boxes.segmenters import BoxSegmenter, LearnsOneMask
+from thriftseg.labels.boxes.masks import DRAWN, ObjectMask, compose_masks, ignore_boxes, ignore_doubtful
+from thriftseg.labels.boxes.segmenters import BoxSegmenter, LearnsOneMask, SeesMotion
 from thriftseg.labels.boxes.settings import BoxSettings, drawn_frame
 from thriftseg.labels.boxes.sources import BoxSource, seed_of
 from thriftseg.labels.boxes.table import MaskRow, MaskTable, recordable
@@ -109,7 +110,11 @@ class BoxJob(FrameJob[BoxTask]):
         if self._settings.finetune:
             masks = self._learned[number]
         else:
-            masks = self._segmenter.segment(self.dataset.read_frame(clip, number), boxes.valid)
+            frame = self.dataset.read_frame(clip, number)
+            if isinstance(self._segmenter, SeesMotion):
+                masks = self._segmenter.segment_moving(frame, boxes.valid, self._beside(clip, number))
+            else:
+                masks = self._segmenter.segment(frame, boxes.valid)
         height, width = self.dataset.clip_size(clip)
         ids = compose_masks(masks, (height, width))
         rows = self._rows(clip, number, boxes, masks, ids)
@@ -125,7 +130,16 @@ class BoxJob(FrameJob[BoxTask]):
         actions = self._actions(clip, number, boxes)
         parents = [action.id for action in actions]
         confidence = float(np.mean(scores)) if scores else None
-        self.write(task, number, ignore_boxes(ids, bad | empty), LabelKind.BOXES, parents, confidence, actions)
+        label = ignore_doubtful(ignore_boxes(ids, bad | empty), masks)
+        self.write(task, number, label, LabelKind.BOXES, parents, confidence, actions)
+
+    def _beside(self, clip: VOSClip, number: int) -> UInt8Array | None:
+        """The next frame or, failing that, the one before."""
+        for other in (number + clip.frame_step, number - clip.frame_step):
+            if other in clip.frames:
+                with suppress(ThriftsegError):  # one that cannot be read is listed when its own label is made
+                    return self.dataset.read_frame(clip, other)
+        return None
 
     def _boxes(self, clip: VOSClip, number: int) -> _Boxes:
         given, size = self._boxes_from.boxes(clip, number), self.dataset.clip_size(clip)

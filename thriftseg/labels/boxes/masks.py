@@ -29,6 +29,8 @@ class ObjectMask:
         top: First row of the part in the frame.
         left: First column.
         score: Confidence 0..1 as its maker defines it, `None` where it does not.
+        unsure: Probability from which on pixels that are no object are not taken for background either; `None` takes
+            all of them for it.
     """
 
     id: int
@@ -37,6 +39,7 @@ class ObjectMask:
     top: int = 0
     left: int = 0
     score: float | None = None
+    unsure: float | None = None
 
     @property
     def mask(self) -> BoolArray:
@@ -119,3 +122,23 @@ def ignore_boxes(ids: UInt8Array, bad: Mapping[int, PixelBox]) -> UInt8Array:
     for x0, y0, x1, y1 in bad.values():
         label[y0:y1, x0:x1][kept[y0:y1, x0:x1] == 0] = IGNORE_INDEX
     return label
+
+
+def ignore_doubtful(ids: UInt8Array, masks: Sequence[ObjectMask]) -> UInt8Array:
+    """Leave pixels without a label that belong to no object, but may belong to one.
+
+    Args:
+        ids: Ids, (H, W) uint8; not changed.
+        masks: The masks it was made of.
+
+    Example:
+        >>> mask = ObjectMask(1, "grabcut", np.array([[20, 100, 200]], np.uint8), unsure=0.35)
+        >>> ignore_doubtful(np.array([[0, 0, 1]], np.uint8), [mask]).tolist()
+        [[0, 255, 1]]
+    """
+    chance, least = np.zeros(ids.shape, np.float32), np.ones(ids.shape, np.float32)
+    for mask in masks:
+        if mask.unsure is not None:
+            chance[mask.pixels] += mask.levels.astype(np.float32) / 255
+            least[mask.pixels] = np.minimum(least[mask.pixels], mask.unsure)
+    return np.where((ids == 0) & (chance >= least), np.uint8(IGNORE_INDEX), ids)

@@ -39,6 +39,22 @@ class BoxSegmenter(Protocol):
 
 
 @runtime_checkable
+class SeesMotion(Protocol):
+    """A method that finds objects better when it sees how they move."""
+
+    def segment_moving(
+        self, frame: UInt8Array, boxes: Mapping[int, PixelBox], beside: UInt8Array | None
+    ) -> list[ObjectMask]:
+        """Find the objects of a frame, as `BoxSegmenter.segment` does.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+            boxes: Box inside of the frame by id of the object.
+            beside: The next frame or the one before, likewise; `None` where there is none.
+        """
+
+
+@runtime_checkable
 class LearnsOneMask(Protocol):
     """A method that becomes better at an object when it is shown one drawn mask of it."""
 

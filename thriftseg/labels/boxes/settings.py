@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
 
+from thriftseg.datasets import BoxAugmentation
 from thriftseg.errors import ConfigError
 from thriftseg.labels.boxes.masks import DRAWN
 from thriftseg.labels.boxes.table import MaskRow
@@ -126,3 +127,29 @@ class BoxSettings:
         """Settings that the labels depend on, JSON values only."""
         tuning = {"finetune": self.finetune, "seed": self.seed} if self.finetune else {}
         return {**tuning, **(self.mask_filter.arguments if self.mask_filter else {}), "keep_soft": self.keep_soft}
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How Box2Seg learns one object, by default as it is trained.
+
+    Attributes:
+        steps: Optimiser steps on the single example.
+        lr: Learning rate of Adam.
+        augmentation: How the example is varied; its crop and margin are those of the prediction.
+        share: Share of the hardest pixels that enter the loss.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    steps: int = 300
+    lr: float = 1e-5
+    augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
+    share: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.lr <= 0:
+            raise ConfigError(
+                "setting of fine-tuning", expected="steps of at least 0, lr above 0", found=f"{self.steps}, {self.lr}"
+            )

@@ -35,8 +35,8 @@ class MaskRow(Record, frozen=True):
             outside of the frame.
         source: "manual", the method, or the method with `_ft` after fine-tuning; empty without a mask.
         area: Pixels that the object has among the others.
-        confidence: Mean foreground probability of its pixels for Box2Seg, the score of a prompter; `None` where there
-            is none.
+        confidence: Mean foreground probability of its pixels for Box2Seg, the expected IoU for `BoxGrabCut`, the score
+            of a prompter; `None` where there is none.
         iou: IoU with the truth; `None` where the truth is not known or lacks the object.
         kept: Whether the label holds the mask, which the filter may have taken out.
     """
