@@ -21,6 +21,7 @@ from thriftseg.flow import (
     create_estimator,
     warp,
     warp_labels,
+    warp_settled,
 )
 
 
@@ -273,3 +274,19 @@ class TestCreateEstimator:
 def test_array_functions_need_no_torch() -> None:
     program = "import sys, thriftseg.flow as f; f.FlowStore(None, f.DIS()).root; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+class TestSettled:
+    def test_equals_warping_by_three_flows(self):
+        label = np.random.default_rng(0).integers(0, 3, (40, 50)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+        flow = random_flow(3, *label.shape)
+        warped, settled = warp_settled(label, flow, fill=7)
+        np.testing.assert_array_equal(warped, warp_labels(label, flow, fill=7))
+        inside = warped != 7
+        padded = np.pad(label, 1, mode="edge")
+        beside = [
+            warp_labels(padded, np.pad(flow + way, ((0, 0), (1, 1), (1, 1))))[1:-1, 1:-1] for way in (-0.25, 0.25)
+        ]
+        expected = (beside[0] == warped) & (beside[1] == warped)
+        np.testing.assert_array_equal(settled[inside], expected[inside])
+        assert 0.5 < settled.mean() < 0.95

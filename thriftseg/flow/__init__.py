@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from thriftseg.lazy import face
 
 if TYPE_CHECKING:
-    from thriftseg.flow.dense import compose, consistency_mask_np, warp_labels
+    from thriftseg.flow.dense import compose, consistency_mask_np, warp_labels, warp_settled
     from thriftseg.flow.dis import DIS
     from thriftseg.flow.estimators import FlowEstimator, create_estimator, estimator_of
     from thriftseg.flow.raft import RAFT

@@ -1,11 +1,13 @@
 """Flow on numpy arrays: label warping, forward-backward check and composition.
 
-The bilinear and nearest modes of `cv2.remap` are not used as they are: the first rounds positions to 1/32 px, the
-second rounds ties to even. Positions are rounded here, so that `remap` only gathers.
+The bilinear and nearest modes of `cv2.remap` are not used as they are unless a caller asks for speed: the first rounds
+positions to 1/32 px in some versions of OpenCV, the second rounds ties to even. Positions are rounded here, so that
+`remap` only gathers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import cv2
@@ -15,8 +17,14 @@ from thriftseg.arrays import BoolArray, Float32Array, UInt8Array, UInt16Array
 
 LabelMap = TypeVar("LabelMap", UInt8Array, UInt16Array)
 
-_STRIPE = 32  # rows handled at a time: all passes over them find them in the cache
+_STRIPE = 1 << 16  # pixels handled at a time: all passes over them find them in the cache
 _NO_MAP = np.empty(0, np.int16)  # whole-number positions need no table of fractions
+
+
+def _stripes(height: int, width: int) -> Iterator[slice]:
+    """Rows that are handled at a time."""
+    rows = max(1, _STRIPE // max(1, width))
+    return (slice(first, first + rows) for first in range(0, height, rows))
 
 
 def _check_flow(flow: Float32Array, size: tuple[int, ...], name: str = "flow") -> Float32Array:
@@ -52,9 +60,14 @@ def _pixel_map(columns: Float32Array, rows: Float32Array) -> np.ndarray[tuple[in
     return positions
 
 
-def _sample_bilinear(flow: Float32Array, columns: Float32Array, rows: Float32Array) -> Float32Array:
+def _sample_bilinear(flow: Float32Array, columns: Float32Array, rows: Float32Array, exact: bool) -> Float32Array:
     """Sample a (2, H, W) flow at real positions, clamped to the image; returns (2, H', W')."""
     _, height, width = flow.shape
+    if not exact:
+        sampled = np.empty((2, *columns.shape), np.float32)
+        for values, channel in zip(sampled, flow, strict=True):
+            cv2.remap(channel, columns, rows, cv2.INTER_LINEAR, dst=values, borderMode=cv2.BORDER_REPLICATE)
+        return sampled
     columns, rows = _clamp(columns, 0, width - 1), _clamp(rows, 0, height - 1)
     left, top = np.floor(columns), np.floor(rows)
     across, down = columns - left, rows - top
@@ -97,8 +110,48 @@ def warp_labels(label: LabelMap, flow: Float32Array, fill: int = 255) -> LabelMa
     return np.asarray(warped, label.dtype)
 
 
+def warp_settled(label: LabelMap, flow: Float32Array, fill: int = 255) -> tuple[LabelMap, BoolArray]:
+    """Show a label map as seen from another frame, and tell where a quarter of a pixel makes no difference.
+
+    Args:
+        label: Label map of frame b, (H, W) uint8 or uint16.
+        flow: Flow a -> b, (2, H, W).
+        fill: Value of pixels whose counterpart lies outside the image.
+
+    Returns:
+        The label map seen from frame a, as `warp_labels` gives it except where the flow points half-way between two
+        pixels, and (H, W), True where it points to the same value if it ends 1/4 px further left and up or further
+        right and down.
+
+    Raises:
+        ValueError: The shapes disagree.
+
+    Example:
+        >>> flow = np.zeros((2, 1, 3), np.float32)
+        >>> flow[0] = 0.375
+        >>> warp_settled(np.array([[1, 1, 2]], np.uint8), flow)
+        (array([[1, 1, 2]], dtype=uint8), array([[ True, False,  True]]))
+    """
+    flow = _check_flow(flow, label.shape)
+    warped, settled = np.empty_like(label), np.ones(label.shape, np.bool_)
+    quarter = np.float32(0.25)
+    for stripe in _stripes(*label.shape):
+        columns, rows = _end_points(flow[:, stripe], stripe.start)
+        found = cv2.remap(label, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+        warped[stripe] = found
+        for way in (-quarter, quarter):
+            near = cv2.remap(label, columns + way, rows + way, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            settled[stripe] &= near == found
+    return warped, settled
+
+
 def consistency_mask_np(
-    flow_backward: Float32Array, flow_forward: Float32Array, alpha: float = 0.01, beta: float = 0.5
+    flow_backward: Float32Array,
+    flow_forward: Float32Array,
+    alpha: float = 0.01,
+    beta: float = 0.5,
+    *,
+    exact: bool = True,
 ) -> BoolArray:
     """Forward-backward check of one pair of frames; see `thriftseg.flow.consistency_mask`.
 
@@ -107,6 +160,7 @@ def consistency_mask_np(
         flow_forward: Flow t-1 -> t, (2, H, W).
         alpha: Tolerance relative to the squared lengths.
         beta: Absolute tolerance in squared pixels.
+        exact: See `compose`.
 
     Returns:
         (H, W), True where the flow of frame t can be trusted and its end point lies inside the image.
@@ -119,11 +173,10 @@ def consistency_mask_np(
     forward = np.ascontiguousarray(flow_forward)
     height, width = forward.shape[1:]
     mask = np.empty((height, width), np.bool_)
-    for first_row in range(0, height, _STRIPE):
-        stripe = slice(first_row, first_row + _STRIPE)
+    for stripe in _stripes(height, width):
         backward = flow_backward[:, stripe]
-        columns, rows = _end_points(backward, first_row)
-        returned = _sample_bilinear(forward, columns, rows)
+        columns, rows = _end_points(backward, stripe.start)
+        returned = _sample_bilinear(forward, columns, rows, exact)
         gap = np.square(backward + returned).sum(axis=0)
         lengths = np.square(backward).sum(axis=0) + np.square(returned).sum(axis=0)
         column, row = _nearest(columns), _nearest(rows)
@@ -132,12 +185,14 @@ def consistency_mask_np(
     return mask
 
 
-def compose(flow_ab: Float32Array, flow_bc: Float32Array) -> Float32Array:
+def compose(flow_ab: Float32Array, flow_bc: Float32Array, *, exact: bool = True) -> Float32Array:
     """Chain two flows: `f_{a->c}(p) = f_{a->b}(p) + f_{b->c}(p + f_{a->b}(p))`.
 
     Args:
         flow_ab: Flow a -> b, (2, H, W).
         flow_bc: Flow b -> c, (2, H, W); sampled bilinearly, clamped to the image.
+        exact: Whether positions keep all their bits. Else OpenCV samples as it does best, several times as fast, and
+            may round them to 1/32 px.
 
     Returns:
         Flow a -> c, (2, H, W) float32.
@@ -146,5 +201,10 @@ def compose(flow_ab: Float32Array, flow_bc: Float32Array) -> Float32Array:
         ValueError: The shapes disagree.
     """
     flow_ab = _check_flow(flow_ab, flow_ab.shape[1:], "flow_ab")
-    flow_bc = _check_flow(flow_bc, flow_ab.shape[1:], "flow_bc")
-    return np.asarray(flow_ab + _sample_bilinear(np.ascontiguousarray(flow_bc), *_end_points(flow_ab)), np.float32)
+    flow_bc = np.ascontiguousarray(_check_flow(flow_bc, flow_ab.shape[1:], "flow_bc"))
+    chained = np.empty(flow_ab.shape, np.float32)
+    for stripe in _stripes(*flow_ab.shape[1:]):
+        part = flow_ab[:, stripe]
+        sampled = _sample_bilinear(flow_bc, *_end_points(part, stripe.start), exact)
+        np.add(part, sampled, out=chained[:, stripe])
+    return chained

@@ -66,4 +66,6 @@ class DIS:
         except cv2.error as error:
             size = f"{a.shape[1]}x{a.shape[0]}"
             raise ConfigError("frames are too small for this flow", found=size, fix="take raft") from error
-        return np.ascontiguousarray(flow.transpose(2, 0, 1), np.float32)
+        channels = np.empty((2, *flow.shape[:2]), np.float32)
+        cv2.split(flow, list(channels))
+        return channels

@@ -102,6 +102,7 @@ class TestCommand:
                 "chained": True,
                 "alpha": 0.01,
                 "beta": 0.5,
+                "flood": True,
                 "object_unit": "class",
             }
             assert row.ignored_share >= 1 - row.confidence - 1e-6

@@ -41,7 +41,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow if "sam3" in name else ()) for name in MODEL_TYPES],
+    params=[pytest.param(name, marks=pytest.mark.slow if name != "sam2_video" else ()) for name in MODEL_TYPES],
 )
 def propagator(request: pytest.FixtureRequest, folders: dict[str, Path]) -> HFPropagator:
     return HFPropagator(folders[request.param], device="cpu")

@@ -113,6 +113,52 @@ class TestFlowPropagator:
             assert getattr(estimator, "device", None) == device
 
 
+class Vague:
+    """Flow of nothing, except that the way back never fits where the frames are asked the other way round."""
+
+    def __init__(self, where: np.ndarray) -> None:
+        self.vague = where
+
+    def estimate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        flow = np.zeros((2, *a.shape[:2]), np.float32)
+        flow[0][self.vague] = np.sign(float(b.mean()) - float(a.mean())) == 1
+        return flow
+
+
+class TestFlood:
+    @pytest.mark.parametrize("height", [40, 1100])  # large frames are flooded at every second pixel
+    def test_a_rejected_pixel_keeps_its_object_where_the_flood_arrives_with_the_same(self, height):
+        frames = [np.full((height, 1000, 3), level, np.uint8) for level in (10, 20)]
+        label = np.ones((height, 1000), np.uint8)
+        label[:, 600:] = 2
+        for frame in frames:
+            frame[:, 600:] += 100
+        vague = np.zeros(label.shape, bool)
+        vague[10:30, 100:140] = True  # in the midst of object 1
+        vague[10:30, 700:] = True  # in object 2, at the border of the frame
+        objects = objects_of(label)
+        (flooded,) = FlowPropagator(Vague(vague)).probabilities(objects, frames)
+        (checked,) = FlowPropagator(Vague(vague), flood=False).probabilities(objects, frames)
+        found, found_by_check = objects.to_label(flooded.ids), objects.to_label(checked.ids)
+        assert (found_by_check[12:28, 102:138] == 255).all()
+        assert (found_by_check[12:28, 702:-2] == 255).all()
+        assert (found[12:28, 102:138] == 1).all()
+        assert (found[12:28, 702:-2] == 2).all()
+        assert checked.confidence < flooded.confidence
+
+    def test_no_pixel_keeps_an_object_that_colour_contradicts(self):
+        frames = [np.full((40, 60, 3), level, np.uint8) for level in (10, 20)]
+        label = np.ones((40, 60), np.uint8)
+        label[10:30, 20:40] = 2  # stays behind: the second frame shows object 1 there
+        vague = label == 2
+        vague[19:21, 29:31] = False  # four pixels of it pass by chance
+        frames[1][15:25, 25:35] = 250
+        (step,) = FlowPropagator(Vague(vague)).probabilities(objects_of(label), frames)
+        assert (step.ids[11:14, 21:39] == 0).all()
+        assert (step.ids[26:29, 21:39] == 0).all()
+        assert (step.ids[19:21, 29:31] > 0).all()
+
+
 class TestNearest:
     def test_copies(self):
         label = np.zeros((64, 96), np.uint8)

@@ -31,7 +31,7 @@ from thriftseg.stores import (
     canonical,
     store_root,
 )
-from thriftseg.workers import Accelerator, Workers
+from thriftseg.workers import Workers
 
 _GENERATOR = "propagate/"
 
@@ -130,10 +130,7 @@ class Repropagation:
         *,
         object_unit: ObjectUnit | None = None,
         save_objects: bool = False,
-        devices: int = 1,
-        accelerator: Accelerator = "auto",
-        num_nodes: int = 1,
-        progress: bool = True,
+        **workers: Any,
     ) -> RepropagationSummary:
         """Make labels again; see `label_repropagate`."""
         known = self.row.arguments if propagator is None or self.store.labels else {}
@@ -148,7 +145,7 @@ class Repropagation:
         )
         if known:
             _check_recipe(job, self.row, self.store)
-        workers = Workers(devices, accelerator, num_nodes, progress=progress)
+        crew = Workers(shared=True, **workers)
 
         def summarise(summary: Summary, outcomes: Sequence[PropagationOutcome]) -> RepropagationSummary:
             parts = [part for outcome in outcomes for part in outcome.agreement.values()]
@@ -160,9 +157,9 @@ class Repropagation:
                 agreement=Agreement.sum(parts) if parts else None,
             )
 
-        with sole_writers(self.store, workers):  # what others do meanwhile would be done again
+        with sole_writers(self.store, crew):  # what others do meanwhile would be done again
             plan = self.plan()
-            return generate(job, plan.tasks, workers, summarise)
+            return generate(job, plan.tasks, crew, summarise)
 
     def _correction(self, label: SourceLabel) -> Correction:
         if self._labels.is_given(label.clip):
@@ -183,10 +180,7 @@ def label_repropagate(
     frames: Mapping[str, Collection[int]] | None = None,
     object_unit: ObjectUnit | None = None,
     save_objects: bool = False,
-    devices: int = 1,
-    accelerator: Accelerator = "auto",
-    num_nodes: int = 1,
-    progress: bool = True,
+    **workers: Any,
 ) -> RepropagationSummary:
     """Make those propagated labels again that a correction can reach, and no others.
 
@@ -207,10 +201,7 @@ def label_repropagate(
             although they have none, so that the source may be new, with a propagator; not those corrected themselves.
         object_unit: What counts as one object; as in the labels that are there, and "class" in a new source, if unset.
         save_objects: Whether to store the object ids of all labels; without, of those that have some.
-        devices: Number of GPUs or CPU processes.
-        accelerator: What the method computes on.
-        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
-        progress: Whether to show a progress bar.
+        workers: Those of `thriftseg.workers.Workers`: `devices`, `accelerator`, `engine` and so on.
 
     Raises:
         ConfigError: The labels were not propagated, or with another method or other settings; or the corrections are
@@ -223,10 +214,7 @@ def label_repropagate(
         propagator,
         object_unit=object_unit,
         save_objects=save_objects,
-        devices=devices,
-        accelerator=accelerator,
-        num_nodes=num_nodes,
-        progress=progress,
+        **workers,
     )
 
 

@@ -19,7 +19,7 @@ from thriftseg.labels.propagation.propagators.protocol import Propagator
 from thriftseg.labels.propagation.propagators.registry import create_propagator
 from thriftseg.labels.review.agreement import Agreement
 from thriftseg.stores import MANUAL, MIN_COMPONENT, LabelSource, LabelStore, ObjectUnit, SourceLabel, store_root
-from thriftseg.workers import Accelerator, Workers
+from thriftseg.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +66,9 @@ def label_propagate(
     on_missing: Literal["error", "skip"] = "error",
     annotated_every: int = 1,
     cost_model: str | CostModel | None = None,
-    devices: int = 1,
-    accelerator: Accelerator = "auto",
-    num_nodes: int = 1,
     rank: int = 0,
     world: int = 1,
-    progress: bool = True,
+    **workers: Any,
 ) -> PropagationSummary:
     """Label the neighbours of all annotated frames of a split.
 
@@ -93,12 +90,9 @@ def label_propagate(
         on_missing: "error", or "skip" to leave out offsets at which a clip has no frame.
         annotated_every: Start from every such annotated frame of a clip only, to compare with the others.
         cost_model: Prices the manual labels for the summary.
-        devices: Number of GPUs or CPU processes per node.
-        accelerator: What the method computes on.
-        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
         rank: This machine, 0..world-1; each takes a contiguous share of the clips.
         world: Number of machines that write to the same store without knowing of each other.
-        progress: Whether to show a progress bar.
+        workers: Those of `thriftseg.workers.Workers`: `devices`, `accelerator`, `engine` and so on.
 
     Raises:
         ConfigError: An offset does not exist, a setting is out of range, or the annotations are not the work of people.
@@ -144,7 +138,7 @@ def label_propagate(
             agreement={offset: Agreement.sum(parts[offset]) for offset in sorted(parts)},
         )
 
-    return generate(job, plan.tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
+    return generate(job, plan.tasks, Workers(shared=True, **workers), summarise)
 
 
 def _numbers(labels: Iterable[SourceLabel]) -> dict[str, list[int]]:
