@@ -53,7 +53,7 @@ class TestOneProcess:
             ({"devices": 0}, "number of devices; expected at least 1; found 0"),
             ({"num_nodes": -1}, "number of nodes; expected at least 1; found -1"),
             ({"accelerator": "abacus"}, "no such accelerator; expected auto, cpu, gpu; found 'abacus'"),
-            ({"engine": "steam"}, "no such engine; expected processes; found 'steam'"),
+            ({"engine": "steam"}, "no such engine; expected processes, ray; found 'steam'"),
         ],
     )
     def test_bad_settings(self, settings, message):

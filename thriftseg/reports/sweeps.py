@@ -1,4 +1,4 @@
-"""A sweep: the rows of a published table, trained with some seeds, one run after the other."""
+"""A sweep: the rows of a published table, trained with some seeds."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from thriftseg.reports.run_scores import RunScores, read_run, read_score_file, r
 from thriftseg.reports.tables.composing import ComposedRow, compose_row
 from thriftseg.reports.tables.published import load_table
 from thriftseg.reports.tables.terminal import metric_heading, print_table
+from thriftseg.workers import Workers, run_tasks
 
 _STEP = re.compile(r"[0-9]{1,18}")
 _OWN = {
@@ -129,6 +130,8 @@ def sweep(
     task: int | None = None,
     launcher: str = PYTHON,
     dry_run: bool = False,
+    engine: str = "processes",
+    address: str = "auto",
     options: Sequence[str] = (),
 ) -> list[SweepTask]:
     """Train rows of a published table with each of some seeds, and score the end of training.
@@ -145,6 +148,8 @@ def sweep(
             next; what it prints goes to the terminal.
         launcher: What starts a run, such as "torchrun --nproc-per-node 4" or "srun python".
         dry_run: Only show the runs and how far they are.
+        engine: processes for one run after the other, or ray for one per GPU of a Ray cluster (per CPU without any).
+        address: Address of the Ray cluster; auto finds the one that this machine belongs to.
         options: Options of `thriftseg fit` for all runs, such as `--data.dataset.root DIR`.
 
     Returns:
@@ -165,10 +170,15 @@ def sweep(
     for each in tasks:
         each.look()
     alone = task is not None
+    todo = [each for each in tasks if not dry_run and each.state != "finished"]
+    workers = Workers(None if engine == "ray" else 1, shared=False, engine=engine, progress=False, address=address)
+    by_number = {each.number: each for each in tasks}
+
+    def note(done: SweepTask) -> None:
+        by_number[done.number].state = done.state
+
     with nullcontext() if alone else Live(get_renderable=partial(sweep_table, tasks), refresh_per_second=1):
-        for each in [] if dry_run else tasks:
-            if each.state != "finished":
-                _run(each, launcher, None if alone else each.folder / SWEEP_LOG)
+        run_tasks(partial(_run, launcher=launcher, logged=not alone), todo, workers, on_result=note)
     if alone:
         print_table(sweep_table(tasks))
     return tasks
@@ -217,8 +227,8 @@ def _tasks(
     return [SweepTask(number, row, seed, tuple(options)) for number, (row, seed) in enumerate(rows_of_seeds)]
 
 
-def _run(task: SweepTask, launcher: str, log: Path | None) -> None:
-    """Train and score; what is printed goes to a file, where one is named."""
+def _run(task: SweepTask, launcher: str, logged: bool) -> SweepTask:
+    """Train and score; what is printed goes to a file or to the terminal."""
     task.state = "running"
     last = ["--ckpt_path", str(task.checkpoint)]
     resumed = last if task.checkpoint.is_file() else []
@@ -229,13 +239,14 @@ def _run(task: SweepTask, launcher: str, log: Path | None) -> None:
     for command in commands:
         alone = launcher == PYTHON or command[0] not in ("fit", "validate", "test")
         start = [sys.executable] if alone else shlex.split(launcher)
-        with _stream(log) as stream:
+        with _stream(task.folder / SWEEP_LOG if logged else None) as stream:
             words = [*start, "-m", "thriftseg", *command]
             done = subprocess.run(words, stdout=stream, stderr=stream and subprocess.STDOUT, check=False)
         if done.returncode:
             task.state = "failed"
-            return
+            return task
     task.state = "finished"
+    return task
 
 
 def _of_trainer(options: Sequence[str]) -> list[str]:

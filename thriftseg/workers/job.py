@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -62,6 +61,8 @@ def work_at(
 def start_job(job: Callable[[Task], Result], place: Workplace) -> None:
     """Prepare this process for the tasks of a job."""
     if place.device.startswith("cuda"):
-        sys.modules["torch"].cuda.set_device(place.device)
+        import torch
+
+        torch.cuda.set_device(place.device)
     if isinstance(job, Job):
         job.start(place.device, place.writer)

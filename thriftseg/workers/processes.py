@@ -121,17 +121,23 @@ def _serve(
     threading.Thread(target=exit_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)  # which may have changed since the processes are forked
-    cv2.setNumThreads(1)
-    keep_freed_memory()
     try:
-        job = pickle.loads(pickled_job)  # noqa: S301 # nosec B301 - our own
-        _share_cores(count)
+        job = prepare_process(pickled_job, count)
         for number, result in work_at(place, job, _received(connection)):
             connection.send((number, result, None))
     except Exception as error:
         if not isinstance(error, ThriftsegError):
             error.add_note(traceback.format_exc())
         connection.send((None, None, error))
+
+
+def prepare_process(pickled_job: bytes, count: int) -> Any:
+    """The job, in a process that is one of so many on its machine and does nothing else."""
+    cv2.setNumThreads(1)
+    keep_freed_memory()
+    job = pickle.loads(pickled_job)  # noqa: S301 # nosec B301 - our own
+    _share_cores(count)
+    return job
 
 
 def _received(connection: Connection) -> Iterator[tuple[int, Any]]:

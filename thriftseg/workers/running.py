@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import cv2
@@ -16,6 +18,7 @@ from thriftseg.resources import available_cpus
 from thriftseg.workers.cluster import Member, find_member
 from thriftseg.workers.job import Job, Result, Task, Workplace, work_at
 from thriftseg.workers.processes import work_in_processes
+from thriftseg.workers.ray_cluster import work_on_ray
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 
@@ -33,16 +36,18 @@ class Workers:
     With one device the work is done in this process. With several, a process is started for each, unless a cluster
     (torchrun, Slurm) has started this program once per device already. Several nodes find each other by the environment
     that these set, or by `MASTER_ADDR`, `MASTER_PORT` and `NODE_RANK` where the program was started by hand on each.
+    With the engine "ray" the program is started once, and actors on the nodes of a Ray cluster do the work.
 
     Attributes:
         devices: Number of GPUs or CPU processes per node. `None` begins in this process and goes on with one per core
-            once there turns out to be enough work to pay for starting them.
+            once there turns out to be enough work to pay for starting them; with Ray it takes all that the nodes have.
         accelerator: "auto" takes GPUs where there are some.
         num_nodes: Number of machines, each of which makes the same call.
         shared: Whether the processes of a cluster, all of which then make the same call, share the tasks. Otherwise
             each that makes the call does all of them.
-        engine: What hands the tasks out, one of `ENGINES`.
+        engine: What hands the tasks out: processes, or ray (the extra `ray`).
         progress: Whether to show a progress bar on stderr.
+        address: Address of the Ray cluster; auto finds the one that this machine belongs to.
 
     Raises:
         ConfigError: A number is below 1, or there is no such accelerator or engine.
@@ -54,6 +59,7 @@ class Workers:
     shared: bool = True
     engine: str = "processes"
     progress: bool = True
+    address: str = "auto"
 
     def __post_init__(self) -> None:
         for name, number in (("devices", self.devices), ("nodes", self.num_nodes)):
@@ -149,6 +155,14 @@ def _on_this_machine(
     yield from work_in_processes(places, job, tasks)
 
 
+def _on_ray(
+    job: Callable[[Task], Result], tasks: Sequence[tuple[int, Task]], workers: Workers
+) -> Iterator[tuple[int, Result]]:
+    """Do the share of this member in the actors of a Ray cluster."""
+    crew = f"{workers.member.rank}-"
+    return work_on_ray(job, tasks, workers.address, workers.devices, workers.accelerator, crew)
+
+
 def _while_short(total: int, results: Iterator[tuple[int, Result]]) -> Iterator[tuple[int, Result]]:
     """Results up to the moment from which processes pay."""
     start = time.monotonic()
@@ -163,15 +177,22 @@ def _gpus(accelerator: Accelerator) -> list[str]:
     """The GPUs to compute on, as torch names them; none for the CPU."""
     if accelerator == "cpu":
         return []
-    import torch
+    if "torch" in sys.modules or _driver_is_there():
+        import torch
 
-    if torch.cuda.is_available():
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        return ["mps:0"]
+        if torch.cuda.is_available():
+            return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        if torch.backends.mps.is_available():
+            return ["mps:0"]
     if accelerator == "gpu":
         raise ConfigError("there is no GPU", fix="set accelerator to auto or cpu")
     return []
+
+
+def _driver_is_there(devices: Path = Path("/dev")) -> bool:
+    """Whether it is worth the seconds that importing torch takes to ask it for GPUs."""
+    files = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg")  # NVIDIA, its small boards, AMD, Windows' subsystem for Linux
+    return sys.platform != "linux" or any(any(devices.glob(pattern)) for pattern in files)
 
 
 @contextmanager
@@ -186,5 +207,5 @@ def _one_opencv_thread() -> Iterator[None]:
 
 Engine = Callable[[Callable[[Any], Any], Sequence[tuple[int, Any]], Workers], Iterator[tuple[int, Any]]]
 
-ENGINES: dict[str, Engine] = {"processes": _on_this_machine}
+ENGINES: dict[str, Engine] = {"processes": _on_this_machine, "ray": _on_ray}
 """What hands tasks out, by name: each does the numbered tasks of this member and yields their numbered results."""

@@ -111,6 +111,20 @@ def test_a_killed_process_is_named_and_its_labels_are_kept(
     assert contents(tmp_path) == uninterrupted
 
 
+class OtherDisk(ShiftJob):
+    """Its processes see another disk where this one has the store."""
+
+    def start(self, device: str, writer: str | None) -> None:
+        self.store.root = self.store.root / "elsewhere"
+        super().start(device, writer)
+
+
+def test_machines_that_share_no_disk(dataset: CamVid, tmp_path: Path):
+    job = OtherDisk(dataset, LabelStore(tmp_path, "shifted", dataset.taxonomy), 5, "polygon")
+    with pytest.raises(LabelStoreError, match=rf"{FRAMES} labels; found 0; fix: put the store on a disk that they"):
+        generate(job, annotated_frames(dataset, "train"), TWO)
+
+
 @pytest.mark.parametrize("workers", [Workers(accelerator="cpu"), TWO], ids=["one", "two"])
 def test_failures_are_listed_and_the_others_are_made(camvid_copy: Path, tmp_path: Path, workers: Workers):
     dataset = CamVid(camvid_copy)

@@ -28,6 +28,8 @@ def run(
     devices: int = 1,
     accelerator: Accelerator = "auto",
     num_nodes: int = 1,
+    engine: str = "processes",
+    address: str = "auto",
 ) -> int:
     """Decide about doubtful labels, spread corrections.
 
@@ -48,6 +50,8 @@ def run(
         devices: Number of GPUs or CPU processes.
         accelerator: What to compute on.
         num_nodes: Number of nodes that work together.
+        engine: What hands the work out: processes or ray.
+        address: Address of the Ray cluster.
     """
     from thriftseg.labels import (
         Repropagation,
@@ -72,7 +76,15 @@ def run(
         again = Repropagation(dataset, split, source, corrections, store=store)
         if repropagate:
             propagator = propagator_like(again.row, weights, **(settings or {}))
-            print(again.run(propagator, devices=devices, accelerator=accelerator, num_nodes=num_nodes))
+            made = again.run(
+                propagator,
+                devices=devices,
+                accelerator=accelerator,
+                num_nodes=num_nodes,
+                engine=engine,
+                address=address,
+            )
+            print(made)
         else:
             print(again.plan())
     if apply or corrections is not None:

@@ -12,6 +12,7 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -166,8 +167,7 @@ def label_clicks(
     min_component: int | None = None,
     seed: int = 0,
     cost_model: str | CostModel = "polygon",
-    devices: int = 1,
-    progress: bool = True,
+    **workers: Any,
 ) -> ClickSummary:
     """Make clicks for all annotated frames of a split from their label maps, as a simulated annotator.
 
@@ -181,8 +181,7 @@ def label_clicks(
         min_component: Smallest component that gets a click, in pixels; scaled to the label map's area when absent.
         seed: Seed; every frame has its own random numbers.
         cost_model: Prices clicks (both named models agree on clicks).
-        devices: Number of processes.
-        progress: Whether to show a progress bar.
+        workers: Those of `thriftseg.workers.Workers`: `devices`, `engine` and so on.
 
     Raises:
         ConfigError: A component has less than one pixel.
@@ -194,7 +193,7 @@ def label_clicks(
         raise ConfigError("min_component", expected="at least 1 pixel", found=min_component)
     target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
     job = _SimulatedClicks(dataset, target, min_component, seed, CostModel.named(cost_model))
-    return _generate(job, annotated_frames(dataset, split), Workers(devices, "cpu", progress=progress))
+    return _generate(job, annotated_frames(dataset, split), Workers(accelerator="cpu", shared=True, **workers))
 
 
 def import_clicks(

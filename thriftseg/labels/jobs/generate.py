@@ -100,10 +100,20 @@ def _make(job: LabelJob[TaskT, OutcomeT], tasks: Sequence[TaskT], workers: Worke
     job.open()
     frames = [(task.clip.video, number) for task in tasks for number in task.targets]
     rows = [job.store.labels[frame] for frame in frames if frame in job.store.labels]
+    written = sum(outcome.written for outcome in outcomes)
+    kept = len(frames) - sum(len(task.targets) for task in todo)
+    if len(rows) < written + kept:
+        raise LabelStoreError(
+            "labels that other machines wrote are not here",
+            path=job.store.folder,
+            expected=f"{written + kept} labels",
+            found=len(rows),
+            fix="put the store on a disk that they share",
+        )
     made = Summary(
         job.store.folder,
-        written=sum(outcome.written for outcome in outcomes),
-        kept=len(frames) - sum(len(task.targets) for task in todo),
+        written=written,
+        kept=kept,
         ignored_share=sum(row.ignored_share for row in rows) / max(1, len(rows)),
         failures=tuple(sorted(failure for outcome in outcomes for failure in outcome.failures)),
         cost=_price(rows, job, tasks),

@@ -14,6 +14,7 @@ import random
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -202,10 +203,8 @@ def label_coarse(
     style: CoarseStyle | None = None,
     seed: int = 0,
     cost_model: str | CostModel = "polygon",
-    devices: int = 1,
     accelerator: Accelerator = "cpu",
-    num_nodes: int = 1,
-    progress: bool = True,
+    **workers: Any,
 ) -> CoarseSummary:
     """Make coarse labels for all annotated frames of a split from their fine label maps.
 
@@ -220,10 +219,8 @@ def label_coarse(
         style: How coarse to draw.
         seed: Seed; every frame has its own random numbers.
         cost_model: Prices the fine label.
-        devices: Number of processes.
         accelerator: Where to work; there is nothing to do for a GPU.
-        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
-        progress: Whether to show a progress bar.
+        workers: Those of `thriftseg.workers.Workers`: `devices`, `accelerator`, `engine` and so on.
 
     Raises:
         ConfigError: The cost model knows no price for this data set, or the data set has coarse labels of its own and
@@ -238,7 +235,7 @@ def label_coarse(
     return generate(
         job,
         annotated_frames(dataset, split),
-        Workers(devices, accelerator, num_nodes, progress=progress),
+        Workers(accelerator=accelerator, shared=True, **workers),
         lambda summary, _: CoarseSummary(**vars(summary)),
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from thriftseg.labels.jobs.job import FrameJob, RelabelTask
 from thriftseg.labels.jobs.summary import Summary
 from thriftseg.stores import LabelSource, LabelStore, given_kind, store_root
 from thriftseg.types import IGNORE_INDEX, LabelKind
-from thriftseg.workers import Accelerator, Workers
+from thriftseg.workers import Workers
 from thriftseg.zoo import SemanticNetwork, SlidingWindow, WholeImage
 
 
@@ -108,10 +108,7 @@ def label_fill(
     inference: WholeImage | SlidingWindow | None = None,
     resize: tuple[int, int] | None = None,
     licences: Sequence[str] = (),
-    devices: int = 1,
-    accelerator: Accelerator = "auto",
-    num_nodes: int = 1,
-    progress: bool = True,
+    **workers: Any,
 ) -> FillSummary:
     """Fill the gaps in the labels of a source with what a network predicts there.
 
@@ -131,10 +128,7 @@ def label_fill(
         inference: How to segment a frame; the whole of it at once when absent.
         resize: Height and width the network works at; those of the frames when absent.
         licences: Licences of the weights that had a part in the labels of the network.
-        devices: Number of GPUs or CPU processes.
-        accelerator: Where the network runs.
-        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
-        progress: Whether to show a progress bar.
+        workers: Those of `thriftseg.workers.Workers`: `devices`, `accelerator`, `engine` and so on.
 
     Raises:
         ConfigError: The network has other classes, a setting is out of range, or there is nothing to fill.
@@ -153,7 +147,7 @@ def label_fill(
     return generate(
         _FillJob(given, target, segmenter, min_confidence, fill_void, tuple(licences)),
         [RelabelTask.of(label) for label in labels],
-        Workers(devices, accelerator, num_nodes, progress=progress),
+        Workers(shared=True, **workers),
         lambda summary, _: FillSummary(**vars(summary), ignored_before=ignored_before),
     )
 

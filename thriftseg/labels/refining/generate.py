@@ -33,7 +33,7 @@ from thriftseg.parsing import read_json
 from thriftseg.stores import LabelSource, LabelStore, SourceLabel, store_root
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Clip, LabelKind
-from thriftseg.workers import Accelerator, Workers
+from thriftseg.workers import Workers
 
 REFINED_CLASSES = ("pole", "traffic light", "traffic sign", "person", "rider", "car", "motorcycle", "bicycle")
 """The classes of Cityscapes that are refined by default."""
@@ -91,10 +91,7 @@ def label_refine(
     seed: int = 0,
     store: str | Path | None = None,
     source: str | None = None,
-    devices: int = 1,
-    accelerator: Accelerator = "auto",
-    num_nodes: int = 1,
-    progress: bool = True,
+    **workers: Any,
 ) -> RefineSummary:
     """Refine the coarse labels of a split.
 
@@ -114,10 +111,7 @@ def label_refine(
         seed: Seed of the points; every instance has its own.
         store: Folder of the label store; `labels/<dataset>` when absent.
         source: Name of the labels in the store; `<coarse>_<method>` when absent.
-        devices: Number of GPUs or CPU processes.
-        accelerator: "auto" takes GPUs where there are some.
-        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
-        progress: Whether to show a progress bar.
+        workers: Those of `thriftseg.workers.Workers`: `devices`, `accelerator`, `engine` and so on.
 
     Raises:
         ConfigError: A class or setting is unknown, or the prompter makes no automatic masks.
@@ -143,7 +137,7 @@ def label_refine(
         return RefineSummary(**vars(summary), instances=len(masks), accepted=sum(mask.accepted for mask in masks))
 
     tasks = [RelabelTask.of(label) for label in labels]
-    return generate(job, tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
+    return generate(job, tasks, Workers(shared=True, **workers), summarise)
 
 
 class _LoggedMask(msgspec.Struct):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from thriftseg.datasets import VideoDataset
 from thriftseg.errors import ConfigError
@@ -18,7 +18,7 @@ from thriftseg.labels.text.painting import paint_objects
 from thriftseg.labels.text.words import class_thresholds
 from thriftseg.stores import LabelStore, store_root
 from thriftseg.types import IGNORE_INDEX, LabelKind
-from thriftseg.workers import Accelerator, Workers
+from thriftseg.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +57,7 @@ def label_text(
     mixed_precision: bool = True,
     store: str | Path | None = None,
     source: str = "text",
-    devices: int = 1,
-    accelerator: Accelerator = "auto",
-    num_nodes: int = 1,
-    progress: bool = True,
+    **workers: Any,
 ) -> TextSummary:
     """Label frames with the objects that words name.
 
@@ -83,10 +80,7 @@ def label_text(
         mixed_precision: Compute in bfloat16 on CUDA.
         store: Folder of the label store; `labels/<dataset>` when absent.
         source: Name of the labels in the store.
-        devices: Number of GPUs or CPU processes.
-        accelerator: What the network computes on.
-        num_nodes: Number of nodes that work together, see `thriftseg.workers.Workers`.
-        progress: Whether to show a progress bar.
+        workers: Those of `thriftseg.workers.Workers`: `devices`, `accelerator`, `engine` and so on.
 
     Raises:
         ConfigError: A class is unknown, a setting is out of range, or the extra `hf` is not installed.
@@ -118,7 +112,7 @@ def label_text(
         rows = [job.store.labels[frame] for frame in frames if frame in job.store.labels]
         return TextSummary(**vars(summary), empty=sum(row.confidence == 0 for row in rows), licence=finder.licence)
 
-    return generate(job, tasks, Workers(devices, accelerator, num_nodes, progress=progress), summarise)
+    return generate(job, tasks, Workers(shared=True, **workers), summarise)
 
 
 def _tasks(

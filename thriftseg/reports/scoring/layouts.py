@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from thriftseg.datasets import camvid, cityscapes, drive_key, frame_number, scenenet, usual_step
+from thriftseg.datasets import camvid, cityscapes, drive_key, frame_number, is_clip_video, scenenet, usual_step
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.taxonomies import CAMVID, CITYSCAPES, IDD19, IDD26, NYU13, VEIS_TABLE, Taxonomy
 
@@ -85,6 +85,7 @@ class FolderLayout:
         splits: Splits to look for if none was asked for, in this order.
         label_files: Patterns of label files, best first; files fitting the first pattern that fits any are taken.
         frame_files: The same for frames.
+        frame_videos: Whether a video, such as `frames.mp4`, may stand for a folder of frames.
         gt_ids: What ids of true labels mean if not told; `auto` where the ids themselves tell it for sure.
         stretches: Cuts the labelled frames of a recording into videos.
         example: A label file, for messages.
@@ -101,6 +102,7 @@ class FolderLayout:
     splits: tuple[str, ...] = ("val", "test", "train")
     label_files: tuple[str, ...] = (r"(^|/)labels/", "")
     frame_files: tuple[str, ...] = ("",)
+    frame_videos: bool = False
     gt_ids: Literal["auto", "label"] = "auto"
     stretches: Callable[[str, Sequence[int]], Iterator[Stretch]] | None = None
 
@@ -229,6 +231,11 @@ def _tree_frame(path: PurePosixPath) -> FrameName | None:
     return None if number is None else FrameName(recording, number)
 
 
+def _clip_frame(path: PurePosixPath) -> FrameName | None:
+    """The same, where a video may stand for the folder."""
+    return _tree_frame(path.parent.parent / path.name if is_clip_video(path.parent) else path)
+
+
 _DAVIS_FOLDERS = tuple(
     Folders(f"Annotations{below}", (f"JPEGImages{below}",)) for below in ("/480p", "/Full-Resolution", "")
 )
@@ -332,12 +339,13 @@ FOLDER_LAYOUTS: dict[str, FolderLayout] = {
         ),
         FolderLayout(
             "folder",
-            _tree_frame,
+            _clip_frame,
             fps=30,
             example="val/street/labels/000012.png",
             has_objects=True,
             folders=(Folders("{split}", ("{split}",)),),
-            frame_files=(r"(^|/)frames/", ""),
+            frame_files=(r"(^|/)frames/", r"(^|/)frames[^/]*/", ""),
+            frame_videos=True,
         ),
     )
 }

@@ -8,9 +8,10 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from thriftseg.datasets import FRAME_SUFFIXES, usual_step
+from thriftseg.datasets import FRAME_SUFFIXES, is_clip_video, list_video, usual_step
 from thriftseg.errors import DatasetError
 from thriftseg.parsing import read_lines
 from thriftseg.reports.scoring.layouts import FolderLayout, Located, Stretch
@@ -114,6 +115,9 @@ def _index(layout: FolderLayout, folder: Path, patterns: Sequence[str], suffixes
     if not folder.is_dir():
         raise DatasetError("no such folder", path=folder, expected=kind)
     everything = sorted(_walk(folder))
+    if layout.frame_videos and suffixes == FRAME_SUFFIXES:
+        shown = ([path] if not is_clip_video(path) else list_video(path).values() for path in everything)
+        everything = list(chain.from_iterable(shown))
     candidates = _best(folder, [path for path in everything if path.suffix.lower() in suffixes], patterns)
     found: dict[str, dict[int, Path]] = defaultdict(dict)
     unnamed = []
