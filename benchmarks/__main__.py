@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    at_size,
     eva_vos,
     flow,
+    label_speed,
     loading,
     losses,
     metrics,
@@ -43,6 +45,8 @@ ITEMS = [
     *prompters.ITEMS,
     *propagators.ITEMS,
     *page.ITEMS,
+    *label_speed.ITEMS,
+    *at_size.ITEMS,
 ]
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -25,7 +26,9 @@ from thriftseg.datasets import CamVid
 from thriftseg.lightning_modules import SemanticSegmentation
 from thriftseg.losses import CrossEntropy
 from thriftseg.synthetic import synthesize
-from thriftseg.zoo import PSPNet
+from thriftseg.zoo import DeepLabV3Plus, PSPNet
+
+Precision = Literal["32-true", "bf16-mixed"]
 
 STEPS_PER_BLOCK = 6
 BLOCKS = 11
@@ -40,7 +43,7 @@ class BareLoop:
         network: Network to train.
     """
 
-    def __init__(self, data: SemanticDataModule, network: PSPNet) -> None:
+    def __init__(self, data: SemanticDataModule, network: PSPNet | DeepLabV3Plus) -> None:
         data.setup("fit")
         self.data = data
         self.network = network
@@ -92,27 +95,36 @@ class Alternate(Callback):
         self.start = time.perf_counter()
 
 
-def network(num_classes: int) -> PSPNet:
-    torch.manual_seed(0)
-    return PSPNet(num_classes)
-
-
-def step_overhead() -> Outcome:
-    """Time of the trainer's step over that of the bare one."""
+def step_overhead(
+    network: type[PSPNet] | type[DeepLabV3Plus] = PSPNet,
+    crop: tuple[int, int] = (64, 96),
+    precision: Precision = "32-true",
+    compiled: bool = False,
+    blocks: int = BLOCKS,
+) -> Outcome:
+    """Time of the trainer's step over that of the bare one in single precision, not compiled."""
+    height, width = crop[0] * 3 // 2, crop[1] * 4 // 3
     with TemporaryDirectory() as folder, one_thread():
         root = Path(folder) / "camvid"
-        synthesize(root, layout="camvid", train_clips=6, val_clips=1, frames=16, height=96, width=128, devices=1)
+        synthesize(root, layout="camvid", train_clips=6, val_clips=1, frames=16, height=height, width=width, devices=1)
 
         def data() -> SemanticDataModule:
             return SemanticDataModule(
-                CamVid(root), crop=(64, 96), batch_size=4, num_workers=1, cache="ram", scale=(1.0, 1.5)
+                CamVid(root), crop=crop, batch_size=4, num_workers=1, cache="ram", scale=(1.0, 1.5)
             )
 
-        return compare(SemanticSegmentation(network(11)), data(), BareLoop(data(), network(11)), Path(folder))
+        torch.manual_seed(0)
+        module, bare = SemanticSegmentation(network(11), compile=compiled), BareLoop(data(), network(11))
+        return compare(module, data(), bare, Path(folder), blocks, precision)
 
 
 def compare(
-    module: SemanticSegmentation, data: SemanticDataModule, bare: BareLoop, folder: Path, blocks: int = BLOCKS
+    module: SemanticSegmentation,
+    data: SemanticDataModule,
+    bare: BareLoop,
+    folder: Path,
+    blocks: int = BLOCKS,
+    precision: Precision = "32-true",
 ) -> Outcome:
     """Median ratio of blocks of steps: those of the trainer over the bare ones.
 
@@ -122,10 +134,12 @@ def compare(
         bare: The same steps, by hand.
         folder: Where the trainer leaves its logs.
         blocks: Blocks to take the median of.
+        precision: That of the trainer.
     """
     alternate = Alternate(bare)
     trainer = Trainer(
         accelerator="cpu",
+        precision=precision,
         max_steps=STEPS_PER_BLOCK * (blocks + WARM_UP_BLOCKS),
         limit_val_batches=0,
         callbacks=[alternate],
@@ -146,5 +160,14 @@ ITEMS = [
         "step of the trainer, its module and data path / the same step in a bare loop, frames in memory",
         step_overhead,
         at_most=1.05,
-    )
+    ),
+    *(
+        Item(
+            f"training_step_{name}_bf16",
+            f"step of the trainer in bf16-mixed, {name} at 176x240 / the same step in a bare loop in single precision",
+            partial(step_overhead, network, (176, 240), "bf16-mixed", blocks=5),
+            at_most=0.91,
+        )
+        for name, network in (("pspnet", PSPNet), ("deeplabv3plus", DeepLabV3Plus))
+    ),
 ]

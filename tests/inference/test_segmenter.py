@@ -42,6 +42,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "td4": {"name": "td4_psp18"},
     "td2_no_attention": {"name": "td2_fanet18", "warm_up": "no_attention"},
 }
+FAST = {("image", "whole"), ("tmanet", "sliding"), ("td2", "whole")}
+KEYS = [pytest.param(key, marks=pytest.mark.slow if key == "td4" else ()) for key in NETWORKS]
 PHASES = {"image": 1, "tmanet": 1, "td2": 2, "td4": 4, "td2_no_attention": 2}
 
 
@@ -159,7 +161,7 @@ def unsure(network: SemanticNetwork, inference: Any, street: Folder) -> dict[int
 @pytest.mark.parametrize(
     ("key", "protocol"),
     [
-        pytest.param(key, protocol, marks=pytest.mark.slow if key in ("td4", "td2_no_attention") else ())
+        pytest.param(key, protocol, marks=() if (key, protocol) in FAST else pytest.mark.slow)
         for key in NETWORKS
         for protocol in PROTOCOLS
     ],
@@ -188,7 +190,7 @@ def test_all_callers_say_the_same(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("key", NETWORKS)
+@pytest.mark.parametrize("key", KEYS)
 def test_the_maps_tell_phases_and_protocols_apart(
     key: str, protocol: str, network_of: Any, frames: list[UInt8Array]
 ) -> None:
@@ -215,7 +217,7 @@ def segment_one(segment: FrameSegmenter, frame: UInt8Array) -> UInt8Array:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("key", NETWORKS)
+@pytest.mark.parametrize("key", KEYS)
 def test_a_single_frame_is_that_of_the_stream_bit_for_bit(
     key: str, protocol: str, network_of: Any, street: Folder, frames: list[UInt8Array]
 ) -> None:
@@ -231,7 +233,7 @@ def test_a_single_frame_is_that_of_the_stream_bit_for_bit(
         assert found.logits.shape[-2:] == (24, 40)
 
 
-@pytest.mark.parametrize("key", NETWORKS)
+@pytest.mark.parametrize("key", KEYS)
 def test_a_batch_of_mixed_places_is_put_back_in_order(key: str, network_of: Any, frames: list[UInt8Array]) -> None:
     network = network_of(key)
     segment = FrameSegmenter(network, device="cpu")
@@ -248,6 +250,27 @@ def test_a_batch_of_mixed_places_is_put_back_in_order(key: str, network_of: Any,
     expected = stream(network, frames)
     for row, place in enumerate(places):
         torch.testing.assert_close(found.logits[row], expected[place].logits[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("key", KEYS[1:])
+def test_a_clip_is_followed_bit_for_bit(
+    key: str, protocol: str, place: int, network_of: Any, frames: list[UInt8Array]
+) -> None:
+    network, state = network_of(key), None
+    segment, length = FrameSegmenter(network, PROTOCOLS[protocol], device="cpu"), network.past_frames + 1
+    video = torch.from_numpy(np.stack([*frames[:1] * network.past_frames, *frames])).permute(0, 3, 1, 2)[None] / 255
+    with torch.inference_mode():
+        for position in range(place, len(frames)):
+            clip = video[:, position : position + length]
+            found, state = segment.follow(clip, position, state)
+            assert torch.equal(found.logits, segment.batch(clip, [position]).logits)
+
+
+def test_an_image_network_has_nothing_to_follow() -> None:
+    with pytest.raises(ConfigError, match="TwoLayers does not resume a stream"):
+        FrameSegmenter(TwoLayers(4), device="cpu").follow(torch.zeros(1, 1, 3, 8, 8), 0)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

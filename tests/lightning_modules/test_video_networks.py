@@ -47,6 +47,21 @@ def test_evaluation_predicts_what_a_stream_predicts(name, build_data, build_trai
     assert compared == len(keep.predictions) > network.num_phases
 
 
+def test_evaluation_encodes_each_frame_of_a_stretch_once_bit_for_bit(build_data, build_trainer, monkeypatch):
+    module, data, encoded = SemanticSegmentation(small("tmanet_r18")), build_data(eval_size=(48, 64)), []
+    module.network.encoder.register_forward_hook(lambda *_: encoded.append(1))
+    keeps, counts = (Keep(), Keep()), []
+    for keep, streamed in zip(keeps, (True, False), strict=True):
+        monkeypatch.setattr(type(module.network), "can_resume", streamed)
+        encoded.clear()
+        build_trainer(callbacks=[keep]).validate(module, data, verbose=False)
+        counts.append(len(encoded))
+    assert counts == [2 * 8, 2 * (1 + 2 + 6 * 3)]  # two clips of 8 frames, the first two have fewer than 2 before them
+    assert len(keeps[1].predictions) == 2 * 8
+    assert all(torch.equal(keeps[1].predictions[key], found) for key, found in keeps[0].predictions.items())
+    assert module._stream == (None, None)
+
+
 def test_training_gives_every_phase_its_turn(build_data, build_trainer):
     module = SemanticSegmentation(small("td2_fanet18"))
     before = {name: parameter.clone() for name, parameter in module.network.named_parameters()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -246,7 +247,11 @@ def shown_mask(shown: Tensor, crop: torch.Size) -> Tensor:
 
 
 def start_worker(worker_id: int) -> None:
-    """Keep a worker to one core: threads of OpenCV inside workers would fight over them."""
+    """Keep a worker to one core, since threads of OpenCV would fight over them, and to memory of its own.
+
+    The collector would write to every object of the parent, and so copy the memory that they lie in.
+    """
+    gc.freeze()
     cv2.setNumThreads(0)
     keep_freed_memory()
 

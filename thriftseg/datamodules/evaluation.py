@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from thriftseg.datamodules.packed import Packed
 from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.transforms import write_planar
 from thriftseg.datasets import resize_frame, resize_label, shard
@@ -108,7 +109,7 @@ class StreamFrames(Dataset[dict[str, Any]]):
         size: Size | None = None,
         flow: FlowStore | None = None,
     ) -> None:
-        self.reader, self.items = reader, items
+        self.reader, self.items = reader, Packed(items)
         self.past_frames, self.size, self.flow = past_frames, size, flow or FlowStore(None, DIS())
 
     def __len__(self) -> int:

@@ -139,7 +139,7 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled training batches of this rank."""
-        sources = [sample.source for sample in self._train.samples] if self._train is not None else None
+        sources = [sample.source for sample in self.mixture_list.samples] if self.mixture_list is not None else None
         return self._training_loader(self._train, sources=sources, ratios=self.source_ratios)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules.neighbours import NeighbourPolicy
+from thriftseg.datamodules.packed import Packed
 from thriftseg.datamodules.photometric import PhotometricConfig
 from thriftseg.datamodules.reading import ClipDecoder
 from thriftseg.datamodules.sampling import Draw
@@ -47,7 +48,7 @@ class TrainingFrames(Dataset[dict[str, Any]]):
         check_flow: bool = False,
         seed: int = 0,
     ) -> None:
-        self.reader, self.samples, self.transform = reader, samples, transform
+        self.reader, self.samples, self.transform = reader, Packed(samples), transform
         self.past_frames, self.photometric, self.neighbours, self.seed = past_frames, photometric, neighbours, seed
         self.flow, self.check_flow = flow, check_flow
 

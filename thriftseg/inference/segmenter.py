@@ -253,6 +253,37 @@ class FrameSegmenter:
             torch.cat([found for _, found in parts if found is not None])[order] if features else None,
         )
 
+    def follow(self, frames: Tensor, position: int, state: VideoState | None = None) -> tuple[Segmentation, VideoState]:
+        """Segment the last frame of a clip as `batch` does, and remember it for the next frame of the video.
+
+        Args:
+            frames: (1, T, 3, h, w), as for `batch`.
+            position: As for `batch`.
+            state: From the frame before, if there was one: the frames before the last are then not looked at.
+
+        Returns:
+            What the network says about the frame, and the new state.
+
+        Raises:
+            ConfigError: The network does not resume a stream; see `SemanticNetwork.can_resume`.
+        """
+        size = (frames.shape[-2], frames.shape[-1])
+        if state is None:
+            past = self.network.preprocessing(frames[:, :-1])
+            state = VideoState(size, self._resume(past, position - self.network.past_frames))
+        logits, windows = self._advance(self.network.preprocessing(frames[:, -1]), state.windows)
+        return Segmentation(logits, size), VideoState(size, windows)
+
+    def _resume(self, past: Tensor, start: int) -> tuple[StreamState, ...]:
+        """States after the past frames of a clip; where the video is younger than those, it is streamed."""
+        states: tuple[StreamState, ...] = ()
+        if start < 0:
+            for frame in past[:, -start:].unbind(1):
+                _, states = self._advance(frame, states)
+            return states
+        parts = self.inference.windows(past.shape[-2], past.shape[-1])
+        return tuple(self.network.resume(past[..., rows, columns], start) for rows, columns in parts)
+
     def _tensor(self, images: Sequence[UInt8Array]) -> Tensor:
         """Images (H, W, 3) at the working size, (1, T, 3, h, w) RGB in [0, 1]."""
         size = self.resize or (images[0].shape[0], images[0].shape[1])
@@ -273,9 +304,7 @@ class FrameSegmenter:
         """Logits and features of normalised clips whose first frames have one place or phase in their videos."""
         phase = {"first_index": start} if self.network.num_phases > 1 else {}
         if start < 0:  # the rule for the first frames of a video is that of the stream
-            states: tuple[StreamState, ...] = ()
-            for frame in frames[:, -start:].unbind(1):
-                logits, states = self._advance(frame, states)
+            logits, _ = self._advance(frames[:, -1], self._resume(frames[:, :-1], start))
         elif features and isinstance(self.inference, WholeImage):
             return self.network.logits_and_features(frames, **phase)
         else:

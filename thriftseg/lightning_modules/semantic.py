@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.inference import METADATA_KEY, FrameSegmenter, to_record
+from thriftseg.inference import METADATA_KEY, FrameSegmenter, VideoState, to_record
 from thriftseg.lightning_modules.base import TrainingModule
 from thriftseg.lightning_modules.objectives.base import Term
 from thriftseg.lightning_modules.objectives.label import LabelTerm, as_objective
@@ -81,7 +81,8 @@ class SemanticSegmentation(TrainingModule):
     student, count the cost of those labels too.
 
     In evaluation, frames arrive in playing order; the prediction of the previous frame is kept, across batches
-    too, for the temporal consistency. Logged are `val/miou`, `val/macc`, `val/pixel_accuracy`,
+    too, for the temporal consistency, and so is the memory of a network with past frames: where the frame before was
+    segmented too, the past frames are not encoded again. Logged are `val/miou`, `val/macc`, `val/pixel_accuracy`,
     `val/boundary_iou`, `val/tc`, `val/iou/<class>` (the same with `test/`), and `cost/hours` and `cost/clicks`
     of the labels when the datamodule knows them. A class that does not occur has no score (NaN); without any pair
     of adjacent frames there is no `val/tc`.
@@ -171,6 +172,7 @@ class SemanticSegmentation(TrainingModule):
         self.boundary = BoundaryIoU(network.num_classes, width=width, ratio=ratio)
         self.consistency = TemporalConsistency(network.num_classes)
         self._previous: Tensor | None = None
+        self._stream: tuple[tuple[str, int] | None, VideoState | None] = (None, None)
         self._steps = math.inf
         self.train(self.training)
 
@@ -260,8 +262,7 @@ class SemanticSegmentation(TrainingModule):
         """
         if not len(batch["id"]):
             return {"prediction": batch["label"]}
-        segment = FrameSegmenter(self.network, self.evaluation.inference, device=None)
-        prediction = segment.batch(batch["frames"], batch["position"].tolist()).labels
+        prediction = self._segmented(batch)
         target = batch["label"].masked_fill(~batch["scored"][:, None, None], IGNORE_INDEX)
         if bool(batch["scored"].any()):
             self.confusion.update(prediction, target)
@@ -346,6 +347,19 @@ class SemanticSegmentation(TrainingModule):
         batches = self._trainer.fit_loop.total_batch_idx if self._trainer is not None else batch_idx
         return batches % self.network.num_phases
 
+    def _segmented(self, batch: StreamBatch) -> Tensor:
+        """Labels of the frames of a batch; those that follow on the frame before are streamed if the network can."""
+        segment, positions = FrameSegmenter(self.network, self.evaluation.inference, device=None), batch["position"]
+        if not self.network.can_resume:
+            return segment.batch(batch["frames"], positions.tolist()).labels
+        labels = []
+        for frames, video, position in zip(batch["frames"], batch["video"], positions.tolist(), strict=True):
+            place, state = self._stream
+            found, state = segment.follow(frames[None], position, state if place == (video, position - 1) else None)
+            self._stream = (video, position), state
+            labels.append(found.labels)
+        return torch.cat(labels)
+
     def _score_pairs(self, prediction: Tensor, batch: StreamBatch) -> None:
         paired = batch["paired"].nonzero().flatten().tolist()
         if not paired:
@@ -359,11 +373,12 @@ class SemanticSegmentation(TrainingModule):
         )
 
     def _reset_scores(self) -> None:
-        self._previous = None
+        self._previous, self._stream = None, (None, None)
         for metric in (self.confusion, self.boundary, self.consistency):
             metric.reset()
 
     def _log_scores(self, stage: str) -> None:
+        self._stream = (None, None)  # the memory of a video may be large
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*called before the ``update`` method")  # a part without pairs
             scores, boundary, consistency = (m.compute() for m in (self.confusion, self.boundary, self.consistency))

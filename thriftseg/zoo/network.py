@@ -219,6 +219,7 @@ class SemanticNetwork(Network):
 
     Attributes:
         past_frames: Frames before the one to segment that `forward` takes; 0 for image networks.
+        can_resume: Whether `resume` is there, so that windows that overlap need not be encoded twice.
         num_phases: Number of values of `first_index` that use different parameters, which `compute_logits` and the like
             are then given; 1 for networks without that argument. Training cycles through them, or some parameters get
             no gradient.
@@ -232,6 +233,7 @@ class SemanticNetwork(Network):
 
     kind = "semantic"
     past_frames: int = 0
+    can_resume: ClassVar[bool] = False
     num_phases: int = 1
     size_remainder: int = 0
     align_corners: bool = False
@@ -438,6 +440,18 @@ class SemanticNetwork(Network):
         window = window[:1] * (length - len(window)) + window
         logits: Tensor = self(torch.stack(window, dim=1), **self._phase(state.index - self.past_frames))
         return logits, FrameWindow(tuple(window[1:]), state.index + 1)
+
+    def resume(self, past: Tensor, first_index: int = 0) -> StreamState:
+        """The state in the midst of a video, from which `step` gives what `forward` gives on the whole window.
+
+        Args:
+            past: (B, `past_frames`, 3, H, W) normalised, the frames before the one to segment, oldest first.
+            first_index: As for `forward`.
+
+        Raises:
+            ConfigError: The network encodes the frames of every window anew.
+        """
+        raise ConfigError(f"{type(self).__name__} does not resume a stream", fix="call forward on each window")
 
     def _phase(self, first_index: int) -> dict[str, int]:
         return {"first_index": first_index % self.num_phases} if self.num_phases > 1 else {}

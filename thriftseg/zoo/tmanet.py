@@ -169,6 +169,7 @@ class TMANet(SemanticNetwork):
 
     preprocessing = IMAGENET
     size_multiple = 8
+    can_resume = True
 
     def __init__(
         self,
@@ -236,6 +237,10 @@ class TMANet(SemanticNetwork):
         seen = (*state.features, current)
         window = seen[:1] * (self.past_frames + 1 - len(seen)) + seen
         return self._enlarge(self.classify(self._fuse(window)), clip, frame), FeatureMemory(window[1:])
+
+    def resume(self, past: Tensor, first_index: int = 0) -> FeatureMemory:
+        """See `SemanticNetwork.resume`."""
+        return FeatureMemory(self._encode(self._pad(past))[1].unbind(1))
 
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`; the auxiliary head is used only if this network has one."""

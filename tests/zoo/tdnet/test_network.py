@@ -112,7 +112,7 @@ def test_every_frame_of_the_window_counts(network):
             assert (network(other) - logits).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("variant", ["psp4", "fanet"])
+@pytest.mark.parametrize("variant", [pytest.param("psp4", marks=pytest.mark.slow), "fanet"])
 def test_without_attention_early_frames_are_those_of_the_path_alone(variant):
     network, repeating = small(variant, warm_up="no_attention"), small(variant)
     frames = clips(network, 33, 41)
@@ -310,7 +310,7 @@ def test_encoders_are_those_of_the_papers():
 # Training
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["psp2", "fanet", pytest.param("psp4", marks=pytest.mark.slow)])
 def test_every_parameter_gets_a_gradient_over_the_phases(variant):
     network = small(variant, auxiliary=True).train()
     for index in range(network.num_phases):

@@ -156,7 +156,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize(
+    "mistake", [pytest.param(name, marks=pytest.mark.slow if place > 1 else ()) for place, name in enumerate(MISTAKES)]
+)
 def test_mistakes_are_caught_and_shift_the_result_as_they_shift_the_authors(mistake, official, goldens, correct):
     golden = goldens["stm_padded"]
     with MISTAKES[mistake](official):

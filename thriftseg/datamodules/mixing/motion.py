@@ -12,7 +12,7 @@ from statistics import fmean
 import numpy as np
 
 from thriftseg.arrays import UInt8Array
-from thriftseg.datasets import VideoDataset, resize_frame
+from thriftseg.datasets import VideoDataset, frame_file, resize_frame
 from thriftseg.flow import DIS, FlowEstimator
 from thriftseg.progress import progress_bar
 from thriftseg.resources import available_cpus
@@ -117,7 +117,7 @@ class _Plan:
         stamps = {}
         for annotated, pairs in self.pairs.items():
             numbers = sorted({number for pair in pairs for number in pair})
-            files = [(number, *file_stamp(self.clip.frames[number])) for number in numbers]
+            files = [(number, *file_stamp(frame_file(self.clip.frames[number]))) for number in numbers]
             digest = hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
             stamps[self.clip.video, annotated] = digest
         return stamps

@@ -85,6 +85,7 @@ class TDNet(SemanticNetwork):
     preprocessing = IMAGENET
     align_corners = True
     size_multiple = STRIDE
+    can_resume = True
 
     def __init__(
         self,
@@ -180,6 +181,11 @@ class TDNet(SemanticNetwork):
         following = TDNetState((state.index + 1) % self.num_phases, (*memory, own)[-self.past_frames :])
         return self._enlarge(outputs.path.classify(outputs.values), clip, frame), following
 
+    def resume(self, past: Tensor, first_index: int = 0) -> TDNetState:
+        """See `SemanticNetwork.resume`."""
+        index = (first_index + self.past_frames) % self.num_phases
+        return TDNetState(index, self._memorise(self._pad(past).unbind(1), first_index))
+
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`."""
         match = _OFFICIAL_KEY.fullmatch(key)
@@ -207,9 +213,12 @@ class TDNet(SemanticNetwork):
 
     def _run(self, clip: Tensor, first_index: int) -> _Outputs:
         *past, current = clip.unbind(1)
-        memory = [self._see(frame, first_index + i)[1] for i, frame in enumerate(past)]
+        memory = self._memorise(past, first_index)
         index = first_index + len(past)
         return self._attend(self._path(index).subnetwork(current), index, memory)
+
+    def _memorise(self, past: Sequence[Tensor], first_index: int) -> tuple[FrameMemory, ...]:
+        return tuple(self._see(frame, first_index + i)[1] for i, frame in enumerate(past))
 
     def _see(self, frame: Tensor, index: int) -> tuple[tuple[Tensor, Tensor], FrameMemory]:
         """Maps of a frame's path, and what later frames need of them."""
