@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import cv2
 import pytest
+import torch
 from PIL import Image
 
 from thriftseg.cli.main import main
@@ -13,6 +14,7 @@ from thriftseg.errors import ConfigError
 from thriftseg.inference.checkpoints import load_network
 from thriftseg.quickstart import QuickstartConfig, quickstart
 from thriftseg.resources import config_path
+from thriftseg.zoo import load
 
 TINY = """
 train_clips: 6
@@ -24,6 +26,7 @@ flow_offsets: [-1, 1]
 click_min_component: 20
 network: deeplabv3plus_mobilenetv2
 network_options: {decoder_channels: 8}
+start: deeplabv3plus_mobilenetv2.synthetic_manual
 crop: [48, 64]
 scale: [0.75, 1.5]
 batch_size: 2
@@ -81,10 +84,18 @@ def test_results_are_numbers_of_real_labels(finished):
     )
 
 
+def test_students_keep_the_encoder_that_they_start_from(finished):
+    encoder = load("deeplabv3plus_mobilenetv2.synthetic_manual").network.encoder.state_dict()
+    decoders = []
+    for key in ("manual", "mixed", "clicks"):
+        network = load_network(finished.folder / "students" / key / "student.ckpt").network
+        assert all(torch.equal(value, encoder[name]) for name, value in network.encoder.state_dict().items())
+        decoders.append(network.decoder.state_dict())
+    assert any(not torch.equal(decoders[0][name], decoders[1][name]) for name in decoders[0])
+
+
 @pytest.mark.slow
 def test_a_second_run_elsewhere_gives_the_same_table_and_weights(finished, tiny_yaml, tmp_path, capsys):
-    import torch
-
     arguments = ["quickstart", "--config", str(tiny_yaml), "--seed", "1", "--out", str(tmp_path / "again")]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
@@ -136,6 +147,11 @@ def test_overwriting_deletes_only_what_a_quickstart_makes(tmp_path, tiny_yaml):
     (tmp_path / "notes.txt").write_text("mine")
     broken = replace(config, network="no_such_network")
     with pytest.raises(ConfigError, match="no_such_network"):
+        quickstart(tmp_path, config=broken, overwrite=True, progress=False)
+    broken = replace(config, network="pspnet_resnet18", network_options={})
+    with pytest.raises(
+        ConfigError, match="do not start from this checkpoint; expected one with their encoder; found deep"
+    ):
         quickstart(tmp_path, config=broken, overwrite=True, progress=False)
     assert not stale.exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -42,10 +42,12 @@ class QuickstartConfig:
         click_min_component: Pixels of the smallest region without instances that gets a click.
         network: Name of the student's network, see `thriftseg.zoo.list_models`.
         network_options: Further arguments of the network.
+        start: Published checkpoint whose encoder all students take over and keep, see `thriftseg.zoo.load`; they
+            learn the whole network from random weights by default.
         crop: Height and width of training crops.
         scale: Range of random scales.
         batch_size: Samples per step.
-        epochs: Passes over the training list.
+        epochs: Passes over as many labels as there are clips; all students take as many steps.
         learning_rate: Peak learning rate of AdamW.
         warmup_steps: Steps of linear warm-up.
         weight_decay: Weight decay of AdamW.
@@ -71,10 +73,16 @@ class QuickstartConfig:
     demo_frames: int
     students: list[StudentConfig]
     network_options: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ConfigError("epochs of a quickstart", expected="at least 1", found=self.epochs)
+
+    @property
+    def steps(self) -> int:
+        """Steps of each student."""
+        return self.epochs * max(1, self.train_clips // self.batch_size)
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> QuickstartConfig:
