@@ -227,7 +227,7 @@ def told_address(page: Page) -> str:
 
 def test_a_server_that_is_started_again_knows_open_pages(page: Page):
     """The token is a secret of its owner: one that others could have read is not used again."""
-    token, path = told_address(page), page.work.folder / "token"
+    token, path = told_address(page), page.work.folder / ".token"
     assert path.stat().st_mode & 0o777 == 0o600
     assert told_address(page) == token == path.read_text()
     for spoil in (lambda: path.chmod(0o640), lambda: path.write_text("short"), lambda: path.write_bytes(b"\xff" * 32)):

@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.fixtures.annotation_page import HEIGHT, WIDTH, Page, box_mask, machine_label, patch_json, stored
+from tests.fixtures.annotation_page import CLASSES, HEIGHT, WIDTH, Page, box_mask, machine_label, patch_json, stored
 from tests.fixtures.square_and_disc import DISC, GROUND, SQUARE, truth
+from tests.fixtures.videos import decoded, pictures, write_h264
 from thriftseg.costs import AnnotationCost
 from thriftseg.datasets import Folder
-from thriftseg.datasets.images import write_label_png
+from thriftseg.datasets.images import encode_frame, write_label_png
 from thriftseg.stores import LabelSource, LoggedObject
 from thriftseg.types import LabelKind
 
@@ -197,3 +199,13 @@ def test_frames_and_images_are_what_is_on_disk(page: Page):
     plain = page.client.get("/api/frames/0/4/label", headers={"accept-encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.content == answer.content
+
+
+def test_frames_of_a_video_are_shown_as_png(tmp_path: Path):
+    pytest.importorskip("av")
+    video = write_h264(tmp_path / "data/train/ride/frames.mp4", pictures(20))
+    (tmp_path / "data/classes.yaml").write_text(CLASSES)
+    answer = Page(tmp_path).client.get("/api/frames/0/13/image?v=3")
+    assert answer.headers["content-type"] == "image/png"
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.content == encode_frame(decoded(video)[13], ".png")

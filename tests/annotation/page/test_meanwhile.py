@@ -191,3 +191,48 @@ def test_what_belongs_to_a_video_that_is_not_there_waits_for_it(hand: Hand, serv
             break
         hand.page.wait_for_timeout(50)
     assert np.array_equal(server.ids() > 0, rasters.stroke(LEFT, 16, SIZE))
+
+
+def test_what_was_undone_can_be_redone_after_the_page_has_looked_for_changes(hand: Hand, server: LocalServer) -> None:
+    hand.page.context.route("**/api/changes*", lambda route: route.abort())
+    hand.page.wait_for_selector("text=The connection to the server is lost")
+    hand.keys("2", "d")
+    hand.drag(LEFT)
+    hand.sent()
+    drawn = server.ids()
+    hand.keys("Control+z")
+    hand.sent()
+    hand.page.context.unroute("**/api/changes*")
+    for _ in range(2):  # the second one comes after all that the first has led to
+        with hand.page.expect_response("**/api/changes*"):
+            pass
+    hand.keys("Control+y")
+    hand.sent()
+    assert drawn.any()
+    assert np.array_equal(server.ids(), drawn)
+
+
+def test_a_second_look_at_the_same_notice_is_about_what_it_is_about_now(hand: Hand, server: LocalServer) -> None:
+    """Twice an action on a frame that others have changed: the first is thrown away, the second is done."""
+    bob = PageClient(server.url, "bob")
+    for column, choice in ((40, "Throw them away"), (50, "Do them on it as it is now")):
+        offline(hand, True)
+        hand.keys("2", "d", "n")
+        hand.drag([(column, 8), (column, 12)])
+        hand.page.wait_for_selector("text=1 action not sent yet")
+        for session in {lease.session for lease in server.service.leases._leases.values()}:
+            server.service.leave(session)
+        bob.open(0, 0)
+        bob.draw(0, 0, DISC, box_mask(30, column, 38, column + 4))
+        bob.post("/api/leave")
+        offline(hand, False)
+        hand.page.wait_for_selector("text=1 action is kept and not done")
+        hand.opened("0/0")
+        hand.page.click(f"text={choice}")
+        hand.page.wait_for_selector("#banner", state="hidden")
+        hand.opened("0/0")
+    hand.sent()
+    wanted = rasters.stroke([(50, 8), (50, 12)], 16, SIZE)
+    found = server.ids() > 0
+    found[30:38] = False
+    assert np.array_equal(found, wanted)

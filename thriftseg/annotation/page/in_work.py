@@ -269,4 +269,4 @@ class FramesInWork:
 
 
 def _digest(state: FrameState) -> int:
-    return zlib.crc32(np.ascontiguousarray(state.ids).data)
+    return zlib.crc32(repr(sorted(state.classes.items())).encode(), zlib.crc32(np.ascontiguousarray(state.ids).data))

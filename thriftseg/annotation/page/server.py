@@ -25,6 +25,7 @@ from thriftseg.annotation.page.proposals import Question
 from thriftseg.annotation.page.refusals import PageError
 from thriftseg.annotation.page.service import PageService
 from thriftseg.annotation.people.masks import MaskClick
+from thriftseg.datasets import frame_bytes, frame_file
 from thriftseg.errors import ThriftsegError
 from thriftseg.parsing import Count, Number, Record, decode_json
 from thriftseg.stores import FrameVerdict, Patch
@@ -141,7 +142,10 @@ def page_app(service: PageService, token: str, host: str, port: int, static: Pat
     def image(place: tuple[int, int], request: Request) -> Response:
         path = service.image(place)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return FileResponse(path, media_type=kind, headers={"cache-control": _FOR_EVER})
+        headers = {"cache-control": _FOR_EVER}
+        if frame_file(path) == path:
+            return FileResponse(path, media_type=kind, headers=headers)
+        return Response(frame_bytes(path), media_type=kind, headers=headers)
 
     def label(place: tuple[int, int], request: Request) -> Response:
         content, headers = service.label(place), {"cache-control": "no-store"}

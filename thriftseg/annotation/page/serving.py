@@ -252,7 +252,7 @@ def page_server(
         host, port = address.host, listening.getsockname()[1]
         if host not in _LOCAL:
             say(f"warning: whoever reaches {host}:{port} and knows the token can see and change these labels")
-        token = _token(work.folder / "token")
+        token = _token(work.folder / ".token")
         shown = socket.gethostname() if host in ("0.0.0.0", "::", "") else host  # noqa: S104 # nosec B104
         url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/?token={token}"
         config = uvicorn.Config(

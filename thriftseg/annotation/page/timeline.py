@@ -7,8 +7,6 @@ import time
 from thriftseg.annotation.page.in_work import FramesInWork
 from thriftseg.annotation.page.work import Place, Work
 
-_REST = 5  # times as long as it takes to read what others have written, it is not read again
-
 
 class Timeline:
     """States of frames.
@@ -20,13 +18,14 @@ class Timeline:
     Attributes:
         version: Counted up with every change.
         work_version: The same for the list of videos.
+        rest: How many times as long as it takes to read what others have written, it is not read again.
     """
 
     def __init__(self, work: Work, in_work: FramesInWork) -> None:
         self._work, self._in_work = work, in_work
         self._states: list[list[tuple[str, int]]] = []
         self._changed: dict[Place, int] = {}
-        self._rests_until = 0.0
+        self._rests_until, self.rest = 0.0, 5.0
         self.version, self.work_version = 1, 0
         self._look()
 
@@ -54,7 +53,7 @@ class Timeline:
         if started >= self._rests_until and self._work.refresh():
             self._look()
             now = time.monotonic()
-            self._rests_until = now + _REST * (now - started)
+            self._rests_until = now + self.rest * (now - started)
 
     def since(self, version: int) -> list[tuple[int, int, str, int]]:
         """Video, place, state and confidence of the frames that have changed after a version."""

@@ -16,11 +16,10 @@ from thriftseg.annotation.ranking.frames import RankedSample
 from thriftseg.annotation.ranking.granularity import Granularity, WholeFrame
 from thriftseg.annotation.ranking.objects import RankedAnnotation
 from thriftseg.atomic import write_bytes
-from thriftseg.datasets import VideoDataset, encode_frame
+from thriftseg.datasets import VideoDataset, encode_frame, frame_bytes
 from thriftseg.errors import ConfigError
 from thriftseg.exchange import FORMATS, ExportedFrame, image_name
 from thriftseg.labels import Prompter
-from thriftseg.parsing import read_bytes
 from thriftseg.types import Clip
 
 TABLE = "next.csv"
@@ -70,7 +69,7 @@ def write_ranking(
     for (video, number), wanted in regions.items():
         clip, path = clips[video], clips[video].frames[number]
         if granularity is None or isinstance(granularity, WholeFrame):
-            content = read_bytes(path)
+            content = frame_bytes(path)
         else:
             image = dataset.read_frame(clip, number)
             inside = np.isin(granularity.regions(image), wanted).astype(np.uint8)

@@ -14,8 +14,6 @@ from thriftseg.errors import ConfigError
 if TYPE_CHECKING:
     from thriftseg.annotation import PageAddress, PageMethods, PageOptions
 
-_VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
-
 
 def run(
     data: ClassData,
@@ -77,14 +75,14 @@ def run(
 
 def _cut(video: Path, data: ClassData, taxonomy: str | None, shares: str) -> Path:
     """Cut videos into a folder of the layout `folder`, unless that was done before."""
-    from thriftseg.datasets import import_videos
+    from thriftseg.datasets import VIDEO_SUFFIXES, import_videos, list_files
 
     if data.dataset != "folder":
         raise ConfigError("--video makes a data set of its own", found=f"--dataset {data.dataset}", fix="leave it out")
     root = Path(data.root or Path("videos") / video.stem)
-    files = sorted(path for path in video.iterdir() if path.suffix.lower() in _VIDEOS) if video.is_dir() else [video]
+    files = list_files(video, VIDEO_SUFFIXES) if video.is_dir() else [video]
     if not files:
-        raise ConfigError("no videos in the folder", path=video, expected=", ".join(sorted(_VIDEOS)))
+        raise ConfigError("no videos in the folder", path=video, expected=", ".join(sorted(VIDEO_SUFFIXES)))
     if taxonomy is None and not (root / "classes.yaml").is_file():
         raise ConfigError("a video has no class table", path=video, fix="add --taxonomy classes.yaml")
     cut = import_videos(files, root, taxonomy, shares=parse_shares(shares), progress=True)

@@ -23,7 +23,7 @@ from thriftseg.annotation.people.masks import MaskClick
 from thriftseg.annotation.people.requests import Request
 from thriftseg.annotation.ranking.selection import Sample
 from thriftseg.datasets import write_label_png
-from thriftseg.errors import ConfigError, DatasetError, WaitingForLabels
+from thriftseg.errors import ConfigError, DatasetError, LabelStoreError, WaitingForLabels
 from thriftseg.stores.annotation_journal import JournalRow
 from thriftseg.taxonomies import CAMVID
 
@@ -217,8 +217,24 @@ class TestMasks:
         proposals, frames = TaskProposals(DiscPrompter(), work), FramesInWork(work)
         with pytest.raises(PageError, match="a click outside of the frame"):
             proposals.answer("s", work.image((0, 0)), Question([MaskClick(-5, 40, True)]))
-        frames.act((0, 0), [PageAction("a", "click", 1.0, 2.0, 3.0, clicks=1)], "s", "Ann")
-        assert [row.points for row in TaskWork(tmp_path).journal.read()] == [(), ()]
+        with pytest.raises(Conflict, match="where these clicks were"):
+            frames.act((0, 0), [PageAction("a", "click", 1.0, 2.0, 3.0, clicks=1)], "s", "Ann")
+        assert TaskWork(tmp_path).journal.read() == []
+
+    def test_clicks_that_the_disk_did_not_take_are_known_the_next_time(self, square, tmp_path):
+        MaskFilesPerson(tmp_path, DiscPrompter()).prepare(square, 1, "clicks", square.truth(0), 1)
+        work = TaskWork(tmp_path)
+        frames, proposals = FramesInWork(work), TaskProposals(DiscPrompter(), work)
+        proposals.answer("s", work.image((0, 0)), Question([MaskClick(30, 40, True)]))
+        actions = [PageAction(f"a{number}", "click", 1.0, 2.0, 3.0, clicks=1) for number in range(2)]
+        with pytest.raises(Conflict, match="where these clicks were"):  # of the second
+            frames.act((0, 0), actions, "s", "Ann")
+        work.journal.path.mkdir()
+        with pytest.raises(LabelStoreError, match="cannot be read"):
+            frames.act((0, 0), actions[:1], "s", "Ann")
+        work.journal.path.rmdir()
+        frames.act((0, 0), actions[:1], "s", "Ann")
+        assert TaskWork(tmp_path).clicks((0, 0)) == [MaskClick(30, 40, True)]
 
     def test_the_journal_is_read_once(self, square, tmp_path):
         MaskFilesPerson(tmp_path, DiscPrompter()).prepare(square, 1, "clicks", square.truth(0), 1)

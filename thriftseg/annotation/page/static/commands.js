@@ -138,9 +138,11 @@ export class Commands {
   }
 
   async propagate() {
+    const { video } = this.page;
+    const [first = 0, last = 0] = ["propagate-first", "propagate-last"].map((id) => Number(input(id).value) - 1);
     try {
       await this.page.outbox.empty();
-      await api.propagate(this.page.video, Number(input("propagate-first").value) - 1, Number(input("propagate-last").value) - 1);
+      await api.propagate(video, first, last);
       this.page.notices.say("The labels are being carried on. You can go on working.");
     } catch (error) {
       this.page.trouble(error);

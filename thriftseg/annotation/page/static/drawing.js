@@ -86,11 +86,12 @@ export class Drawing {
 
   /** @param {number} object */
   async lockObject(object) {
-    const row = this.page.frame?.objects.get(object);
+    const { frame, video, place } = this.page;
+    const row = frame?.objects.get(object);
     if (!row) return;
     try {
-      await this.page.outbox.empty([this.page.video, this.page.place]);
-      await api.lockObject(this.page.video, this.page.place, object, !row.locked);
+      await this.page.outbox.empty([video, place]);
+      await api.lockObject(video, place, object, !row.locked);
       row.locked = !row.locked;
     } catch (error) {
       this.page.trouble(error);
@@ -166,6 +167,7 @@ export class Drawing {
     this.page.refresh();
     try {
       const { session, video, place } = this.page;
+      if (this.page.work.kind === "tasks") await this.page.outbox.empty([video, place]); // clicks may go on from those
       return (await api.prompt({ session, video, place, object, points, box, base })).patch;
     } catch (error) {
       this.page.trouble(error);

@@ -76,11 +76,11 @@ export class Notices {
     const fix = document.createElement("small");
     text.textContent = trouble.text;
     fix.textContent = trouble.fix ?? "";
-    const buttons = Object.entries(trouble.choices).map(([name, act]) => {
+    const buttons = Object.keys(trouble.choices).map((name) => {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = name;
-      button.addEventListener("click", act);
+      button.addEventListener("click", () => [...this.troubles.values()].at(-1)?.choices[name]?.()); // a later one may read the same
       button.addEventListener("pointerdown", (event) => event.stopPropagation()); // it lies on the stage
       return button;
     });

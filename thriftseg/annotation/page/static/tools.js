@@ -275,6 +275,7 @@ export class Tools {
   /** Ask the prompter; an answer that was overtaken by a newer question is dropped. @param {Proposal} proposal */
   async ask(proposal) {
     const asked = ++proposal.asked;
+    proposal.mask = null; // what is shown answers an earlier question
     this.page.redraw();
     const { object, points, box, base } = proposal;
     const mask = await this.page.prompt(object, points, box, base);

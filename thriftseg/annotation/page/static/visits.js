@@ -136,15 +136,16 @@ export class Visits {
   }
 
   untouched() {
-    return this.page.frame !== null && this.page.frame.done.length === 0 && !this.page.outbox.has(this.page.video, this.page.place) && !this.page.tools.busy;
+    const { frame, outbox, tools, video, place } = this.page;
+    return frame !== null && frame.done.length + frame.undone.length === 0 && !outbox.has(video, place) && !tools.busy;
   }
 
   async showAgain() {
-    const { visit, video, place } = this.page;
+    const { visit, video, place, leased } = this.page;
     try {
-      const version = this.page.leased ? (await api.open(video, place, this.page.session, this.page.look.person)).version : null;
+      const version = leased ? (await api.open(video, place, this.page.session, this.page.look.person)).version : null;
       const frame = await this.page.player.get(video, place).label;
-      if (visit !== this.page.visit || (this.page.leased && !this.untouched())) return;
+      if (visit !== this.page.visit || leased !== this.page.leased || (leased && !this.untouched())) return;
       this.page.opened = version;
       this.page.showFrame(frame);
     } catch (error) {

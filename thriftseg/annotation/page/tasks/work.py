@@ -28,10 +28,14 @@ class TaskJournal(AnnotationJournal):
 
     Args:
         folder: Folder of the tasks.
+
+    Attributes:
+        clicked: Frames whose answer is clicks.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.clicked: set[Frame] = set()
         self._asked: dict[tuple[str, Frame], tuple[MaskClick, ...]] = {}
         self._rows: dict[Frame, list[JournalRow]] = defaultdict(list)
         for row in self.read():
@@ -42,10 +46,17 @@ class TaskJournal(AnnotationJournal):
         self._asked[session, frame] = tuple(clicks)
 
     def append(self, rows: Iterable[JournalRow]) -> None:
-        """Add rows, those of clicks with their places."""
-        placed = [self._placed(row) for row in rows]
+        """Add rows, those of clicks with their places.
+
+        Raises:
+            Conflict: Clicks are the answer, and it is not known where they were.
+        """
+        asked = dict(self._asked)
+        placed = [self._placed(row, asked) for row in rows]
         super().append(placed)
         for row in placed:
+            if row.points:
+                self._asked.pop((row.session, (row.video, row.frame)), None)
             self._note(row)
 
     def clicks(self, frame: Frame) -> list[MaskClick]:
@@ -66,12 +77,14 @@ class TaskJournal(AnnotationJournal):
         elif row.tool != "open":
             self._rows[row.video, row.frame].append(replace(row, patch=None))
 
-    def _placed(self, row: JournalRow) -> JournalRow:
-        key = row.session, (row.video, row.frame)
-        if row.tool != "click" or key not in self._asked:
+    def _placed(self, row: JournalRow, asked: dict[tuple[str, Frame], tuple[MaskClick, ...]]) -> JournalRow:
+        frame = row.video, row.frame
+        if row.tool != "click" or frame not in self.clicked:
             return row
-        clicks = self._asked.pop(key)
-        return replace(row, points=tuple(map(tuple, clicks))) if len(clicks) == row.clicks else row
+        clicks = asked.pop((row.session, frame), ())
+        if not clicks or len(clicks) != row.clicks:
+            raise Conflict("it is not known any more where these clicks were", fix="click again")
+        return replace(row, points=tuple(map(tuple, clicks)))
 
 
 class TaskWork:
@@ -191,6 +204,7 @@ class TaskWork:
         for (name, size), group in groups.items():
             group.sort(key=lambda task: task.number)
             self._places.update({task.image: (len(self.videos), place) for place, task in enumerate(group)})
+            self.journal.clicked.update((name, task.number) for task in group if task.kind == "clicks")
             self.videos.append(PageVideo(name, [task.number for task in group], size))
             self._groups.append(group)
 
