@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 REFERENCE_VARIABLE = "THRIFTSEG_REFERENCE"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: tests wait for browsers and for processes that they start and kill."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Libraries are a million objects that live to the end, which the garbage collector need not walk again."""

@@ -62,6 +62,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 _STEPS = np.array([(byte in b"[{") - (byte in b"]}") for byte in range(256)], np.int8)
 _PART = 1 << 20
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_NINETEEN, _DIGITS_ALIKE = b"0" * 19, bytes.maketrans(b"123456789", b"000000000")
 _BEFORE_INTEGERS = {b"", *(bytes([byte]) for byte in b"[,:- \t\r\n")}
 _LONGEST_SHOWN, _MOST_SHOWN = 80, 8
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -234,19 +235,38 @@ def read_json_lines(
         ThriftsegError: It cannot be read (see `read_bytes`), or a line is no JSON, is nested too deeply or does not
             fit.
     """
-    origin = _Origin(path, fault, fix)
-    *lines, rest = read_bytes(path, fault=fault).removeprefix(_MARK).split(b"\n")
-    if rest and not torn:
-        lines.append(rest)
-    found = []
-    for number, line in enumerate(lines, start=1):
-        place = f"line {number}"
-        if inspect.isfunction(schema):
-            row = _from_json(line, dict[str, Any], origin, place)
-            found.append(_converted(row, schema(row), origin, place))
-        else:
-            found.append(_from_json(line, schema, origin, place))
-    return found
+    content = read_bytes(path, fault=fault).removeprefix(_MARK)
+    complete = content.rfind(b"\n") + 1 if torn else len(content)
+    lines = content[:complete].removesuffix(b"\n").split(b"\n") if complete else []
+    return [parse_line(line, number, schema, path, fault, fix) for number, line in enumerate(lines, start=1)]
+
+
+def parse_line(
+    line: bytes,
+    number: int,
+    schema: type[Content] | Callable[[dict[str, Any]], type[Content]],
+    path: str | Path,
+    fault: Fault = DatasetError,
+    fix: str | None = None,
+) -> Content:
+    """The JSON value in one line of a file; see `read_json_lines`.
+
+    Args:
+        line: The line.
+        number: Its number in the file, from 1.
+        schema: What it holds, or a function that tells it from the mapping in the line.
+        path: The file.
+        fault: Kind of error.
+        fix: What to do about a malformed line.
+
+    Raises:
+        ThriftsegError: It is no JSON, is nested too deeply or does not fit.
+    """
+    origin, place = _Origin(path, fault, fix), f"line {number}"
+    if not inspect.isfunction(schema):
+        return cast("Content", _from_json(line, schema, origin, place))
+    row = _from_json(line, dict[str, Any], origin, place)
+    return cast("Content", _converted(row, schema(row), origin, place))
 
 
 def read_yaml(
@@ -511,6 +531,8 @@ def _from_json(content: bytes, schema: Any, origin: _Origin, place: str, lax: bo
 
 
 def _may_hold_large_integers(content: bytes) -> bool:
+    if _NINETEEN not in content.translate(_DIGITS_ALIKE):  # several times faster than the search
+        return False
     found = (match.start() for match in _LONG_NUMBER.finditer(content))
     return any(content[max(0, start - 1) : start] in _BEFORE_INTEGERS for start in found)
 

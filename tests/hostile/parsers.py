@@ -406,6 +406,16 @@ def video_to_import(folder: Path) -> tuple[Path, Read]:
     return path, lambda: _rate_and_count(path)
 
 
+@reads("datasets/video.py:_open", weight=0.3)
+def video_of_a_clip(folder: Path) -> tuple[Path, Read]:
+    from tests.fixtures.videos import pictures, write_h264
+    from thriftseg.datasets.images import read_frame
+    from thriftseg.datasets.video import list_video
+
+    path = write_h264(folder / "drive.mp4", pictures(24))
+    return path, lambda: [read_frame(frame) for number, frame in list_video(path).items() if number % 5 == 3]
+
+
 # --- stores, inference
 
 
@@ -422,7 +432,13 @@ def _label_store(folder: Path) -> Any:
     return store
 
 
-@reads("stores/manifest.py:Manifest.read", "stores/label_store.py:LabelStore._rows")
+@reads(
+    *(
+        "stores/manifest.py:Manifest.read",
+        "stores/manifest.py:Manifest.tables",
+    ),
+    *(f"stores/row_index.py:RowIndex.{name}" for name in ("load", "lines_behind", "_extend")),
+)
 def label_manifest(folder: Path) -> tuple[Path, Read]:
     from thriftseg.stores import LabelStore
     from thriftseg.taxonomies import CAMVID
@@ -450,7 +466,7 @@ def stored_label(folder: Path) -> tuple[Path, Read]:
     return store.path_of("a", 1), lambda: (store.verify(), store.read("a", 1))
 
 
-@reads("stores/bit_rot.py:_of_source")
+@reads("stores/label_store.py:_rot_of_source")
 def image_beside_labels(folder: Path) -> tuple[Path, Read]:
     from thriftseg.stores import find_rot
     from thriftseg.taxonomies import CAMVID

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import zipfile
@@ -21,6 +22,7 @@ from thriftseg.exchange.cvat import CVAT_FILE, MACHINE, mask_counts
 from thriftseg.exchange.frame_names import FrameNames
 from thriftseg.exchange.records import AnnotatedImage, ExportedFrame
 from thriftseg.limits import FILE_BYTES
+from thriftseg.parsing import read_bytes
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Frame
 
@@ -190,7 +192,7 @@ def unpack_annotations(packed: Path, folder: Path) -> Path:
         DatasetError: It holds none, or is damaged.
     """
     try:
-        with zipfile.ZipFile(packed) as archive:
+        with zipfile.ZipFile(io.BytesIO(read_bytes(packed))) as archive:
             FILE_BYTES.check(archive.getinfo(CVAT_FILE).file_size, packed)
             content = archive.read(CVAT_FILE)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError, OSError) as error:

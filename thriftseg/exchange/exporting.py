@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from thriftseg.atomic import sweep_partial, write_bytes
-from thriftseg.datasets import PALETTE, ClipReader, VOSDataset, encode_label_png
+from thriftseg.datasets import PALETTE, ClipReader, VOSDataset, encode_label_png, frame_bytes
 from thriftseg.errors import ConfigError, LabelStoreError
 from thriftseg.exchange.formats import Format, format_named
 from thriftseg.exchange.records import ExportedFrame, ExportedObject, image_name
 from thriftseg.folders import writes_alone
-from thriftseg.parsing import read_bytes
 from thriftseg.progress import progress_bar
 from thriftseg.stores import MANUAL, LabelSource, MaskSource, ObjectUnit, SourceLabel, objects_of, store_root
 from thriftseg.taxonomies import OBJECT_IDS
@@ -185,8 +184,8 @@ def _copy_images(folder: Path, labels: Sequence[SourceLabel], chosen: Format) ->
         shown = [(clip, number) for clip in clips.values() for number in clip.frames]
     copied = 0
     for clip, number in shown:
-        image, target = clip.frames[number], folder / image_name(clip, number)
-        if not target.is_file() or target.stat().st_size != image.stat().st_size:
-            write_bytes(target, read_bytes(image))
+        content, target = frame_bytes(clip.frames[number]), folder / image_name(clip, number)
+        if not target.is_file() or target.stat().st_size != len(content):
+            write_bytes(target, content)
             copied += 1
     return copied
