@@ -39,16 +39,17 @@ INPUTS = set(
 )
 OUTPUTS = set("out store json sheet plot decisions export work flow_cache name trainer.default_root_dir".split())
 NAMES = set(
-    "accelerator arch based_on budget class_names coarse config_name corrections cost_model data data_licence "
-    "data_source dataset exchange frame granularity hub labelled launcher licence method network options out_source "
-    "precision prompter propagator remarks rows seeds set shares size source split offsets table host person url "
-    "machine annotations".split()
+    "accelerator address arch based_on budget class_names coarse config_name corrections cost_model data data_licence "
+    "data_source dataset engine exchange frame granularity hub labelled launcher licence method network options "
+    "out_source precision prompter propagator remarks rows seeds set shares size source split offsets table "
+    "host person url machine annotations".split()
 )
 """Options whose text is no path in any command."""
 INPUTS_OF = {
     "evaluate": {"frames"},
     "data import": {"videos"},
     "label text": {"words"},
+    "quickstart": {"start"},
     "zoo publish": {"metrics"},
     "zoo profile": {"name"},
     "annotate hvsa": {"video"},
