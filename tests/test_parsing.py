@@ -192,7 +192,8 @@ class TestYaml:
             ("a: 123456789012345678901", r"malformed at \$\.a; expected an integer of 64 bits; found one of 67"),
             (f"a: 0x{'f' * 10000}", "expected an integer of 64 bits; found one of 40000"),
             ("a: &a [*a]", "too many entries"),
-            ("[" * 10**5, "too many levels of nesting; expected at most 100"),
+            ("[" * 500, "too many levels of nesting; expected at most 100"),
+            ("[" * 10**5, "levels of nesting; expected at most 100|maximum nesting depth"),  # PyYAML 6.0.4 has its own
             ("- " * 10**5, "too many levels of nesting; expected at most 100"),
             ("1: a", r"malformed at \$; expected str; found 1"),
         ],
