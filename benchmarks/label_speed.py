@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import statistics
+import time
 from functools import partial
 from itertools import pairwise
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 
 from benchmarks.measure import Item, Outcome, one_thread, thread_seconds
-from thriftseg.labels import FlowPropagator
+from thriftseg.labels import CoarseStyle, FlowPropagator, GrabCutPrompter, RefineRule, generate_coarse
+from thriftseg.labels.refining.instances import instances_of, refine_instances, regions_of_map, write_back
 from thriftseg.stores import objects_of
 from thriftseg.synthetic import SceneConfig, render_clip
+from thriftseg.types import IGNORE_INDEX
 from thriftseg.workers import keep_freed_memory
 
 FRAMES, ROUNDS = 5, 11
@@ -39,6 +43,36 @@ def flow(height: int, width: int) -> Outcome:
     return overhead(estimate, propagate, FRAMES - 1, "DIS alone")
 
 
+def refinement(height: int, width: int) -> Outcome:
+    """Refining the coarse polygons of a frame by GrabCut over the calls of `cv2.grabCut` in it."""
+    frame = next(render_clip(SceneConfig(height=height, width=width, num_frames=1, seed=0)))
+    label, style = np.full(frame.label.shape, IGNORE_INDEX, np.uint8), CoarseStyle(erosion=8)
+    for polygon in generate_coarse(frame.label, style=style):
+        cv2.fillPoly(label, [polygon.points], polygon.train_id)
+    things = sorted(set(np.unique(label).tolist()) - {0, IGNORE_INDEX})
+    instances = instances_of(regions_of_map(label, None, things), things)
+    called, grabcut = [0.0], cv2.grabCut
+
+    def timed(*arguments):
+        start = time.thread_time()
+        found = grabcut(*arguments)
+        called[0] += time.thread_time() - start
+        return found
+
+    def refine() -> float:
+        """Time of all over that of the calls."""
+        called[0], start = 0.0, time.thread_time()
+        embedded = GrabCutPrompter().embed(frame.image)
+        refined = refine_instances(instances, embedded, gate=True, seed="", outline=True)
+        write_back(label, refined, things, RefineRule())
+        return (time.thread_time() - start) / called[0]
+
+    with one_thread(), patch.object(cv2, "grabCut", timed):
+        ratios = [refine() for _ in range(4)][1:]
+    detail = f"{len(instances)} polygons, the calls alone {called[0] * 1e3:.0f} ms"
+    return Outcome(statistics.median(ratios), detail)
+
+
 def overhead(reference, ours, count: int, name: str) -> Outcome:
     """Time of ours over that of the reference, which take turns."""
     with one_thread():
@@ -49,11 +83,10 @@ def overhead(reference, ours, count: int, name: str) -> Outcome:
 
 
 ITEMS = [
-    Item(
-        f"label_speed_flow_{width}x{height}",
-        f"propagation by flow, {width}x{height} / DIS in both directions alone",
-        partial(flow, height, width),
-        at_most=1.15,
+    Item(f"label_speed_{name}_{width}x{height}", f"{what}, {width}x{height}", partial(run, height, width), at_most=most)
+    for name, what, run, most in (
+        ("flow", "propagation by flow / DIS in both directions alone", flow, 1.15),
+        ("refine", "polygons refined by GrabCut / cv2.grabCut alone", refinement, 1.1),
     )
     for width, height in ((480, 360), (2048, 1024))
 ]

@@ -20,7 +20,6 @@ from thriftseg.labels.refining.prompters.protocol import Candidates, NumCandidat
 
 _SCALES: Mapping[NumCandidates, tuple[float, ...]] = {1: (1.0,), 3: (0.5, 1.0, 2.0)}
 _GENEROSITY: Mapping[NumCandidates, tuple[float, ...]] = {1: (0.0,), 3: (-1.5, 0.0, 1.5)}
-_FOREGROUND = (cv2.GC_FGD, cv2.GC_PR_FGD)
 _SEED_RADIUS = 1
 _LEAST_MARGIN = 8.0
 _LOGIT = 10.0
@@ -210,8 +209,9 @@ def contrast(frame: UInt8Array, mask: BoolArray) -> float:
     """
     differences = []
     for axis in (0, 1):
-        crossed = np.diff(mask, axis=axis)
-        steps = np.abs(np.diff(frame.astype(np.int16), axis=axis)[crossed])
+        before = np.nonzero(np.diff(mask, axis=axis))
+        after = before[0] + (axis == 0), before[1] + (axis == 1)
+        steps = np.abs(frame[before].astype(np.int16) - frame[after])
         differences.append(steps.max(axis=1))
     found = np.concatenate(differences)
     return float(found.mean() / 255) if len(found) else 0.0
@@ -222,7 +222,7 @@ def _resize(image: UInt8Array, size: Sequence[int], interpolation: int) -> UInt8
 
 
 def _grabcut(image: UInt8Array, states: UInt8Array, iterations: int) -> BoolArray:
-    foreground = np.isin(states, _FOREGROUND)
+    foreground = _is_foreground(states)
     if not foreground.any() or foreground.all():
         return foreground  # nothing to tell apart
     cv2.setRNGSeed(0)  # the colour models start from random centres
@@ -232,7 +232,11 @@ def _grabcut(image: UInt8Array, states: UInt8Array, iterations: int) -> BoolArra
     found, *_ = cv2.grabCut(
         bgr, states.copy(), no_box, background_model, foreground_model, iterations, cv2.GC_INIT_WITH_MASK
     )
-    return np.isin(found, _FOREGROUND)
+    return _is_foreground(np.asarray(found, np.uint8))
+
+
+def _is_foreground(states: UInt8Array) -> BoolArray:
+    return np.asarray((states == cv2.GC_FGD) | (states == cv2.GC_PR_FGD))
 
 
 def _regions_with(mask: BoolArray, points: Float32Array) -> BoolArray:
