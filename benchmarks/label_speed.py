@@ -45,6 +45,7 @@ def flow(height: int, width: int) -> Outcome:
 
 def refinement(height: int, width: int) -> Outcome:
     """Refining the coarse polygons of a frame by GrabCut over the calls of `cv2.grabCut` in it."""
+    keep_freed_memory()
     frame = next(render_clip(SceneConfig(height=height, width=width, num_frames=1, seed=0)))
     label, style = np.full(frame.label.shape, IGNORE_INDEX, np.uint8), CoarseStyle(erosion=8)
     for polygon in generate_coarse(frame.label, style=style):

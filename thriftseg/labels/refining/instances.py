@@ -149,9 +149,25 @@ def refine_instances(
         outline: Prompt with the polygons as masks too, for methods whose logits have the size of the frame: the own
             polygon is certain, and so is that those of others do not belong to the object.
     """
-    if not instances:
-        return []
-    certain = _certainties(instances) if outline else [None] * len(instances)
+    if not outline:
+        return _refined_together(instances, image, [None] * len(instances), gate, seed) if instances else []
+    taken = np.any([instance.mask for instance in instances], axis=0)
+    elsewhere = np.where(taken, -_CERTAIN, -_LIKELY)
+    return [  # one by one, since each answer takes several frames of memory
+        refined
+        for instance in instances
+        for refined in _refined_together([instance], image, [np.where(instance.mask, _CERTAIN, elsewhere)], gate, seed)
+    ]
+
+
+def _refined_together(
+    instances: Sequence[CoarseInstance],
+    image: Embedded,
+    certain: Sequence[Float32Array | None],
+    gate: bool,
+    seed: str,
+) -> list[Refined]:
+    """Refine instances, given what their polygons say as logits (H, W)."""
     prompts = [_point_prompt(instance, f"{seed}/{instance.place}") for instance in instances]
     first = [_masked(prompt, known, known) for prompt, known in zip(prompts, certain, strict=True)]
     best = [_best(candidates) for candidates in image.predict(first, candidates=3)]
@@ -174,13 +190,6 @@ def refine_instances(
         )
         for instance, prompt, candidate, row in zip(instances, prompts, best, scores, strict=True)
     ]
-
-
-def _certainties(instances: Sequence[CoarseInstance]) -> list[Float32Array | None]:
-    """What the polygons say of each instance, as logits (H, W)."""
-    taken = np.any([instance.mask for instance in instances], axis=0)
-    elsewhere = np.where(taken, -_CERTAIN, -_LIKELY)
-    return [np.where(instance.mask, _CERTAIN, elsewhere) for instance in instances]
 
 
 def _masked(prompt: Prompt, logits: Float32Array | None, certain: Float32Array | None) -> Prompt:
