@@ -10,14 +10,15 @@ if TYPE_CHECKING:
 DEFAULTS = "quickstart.yaml"
 
 
-def run(config: QuickstartConfig, **options: Any) -> int:
+def run(config: QuickstartConfig, devices: int = 2, **options: Any) -> int:
     """Synthesise a data set, train from three label sources, show quality and cost.
 
     Args:
         config: Sizes and training settings.
+        devices: Processes that draw the video.
         options: Those of `thriftseg.quickstart.quickstart`.
     """
     from thriftseg.quickstart import quickstart
 
-    quickstart(config=config, **options)
+    quickstart(config=config, devices=devices, **options)
     return 0

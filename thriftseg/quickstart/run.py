@@ -61,6 +61,7 @@ def quickstart(
     config: QuickstartConfig | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    devices: int = 1,
 ) -> QuickstartResult:
     """Synthesise street video, label it in three ways, train a student on each, and compare cost and quality.
 
@@ -80,6 +81,8 @@ def quickstart(
         config: Sizes and training settings; those of `configs/quickstart.yaml` by default.
         overwrite: Delete what an earlier quickstart with other settings left in `out`.
         progress: Show what is going on.
+        devices: Processes that draw the video. A script that asks for more than one has to guard the call by
+            `if __name__ == "__main__":`.
 
     Returns:
         Folder, cost and quality of every student, and which one is best.
@@ -95,7 +98,7 @@ def quickstart(
     steps = len(config.students) + 3
     with quiet_trainer():
         console.print(f"[bold]1/{steps}[/] Drawing synthetic street video")
-        dataset = _dataset(folder, config, seed, progress)
+        dataset = _dataset(folder, config, seed, progress, devices)
         console.print(f"[bold]2/{steps}[/] Labelling: flow propagation and clicks")
         _make_labels(dataset, folder, config, seed, progress)
         points = []
@@ -142,7 +145,7 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _dataset(folder: Path, config: QuickstartConfig, seed: int, progress: bool) -> Cityscapes:
+def _dataset(folder: Path, config: QuickstartConfig, seed: int, progress: bool, devices: int) -> Cityscapes:
     from thriftseg.synthetic import synthesize
 
     root, unfinished = folder / "data", folder / "data.partial"
@@ -159,7 +162,7 @@ def _dataset(folder: Path, config: QuickstartConfig, seed: int, progress: bool) 
             height=config.height,
             width=config.width,
             seed=seed,
-            devices=1,
+            devices=devices,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     unfinished.rename(root)
