@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from benchmarks.measure import Item, Outcome, one_thread
+from benchmarks.measure import Item, Outcome, medians, one_thread
 from thriftseg.datamodules import SemanticDataModule
 from thriftseg.datasets import CamVid
 from thriftseg.lightning_modules import SemanticSegmentation
@@ -30,6 +31,7 @@ from thriftseg.zoo import DeepLabV3Plus, PSPNet
 
 Precision = Literal["32-true", "bf16-mixed"]
 
+NETWORKS: dict[str, type[PSPNet] | type[DeepLabV3Plus]] = {"pspnet": PSPNet, "deeplabv3plus": DeepLabV3Plus}
 STEPS_PER_BLOCK = 6
 BLOCKS = 11
 WARM_UP_BLOCKS = 2
@@ -99,10 +101,9 @@ def step_overhead(
     network: type[PSPNet] | type[DeepLabV3Plus] = PSPNet,
     crop: tuple[int, int] = (64, 96),
     precision: Precision = "32-true",
-    compiled: bool = False,
     blocks: int = BLOCKS,
 ) -> Outcome:
-    """Time of the trainer's step over that of the bare one in single precision, not compiled."""
+    """Time of the trainer's step over that of the bare one in single precision."""
     height, width = crop[0] * 3 // 2, crop[1] * 4 // 3
     with TemporaryDirectory() as folder, one_thread():
         root = Path(folder) / "camvid"
@@ -114,7 +115,7 @@ def step_overhead(
             )
 
         torch.manual_seed(0)
-        module, bare = SemanticSegmentation(network(11), compile=compiled), BareLoop(data(), network(11))
+        module, bare = SemanticSegmentation(network(11)), BareLoop(data(), network(11))
         return compare(module, data(), bare, Path(folder), blocks, precision)
 
 
@@ -154,6 +155,43 @@ def compare(
     return Outcome(statistics.median(ratios), f"median of {blocks} blocks, {min(ratios):.3f} to {max(ratios):.3f}")
 
 
+def options(network: type[PSPNet] | type[DeepLabV3Plus]) -> Outcome:
+    """Plain single precision over bfloat16, and what other options of a step are worth alone and beside it."""
+
+    def step(
+        channels_last: bool = False, fused: bool = False, compiled: bool = False, bfloat16: bool = False
+    ) -> Callable[[], None]:
+        torch.manual_seed(0)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        trained = network(11).to(memory_format=layout)
+        forward = torch.compile(trained) if compiled else trained
+        optimizer = torch.optim.AdamW(trained.parameters(), fused=fused)
+        frames = torch.rand(4, 3, 176, 240).contiguous(memory_format=layout)
+        labels = torch.randint(0, 11, (4, 176, 240))
+
+        def run() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                loss = F.cross_entropy(forward(frames).float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        return run
+
+    alone = {
+        "channels-last": {"channels_last": True},
+        "fused optimiser": {"fused": True},
+        "compiled": {"compiled": True},
+    }
+    half = {"bf16": {"bfloat16": True}}
+    half |= {f"bf16 {name}": {"bfloat16": True, **alone[name]} for name in ("channels-last", "compiled")}
+    with one_thread():
+        plain, *others = medians(7, step(), *(step(**chosen) for chosen in (alone | half).values()))
+    gains = {name: plain / seconds for name, seconds in zip(alone | half, others, strict=True)}
+    detail = f"plain {1e3 * plain:.0f} ms; " + ", ".join(f"{name} {gain:.2f}" for name, gain in gains.items())
+    return Outcome(gains["bf16"], detail)
+
+
 ITEMS = [
     Item(
         "training_step",
@@ -168,6 +206,15 @@ ITEMS = [
             partial(step_overhead, network, (176, 240), "bf16-mixed", blocks=5),
             at_most=0.91,
         )
-        for name, network in (("pspnet", PSPNet), ("deeplabv3plus", DeepLabV3Plus))
+        for name, network in NETWORKS.items()
+    ),
+    *(
+        Item(
+            f"training_options_{name}",
+            f"forward, backward and update of {name}, 4 frames of 176x240, in single precision / in bfloat16",
+            partial(options, network),
+            at_least=1.25,
+        )
+        for name, network in NETWORKS.items()
     ),
 ]
