@@ -1083,6 +1083,14 @@ def profile_of_a_network(folder: Path) -> tuple[Path, Read]:
     return as_json(folder / "profile.json", content), lambda: read_profile(folder)
 
 
+@reads("reports/planning.py:_points")
+def students(folder: Path) -> tuple[Path, Read]:
+    from thriftseg.reports.planning import read_pilots
+
+    path = as_json(folder / "results.json", {"students": [{"hours": h, "miou": 0.5 - 0.2 / h} for h in (1, 2, 3, 4)]})
+    return path, lambda: read_pilots({"a": str(path)})
+
+
 @reads("reports/annotation/curves.py:read_curve")
 def curve(folder: Path) -> tuple[Path, Read]:
     from thriftseg.reports.annotation.curves import read_curve

@@ -34,8 +34,8 @@ TRAINER = {"fit", "validate", "test"}
 TRAINER_PATHS = ("config", "ckpt_path", "weights", "name", "trainer.default_root_dir", "data.dataset.root")
 INPUTS = set(
     "root weights input pred gt flow_weights flow_store runs superpixel_weights video_list propagator_weights "
-    "prompter_weights qnet_weights policy_weights from_tracks bad_list path folder checkpoint file config predictions "
-    "classes taxonomy ckpt_path data.dataset.root tasks network_weights".split()
+    "prompter_weights qnet_weights policy_weights pilot from_tracks bad_list path folder checkpoint file config "
+    "predictions classes taxonomy ckpt_path data.dataset.root tasks network_weights".split()
 )
 OUTPUTS = set("out store json sheet plot decisions export work flow_cache name trainer.default_root_dir".split())
 NAMES = set(
@@ -229,7 +229,7 @@ def with_option(command: str, words: list[str], name: str, value: str) -> list[s
         return [*words[:at], value, *words[at + 1 :]]
     if f"--{name}" in words:
         at = words.index(f"--{name}") + 1
-        prefix = "a=" if command == "report curve" and name == "runs" else ""
+        prefix = "a=" if (command, name) in (("report curve", "runs"), ("plan", "pilot")) else ""
         return [*words[:at], prefix + value, *words[at + 1 :]]
     beside = INVOCATIONS[command].beside.get(name, "")
     return [*words, *shlex.split(beside), f"--{name}={value}"]

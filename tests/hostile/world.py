@@ -124,6 +124,7 @@ INVOCATIONS = {
     "report list": Invocation("samsam2_camvid"),
     "report annotation": Invocation("{hvsa} --out out.png", "out.png", slow=True),
     "report curve": Invocation("--runs a={eva_vos} --out out.png", "out.png"),
+    "plan": Invocation("--pilot a={pilot} --budget 8 --out out.png", "out.png"),
     "annotate hvsa": Invocation(
         f"{_HVSA} --budget 1 --unit samples --out out",
         "out",
@@ -220,6 +221,8 @@ def write_world(folder: Path) -> dict[str, Path]:
     world["concepts"].write_text("classes: [road, {name: car, synonyms: [van]}]\n")
     world["fit"].write_text(FIT.replace("ROOT", str(world["cityscapes"])))
     world["quickstart"].write_text(QUICKSTART)
+    world["pilot"] = folder / "pilot.json"
+    world["pilot"].write_text(json.dumps({"students": [{"hours": h, "miou": 0.5 - 0.2 / h} for h in (1, 2, 3, 4)]}))
     world["masks"] = world["davis"] / "Annotations" / "480p"
     world["predicted"] = shutil.copytree(world["cityscapes"] / "gtFine" / "val", folder / "predicted")
     for path in world["predicted"].rglob("*labelIds.png"):

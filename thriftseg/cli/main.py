@@ -61,6 +61,7 @@ COMMANDS = {
     "predict": Command("predict", "segment a video file or a folder of frames"),
     "evaluate": Command("evaluate", "score a folder of predictions against a folder of true labels"),
     "report": Command("report", "set the scores of runs beside the numbers of a published table"),
+    "plan": Command("plan", "tell from a pilot which labels to buy for the next hours"),
     "annotate": Command("annotate", "label videos with a small budget, by HVSA or EVA-VOS; rank what to label next"),
     "label": Command("label", "make labels from cheaper ones, inspect them, exchange them with annotation tools"),
     "zoo": Command("zoo", "import, list, publish and export networks"),

@@ -109,7 +109,7 @@ def curve(*, runs: list[str], target: float = 0.85, out: str | None = None) -> i
 
     if not 0 < target <= 1:
         raise ConfigError("--target", expected="above 0, at most 1", found=target)
-    groups = read_curve_groups(_patterns(runs))
+    groups = read_curve_groups(read_patterns("--runs", runs))
     print_table(curve_table(groups, target))
     if out is not None:
         print(plot_annotation_curves(groups, out, target), file=sys.stderr)
@@ -146,12 +146,21 @@ def time(
     return 0
 
 
-def _patterns(runs: list[str]) -> dict[str, str]:
+def read_patterns(option: str, texts: list[str]) -> dict[str, str]:
+    """Patterns of files by their names.
+
+    Args:
+        option: The option that holds them, for the error.
+        texts: Each NAME=GLOB.
+
+    Raises:
+        ConfigError: A text is something else, or a name comes twice.
+    """
     patterns: dict[str, str] = {}
-    for text in runs:
+    for text in texts:
         name, _, pattern = text.partition("=")
         if not name or not pattern or name in patterns:
-            raise ConfigError("--runs", expected="NAME=GLOB, each name once", found=text)
+            raise ConfigError(option, expected="NAME=GLOB, each name once", found=text)
         patterns[name] = pattern
     return patterns
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality
     from thriftseg.reports.label_tables import print_inspection, print_propagation, print_review
+    from thriftseg.reports.planning import Forecast, Pilot, best_at, plan_table, plot_plan, read_pilots
     from thriftseg.reports.publishing.publish import Publication, publish
     from thriftseg.reports.run_scores import RunScores, find_runs, read_run, read_score_file, read_tests, write_scores
     from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS

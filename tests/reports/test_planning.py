@@ -1,0 +1,106 @@
+"""What the next hours buy: curves through pilots, and how far they can be trusted."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thriftseg.cli.main import main
+from thriftseg.errors import ConfigError
+from thriftseg.reports.planning import Pilot, best_at, read_pilots
+
+HOURS = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+
+
+def test_a_law_without_noise_is_found_and_continued():
+    pilot = Pilot("clicks", HOURS, 0.7 - 0.3 * HOURS**-0.5)
+    assert pilot.quality(64.0).value == pytest.approx(0.7 - 0.3 / 8, abs=1e-3)
+    assert pilot.hours_to(0.6).value == pytest.approx(9.0, rel=0.02)
+    assert pilot.hours_to(0.95).value == math.inf
+    assert pilot.quality(64.0).high - pilot.quality(64.0).low < 0.01
+
+
+def test_quality_neither_falls_with_hours_nor_passes_one():
+    falling = Pilot("noise", HOURS, np.array([0.5, 0.49, 0.48, 0.47, 0.46]))
+    assert falling.quality(100.0).value == pytest.approx(0.48)
+    steep = Pilot("steep", HOURS, np.array([0.5, 0.62, 0.75, 0.87, 0.99]))
+    assert steep.quality(1e6).value <= 1
+
+
+@pytest.mark.parametrize(("seeds", "noise"), [(1, 0.01), (3, 0.003)])
+def test_nine_of_ten_intervals_hold_what_comes_with_twice_the_hours(seeds, noise):
+    """Laws drawn at random; fewer than 49 of 60 fair intervals hold once in fifty times."""
+    draws = np.random.default_rng(seeds)
+    held, errors = [], []
+    for _ in range(60):
+        limit, factor, exponent = draws.uniform(0.4, 0.8), draws.uniform(0.1, 0.3), draws.uniform(0.2, 1)
+        hours = np.repeat(HOURS, seeds)
+        miou = limit - factor * hours**-exponent + draws.normal(0, noise, len(hours))
+        truth = limit - factor * 32.0**-exponent
+        found = Pilot("any", hours, miou).quality(32.0)
+        held.append(found.low <= truth + draws.normal(0, noise) <= found.high)
+        errors.append(abs(found.value - truth))
+    assert np.mean(held) >= 49 / 60
+    assert np.mean(errors) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("file", "left_out"), [("camvid_coarse", 201.2), ("camvid_refined", 201.2), ("synthetic_mixtures", 13.9)]
+)
+def test_measured_curves_are_foretold_within_two_points(file, left_out):
+    """The largest budget of runs that were measured, from the smaller ones."""
+    path = Path(__file__).parents[2] / "docs" / "measurements" / f"{file}.json"
+    points = [
+        (student["hours"], student["miou"])
+        for student in json.loads(path.read_text())["students"]
+        if student["name"] not in ("B3s", "B5s")  # other mixtures at the same price
+    ]
+    hours, miou = np.array(points).T
+    kept = hours < left_out - 1
+    found, truth = Pilot(file, hours[kept], miou[kept]).quality(left_out), miou[~kept].mean()
+    assert abs(found.value - truth) < 0.02
+    assert found.low <= truth <= found.high
+
+
+def test_which_labels_are_best_depends_on_the_budget():
+    clicks, masks = Pilot("clicks", HOURS, 0.5 - 0.1 / HOURS), Pilot("masks", HOURS, 0.7 - 0.5 / HOURS)
+    assert best_at([clicks, masks], 1.0)["clicks"] > 0.99
+    assert best_at([clicks, masks], 20.0)["masks"] > 0.99
+
+
+def write_runs(folder):
+    for number, hours in enumerate(HOURS.tolist()):
+        run = folder / f"clicks_{number}"
+        run.mkdir(parents=True)
+        metrics = {"val/miou": 0.7 - 0.3 * hours**-0.5, "cost/hours": hours}
+        content = {"command": "fit", "network_sha256": None, "training": {}, "metrics": metrics}
+        (run / "fit.json").write_text(json.dumps(content))
+
+
+def test_the_command_reads_folders_and_files(tmp_path, capsys):
+    write_runs(tmp_path / "runs")
+    students = [{"hours": hours, "miou": 0.5} for hours in HOURS.tolist()]
+    (tmp_path / "results.json").write_text(json.dumps({"students": students}))
+    pilots = [f"clicks={tmp_path}/runs/clicks_*", f"masks={tmp_path}/results.json"]
+    assert main(["plan", "--pilot", *pilots, "--budget", "36", "--target", "0.6", "--out", f"{tmp_path}/plan.png"]) == 0
+    table = capsys.readouterr().out
+    clicks, masks = (line.split() for line in table.splitlines() if line.startswith((" clicks", " masks")))
+    assert clicks[:4] == ["clicks", "5", "16.0", "62.5"]
+    assert clicks[5] == "65.0"
+    assert masks[5] == "50.0"
+    assert masks[-3:] == ["(never", "to", "never)"]
+    assert (tmp_path / "plan.png").stat().st_size > 1000
+
+
+def test_what_cannot_be_a_pilot_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="too few runs of pilot 'a'; expected 4 runs or more with 3 budgets or more"):
+        Pilot("a", HOURS[:3], HOURS[:3] / 20)
+    with pytest.raises(ConfigError, match="expected hours above 0"):
+        Pilot("a", np.array([0.0, 1, 2, 3]), np.full(4, 0.5))
+    with pytest.raises(ConfigError, match="no runs of pilot 'a'"):
+        read_pilots({"a": f"{tmp_path}/nothing_*"})
+    (tmp_path / "unfinished").mkdir()
+    with pytest.raises(ConfigError, match="unfinished: no run with a cost and a mIoU"):
+        read_pilots({"a": f"{tmp_path}/unfin*"})

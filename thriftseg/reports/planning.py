@@ -1,0 +1,269 @@
+"""What the next hours of annotation buy, from the runs of a pilot: quality against hours, as a power law.
+
+Of each kind of labels, quality = a - b hours^-c with b >= 0 and a <= 1 is fitted to the runs by least squares, as for
+sizes of data sets in [0]. How sure it is follows from a bootstrap of the residuals: curves are fitted anew to what
+other seeds might have given, and a residual is added to what they foretell.
+
+[0] Mahmood, Lucas, Acuna, Li, Philion, Alvarez, Yu, Fidler, Law, How Much More Data Do I Need? Estimating Requirements
+    for Downstream Tasks, CVPR 2022.
+"""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+from thriftseg.arrays import Float64Array
+from thriftseg.errors import ConfigError
+from thriftseg.parsing import Amount, Share, read_json
+from thriftseg.reports.cost_quality import INK, SERIES_COLORS, save_figure, style_panel
+from thriftseg.reports.run_scores import read_run
+from thriftseg.reports.tables.terminal import format_hours, number_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+INTERVAL = (0.05, 0.95)
+"""Quantiles of what is foretold: nine of ten runs lie between them."""
+
+_EXPONENTS = np.geomspace(0.05, 2.0, 100)
+_DRAWS = 1000
+_LEAST_RUNS, _LEAST_BUDGETS = 4, 3  # the curve has three parameters
+
+
+class _Student(msgspec.Struct):
+    hours: Amount
+    miou: Share
+
+
+class _Students(msgspec.Struct):
+    students: list[_Student]
+
+
+class Forecast(NamedTuple):
+    """What is foretold, and the quantiles `INTERVAL` of it.
+
+    Attributes:
+        value: mIoU, or hours, which are infinite where a quality is never reached.
+        low: Nineteen of twenty times it is more.
+        high: Nineteen of twenty times it is less.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class Pilot:
+    """Runs on labels of one kind with several budgets, and the curve through them.
+
+    Args:
+        name: The kind of labels.
+        hours: Annotation hours of each run, (n,), above 0.
+        miou: Quality of each run, (n,), in [0, 1].
+        seed: Seed of the bootstrap.
+
+    Raises:
+        ConfigError: There are fewer than four runs or three budgets, or a run is without cost or quality.
+
+    Example:
+        >>> hours = np.array([1.0, 2.0, 4.0, 8.0])
+        >>> pilot = Pilot("clicks", hours, 0.6 - 0.2 / np.sqrt(hours))
+        >>> round(pilot.quality(16.0).value, 3), round(pilot.hours_to(0.56).value)
+        (0.55, 25)
+    """
+
+    def __init__(self, name: str, hours: Float64Array, miou: Float64Array, seed: int = 0) -> None:
+        if not ((hours > 0).all() and np.isfinite(hours).all() and np.isfinite(miou).all()):
+            found = f"hours {hours.tolist()}, mIoU {miou.tolist()}"
+            raise ConfigError(f"runs of pilot {name!r}", expected="hours above 0 and a mIoU of each", found=found)
+        if len(hours) < _LEAST_RUNS or len(np.unique(hours)) < _LEAST_BUDGETS:
+            raise ConfigError(
+                f"too few runs of pilot {name!r}",
+                expected=f"{_LEAST_RUNS} runs or more with {_LEAST_BUDGETS} budgets or more",
+                found=f"{len(hours)} with {len(np.unique(hours))}",
+                fix="train with further budgets, such as a half and a quarter of the labels, or further seeds",
+            )
+        self.name, self.hours, self.miou = name, hours, miou
+        fitted = _Curves.fitted(hours, miou[None])
+        known = fitted.at(hours)[0]
+        free = len(hours) - 3  # few runs do not tell how large the residuals of others are
+        draws = np.random.default_rng(seed)
+        scale = np.sqrt(len(hours) / draws.chisquare(free, (_DRAWS, 1)))
+        residuals = scale * draws.choice(miou - known, (_DRAWS, len(hours) + 1))
+        self._curve, self._noise = fitted, residuals[:, -1]
+        self._others = _Curves.fitted(hours, known + residuals[:, :-1])
+
+    @property
+    def spent(self) -> float:
+        """Hours of the largest run."""
+        return float(self.hours.max())
+
+    def drawn(self, hours: float) -> Float64Array:
+        """What runs with some hours may have, one mIoU of each draw, (1000,)."""
+        return (self._others.at(np.array([hours]))[:, 0] + self._noise).clip(0, 1)
+
+    def quality(self, hours: float) -> Forecast:
+        """Quality of a run with some hours.
+
+        Args:
+            hours: Annotation hours, above 0.
+        """
+        value = float(self._curve.at(np.array([hours]))[0, 0])
+        return Forecast(value, *np.quantile(self.drawn(hours), INTERVAL).tolist())
+
+    def hours_to(self, miou: float) -> Forecast:
+        """Annotation hours at which the curve comes to a mIoU.
+
+        Args:
+            miou: The quality.
+        """
+        low, high = np.quantile(self._others.hours_to(miou), INTERVAL, method="nearest").tolist()
+        return Forecast(float(self._curve.hours_to(miou)[0]), low, high)
+
+
+class _Curves(NamedTuple):
+    """Curves, (D,) of each parameter."""
+
+    limit: Float64Array
+    factor: Float64Array
+    exponent: Float64Array
+
+    @classmethod
+    def fitted(cls, hours: Float64Array, miou: Float64Array) -> _Curves:
+        """The curves through (D, n) qualities at (n,) hours: linear in two parameters, tried for each exponent."""
+        powers = hours[None] ** -_EXPONENTS[:, None]
+        centred, means = powers - powers.mean(axis=1, keepdims=True), miou.mean(axis=1, keepdims=True)
+        factor = (-(miou @ centred.T) / np.square(centred).sum(axis=1)).clip(0)
+        limit = means + factor * powers.mean(axis=1)
+        through_one = (((1 - miou) @ powers.T) / np.square(powers).sum(axis=1)).clip(0)
+        factor, limit = np.where(limit > 1, through_one, factor), limit.clip(max=1)
+        errors = np.square(limit[..., None] - factor[..., None] * powers - miou[:, None]).sum(axis=2)
+        rows, best = np.arange(len(miou)), errors.argmin(axis=1)
+        return cls(limit[rows, best], factor[rows, best], _EXPONENTS[best])
+
+    def at(self, hours: Float64Array) -> Float64Array:
+        """Qualities at (n,) hours, (D, n)."""
+        return self.limit[:, None] - self.factor[:, None] * hours ** -self.exponent[:, None]
+
+    def hours_to(self, miou: float) -> Float64Array:
+        """Hours at which each curve comes to a quality, (D,)."""
+        with np.errstate(divide="ignore", over="ignore"):
+            hours = (self.factor / (self.limit - miou).clip(0)) ** (1 / self.exponent)
+        return np.where(self.limit > miou, hours, np.inf)
+
+
+def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
+    """Read the runs of pilots.
+
+    Args:
+        pilots: By the name of a kind of labels the pattern of its runs, such as "runs/clicks_*": folders of
+            `thriftseg fit`, or files with `students`, as `results.json` of a quickstart.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        ConfigError: Nothing fits a pattern, or the runs are too few; see `Pilot`.
+        CheckpointError: Scores of a run are damaged.
+        DatasetError: A file is damaged.
+    """
+    found = []
+    for name, pattern in pilots.items():
+        paths = [Path(path) for path in sorted(glob.glob(pattern))]  # noqa: PTH207 - takes absolute patterns and `.`
+        points = [point for path in paths for point in _points(path)]
+        if not points:
+            raise ConfigError(f"no runs of pilot {name!r}", expected="folders of finished runs", found=pattern)
+        hours, miou = np.array(points).T
+        found.append(Pilot(name, hours, miou, seed))
+    return found
+
+
+def _points(path: Path) -> list[tuple[float, float]]:
+    """Hours and mIoU of the runs in a folder or file."""
+    if path.is_file():
+        return [(student.hours, student.miou) for student in read_json(path, _Students).students]
+    run = read_run(path)
+    if run is None or run.hours is None or "miou" not in run.scores:
+        raise ConfigError(
+            "no run with a cost and a mIoU",
+            path=path,
+            expected="a folder that `thriftseg fit` wrote when it was done",
+            fix="finish the run, or leave it out of the pattern",
+        )
+    return [(run.hours, run.scores["miou"])]
+
+
+def best_at(pilots: Sequence[Pilot], hours: float) -> dict[str, float]:
+    """How often each kind of labels would give the best run for some hours, in [0, 1].
+
+    Args:
+        pilots: One at least.
+        hours: Annotation hours.
+    """
+    winners = np.argmax([pilot.drawn(hours) for pilot in pilots], axis=0)
+    return {pilot.name: float(np.mean(winners == place)) for place, pilot in enumerate(pilots)}
+
+
+def plan_table(pilots: Sequence[Pilot], budget: float, target: float | None = None) -> Table:
+    """A row per kind of labels: what it has reached, what one more hour and the whole budget bring, hours to a target.
+
+    Args:
+        pilots: One at least.
+        budget: Hours to spend in all, above 0.
+        target: mIoU to reach.
+    """
+    headings = ["n", "hours\nspent", "mIoU\nthere", "one hour\nmore", f"mIoU after\n{budget:g} h", "best of\nall"]
+    if target is not None:
+        headings.append(f"hours to\nmIoU {100 * target:g}")
+    table = number_table(None, "labels", headings)
+    shares = best_at(pilots, budget)
+    for pilot in pilots:
+        there = pilot.quality(pilot.spent).value
+        gain = pilot.quality(pilot.spent + 1).value - there
+        cells = [f"{100 * value:.1f}" for value in pilot.quality(budget)]
+        row = [pilot.name, str(len(pilot.hours)), format_hours(pilot.spent), f"{100 * there:.1f}", f"{100 * gain:+.2f}"]
+        row += [f"{cells[0]} ({cells[1]} to {cells[2]})", f"{100 * shares[pilot.name]:.0f} %"]
+        if target is not None:
+            needed = [format_hours(value) if math.isfinite(value) else "never" for value in pilot.hours_to(target)]
+            row.append(f"{needed[0]} ({needed[1]} to {needed[2]})")
+        table.add_row(*row)
+    table.caption, table.caption_justify = "in brackets: nine of ten runs", "left"
+    return table
+
+
+def plot_plan(pilots: Sequence[Pilot], budget: float, path: str | Path, target: float | None = None) -> Path:
+    """Plot the runs, the curve through each kind and the band of nine of ten runs, up to the budget.
+
+    Args:
+        pilots: One at least.
+        budget: Hours up to which the curves are drawn.
+        path: Picture to write.
+        target: mIoU to mark.
+
+    Returns:
+        Its path.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.9), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    style_panel(axes, "annotation hours", "mIoU")
+    axes.set_xscale("log")
+    if target is not None:
+        axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    for index, pilot in enumerate(pilots):
+        color = SERIES_COLORS[index % len(SERIES_COLORS)]
+        hours = np.geomspace(pilot.hours.min(), max(budget, pilot.spent), 60)
+        values, low, high = np.array([pilot.quality(each) for each in hours.tolist()]).T
+        axes.plot(hours, values, label=pilot.name, color=color, linewidth=1.6)
+        axes.fill_between(hours, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.plot(pilot.hours, pilot.miou, "o", color=color, markersize=4)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return save_figure(figure, Path(path))
