@@ -154,7 +154,7 @@ class _Curves(NamedTuple):
 
     def hours_to(self, miou: float) -> Float64Array:
         """Hours at which each curve comes to a quality, (D,)."""
-        with np.errstate(divide="ignore", over="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             hours = (self.factor / (self.limit - miou).clip(0)) ** (1 / self.exponent)
         return np.where(self.limit > miou, hours, np.inf)
 
