@@ -107,7 +107,8 @@ class Pilot:
 
     def drawn(self, hours: float) -> Float64Array:
         """What runs with some hours may have, one mIoU of each draw, (1000,)."""
-        return (self._others.at(np.array([hours]))[:, 0] + self._noise).clip(0, 1)
+        found: Float64Array = (self._others.at(np.array([hours]))[:, 0] + self._noise).clip(0, 1)
+        return found
 
     def quality(self, hours: float) -> Forecast:
         """Quality of a run with some hours.
