@@ -65,6 +65,29 @@ def test_more_vertices_cover_no_less():
     assert all(before < after for before, after in pairwise(areas))
 
 
+def test_corners_err_by_the_jitter():
+    """The corners of a square are the only ones that can be found, so their distance from it is the error."""
+    label = np.full((1024, 2048), 255, np.uint8)
+    label[200:801, 600:1201] = 13
+    corners = np.array([[600, 200], [600, 800], [1200, 800], [1200, 200]])
+    style = CoarseStyle(vertices=4, erosion=0, jitter=20)
+    found = [generate_coarse(label, style=style, seed=seed)[0].points for seed in range(200)]
+    errors = np.concatenate([points - corners for points in found]).ravel()
+    assert errors.std() == pytest.approx(20, rel=0.1)
+    assert abs(errors.mean()) < 2
+
+
+def test_neighbours_of_a_class_are_drawn_as_one_with_what_lies_between():
+    label = np.zeros((1024, 2048), np.uint8)
+    label[300:500, 400:600] = label[300:500, 620:820] = 13
+    apart, together = (
+        [polygon for polygon in generate_coarse(label, style=CoarseStyle(erosion=0, gap=gap)) if polygon.train_id == 13]
+        for gap in (10, 40)
+    )
+    assert sorted(polygon.area for polygon in apart) == [200 * 200, 200 * 200]
+    assert [polygon.area for polygon in together] == [pytest.approx(200 * 420, abs=100)]  # the brush is round
+
+
 @pytest.mark.parametrize("erosion", [10, 40])
 def test_erosion_keeps_its_distance_from_the_border(erosion):
     label = empty()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,10 @@ class CoarseStyle:
         erosion: Mean distance of a polygon from the border of its object, in pixels; it differs by up to a half from
             polygon to polygon, and is at most half the object's inner radius. The border of the frame is none.
         min_area: Smallest polygon that is drawn, in pixels.
+        jitter: Standard deviation of the error of a corner, in pixels along both axes. Annotators of Cityscapes gave
+            97 % of the pixels the class of the fine label [0]; without errors it is nearly all of them.
+        gap: Parts and objects of a class that are nearer than this, in pixels, are drawn as one, with what lies between
+            them; 0 draws each by itself.
 
     Raises:
         ConfigError: A value is out of range.
@@ -54,9 +58,11 @@ class CoarseStyle:
     vertices: int = 12
     erosion: float = 32.0
     min_area: float = 256.0
+    jitter: float = 0.0
+    gap: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (("vertices", 4), ("erosion", 0), ("min_area", 0)):
+        for name, least in (("vertices", 4), ("erosion", 0), ("min_area", 0), ("jitter", 0), ("gap", 0)):
             value = getattr(self, name)
             if not least <= value < math.inf:
                 raise ConfigError(f"{name} of coarse polygons", expected=f"at least {least}", found=value)
@@ -110,20 +116,36 @@ def generate_coarse(
     """
     style = style or CoarseStyle()
     height, width = label.shape
-    erosion = style.erosion * math.hypot(height, width) / math.hypot(_REFERENCE_HEIGHT, _REFERENCE_WIDTH)
+    scale = math.hypot(height, width) / math.hypot(_REFERENCE_HEIGHT, _REFERENCE_WIDTH)
     min_area = style.min_area * height * width / (_REFERENCE_HEIGHT * _REFERENCE_WIDTH)
     draw = random.Random(seed)
-    objects = objects_of(label, instances, "instance", thing_ids)
     polygons = [
-        CoarsePolygon(item.train_id, points + corner, area)
-        for item in objects.objects
-        for corner, component in _components(objects.ids == item.id, min_area)
+        CoarsePolygon(train_id, points + corner, area)
+        for train_id, mask in _objects(label, instances, thing_ids, round(style.gap * scale))
+        for corner, component in _components(mask, min_area)
         for points, area in _inner_polygons(
-            component, erosion * draw.uniform(1 - _UNSTEADINESS, 1 + _UNSTEADINESS), style.vertices
+            component,
+            style.erosion * scale * draw.uniform(1 - _UNSTEADINESS, 1 + _UNSTEADINESS),
+            style.vertices,
+            lambda: draw.gauss(0, style.jitter * scale) if style.jitter else 0.0,
         )
         if area >= min_area
     ]
     return sorted(polygons, key=lambda polygon: -polygon.area)
+
+
+def _objects(
+    label: UInt8Array, instances: Int32Array | None, thing_ids: Collection[int], gap: int
+) -> Iterator[tuple[int, BoolArray]]:
+    """Class and mask of each object, or of each class where objects of a class become one."""
+    objects = objects_of(label, instances, "instance", thing_ids)
+    if not gap:
+        yield from ((item.train_id, objects.ids == item.id) for item in objects.objects)
+        return
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap + 1, gap + 1))
+    for train_id in sorted({item.train_id for item in objects.objects}):
+        closed = cv2.morphologyEx((label == train_id).view(np.uint8), cv2.MORPH_CLOSE, disk)
+        yield train_id, np.asarray(closed, np.uint8).view(np.bool_)
 
 
 def _components(mask: BoolArray, min_area: float) -> Iterator[tuple[Int32Array, UInt8Array]]:
@@ -142,7 +164,9 @@ def _components(mask: BoolArray, min_area: float) -> Iterator[tuple[Int32Array, 
         yield np.array([left, top], np.int32), (components[top:bottom, left:right] == index).view(np.uint8)
 
 
-def _inner_polygons(component: UInt8Array, erosion: float, vertices: int) -> Iterator[tuple[Int32Array, int]]:
+def _inner_polygons(
+    component: UInt8Array, erosion: float, vertices: int, error: Callable[[], float]
+) -> Iterator[tuple[Int32Array, int]]:
     """Polygons of what erosion leaves of a component, each with the pixels that it covers."""
     depth = cv2.distanceTransform(component, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     inner = (depth > min(erosion, _MOST_OF_RADIUS * float(depth.max()))).view(np.uint8)
@@ -150,6 +174,7 @@ def _inner_polygons(component: UInt8Array, erosion: float, vertices: int) -> Ite
     for contour in contours:
         points = _simplify(np.asarray(contour, np.int32), vertices)
         if len(points) >= 3:
+            points += np.array([[round(error()), round(error())] for _ in points], np.int32)
             yield points, _area(points)
 
 
@@ -248,11 +273,13 @@ class _CoarseJob(FrameJob[LabelTask]):
     def __init__(
         self, dataset: VideoDataset, store: LabelStore, style: CoarseStyle, seed: int, model: CostModel
     ) -> None:
+        errors = ("jitter", "gap")  # labels without them go on where an older version stopped
+        recorded = {name: value for name, value in asdict(style).items() if value or name not in errors}
         super().__init__(
             dataset,
             store,
             "thriftseg.labels.refining.coarse",
-            {**asdict(style), "seed": seed, "cost_model": repr(model)},
+            {**recorded, "seed": seed, "cost_model": repr(model)},
             cost_model=model,
             description="coarse labels",
         )
