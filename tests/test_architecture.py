@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "thriftseg"
 
 ROWS = [
     {"errors", "types", "arrays", "atomic", "taxonomies", "costs", "progress", "resources"}
-    | {"lazy", "limits", "parsing", "pixels", "regions", "folders"},
+    | {"lazy", "limits", "parsing", "pixels", "regions", "folders", "shards"},
     {"flow", "losses", "metrics", "drawing", "workers"},
     {"zoo", "datasets"},
     {"stores", "synthetic", "inference"},

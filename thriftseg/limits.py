@@ -81,6 +81,8 @@ SHAPES = Limit("SHAPES", 2**21, "shapes in the frames of tracks")
 """Of a file whose tracks stand for a shape in each of their frames."""
 FILE_BYTES = Limit("FILE_BYTES", 2**30, "bytes")
 """Of a file that is read at once: JSON, YAML, CSV, XML, text, images."""
+SHARD_CACHE = Limit("SHARD_CACHE", 2**36, "bytes of shards")
+"""Of what is kept on the disk of shards in a bucket; more is deleted, and no error."""
 DEPTH = Limit("DEPTH", 100, "levels of nesting")
 """Of JSON and YAML."""
 ENTRIES = Limit("ENTRIES", 10**7, "entries")

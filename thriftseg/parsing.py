@@ -35,6 +35,7 @@ from msgspec import Meta
 from thriftseg.arrays import AnyArray
 from thriftseg.errors import DatasetError, ThriftsegError
 from thriftseg.limits import DEPTH, ENTRIES, FILE_BYTES
+from thriftseg.shards import read_packed
 
 Content = TypeVar("Content")
 Fault = type[ThriftsegError]
@@ -110,7 +111,7 @@ def located(path: Path, place: str) -> Iterator[None]:
 
 
 def read_bytes(path: str | Path, *, fault: Fault = DatasetError) -> bytes:
-    """Content of a file.
+    """Content of a file, on the disk or in a shard (see `thriftseg.shards`).
 
     Args:
         path: A regular file; pipes and devices are not opened.
@@ -127,7 +128,10 @@ def read_bytes(path: str | Path, *, fault: Fault = DatasetError) -> bytes:
         FILE_BYTES.check(status.st_size, path, fault=fault)
         return Path(path).read_bytes()
     except FileNotFoundError:
-        raise fault("no such file", path=path) from None
+        packed = read_packed(path)
+        if packed is None:
+            raise fault("no such file", path=path) from None
+        return packed
     except (OSError, ValueError) as error:  # a ValueError is about NUL in the path
         raise fault("cannot be read", path=path, found=getattr(error, "strerror", None) or error) from error
 

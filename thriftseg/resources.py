@@ -1,4 +1,4 @@
-"""Files that ship with the package, and CPUs that it may use."""
+"""Files that ship with the package, the folder that it keeps files in, and CPUs that it may use."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from thriftseg.errors import ConfigError
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed; in a checkout
 _CHECKPOINT_FOLDERS = (_PACKAGE / "checkpoints", _PACKAGE.parent / "checkpoints")
+
+
+def cache_folder() -> Path:
+    """Folder for what can be made again: `$XDG_CACHE_HOME/thriftseg`, by default `~/.cache/thriftseg`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thriftseg"
 
 
 def config_path(name: str) -> Path:

@@ -83,6 +83,18 @@ def record_of_a_folder(folder: Path) -> tuple[Path, Read]:
     return folder / "run.json", lambda: claim_folder(folder, settings)
 
 
+@reads("shards.py:read_shard_index", "shards.py:read_packed", "datamodules/shards.py:write_shards")
+def index_of_shards(folder: Path) -> tuple[Path, Read]:
+    from thriftseg.shards import SHARD_INDEX, packed_names, read_packed
+
+    member = {"images": {"a.png": [512, 4, 0xADF3F363], "b.png": [1024, 1, 0]}}
+    row = {"name": "000000.tar", "bytes": 2048, "sha256": "0" * 64, "plan": "", "files": member}
+    (folder / "000000.tar").write_bytes(bytes(512) + b"data" + bytes(1532))
+    content = {"schema": 1, "dataset": "camvid", "shards": [row], "plain": {"train.txt": [1, "0"]}}
+    path = as_json(folder / SHARD_INDEX, content)
+    return path, lambda: [packed_names(folder / "images"), read_packed(folder / "images" / "a.png")]
+
+
 # --- flow, zoo
 
 

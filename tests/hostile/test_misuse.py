@@ -41,7 +41,7 @@ OUTPUTS = set("out store json sheet plot decisions export work flow_cache name t
 NAMES = set(
     "accelerator address arch based_on budget class_names coarse config_name corrections cost_model data data_licence "
     "data_source dataset engine exchange frame granularity hub labelled launcher licence method network options "
-    "out_source precision prompter propagator remarks rows seeds set shares size source split offsets table "
+    "out_source precision prompter propagator remarks rows seeds set shares size source sources split offsets table "
     "host person url machine annotations".split()
 )
 """Options whose text is no path in any command."""

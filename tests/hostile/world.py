@@ -202,6 +202,7 @@ INVOCATIONS = {
     ),
     "data import": Invocation("{video} --out out --shares 1,0,0 --every 0.2", "out", "out"),
     "data mixture": Invocation("--config {fit}"),
+    "data shard": Invocation(f"{_STORE} --out out", "out", "out"),
     "data submit": Invocation(
         "--dataset davis --root {davis} --split val --predictions {masks} --out out.zip", "out.zip"
     ),

@@ -1,10 +1,10 @@
-"""`thriftseg data check | synthesize | import | mixture | submit`."""
+"""`thriftseg data check | synthesize | import | mixture | shard | submit`."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from thriftseg.cli.options.reader import AnyData, ObjectData
+from thriftseg.cli.options.reader import AnyData, ClassData, ObjectData
 from thriftseg.errors import ConfigError
 
 
@@ -131,6 +131,19 @@ def _mixture(
     return 0
 
 
+def _shard(data: ClassData, **options: Any) -> int:
+    """Pack a data set and its labels into tar shards, to be read from a bucket or a disk.
+
+    Args:
+        data: The data set.
+        options: Those of `thriftseg.datamodules.write_shards`.
+    """
+    from thriftseg.datamodules import write_shards
+
+    print(write_shards(data.find(), progress=True, **options))
+    return 0
+
+
 def _submit(data: ObjectData, **options: Any) -> int:
     """Pack predicted masks of objects for the server of a data set.
 
@@ -144,4 +157,11 @@ def _submit(data: ObjectData, **options: Any) -> int:
     return 0
 
 
-ACTIONS = {"check": _check, "synthesize": _synthesize, "import": _import, "mixture": _mixture, "submit": _submit}
+ACTIONS = {
+    "check": _check,
+    "synthesize": _synthesize,
+    "import": _import,
+    "mixture": _mixture,
+    "shard": _shard,
+    "submit": _submit,
+}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thriftseg.datamodules.neighbours import NeighbourPolicy
     from thriftseg.datamodules.photometric import PhotometricConfig
     from thriftseg.datamodules.semantic import SemanticDataModule
+    from thriftseg.datamodules.shards import LABELS_OF_SHARDS, ShardReport, write_shards
     from thriftseg.datamodules.video_pairs import VideoPairDataModule
     from thriftseg.datamodules.vos.curriculum import GapCurriculum
     from thriftseg.datamodules.vos.labels import MaskPart

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from thriftseg.arrays import AnyArray, Int32Array, UInt8Array
 from thriftseg.datasets.images import probe_size, read_frame, read_label_png
 from thriftseg.errors import DatasetError
+from thriftseg.shards import local_folder
 from thriftseg.taxonomies import Taxonomy
 from thriftseg.types import Clip
 
@@ -24,7 +26,7 @@ def resolve_root(dataset: str, root: str | Path | None, customary: str | None = 
 
     Args:
         dataset: Name of the data set, such as "CamVid".
-        root: Folder given by the user; wins over the environment.
+        root: Folder given by the user, or address of shards (see `thriftseg.shards`); wins over the environment.
         customary: Environment variable that other tools of this data set read.
 
     Returns:
@@ -43,7 +45,7 @@ def resolve_root(dataset: str, root: str | Path | None, customary: str | None = 
     ]
     for value, origin in candidates:
         if value:
-            folder = Path(value).expanduser()
+            folder = local_folder(value)
             if not folder.is_dir():
                 raise DatasetError(
                     "no such folder",
@@ -138,6 +140,21 @@ class ClipReader(ABC, Generic[ClipType]):
     def read_coarse_instances(self, clip: Clip, number: int) -> Int32Array | None:
         """Instance ids of a coarse label, as from `read_instances`; `None` where there are none."""
         return None
+
+    def files_beside(self, clip: Clip, number: int) -> dict[str, Path]:
+        """Files that are read of a frame beside those that its clip lists, by a short name."""
+        return {}
+
+    def at(self, root: str | Path) -> Self:
+        """The same reader of another folder."""
+        kept: dict[str, Any] = {"_root_argument": root, "_clips": {}, "_sizes": {}}
+        reader = copy.copy(self)
+        reader.__dict__ = {
+            name: kept.get(name, value)
+            for name, value in vars(self).items()
+            if not isinstance(getattr(type(self), name, None), cached_property)
+        }
+        return reader
 
     def clip_size(self, clip: Clip) -> tuple[int, int]:
         """Height and width of a clip's frames, from the header of its first frame."""

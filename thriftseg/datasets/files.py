@@ -1,17 +1,20 @@
-"""Listing folders and making sense of frame numbers, without opening a file."""
+"""Listing folders, on the disk or in shards, and making sense of frame numbers, without opening a file."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 from thriftseg.datasets.images import FRAME_SUFFIXES
 from thriftseg.errors import DatasetError
+from thriftseg.shards import packed_names
 
 Key = TypeVar("Key", int, str)
 
@@ -27,12 +30,10 @@ def list_files(folder: Path, suffixes: tuple[str, ...] = FRAME_SUFFIXES) -> list
     Raises:
         DatasetError: A name is not UTF-8.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.lower().endswith(suffixes)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return _paths(folder, names)
+    names, _ = packed_names(folder)
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        names += [entry.name for entry in entries]
+    return _paths(folder, {name for name in names if name.lower().endswith(suffixes)})
 
 
 def list_folders(folder: Path) -> list[Path]:
@@ -41,12 +42,31 @@ def list_folders(folder: Path) -> list[Path]:
     Raises:
         DatasetError: A name is not UTF-8.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return _paths(folder, names)
+    _, names = packed_names(folder)
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        names += [entry.name for entry in entries if entry.is_dir()]
+    return _paths(folder, set(names))
+
+
+def glob_files(folder: Path, pattern: str) -> list[Path]:
+    """Files below a folder that fit a pattern as of `Path.glob`, which finds those in shards too, sorted."""
+    packed = [path for path in _packed_below(folder) if _fits(path.relative_to(folder).parts, Path(pattern).parts)]
+    return sorted({*folder.glob(pattern), *packed})
+
+
+def _packed_below(folder: Path) -> Iterator[Path]:
+    files, folders = packed_names(folder)
+    yield from (folder / name for name in files)
+    for name in folders:
+        yield from _packed_below(folder / name)
+
+
+def _fits(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not names or not pattern:
+        return not names and not pattern
+    if pattern[0] == "**":
+        return _fits(names, pattern[1:]) or _fits(names[1:], pattern)
+    return fnmatchcase(names[0], pattern[0]) and _fits(names[1:], pattern[1:])
 
 
 def _paths(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -10,6 +10,7 @@ from thriftseg.arrays import Int32Array, UInt8Array
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import read_label_png
 from thriftseg.datasets.polygons import Regions, draw_instances, draw_labels, draw_regions, read_polygons
+from thriftseg.shards import is_file
 from thriftseg.types import IGNORE_INDEX, INSTANCES_PER_CLASS, Clip
 
 
@@ -43,6 +44,12 @@ class PolygonDataset(VideoDataset):
         """Instance ids of a coarse label, from a PNG beside it."""
         return self._read_instance_file(clip, _beside(clip.coarse.get(number), "_instanceIds.png"))
 
+    def files_beside(self, clip: Clip, number: int) -> dict[str, Path]:
+        """What is read of a frame beside the files that its clip lists: shapes and instances of a coarse label."""
+        coarse = clip.coarse.get(number)
+        found = {"regions": _beside(coarse, "_polygons.json"), "instances": _beside(coarse, "_instanceIds.png")}
+        return {f"coarse.{name}": path for name, path in found.items() if path is not None}
+
     def _decode_label(self, path: Path) -> UInt8Array:
         if path.suffix == ".json":
             return draw_labels(read_polygons(path), self.taxonomy)
@@ -69,4 +76,4 @@ def _beside(label: Path | None, ending: str) -> Path | None:
     if label is None:
         return None
     path = label.with_name(label.stem.rpartition("_")[0] + ending)
-    return path if path.is_file() else None
+    return path if is_file(path) else None

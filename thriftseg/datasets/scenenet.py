@@ -88,7 +88,7 @@ class SceneNet(VideoDataset):
         trajectories = [path for group in list_folders(self.root / split) for path in list_folders(group)]
         if not trajectories:
             raise self.empty(split, self.root / split / "{group}" / "{trajectory}")
-        if not any((trajectory / "class").is_dir() for trajectory in trajectories):
+        if not any(map(_has_classes, trajectories)):
             raise DatasetError(
                 f"split {split!r} of {self.name} has no class maps",
                 path=trajectories[0] / "class",
@@ -102,7 +102,7 @@ class SceneNet(VideoDataset):
         if not photos:
             raise self.missing("a trajectory has no photos", trajectory / "photo" / "0.jpg")
         labels = self._numbered(trajectory / "class", (".png",))
-        if (trajectory / "class").is_dir():
+        if _has_classes(trajectory):
             self._check_pairs(photos, labels, trajectory)
         objects = self._numbered(trajectory / "instance", (".png",))
         name = f"{split}_{trajectory.parent.name}_{trajectory.name}"
@@ -135,3 +135,7 @@ class SceneNet(VideoDataset):
                     fix=_CONVERSION,
                 )
             raise self.missing("a class map has no photo", trajectory / "photo" / f"{number}.jpg")
+
+
+def _has_classes(trajectory: Path) -> bool:
+    return trajectory / "class" in list_folders(trajectory)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from thriftseg.datasets.base import VideoDataset
-from thriftseg.datasets.files import keep_preferred, usual_step
+from thriftseg.datasets.files import glob_files, keep_preferred, usual_step
 from thriftseg.datasets.images import FRAME_SUFFIXES
 from thriftseg.errors import ConfigError
 from thriftseg.parsing import read_lines
+from thriftseg.shards import is_file
 from thriftseg.taxonomies import VEIS_TABLE
 from thriftseg.types import Clip
 
@@ -87,7 +88,7 @@ class VEIS(VideoDataset):
         folder = self.root / "images"
         sequences: dict[str, dict[int, Path]] = defaultdict(dict)
         seen = 0
-        for path in sorted(folder.glob(self.pattern)):
+        for path in glob_files(folder, self.pattern):
             if path.suffix.lower() in FRAME_SUFFIXES:
                 seen += 1
                 match = self.regex.search(path.relative_to(folder).with_suffix("").as_posix())
@@ -112,7 +113,7 @@ class VEIS(VideoDataset):
         return Clip(
             video=name,
             frames=dict(sorted(frames.items())),
-            labels={number: label_of[number] for number in sorted(frames) if label_of[number].is_file()},
+            labels={number: label_of[number] for number in sorted(frames) if is_file(label_of[number])},
             frame_step=usual_step(frames),
             drive=name,
         )

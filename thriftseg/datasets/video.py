@@ -23,6 +23,7 @@ import numpy as np
 from thriftseg.arrays import Int64Array, UInt8Array
 from thriftseg.errors import ConfigError, DatasetError
 from thriftseg.limits import FRAMES, IMAGE_PIXELS
+from thriftseg.shards import is_file, packed_span, stamp_of
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 """File name endings of videos."""
@@ -64,7 +65,7 @@ def lies_in_video(path: str | Path) -> bool:
         (False, False)
     """
     folder = os.path.dirname(path)  # noqa: PTH120 - asked for every picture that is read
-    return folder.lower().endswith(VIDEO_SUFFIXES) and os.path.isfile(folder)  # noqa: PTH113
+    return folder.lower().endswith(VIDEO_SUFFIXES) and is_file(folder)
 
 
 def frame_file(path: Path) -> Path:
@@ -135,6 +136,11 @@ def _index(video: Path) -> _Index:
 def _stamp(video: Path) -> tuple[int, int]:
     try:
         status = video.stat()
+    except FileNotFoundError as error:
+        packed = stamp_of(video)
+        if packed is None:
+            raise DatasetError("no such video", path=video, found=error.strerror) from None
+        return packed
     except OSError as error:
         raise DatasetError("no such video", path=video, found=error.strerror) from None
     if not S_ISREG(status.st_mode):  # opening a pipe waits for whoever writes it
@@ -294,8 +300,10 @@ def _open(video: Path) -> tuple[Any, Any]:
     """The container, and its stream of pictures; it starts no threads, which a forked process would wait for."""
     import av
 
+    span = None if video.is_file() else packed_span(video)
+    address = f"file:{video}" if span is None else "subfile,,start,{1},end,{2},,:file:{0}".format(*span)
     # neither a name nor a playlist leads to other files
-    container = av.open(f"file:{video}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    container = av.open(address, metadata_errors="ignore", options={"protocol_whitelist": "file,subfile"})
     stream = next(iter(container.streams.video), None)
     if stream is None or stream.codec_context is None:
         raise _unusable(video, "no pictures, or of an unknown kind")

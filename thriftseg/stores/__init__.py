@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from thriftseg.stores.label_source import (
         COARSE,
+        GIVEN_SOURCES,
         MANUAL,
         LabelSource,
         MaskSource,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         check_free,
         given_files,
         given_kind,
+        given_label,
         is_given,
         read_given,
         source_order,

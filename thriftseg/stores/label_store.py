@@ -6,6 +6,8 @@
     <root>/<source>/objects.jsonl             what became of tracked objects (see `thriftseg.stores.object_log`)
     <root>/<source>/reviews.jsonl             what people decided about labels (see `thriftseg.stores.review_log`)
 
+The images may lie in shards instead (see `thriftseg.shards`), from a folder above the root.
+
 A label is written before its row, and each of them in full or not at all: what the manifest lists is there, and a
 killed run goes on where it stopped. Rows carry no time, so two stores are equal when their sets of rows are.
 """
@@ -30,6 +32,7 @@ from thriftseg.errors import LabelStoreError, ThriftsegError
 from thriftseg.folders import sole_writer
 from thriftseg.parsing import read_bytes
 from thriftseg.pixels import open_image
+from thriftseg.shards import is_file, local_folder
 from thriftseg.stores.click_file import Click, click_key, digest_of, encode_click_file, read_click_file
 from thriftseg.stores.manifest import Manifest, canonical
 from thriftseg.stores.object_log import LoggedObject, ObjectLog
@@ -45,8 +48,8 @@ _READ = ("_rows", "_clicks", "reviews", "objects")
 
 
 def store_root(store: str | Path | None, dataset: str) -> Path:
-    """Folder of a label store: the given one, by default `labels/<dataset>`."""
-    return Path(store) if store is not None else Path("labels") / dataset
+    """Folder of a label store: the given one, or that in shards at an address, by default `labels/<dataset>`."""
+    return local_folder(store) if store is not None else Path("labels") / dataset
 
 
 class LabelStore:
@@ -154,7 +157,7 @@ class LabelStore:
         if row is None:
             return None
         path = self.file_of(row)
-        return (row, path) if (row.key in self._clicks if row.kind == POINTS else path.is_file()) else None
+        return (row, path) if (row.key in self._clicks if row.kind == POINTS else is_file(path)) else None
 
     def write(
         self,
@@ -342,7 +345,7 @@ class LabelStore:
             LabelStoreError: The file holds objects that the object log does not have, or more than 999 of a class.
         """
         path = self.object_log.path_of_ids(video, number)
-        if not path.is_file():
+        if not is_file(path):
             return None
         ids = read_label_png(path)
         table = np.zeros(int(ids.max()) + 1, np.int32)
@@ -438,7 +441,7 @@ class LabelStore:
         if row.kind == POINTS:
             return row.key in self._clicks and digest_of(self._clicks[row.key]) == row.sha256
         path = self.file_of(row)
-        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+        return is_file(path) and hashlib.sha256(read_bytes(path, fault=LabelStoreError)).hexdigest() == row.sha256
 
     def _refuse_locked(self, frames: Iterable[Frame]) -> None:
         locked = sorted(self.reviews.locked.intersection(frames))

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, overload
 from thriftseg.atomic import named_in_errors, write_bytes
 from thriftseg.errors import LabelStoreError
 from thriftseg.parsing import read_bytes, read_json_lines
+from thriftseg.shards import is_mirror
 from thriftseg.stores.row_index import FIX, Entry, Key, RowIndex, RowTable, index_of
 
 Row = dict[str, Any]
@@ -112,6 +113,9 @@ class Manifest:
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows and wait until they are on disk."""
+        if is_mirror(self._folder):
+            fix = "write to a folder on the disk (--store DIR) and make shards of it again"
+            raise LabelStoreError("labels in a bucket are only read", path=self._own, fix=fix)
         lines = "".join(f"{canonical(row)}\n" for row in rows).encode()
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._repaired and self._own.exists():

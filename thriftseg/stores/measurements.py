@@ -13,6 +13,7 @@ import msgspec
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError, ThriftsegError
 from thriftseg.parsing import check, read_json
+from thriftseg.shards import stamp_of
 
 
 class MeasurementCache:
@@ -65,13 +66,12 @@ class MeasurementCache:
 
 
 def file_stamp(path: Path) -> list[int]:
-    """Size and time of the last change of a file, which tell that it is still the same.
+    """What tells that a file is still the same, on the disk or in a shard.
 
     Raises:
         DatasetError: There is no such file.
     """
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise DatasetError("no such file", path=path) from None
-    return [status.st_size, status.st_mtime_ns]
+    stamp = stamp_of(path)
+    if stamp is None:
+        raise DatasetError("no such file", path=path)
+    return [*stamp]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,8 @@ from thriftseg.datasets.images import read_grey
 from thriftseg.errors import DatasetError
 from thriftseg.parsing import read_json
 from thriftseg.progress import progress_bar
-from thriftseg.resources import available_cpus
+from thriftseg.resources import available_cpus, cache_folder
+from thriftseg.shards import stamp_of
 
 DOUBTFUL_DIFFERENCE = 8.0
 """Mean absolute grey difference (of 255) above which the best frame is probably another one."""
@@ -78,11 +78,6 @@ def match_frames(candidates: Mapping[Path, Mapping[int, Path]], root: Path) -> d
     return {image: known[keys[image]]["number"] for image in candidates}
 
 
-def cache_folder() -> Path:
-    """Folder for answers that can be computed again: `$XDG_CACHE_HOME/thriftseg`, by default `~/.cache/thriftseg`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thriftseg"
-
-
 def _load(cache: Path) -> dict[str, _Match]:
     try:
         return read_json(cache, dict[str, _Match])
@@ -99,8 +94,7 @@ def _save(cache: Path, known: dict[str, _Match]) -> None:
 
 def _signature(image: Path, frames: Mapping[int, Path]) -> str:
     """Changes when the image, or the list of frames, does."""
-    status = image.stat()
-    parts = [str(status.st_size), str(status.st_mtime_ns), *(path.name for path in frames.values())]
+    parts = [*map(str, stamp_of(image) or ()), *(path.name for path in frames.values())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
