@@ -23,14 +23,14 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import Item, Outcome, one_thread, thread_seconds
-from thriftseg.datamodules import SemanticDataModule
+from thriftseg.datamodules import SemanticDataModule, write_shards
 from thriftseg.datamodules.base import start_worker
-from thriftseg.datasets import Folder
+from thriftseg.datasets import CamVid, Folder
 from thriftseg.datasets.base import VideoDataset
 from thriftseg.datasets.images import read_frame, write_label_png
 from thriftseg.datasets.tools.video_import import import_videos
 from thriftseg.drawing import VideoWriter
-from thriftseg.synthetic import SceneConfig, render_clip
+from thriftseg.synthetic import SceneConfig, render_clip, synthesize
 from thriftseg.taxonomies import CITYSCAPES, LabelClass, Taxonomy
 from thriftseg.types import Clip
 
@@ -161,7 +161,35 @@ def reading_video(order: Literal["in_order", "labelled", "shuffled"]) -> Outcome
     return Outcome(statistics.median(video / files for files, video in pairs), text)
 
 
+def reading_shards() -> Outcome:
+    """Time to read and decode frames and labels from shards over that of the files they were made from."""
+    with TemporaryDirectory() as folder, one_thread():
+        data, packed = Path(folder) / "data", Path(folder) / "packed"
+        synthesize(data, layout="camvid", height=360, width=480, frames=VIDEO_FRAMES, train_clips=1, val_clips=1)
+        write_shards(CamVid(data), packed, store=Path(folder) / "none", shard_mib=16)
+        readers = [CamVid(data), CamVid(packed)]
+        numbers = np.random.default_rng(0).permutation(list(readers[0].clips("train")[0].frames)).tolist()
+
+        def read(dataset: CamVid) -> None:
+            (clip,) = dataset.clips("train")
+            for number in numbers:
+                dataset.read_frame(clip, number)
+                if number in clip.labels:
+                    dataset.read_label(clip, number)
+
+        pairs = [[thread_seconds(partial(read, reader)) for reader in readers] for _ in range(2 * BLOCKS + 1)][1:]
+    rates = [len(numbers) / statistics.median(times) for times in zip(*pairs, strict=True)]
+    text = f"files {rates[0]:.0f} frames/s, shards {rates[1]:.0f}"
+    return Outcome(statistics.median(shards / files for files, shards in pairs), text)
+
+
 ITEMS = [
+    Item(
+        "reading_shards",
+        "frames of 360x480 and their labels in any order, from shards of 16 MiB / from their files",
+        reading_shards,
+        at_most=1.1,
+    ),
     item("png", 512, 0.9),
     item("jpg", 512, 0.8),
     *(

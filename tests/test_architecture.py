@@ -61,6 +61,7 @@ NO_READERS = {
     "annotation/hvsa/all_videos.py:annotate_videos": _COPIES,
     "annotation/page/serving.py:_token": "a secret of its own, made anew where it is not one",
     "cli/options/signatures.py:_Module.__init__": _SYSTEM,
+    "datamodules/shards.py:_Entry.open": _COPIES,
     "datasets/images.py:frame_bytes": _COPIES,
     "datasets/tools/vos_check.py:_shared_footage": _COPIES,
     "folders.py:sole_writer": "a lock, of which it shows two words",

@@ -83,7 +83,13 @@ def record_of_a_folder(folder: Path) -> tuple[Path, Read]:
     return folder / "run.json", lambda: claim_folder(folder, settings)
 
 
-@reads("shards.py:read_shard_index", "shards.py:read_packed", "datamodules/shards.py:write_shards")
+@reads(
+    "shards/index.py:decode_shard_index",
+    "shards/index.py:read_shard_index",
+    "shards/members.py:_Shards._stored",
+    "shards/bucket.py:_mirror",
+    "datamodules/shards.py:write_shards",
+)
 def index_of_shards(folder: Path) -> tuple[Path, Read]:
     from thriftseg.shards import SHARD_INDEX, packed_names, read_packed
 

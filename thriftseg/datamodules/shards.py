@@ -187,6 +187,7 @@ class _Entry(NamedTuple):
     stamp: tuple[Any, ...]
 
     def open(self) -> BinaryIO:
+        """The content."""
         return BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
 
@@ -306,6 +307,7 @@ class _Checked:
         self._stream, self.crc = stream, 0
 
     def read(self, count: int = -1) -> bytes:
+        """The next bytes."""
         piece = self._stream.read(count)
         self.crc = zlib.crc32(piece, self.crc)
         return piece
@@ -321,7 +323,7 @@ def _write_shard(path: Path, group: Iterable[_Entry], plan: str) -> ShardRow:
                 start = int(tar.offset) + len(info.tobuf(tar.format, str(tar.encoding), str(tar.errors)))
                 with entry.open() as content:
                     checked = _Checked(content)
-                    tar.addfile(info, checked)  # type: ignore[arg-type]
+                    tar.addfile(info, checked)
                 if not isinstance(entry.source, bytes) and tuple(file_stamp(entry.source)) != entry.stamp:
                     raise DatasetError("changed while it was packed", path=entry.source, fix="run the command again")
                 if entry.place:
@@ -330,7 +332,7 @@ def _write_shard(path: Path, group: Iterable[_Entry], plan: str) -> ShardRow:
         stream.flush()
         size = stream.seek(0, 2)
         stream.seek(0)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     return ShardRow(path.name, size, digest, plan, files)
 
 

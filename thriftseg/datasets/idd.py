@@ -98,6 +98,13 @@ class IDD(PolygonDataset):
         """The classes of the chosen view."""
         return _VIEWS[self.view].taxonomy
 
+    def files_beside(self, clip: Clip, number: int) -> dict[str, Path]:
+        """What is read of a frame beside the files of its clip: the frame of the video that the image stands for."""
+        image = clip.frames[number]
+        folders = {path.parent for path in clip.frames.values()} if image.stem.endswith(_FRAME) else set()
+        listed = [path for folder in sorted(folders - {image.parent}) for path in list_files(folder)]
+        return {"video": path for path in listed if frame_number(path.stem) == number}
+
     def _scan(self, split: str) -> list[Clip]:
         images = []
         for folder in list_folders(self.root / "leftImg8bit" / split):
