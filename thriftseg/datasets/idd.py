@@ -102,8 +102,9 @@ class IDD(PolygonDataset):
         """What is read of a frame beside the files of its clip: the frame of the video that the image stands for."""
         image = clip.frames[number]
         folders = {path.parent for path in clip.frames.values()} if image.stem.endswith(_FRAME) else set()
-        listed = [path for folder in sorted(folders - {image.parent}) for path in list_files(folder)]
-        return {"video": path for path in listed if frame_number(path.stem) == number}
+        listed = [path for folder in folders - {image.parent} for path in list_files(folder)]
+        found = next((path for path in listed if frame_number(path.stem) == number), None)
+        return {} if found is None else {"video": found}
 
     def _scan(self, split: str) -> list[Clip]:
         images = []
