@@ -32,7 +32,7 @@ from thriftseg.stores import LabelSource, LabelStore, find_rot
 from thriftseg.stores.review_log import Decision
 from thriftseg.stores.rows import action_id
 from thriftseg.synthetic import synthesize
-from thriftseg.types import LabelKind
+from thriftseg.types import Clip, LabelKind
 
 SIZE = {"height": 32, "width": 64, "frames": 4, "train_clips": 3, "val_clips": 1, "devices": 1}
 
@@ -189,6 +189,16 @@ def test_this_file_knows_every_reader() -> None:
     assert {*DATASETS} == {"cityscapes", "camvid", "idd", "veis", "scenenet", "folder"}
 
 
+def test_a_reader_that_shards_cannot_serve_is_told(noise: Folder, tmp_path: Path) -> None:
+    class Globbing(Folder):
+        def _scan(self, split: str) -> list[Clip]:
+            return [clip for clip in super()._scan(split) if any((self.root / split).glob("*/frames/*.png"))]
+
+    with pytest.raises(DatasetError, match=r"lists other clips in the shards.*found clip drive of split 'train'"):
+        write_shards(Globbing(noise.root), tmp_path / "out", store=tmp_path / "none")
+    assert not (tmp_path / "out" / "shards.json").exists()
+
+
 def test_a_video_stays_a_video(tmp_path: Path) -> None:
     pytest.importorskip("av")
     clip = tmp_path / "data" / "train" / "drive"
@@ -321,6 +331,26 @@ def test_a_bucket_is_read_by_ranges_into_a_bounded_cache(
     with pytest.raises(DatasetError, match=r"memory://bucket/000001.tar: a range .* cannot be fetched.*no such"):
         read(3)
     bucket.rm("/bucket", recursive=True)
+
+
+def test_a_range_is_asked_for_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, failures = fsspec.filesystem("memory"), [TimeoutError("slow down"), ConnectionError("gone")]
+    bucket.pipe_file("/again/file", b"0123456789")
+    read = type(bucket).cat_file
+
+    def failing(*where: object, **rest: object) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(*where, **rest)
+
+    monkeypatch.setattr(type(bucket), "cat_file", failing)
+    monkeypatch.setattr(remote, "_PAUSES", (0.0, 0.0))
+    assert remote.fetch("memory://again/file", 2, 5) == b"234"
+    failures += [TimeoutError("slow down")] * 3
+    with pytest.raises(DatasetError, match="memory://again/file: cannot be fetched; found TimeoutError: slow down"):
+        remote.fetch("memory://again/file", 2, 5)
+    assert not failures
+    bucket.rm("/again", recursive=True)
 
 
 def read_all(root: str) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from thriftseg.datasets.camvid import CamVid
     from thriftseg.datasets.cityscapes import Cityscapes
-    from thriftseg.datasets.files import frame_number, list_files, list_folders, natural_key, usual_step
+    from thriftseg.datasets.files import frame_number, glob_files, list_files, list_folders, natural_key, usual_step
     from thriftseg.datasets.folder import CLASS_FILE, Folder, FrameFolder
     from thriftseg.datasets.idd import IDD, drive_key
     from thriftseg.datasets.images import (
