@@ -74,11 +74,10 @@ def leave(run: str, steps: int, *, command: str = "thriftseg fit", scored: bool 
     content = {
         "command": command,
         "network_sha256": None,
-        "training": {"steps": steps, "scored_step": steps, "seed": 0},
+        "training": {"steps": steps, "scored_step": steps if scored else 1, "seed": 0},
         "metrics": {"val/miou": 0.5},
     }
-    for name in ("fit", "validate") if scored else ("fit",):
-        (folder / f"{name}.json").write_text(json.dumps(content))
+    (folder / "fit.json").write_text(json.dumps(content))
 
 
 def states(tasks: list[SweepTask]) -> dict[str, str]:
@@ -93,16 +92,15 @@ def test_a_row_is_trained_scored_found_by_the_report_and_not_trained_again(
     assert main(command) == 0
     assert "finished" in capfd.readouterr().out
     folder = Path("runs") / f"{RUN}-seed5"
-    trained, scored = (json.loads((folder / f"{kind}.json").read_text()) for kind in ("fit", "validate"))
+    trained = json.loads((folder / "fit.json").read_text())
     assert trained["training"] == {"steps": 2, "scored_step": 2, "seed": 5}
-    assert scored["training"]["steps"] == 2
-    assert scored["network_sha256"] == trained["network_sha256"]
+    assert not (folder / "validate.json").exists()  # the training ended with a validation
     assert trained["command"].startswith(f"thriftseg fit --table {TABLE} --row '0 %' --config tiny.yaml")
     assert "max_epochs" in (folder / SWEEP_LOG).read_text()
     assert main(["report", "table", TABLE, "--format=csv", "--unfinished"]) == 0
     printed = capfd.readouterr()
     rows = {(row["row"], row["metric"]): row for row in csv.DictReader(io.StringIO(printed.out))}
-    assert float(rows["0 %", "miou"]["ours"]) == pytest.approx(100 * scored["metrics"]["val/miou"], abs=1e-4)
+    assert float(rows["0 %", "miou"]["ours"]) == pytest.approx(100 * trained["metrics"]["val/miou"], abs=1e-4)
     assert float(rows["0 %", "miou"]["hours"]) == pytest.approx(trained["metrics"]["cost/hours"], abs=1e-4)
     assert rows["20 %", "miou"]["runs"] == "0"
     assert f"{RUN}-seed5: counted after 2 of " in printed.err
@@ -120,17 +118,18 @@ def test_finished_runs_are_skipped_and_stopped_ones_go_on(starts: Path) -> None:
     tasks = sweep(TABLE, rows=rows, launcher=str(starts.parent / "noting"), options=["--data.batch_size=2"])
     assert set(states(tasks).values()) == {"finished"}
     found = commands(starts)
-    assert [words[:3] for words in found] == [["-m", "thriftseg", "fit"], ["-m", "thriftseg", "validate"]] * 3
+    fit, validate = ["-m", "thriftseg", "fit"], ["-m", "thriftseg", "validate"]
+    assert [words[:3] for words in found] == [fit, fit, validate, fit, validate]  # the first ends with a validation
     assert found[0][3:] == [
         *("--table", TABLE, "--row", "20 %", "--data.batch_size=2"),
         *("--name", "camvid_small_r18_coarse20-seed0", "--seed_everything", "0"),
         *("--ckpt_path", "runs/camvid_small_r18_coarse20-seed0/checkpoints/last.ckpt"),
     ]
-    assert found[2][6] == "50 %"
-    assert "--ckpt_path" in found[2]
-    assert found[4][6] == "80 %"
-    assert "--ckpt_path" not in found[4]
-    assert found[5][-1] == "runs/camvid_small_r18_coarse80-seed0/checkpoints/last.ckpt"
+    assert found[1][6] == "50 %"
+    assert "--ckpt_path" in found[1]
+    assert found[3][6] == "80 %"
+    assert "--ckpt_path" not in found[3]
+    assert found[4][-1] == "runs/camvid_small_r18_coarse80-seed0/checkpoints/last.ckpt"
 
 
 def test_a_run_that_asked_for_fewer_steps_is_finished_for_the_same_command_only(starts: Path) -> None:
@@ -259,10 +258,10 @@ def test_what_a_sweep_sets_itself_is_refused(
 
 def test_scores_of_an_earlier_training_do_not_count(starts: Path) -> None:
     folder = Path("runs") / f"{RUN}-seed0"
-    for name, steps in (("fit", STEPS), ("validate", 100)):
+    folder.mkdir(parents=True)
+    for name, training in (("fit", {"steps": STEPS, "scored_step": 100}), ("validate", {"scored_step": 100})):
         record = {"command": "thriftseg fit", "metrics": {"val/miou": 0.5}, "network_sha256": None}
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(record | {"training": {"steps": steps, "scored_step": steps}}))
+        (folder / f"{name}.json").write_text(json.dumps(record | {"training": training}))
     (task,) = sweep(TABLE, rows="0 %", dry_run=True)
     assert task.state == "waiting"
     text = (folder / "validate.json").read_text().replace("100", str(STEPS))

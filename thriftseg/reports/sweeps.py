@@ -73,9 +73,13 @@ class SweepTask:
         return self.folder / "checkpoints" / "last.ckpt"
 
     @property
-    def validates(self) -> bool:
-        """Whether its scores come from the validation split."""
-        return bool(self.row.config["trainer"].get("limit_val_batches") != 0)
+    def wants_validation(self) -> bool:
+        """Whether its scores come from the validation split, and its training has not ended with them."""
+        if self.row.config["trainer"].get("limit_val_batches") == 0:
+            return False
+        trained = self.folder / "fit.json"
+        scores = read_score_file(trained) if trained.is_file() else None
+        return scores is None or scores.scored_step != scores.steps
 
     def command(self, name: str) -> list[str]:
         """Arguments of `thriftseg` that train or score it, but for the checkpoint."""
@@ -90,12 +94,13 @@ class SweepTask:
         """
         self.state = "stopped" if self.checkpoint.is_file() else "waiting"
         trained = self.folder / "fit.json"
-        wanted = [trained, *([self.folder / "validate.json"] if self.validates else [])]
-        wanted += [self.folder / dataset / "test.json" for dataset in self.row.table.tests]
-        if not all(path.is_file() for path in wanted):
+        wanted = [self.folder / dataset / "test.json" for dataset in self.row.table.tests]
+        if self.wants_validation:
+            wanted.append(self.folder / "validate.json")
+        if not all(path.is_file() for path in (trained, *wanted)):
             return
         scores, steps = read_score_file(trained), self.row.row.iterations
-        measured = [read_score_file(path).scored_step for path in wanted[1:]]
+        measured = [read_score_file(path).scored_step for path in wanted]
         if any(step not in (None, scores.steps) for step in measured):  # None: what a server has answered
             return
         try:
@@ -232,11 +237,13 @@ def _run(task: SweepTask, launcher: str, logged: bool) -> SweepTask:
     task.state = "running"
     last = ["--ckpt_path", str(task.checkpoint)]
     resumed = last if task.checkpoint.is_file() else []
-    commands = [task.command("fit") + resumed] + ([task.command("validate") + last] if task.validates else [])
+    commands = [task.command("fit") + resumed, task.command("validate") + last]
     for then in task.row.then if task.row.table.tests else ():
         words = shlex.split(then)[1:]
         commands.append(words + (_of_trainer(task.options) if words[0] == "test" else []))
     for command in commands:
+        if command[0] == "validate" and not task.wants_validation:
+            continue
         alone = launcher == PYTHON or command[0] not in ("fit", "validate", "test")
         start = [sys.executable] if alone else shlex.split(launcher)
         with _stream(task.folder / SWEEP_LOG if logged else None) as stream:
