@@ -31,6 +31,7 @@ class MendJob(FrameJob[RelabelTask]):
         self.given, self.mend = given, mend
 
     def make(self, task: RelabelTask, number: int) -> None:
+        """Make and store the label of a frame."""
         truth = read_truth(self.dataset.root, task.clip.frames[number])
         seed = zlib.crc32(task.name(number).encode())
         label = mended(self.given.read(task.label), truth, self.mend, np.random.default_rng(seed))

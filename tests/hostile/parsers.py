@@ -1101,11 +1101,12 @@ def profile_of_a_network(folder: Path) -> tuple[Path, Read]:
     return as_json(folder / "profile.json", content), lambda: read_profile(folder)
 
 
-@reads("reports/planning.py:_points")
-def students(folder: Path) -> tuple[Path, Read]:
-    from thriftseg.reports.planning import read_pilots
+@reads("reports/run_scores.py:read_kept_runs")
+def kept_runs(folder: Path) -> tuple[Path, Read]:
+    from thriftseg.reports import read_pilots
 
-    path = as_json(folder / "results.json", {"students": [{"hours": h, "miou": 0.5 - 0.2 / h} for h in (1, 2, 3, 4)]})
+    runs = [{"name": "a", "seed": 1, "steps": 9, "hours": h, "miou": 0.5 - 0.2 / h} for h in (1, 2, 3, 4)]
+    path = as_json(folder / "results.json", {"students": runs})
     return path, lambda: read_pilots({"a": str(path)})
 
 

@@ -81,7 +81,7 @@ def write_runs(folder):
 
 def test_the_command_reads_folders_and_files(tmp_path, capsys):
     write_runs(tmp_path / "runs")
-    students = [{"hours": hours, "miou": 0.5} for hours in HOURS.tolist()]
+    students = [{"name": "masks", "hours": hours, "miou": 0.5} for hours in HOURS.tolist()]
     (tmp_path / "results.json").write_text(json.dumps({"students": students}))
     pilots = [f"clicks={tmp_path}/runs/clicks_*", f"masks={tmp_path}/results.json"]
     assert main(["plan", "--pilot", *pilots, "--budget", "36", "--target", "0.6", "--out", f"{tmp_path}/plan.png"]) == 0

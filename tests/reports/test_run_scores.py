@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from thriftseg.errors import CheckpointError, ConfigError, LabelStoreError
-from thriftseg.reports import find_runs, read_run, write_scores
+from thriftseg.reports import RunScores, find_runs, keep_runs, read_kept_runs, read_run, write_scores
 from thriftseg.reports.run_scores import read_labels, read_score_file, read_tests
 
 
@@ -139,3 +139,16 @@ def test_scores_of_a_trainer_are_written_and_read(tmp_path: Path) -> None:
     assert run.scores["miou"] == 0.5
     assert math.isnan(run.scores["iou/car"])
     assert (tmp_path / "fit_confusion.csv").read_text() == "3,1\n0,2\n"
+
+
+def test_kept_runs_come_back_but_for_scores_of_classes(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    run = RunScores(
+        tmp_path, "fit", {"miou": 0.51237, "iou/car": 0.5, "davis/jf": 0.25, "tc": math.nan}, 2.5, 300, 300, 7
+    )
+    keep_runs(path, {"N1": [run, run], "B3": []})
+    kept = RunScores(path, "kept", {"miou": 0.5124, "davis/jf": 0.25}, hours=2.5, steps=300, seed=7)
+    assert read_kept_runs(path) == {"N1": [kept, kept]}
+    path.write_text('{"students": [{"name": "a", "hours": "many"}]}')
+    with pytest.raises(CheckpointError, match=r"kept\.json: malformed at \$\.hours; expected .* found 'many'"):
+        read_kept_runs(path)

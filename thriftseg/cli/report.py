@@ -19,22 +19,27 @@ def table(
     format: Literal["text", "csv", "markdown"] = "text",
     scores: Literal["auto", "test", "validate", "fit"] = "auto",
     unfinished: bool = False,
+    keep: str | None = None,
 ) -> int:
     """Set the scores of finished runs beside the numbers of a published table, and list what is left to run.
 
     Args:
         name: Table; `thriftseg report list` lists them.
-        runs: Folder that `thriftseg fit` writes to, or label store; runs, or labels/<dataset>, if unset.
+        runs: Folder that `thriftseg fit` writes to, or label store; runs, or labels/<dataset>, if unset. Or a file of
+            `--keep`.
         rows: Keys of the rows to show, or names of their runs, with commas between; all of them if unset.
         out: Folder to plot mIoU against hours and coarse labels in.
         format: Form of the table; only text is followed by what is left to run.
         scores: File of each run to read; the first of test, validate and fit that it has if auto.
         unfinished: Count runs that took too few steps, too.
+        keep: JSON file to write the scores of all runs to, which `--runs` and `thriftseg plan` read.
     """
-    from thriftseg.reports import compare_table, load_table
+    from thriftseg.reports import compare_table, keep_runs, load_table
 
     shown = load_table(name).with_rows(rows)
     comparison = compare_table(shown, runs, scores=None if scores == "auto" else scores, unfinished=unfinished)
+    if keep is not None:
+        keep_runs(keep, {row.published.key: row.runs for row in comparison.rows})
     if format == "text":
         from thriftseg.reports import print_comparison, print_remaining
 

@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from thriftseg.reports.label_tables import print_inspection, print_propagation, print_review
     from thriftseg.reports.planning import Forecast, Pilot, best_at, plan_table, plot_plan, read_pilots
     from thriftseg.reports.publishing.publish import Publication, publish
-    from thriftseg.reports.run_scores import RunScores, find_runs, read_run, read_score_file, read_tests, write_scores
+    from thriftseg.reports.run_scores import (
+        RunScores,
+        find_runs,
+        keep_runs,
+        read_kept_runs,
+        read_run,
+        read_score_file,
+        read_tests,
+        write_scores,
+    )
     from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS
     from thriftseg.reports.scoring.tables import print_evaluation
     from thriftseg.reports.sweeps import SWEEP_LOG, SweepTask, sweep, sweep_table

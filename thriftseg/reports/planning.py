@@ -13,17 +13,16 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 
 from thriftseg.arrays import Float64Array
 from thriftseg.errors import ConfigError
-from thriftseg.parsing import Amount, Share, read_json
 from thriftseg.reports.cost_quality import INK, SERIES_COLORS, save_figure, style_panel
-from thriftseg.reports.run_scores import read_run
+from thriftseg.reports.run_scores import read_kept_runs, read_run
 from thriftseg.reports.tables.terminal import format_hours, number_table
 
 if TYPE_CHECKING:
@@ -35,15 +34,6 @@ INTERVAL = (0.05, 0.95)
 _EXPONENTS = np.geomspace(0.05, 2.0, 100)
 _DRAWS = 1000
 _LEAST_RUNS, _LEAST_BUDGETS = 4, 3  # the curve has three parameters
-
-
-class _Student(msgspec.Struct):
-    hours: Amount
-    miou: Share
-
-
-class _Students(msgspec.Struct):
-    students: list[_Student]
 
 
 class Forecast(NamedTuple):
@@ -165,13 +155,12 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
 
     Args:
         pilots: By the name of a kind of labels the pattern of its runs, such as "runs/clicks_*": folders of
-            `thriftseg fit`, or files with `students`, as `results.json` of a quickstart.
+            `thriftseg fit`, files of `keep_runs`, or `results.json` of a quickstart.
         seed: Seed of the bootstrap.
 
     Raises:
         ConfigError: Nothing fits a pattern, or the runs are too few; see `Pilot`.
-        CheckpointError: Scores of a run are damaged.
-        DatasetError: A file is damaged.
+        CheckpointError: Scores of a run, or a file, are damaged.
     """
     found = []
     for name, pattern in pilots.items():
@@ -186,17 +175,16 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
 
 def _points(path: Path) -> list[tuple[float, float]]:
     """Hours and mIoU of the runs in a folder or file."""
-    if path.is_file():
-        return [(student.hours, student.miou) for student in read_json(path, _Students).students]
-    run = read_run(path)
-    if run is None or run.hours is None or "miou" not in run.scores:
+    runs = [*chain(*read_kept_runs(path).values())] if path.is_file() else [read_run(path)]
+    points = [(run.hours, run.scores["miou"]) for run in runs if run and run.hours is not None and "miou" in run.scores]
+    if not points or len(points) < len(runs):
         raise ConfigError(
             "no run with a cost and a mIoU",
             path=path,
             expected="a folder that `thriftseg fit` wrote when it was done",
             fix="finish the run, or leave it out of the pattern",
         )
-    return [(run.hours, run.scores["miou"])]
+    return points
 
 
 def best_at(pilots: Sequence[Pilot], hours: float) -> dict[str, float]:

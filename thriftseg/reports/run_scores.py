@@ -16,7 +16,7 @@ from thriftseg import __version__
 from thriftseg.atomic import write_bytes
 from thriftseg.costs import AnnotationCost
 from thriftseg.errors import CheckpointError, ConfigError, LabelStoreError
-from thriftseg.parsing import Amount, Count, read_json
+from thriftseg.parsing import Amount, Count, check, read_json
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -116,6 +116,18 @@ class RunScores:
     scored_step: int | None = None
     seed: int | None = None
     masks: int | None = None
+
+
+class _KeptFacts(msgspec.Struct):
+    name: str
+    hours: Amount | None = None
+    seed: int | None = None
+    steps: Count | None = None
+    masks: Count | None = None
+
+
+class _KeptRuns(msgspec.Struct):
+    students: list[dict[str, str | int | float | None]]
 
 
 @dataclass(frozen=True)
@@ -299,6 +311,44 @@ def read_labels(folder: str | Path) -> RunScores | None:
     found = read_json(path, _LabelReport, fault=LabelStoreError, fix=fix)
     scores = {name: getattr(found.quality, key) for name, key in _QUALITIES.items()} if found.quality else {}
     return RunScores(path.parent, path.stem, scores, hours=found.cost.hours, masks=found.manual)
+
+
+def keep_runs(path: str | Path, runs: Mapping[str, Sequence[RunScores]]) -> None:
+    """Write the scores of many runs into one file, which stays when their folders go; those of classes are left out.
+
+    Args:
+        path: JSON file to write.
+        runs: Runs by the name of what they are runs of.
+    """
+    lines = []
+    for name, run in ((name, run) for name, each in runs.items() for run in each):
+        facts = {"seed": run.seed, "steps": run.steps, "hours": run.hours, "masks": run.masks}
+        scores = {key: value for key, value in run.scores.items() if not key.startswith("iou/")}
+        known = {key: value for key, value in (facts | scores).items() if value is not None and math.isfinite(value)}
+        lines.append(json.dumps({"name": name} | {key: round(value, 4) for key, value in known.items()}))
+    write_bytes(Path(path), ('{"students": [\n  ' + ",\n  ".join(lines) + "\n]}\n").encode())
+
+
+def read_kept_runs(path: str | Path) -> dict[str, list[RunScores]]:
+    """Read what `keep_runs` has written, or `results.json` of a quickstart.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Runs by the name of what they are runs of; those of a quickstart by the name of its students.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    path = Path(path)
+    found: dict[str, list[RunScores]] = {}
+    for student in read_json(path, _KeptRuns, fault=CheckpointError).students:
+        own = {key: value for key, value in student.items() if key in _KeptFacts.__struct_fields__}
+        facts = structs.asdict(check(own, _KeptFacts, path, fault=CheckpointError))
+        scores = {key: float(v) for key, v in student.items() if isinstance(v, int | float) and key not in own}
+        found.setdefault(facts.pop("name"), []).append(RunScores(path, "kept", scores, **facts))
+    return found
 
 
 def read_profile(folder: str | Path) -> ProfileFile | None:

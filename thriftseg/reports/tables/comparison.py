@@ -17,6 +17,7 @@ from thriftseg.reports.run_scores import (
     ProfileFile,
     RunScores,
     find_runs,
+    read_kept_runs,
     read_labels,
     read_profile,
     read_run,
@@ -129,7 +130,8 @@ def compare_table(
 
     Args:
         table: The table, or its name.
-        runs: Folder of runs, where `thriftseg fit` writes, or label store; by default `runs`, or `labels/<dataset>`.
+        runs: Folder of runs, where `thriftseg fit` writes, or label store; by default `runs`, or `labels/<dataset>`. Or
+            a file of `keep_runs`, with the keys of rows as names.
         scores: File to read the scores from, one of "test", "validate" and "fit"; the first of these that a run has if
             unset.
         unfinished: Let runs count that took fewer steps than the row asks for.
@@ -146,14 +148,19 @@ def compare_table(
     if scores is not None and scores not in SCORE_FILES:
         raise ConfigError("unknown file of scores", expected=", ".join(SCORE_FILES), found=scores)
     default = store_root(None, table.dataset) if table.of_labels else Path(RUNS)
-    there = runs is not None or default.is_dir()
+    kept = read_kept_runs(runs) if runs is not None and Path(runs).is_file() else None
+    there = kept is None and (runs is not None or default.is_dir())
     found = {row.folder: find_runs(runs or default, row.folder) if there and row.folder else [] for row in table.rows}
     networks = dict.fromkeys(row.network for row in table.rows if row.network)
     profiles = {name: read_profile(Path(runs or RUNS, name)) for name in networks}
     notes: list[str] = []
     rows = []
     for row in table.rows:
-        read = _read_runs(table, found[row.folder], SCORE_FILES if scores is None else (scores,), notes)
+        read: Iterable[RunScores] = _read_runs(
+            table, found[row.folder], SCORE_FILES if scores is None else (scores,), notes
+        )
+        if kept is not None:
+            read = kept.get(row.key, [])
         counting = _counting(read, row, unfinished, notes) if table.of_training else read
         rows.append(ComparedRow(row, tuple(counting), profiles.get(row.network or "")))
     notes += [f"size and speed of {name}: {profile.how}" for name, profile in profiles.items() if profile]
