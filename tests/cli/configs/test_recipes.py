@@ -97,6 +97,17 @@ def check_row(row: PublishedRow) -> None:
     assert steps == row.iterations
 
 
+def test_rows_of_synthetic_video_have_their_samples(subtests: pytest.Subtests) -> None:
+    rows = {row.row.run: row for row in composed().values() if row.table.name == "synthetic_diversity"}
+    assert_contains(understood(rows["synthetic_b3_mended"].config), rows["synthetic_b3_mended"].config)
+    for run, row in rows.items():
+        with subtests.test(run):
+            mixture = row.config["data"]["init_args"]["mixture"]
+            assert samples_of("cityscapes", '"thriftseg.datasets.Cityscapes"', json.dumps(mixture)) == row.row.samples
+            assert mixture["pattern"].lower() == run.split("_")[1]
+            assert run == "synthetic_n1" or mixture["propagated"] == run.split("_")[2]
+
+
 @functools.cache
 def samples_of(name: str, reader: str, mixture: str) -> int:
     clips = clips_without_files(name, reader).clips("train")
