@@ -82,7 +82,8 @@ def _export(
     from thriftseg.zoo import DEFAULT_SIZE, Network, SemanticNetwork, export_onnx
 
     network = load_as(weights, Network)
-    names, notes = (), {}
+    names: tuple[str, ...] = ()
+    notes: dict[str, Any] = {}
     if isinstance(network, SemanticNetwork):
         loaded = load_weights(weights)
         names, notes = loaded.class_names, loaded.notes

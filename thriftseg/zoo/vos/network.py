@@ -181,7 +181,7 @@ class VOSNetwork(Network, ABC):
         missing = memory.rows.channels - masks.shape[1]
         objects = F.pad(logits[:, 1:].sigmoid(), (0, 0, 0, 0, 0, memory.rows.channels - logits.shape[1] + 1))
         masks = F.pad(masks.to(logits), (0, 0, 0, 0, 0, missing))
-        return *corrected(objects, masks, F.pad(given.to(logits.device), (0, missing))), memory
+        return *with_given_masks(objects, masks, F.pad(given.to(logits.device), (0, missing))), memory
 
     def _remember(self, frame: Tensor, objects: Tensor, memory: Memory, index: int, annotated: bool) -> VOSState:
         if len(memory.rows) and memory.policy.needs(index, annotated):
@@ -189,7 +189,7 @@ class VOSNetwork(Network, ABC):
         return VOSState(memory, index + 1)
 
 
-def corrected(objects: Tensor, masks: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+def with_given_masks(objects: Tensor, masks: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
     """Objects of a frame where masks are given on it, which take their pixels from all other objects.
 
     Args:

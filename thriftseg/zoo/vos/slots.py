@@ -11,7 +11,7 @@ from thriftseg.errors import ConfigError
 from thriftseg.zoo.streaming import StreamState
 from thriftseg.zoo.vos.aggregation import aggregate, probabilities
 from thriftseg.zoo.vos.memory import Memory, MemoryFrame
-from thriftseg.zoo.vos.network import VOSNetwork, corrected
+from thriftseg.zoo.vos.network import VOSNetwork, with_given_masks
 from thriftseg.zoo.vos.objects import ObjectRows
 
 _LATE = 2**40
@@ -125,7 +125,7 @@ class SlotStream(nn.Module):
         else:
             logits = aggregate(torch.zeros_like(masks))
         annotated, needed = given.any(), self.needs(state, given)
-        merged, objects = corrected(logits[:, 1:].sigmoid(), masks, given)
+        merged, objects = with_given_masks(logits[:, 1:].sigmoid(), masks, given)
         objects = torch.where(annotated, objects, probabilities(logits))
         logits = torch.where(annotated, merged, logits)
         state = replace(state, present=state.present | given[0], index=state.index + 1)

@@ -17,7 +17,7 @@ from thriftseg.zoo.network import Network, SemanticNetwork
 from thriftseg.zoo.pspnet import GridPooling
 from thriftseg.zoo.vos.network import VOSNetwork
 from thriftseg.zoo.vos.slots import SlotStream
-from thriftseg.zoo.weights.onnx_graph import GraphBuilder, Shape, ShapeRange, Stream, advance, example_inputs
+from thriftseg.zoo.weights.onnx_graph import FrameShape, GraphBuilder, ShapeRange, Stream, advance, example_inputs
 from thriftseg.zoo.weights.onnx_stream import OnnxStream, encode_onnx, require_onnx
 
 DEFAULT_SIZE = (512, 1024)
@@ -69,6 +69,7 @@ def export_onnx(
     max_batch: int | None = None,
     objects: int = 1,
     memory_frames: int | None = None,
+    share_weights: bool = True,
     check_frames: int | None = None,
     class_names: Sequence[str] = (),
     notes: Mapping[str, Any] | None = None,
@@ -96,6 +97,9 @@ def export_onnx(
         max_batch: Largest number of frames; `batch` by default.
         objects: Most objects of a network that follows them.
         memory_frames: Most frames that such a network remembers; by default as it would.
+        share_weights: Store once what the graphs of the first and of later frames have in common; otherwise the file is
+            two or three times as large, and onnxruntime somewhat faster on a CPU, as it rearranges weights of a single
+            graph.
         check_frames: Frames to stream at each size of the check; by default a few more than the memory has forms.
         class_names: Names to store as a JSON list in the file's metadata, under `class_names`.
         notes: What else of `OnnxNote` is known, in plain values.
@@ -112,7 +116,7 @@ def export_onnx(
     require_onnx()
     sizes = (min_size or size, size, max_size or size)
     batches = (min_batch or batch, batch, max_batch or batch)
-    shapes = ShapeRange(*(Shape(number, *sides) for number, sides in zip(batches, sizes, strict=True)))
+    shapes = ShapeRange(*(FrameShape(number, *sides) for number, sides in zip(batches, sizes, strict=True)))
     path, training = Path(path), network.training
     try:
         stream = _stream(network.eval(), shapes, objects, memory_frames)
@@ -128,7 +132,7 @@ def export_onnx(
             "class_names": list(class_names),
             **(notes or {}),
         }
-        model = builder.build()
+        model = builder.build(share_weights)
         model.metadata_props.add(key="class_names", value=json.dumps(list(class_names)))
         content = encode_onnx(model, note)
         frames = check_frames or len(builder.states) + (stream.policy.every if isinstance(stream, SlotStream) else 2)
@@ -180,7 +184,7 @@ def _stream(network: Network, shapes: ShapeRange, objects: int, memory_frames: i
 
 @torch.inference_mode()
 def _compare(
-    network: Network, stream: Stream, exported: OnnxStream, shapes: Sequence[Shape], count: int
+    network: Network, stream: Stream, exported: OnnxStream, shapes: Sequence[FrameShape], count: int
 ) -> ExportReport:
     """Stream the same random frames through torch and onnxruntime, at each of some shapes."""
     rows = []

@@ -21,14 +21,14 @@ from thriftseg.errors import ConfigError
 from thriftseg.zoo.network import Network, SemanticNetwork
 from thriftseg.zoo.streaming import StreamState
 from thriftseg.zoo.vos.slots import SlotState, SlotStream
-from thriftseg.zoo.weights.onnx_join import FRAMES, LOGITS, NEXT, PLACE, Branch, Choice, join_models
+from thriftseg.zoo.weights.onnx_join import FRAMES, LOGITS, NEXT, PLACE, Branch, Fork, join_models
 
 _MOST_PLACES = 64
 
 Stream = SemanticNetwork | SlotStream
 
 
-class Shape(NamedTuple):
+class FrameShape(NamedTuple):
     """Number, height and width of frames."""
 
     batch: int
@@ -39,9 +39,9 @@ class Shape(NamedTuple):
 class ShapeRange(NamedTuple):
     """Shapes of frames that an exported network takes: the smallest in each direction, the usual, and the largest."""
 
-    least: Shape
-    usual: Shape
-    most: Shape
+    least: FrameShape
+    usual: FrameShape
+    most: FrameShape
 
     @property
     def varies(self) -> list[bool]:
@@ -49,18 +49,18 @@ class ShapeRange(NamedTuple):
         return [low != high for low, high in zip(self.least, self.most, strict=True)]
 
     @property
-    def examples(self) -> list[Shape]:
+    def examples(self) -> list[FrameShape]:
         """What to try: the three, and one that is no round number."""
-        odd = Shape(*(min(low + 1, high) for low, high in zip(self.least, self.most, strict=True)))
+        odd = FrameShape(*(min(low + 1, high) for low, high in zip(self.least, self.most, strict=True)))
         return list(dict.fromkeys((self.usual, self.least, odd, self.most)))
 
 
-def example_inputs(stream: Stream, shape: Shape, number: int) -> dict[str, Tensor]:
+def example_inputs(stream: Stream, shape: FrameShape, number: int) -> dict[str, Tensor]:
     """Frames and what else a step takes, by name; the same each time.
 
     Args:
         stream: The stream.
-        shape: Shape of the frames.
+        shape: FrameShape of the frames.
         number: Number of the frame in its video; masks are given on the first frame, and now and then.
 
     Returns:
@@ -117,8 +117,11 @@ class GraphBuilder:
         """Names of the tensors of the state."""
         return list(self.inputs)[1 + len(self.extras) :]
 
-    def build(self) -> Any:
+    def build(self, share_weights: bool = True) -> Any:
         """The ONNX model, without metadata.
+
+        Args:
+            share_weights: As for `export_onnx`.
 
         Raises:
             ConfigError: The network cannot be exported for these shapes.
@@ -132,10 +135,10 @@ class GraphBuilder:
         channels = 1 + stream.objects if isinstance(stream, SlotStream) else stream.num_classes
         logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [batch, channels, height, width])
         outputs = [logits, *(self._value(name, NEXT + name) for name in (*place, *self.state))]
-        return join_models(self._branches(0), inputs, outputs)
+        return join_models(self._branches(0), inputs, outputs, share_weights)
 
     @torch.no_grad()
-    def _follow(self, shape: Shape) -> tuple[list[StreamState], list[int]]:
+    def _follow(self, shape: FrameShape) -> tuple[list[StreamState], list[int]]:
         inputs, following = example_inputs(self.stream, shape, 0), list[int]()
         states: list[StreamState] = [self.stream.start()]
         forms = [_form(states[0])]
@@ -149,16 +152,16 @@ class GraphBuilder:
             raise ConfigError(f"the state of {type(self.network).__name__} takes ever new forms, which no graph has")
         return states, following
 
-    def _branches(self, place: int) -> Branch | Choice:
+    def _branches(self, place: int) -> Branch | Fork:
         """The forms from a place on."""
         state, after = self.states[place], self.following[place]
-        here: Branch | Choice
+        here: Branch | Fork
         if isinstance(self.stream, SlotStream) and isinstance(state, SlotState) and state.features:
             stored, passed = (Branch(self._trace(place, memorise=choice), after) for choice in (True, False))
-            here = Choice(self._trace(place, decides=True), stored, passed)
+            here = Fork(self._trace(place, decides=True), stored, passed)
         else:
             here = Branch(self._trace(place), after)
-        return here if place + 1 == len(self.states) else Choice(place, here, self._branches(place + 1))
+        return here if place + 1 == len(self.states) else Fork(place, here, self._branches(place + 1))
 
     def _trace(self, place: int, *, decides: bool = False, **options: bool) -> Any:
         """Model of a step, or of the question whether a memory needs it."""

@@ -31,8 +31,8 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of two.
+class Fork:
+    """One of two, at a fork.
 
     Attributes:
         condition: Number that the input `place` must be, or a model whose output is a bool.
@@ -41,22 +41,25 @@ class Choice:
     """
 
     condition: int | _Proto
-    then: Branch | Choice
-    otherwise: Branch | Choice
+    then: Branch | Fork
+    otherwise: Branch | Fork
 
 
-def join_models(tree: Branch | Choice, inputs: Sequence[_Proto], outputs: Sequence[_Proto]) -> _Proto:
-    """One model for a tree of choices; weights that are equal in several branches are stored once.
+def join_models(
+    tree: Branch | Fork, inputs: Sequence[_Proto], outputs: Sequence[_Proto], share_weights: bool
+) -> _Proto:
+    """One model for a tree of choices.
 
     Args:
         tree: The branches.
         inputs: Inputs (`ValueInfoProto`) of the model, those of each branch among them.
         outputs: Outputs of the model; those of each branch are among them.
+        share_weights: Store weights that are equal in several branches once.
     """
     from onnx import helper
 
     models = list(_models(tree))
-    joiner = _Joiner(models, outputs)
+    joiner = _Joiner(models, outputs, share_weights)
     nodes, weights, found = joiner.join(tree)
     nodes += [helper.make_node("Identity", [name], [output.name]) for name, output in zip(found, outputs, strict=True)]
     graph = helper.make_graph(nodes, "step", inputs, outputs, [*joiner.shared.values(), *weights])
@@ -64,7 +67,7 @@ def join_models(tree: Branch | Choice, inputs: Sequence[_Proto], outputs: Sequen
     return helper.make_model(graph, opset_imports=imports, ir_version=version, producer_name="thriftseg")
 
 
-def _models(tree: Branch | Choice) -> Iterator[_Proto]:
+def _models(tree: Branch | Fork) -> Iterator[_Proto]:
     if isinstance(tree, Branch):
         yield tree.model
         return
@@ -81,19 +84,19 @@ class _Joiner:
         shared: Weights that several models hold, by their content.
     """
 
-    def __init__(self, models: Sequence[_Proto], outputs: Sequence[_Proto]) -> None:
+    def __init__(self, models: Sequence[_Proto], outputs: Sequence[_Proto], share_weights: bool) -> None:
         self.outputs = outputs
         self.count = 0
         holders = Counter(key for model in models for key in {_content(weight) for weight in model.graph.initializer})
         self.shared: dict[str, _Proto] = {}
-        for model in models:
+        for model in models if share_weights else ():
             for weight in model.graph.initializer:
                 key = _content(weight)
                 if holders[key] > 1 and weight.ByteSize() >= _SHARED_BYTES and key not in self.shared:
                     self.shared[key] = _copied(weight)
                     self.shared[key].name = f"weight_{len(self.shared)}"
 
-    def join(self, tree: Branch | Choice) -> tuple[list[_Proto], list[_Proto], list[str]]:
+    def join(self, tree: Branch | Fork) -> tuple[list[_Proto], list[_Proto], list[str]]:
         """Nodes, weights, and the values that are the outputs."""
         from onnx import helper
 
@@ -123,7 +126,7 @@ class _Joiner:
         nodes.append(helper.make_node("If", [condition], names, then_branch=graphs[0], else_branch=graphs[1]))
         return nodes, weights, names
 
-    def _graph(self, tree: Branch | Choice) -> _Proto:
+    def _graph(self, tree: Branch | Fork) -> _Proto:
         from onnx import helper
 
         nodes, weights, names = self.join(tree)
