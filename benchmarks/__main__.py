@@ -13,6 +13,7 @@ from rich.table import Table
 from benchmarks import (
     at_size,
     eva_vos,
+    exported,
     flow,
     label_speed,
     loading,
@@ -37,6 +38,7 @@ ITEMS = [
     *weclick_step.ITEMS,
     *loading.ITEMS,
     *networks.ITEMS,
+    *exported.ITEMS,
     *video_objects.ITEMS,
     *flow.ITEMS,
     *vos_streaming.ITEMS,

@@ -76,7 +76,6 @@ NO_READERS = {
     "resources.py:_cpu_quotas": _SYSTEM,
     "zoo/mmseg.py:_model_section": "a config of mmsegmentation is a program, which the user runs",
     "zoo/profiling.py:_name_of": _SYSTEM,
-    "zoo/weights/export.py:_compare": _OWN,
     "zoo/weights/official.py:import_checkpoint": _COPIES,
 }
 """Functions that open a file without making sense of what a user has written into it."""

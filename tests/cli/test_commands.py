@@ -189,7 +189,7 @@ def test_flags_stand_alone_or_take_a_value(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_room_of_commands_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["zoo", "--help"]) == 0
-    assert re.search(r"^  export +Write a single-frame network as ONNX", capsys.readouterr().out, re.M)
+    assert re.search(r"^  export +Write one step of a network as ONNX", capsys.readouterr().out, re.M)
     assert main(["zoo", "sell"]) == 2
     assert "thriftseg zoo takes a command; expected list, publish, import, export" in capsys.readouterr().err
 

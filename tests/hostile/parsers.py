@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,28 @@ def weights_with_a_true_hash(folder: Path) -> tuple[Path, Read]:
         return read_weights(path)
 
     return path, read
+
+
+@reads("zoo/weights/onnx_stream.py:OnnxStream.__init__", weight=0.3)
+def exported_network(folder: Path) -> tuple[Path, Read]:
+    from thriftseg.inference import load_weights
+
+    path = folder / "two_layers.onnx"
+    path.write_bytes(_exported())
+    return path, lambda: load_weights(path).class_table
+
+
+@cache
+def _exported() -> bytes:
+    from tempfile import TemporaryDirectory
+
+    from tests.fixtures.two_layers import TwoLayers
+    from thriftseg.zoo import export_onnx
+
+    with TemporaryDirectory() as folder:
+        notes = {"palette": [(9, 9, 9)] * 3, "taxonomy": "mine", "labels": LABELS}
+        export_onnx(TwoLayers(3), Path(folder) / "x.onnx", (8, 8), class_names=["a", "b", "c"], notes=notes)
+        return (Path(folder) / "x.onnx").read_bytes()
 
 
 @reads("zoo/weights/catalog.py:read_index")

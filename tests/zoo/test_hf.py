@@ -198,16 +198,14 @@ def test_another_size_resizes_the_positions() -> None:
 
 
 @pytest.mark.slow
-def test_exported_to_onnx(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"past_frames": 2}, {"whole_video": True}])
+def test_exported_to_onnx(tmp_path: Path, options: dict[str, Any]) -> None:
     pytest.importorskip("onnxruntime")
-    report = export_onnx(build("eomt"), tmp_path / "eomt.onnx", (33, 50))
+    network = build("videomt" if options else "eomt", **options)
+    report = export_onnx(network, tmp_path / "x.onnx", (33, 50), max_size=(64, 80), check_frames=8)
+    assert report.frames == 8 * 3
     assert report.max_difference <= 1e-3 * report.max_logit
     assert report.equal_classes > 0.999
-
-
-def test_a_video_network_is_exported_only_where_it_reads_single_frames(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="HFNetwork uses 1 past frames, and ONNX export is for single frames"):
-        export_onnx(build("videomt"), tmp_path / "x.onnx", (32, 32))
 
 
 @pytest.fixture(scope="module")

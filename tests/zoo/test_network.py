@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo import IMAGENET, DeepLabV3Plus, Preprocessing, SemanticNetwork
+from thriftseg.zoo import IMAGENET, DeepLabV3Plus, Preprocessing, SemanticNetwork, StreamState
 from thriftseg.zoo.blocks.batch_norm import PooledBatchNorm2d
-from thriftseg.zoo.network import StreamState
 
 
 class FadingMemory(SemanticNetwork):

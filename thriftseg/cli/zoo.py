@@ -69,21 +69,26 @@ def _assignment(text: str) -> tuple[str, Any]:
 def _export(
     weights: str, /, out: str, format: Literal["onnx"] = "onnx", size: tuple[int, int] | None = None, **options: Any
 ) -> int:
-    """Write a single-frame network as ONNX and check it by running it.
+    """Write one step of a network as ONNX, with its memory going in and out, and check it by running it.
 
     Args:
         weights: Published weights, by name, path or hf:ORG/NAME, or a checkpoint.
         out: File to write.
         format: What to write.
-        size: Height and width of the frames; as the weights were scored if unset.
+        size: Height and width of the frames, the usual ones where they vary; as the weights were scored if unset.
         options: Those of `thriftseg.zoo.export_onnx`.
     """
-    from thriftseg.inference import load_weights
-    from thriftseg.zoo import DEFAULT_SIZE, export_onnx
+    from thriftseg.inference import load_as, load_weights
+    from thriftseg.zoo import DEFAULT_SIZE, Network, SemanticNetwork, export_onnx
 
-    loaded = load_weights(weights)
-    size = size or loaded.eval_size or DEFAULT_SIZE
-    print(export_onnx(loaded.network, out, size, class_names=loaded.class_names, **options))
+    network = load_as(weights, Network)
+    names: tuple[str, ...] = ()
+    notes: dict[str, Any] = {}
+    if isinstance(network, SemanticNetwork):
+        loaded = load_weights(weights)
+        names, notes = loaded.class_names, loaded.notes
+        size = size or getattr(loaded.inference, "crop", None) or loaded.eval_size
+    print(export_onnx(network, out, size or DEFAULT_SIZE, class_names=names, notes=notes, **options))
     return 0
 
 

@@ -22,17 +22,20 @@ from thriftseg.parsing import check
 from thriftseg.taxonomies import LabelClass, Taxonomy, distinct_color
 from thriftseg.zoo import (
     CARD_SUFFIX,
+    ONNX_SUFFIX,
     WEIGHTS_SUFFIX,
     CheckpointNotes,
     DataNote,
     Network,
     ObjectRecord,
+    OnnxNetwork,
     SemanticNetwork,
     SlidingWindow,
     VOSNetwork,
     WholeImage,
     check_weights,
     inference_from_record,
+    inference_record,
     load,
     names_a_path,
     rebuild,
@@ -89,6 +92,19 @@ class LoadedNetwork:
     def labels(self) -> dict[str, Any]:
         """Table, cost and digest of the labels the network was trained on; empty where they are not known."""
         return dict(self.data_state.get("mixture") or self.metadata.get("labels") or {})
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What an exported file should say of the network beside the names of its classes, for `zoo.export_onnx`."""
+        return {
+            "taxonomy": self.taxonomy,
+            "palette": list(self.palette),
+            "eval_size": self.eval_size,
+            "inference": inference_record(self.inference),
+            "labels": self.labels or None,
+            "teacher": self.metadata.get("teacher"),
+            "licences": self.metadata.get("licences"),
+        }
 
     @property
     def class_table(self) -> Taxonomy:
@@ -232,16 +248,18 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
 
 
 def load_weights(weights: str | Path, device: str | torch.device = "cpu") -> LoadedNetwork:
-    """Load a network for inference, from published weights or from a training checkpoint.
+    """Load a network for inference, from published weights, from a training checkpoint, or from an exported file.
 
     Args:
-        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, or a checkpoint of
-            `SemanticSegmentation`.
+        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, a checkpoint of
+            `SemanticSegmentation`, or an ONNX file of `zoo.export_onnx`, which runs on the CPU.
         device: Device of the network.
 
     Raises:
         CheckpointError: There is no such file or name, it is damaged, or it holds no semantic network.
     """
+    if _is_exported(weights):
+        return _load_exported(weights)
     if _is_of_training(weights):
         return load_network(weights, device)
     published = load(weights, device)
@@ -332,6 +350,8 @@ def load_as(weights: str | Path, kind: type[NetworkType], device: str | torch.de
     Raises:
         CheckpointError: There is no such file or name, it is damaged, or it holds another network.
     """
+    if _is_exported(weights):
+        return _checked(_load_exported(weights).network, kind, weights)
     if _is_of_training(weights):
         checkpoint = read_checkpoint(weights, device)
         network = _network_of(checkpoint, weights)
@@ -346,6 +366,40 @@ def _licences_of_masks(checkpoint: Mapping[str, Any], path: str | Path) -> list[
     noted = [value["licences"] for value in checkpoint.values() if isinstance(value, Mapping) and "licences" in value]
     named = check(noted, list[list[str]], path, "licences", fault=CheckpointError)
     return [licence for licences in named for licence in licences]
+
+
+def _is_exported(weights: str | Path) -> bool:
+    return names_a_path(weights) and Path(weights).suffix == ONNX_SUFFIX
+
+
+def _load_exported(path: str | Path) -> LoadedNetwork:
+    """A network of `zoo.export_onnx`, which sees frames of the size that it was exported for, if that is a single one.
+
+    Raises:
+        ConfigError: A package for ONNX is missing.
+        CheckpointError: The file is no such network, or damaged.
+    """
+    network = OnnxNetwork(str(path))
+    note, card = network.stream.note, network.stream.card
+    sides = (note.height, note.width)
+    inference = inference_from_record(card.get("inference"), path)
+    if isinstance(inference, SlidingWindow) and not all(
+        low <= side <= high for side, (low, _, high) in zip(inference.crop, sides, strict=True)
+    ):
+        inference = WholeImage()
+    fixed = isinstance(inference, WholeImage) and all(low == high for low, _, high in sides)
+    loaded = LoadedNetwork(
+        network=network.eval(),
+        class_names=tuple(note.class_names),
+        taxonomy=note.taxonomy,
+        palette=tuple(note.palette),
+        eval_size=(note.height[1], note.width[1]) if fixed else note.eval_size,
+        inference=inference,
+        metadata=card,
+    )
+    _check_classes(loaded, path)
+    tell_restrictions(card, path)
+    return loaded
 
 
 def _is_of_training(weights: str | Path) -> bool:

@@ -15,11 +15,9 @@ from thriftseg.zoo.network import (
     IDENTITY,
     IMAGENET,
     ConstructorRecord,
-    FrameWindow,
     Network,
     Preprocessing,
     SemanticNetwork,
-    StreamState,
 )
 from thriftseg.zoo.profiling import NetworkProfile, profile
 from thriftseg.zoo.pspnet import PSPNet
@@ -36,6 +34,7 @@ from thriftseg.zoo.scorers.base import Scorer
 from thriftseg.zoo.scorers.qnet import QNet
 from thriftseg.zoo.smp import FPN, SegFormer, UPerNet
 from thriftseg.zoo.spixelfcn import SpixelFCN
+from thriftseg.zoo.streaming import FrameWindow, StreamState
 from thriftseg.zoo.tdnet.fanet import TDNetFANet
 from thriftseg.zoo.tdnet.network import TDNet, TDNetState
 from thriftseg.zoo.tdnet.psp import TDNetPSP
@@ -76,6 +75,7 @@ from thriftseg.zoo.weights.official import (
     load_official,
     read_official,
 )
+from thriftseg.zoo.weights.onnx_stream import ONNX_SUFFIX, OnnxNetwork, OnnxStream
 from thriftseg.zoo.weights.pretrained import import_transformers, licence_of, load_part, load_pretrained
 from thriftseg.zoo.weights.releases import licence_of_release
 from thriftseg.zoo.windows import (

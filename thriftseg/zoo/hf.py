@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thriftseg.errors import CheckpointError, ConfigError
-from thriftseg.zoo.network import IMAGENET, SemanticNetwork, StreamState
+from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
+from thriftseg.zoo.streaming import StreamState
 from thriftseg.zoo.weights.licences import tell_terms
 from thriftseg.zoo.weights.pretrained import (
     INSTALL,

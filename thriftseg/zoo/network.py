@@ -7,8 +7,8 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Self, TypedDict
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.blocks.strided_logits import StridedLogits
+from thriftseg.zoo.blocks.symbolic import is_symbolic
+from thriftseg.zoo.streaming import FrameWindow, StreamState
 
 
 class ConstructorRecord(TypedDict):
@@ -23,45 +25,6 @@ class ConstructorRecord(TypedDict):
 
     class_path: str
     init_args: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class StreamState:
-    """Memory of a network between two frames of a video; opaque to the caller, and never changed in place.
-
-    A subclass adds fields: tensors, numbers, and tuples, lists or dicts of them.
-
-    Example:
-        >>> FrameWindow((torch.zeros(1, 3, 2, 2),)).to("meta").frames[0].device.type
-        'meta'
-    """
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same memory on another device."""
-        return replace(self, **{field.name: _moved(getattr(self, field.name), device) for field in fields(self)})
-
-
-def _moved(value: Any, device: torch.device | str) -> Any:
-    if isinstance(value, Tensor | StreamState):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {key: _moved(item, device) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_moved(item, device) for item in value)
-    return value
-
-
-@dataclass(frozen=True)
-class FrameWindow(StreamState):
-    """The past frames of a network that keeps nothing else.
-
-    Attributes:
-        frames: At most `past_frames` normalised frames (B, 3, H, W), oldest first.
-        index: Place of the next frame in its video.
-    """
-
-    frames: tuple[Tensor, ...] = ()
-    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -439,7 +402,7 @@ class SemanticNetwork(Network):
         window = [*state.frames, frame][-length:]
         window = window[:1] * (length - len(window)) + window
         logits: Tensor = self(torch.stack(window, dim=1), **self._phase(state.index - self.past_frames))
-        return logits, FrameWindow(tuple(window[1:]), state.index + 1)
+        return logits, FrameWindow(tuple(window[1:]), (state.index + 1) % self.num_phases)
 
     def resume(self, past: Tensor, first_index: int = 0) -> StreamState:
         """The state in the midst of a video, from which `step` gives what `forward` gives on the whole window.
@@ -499,7 +462,7 @@ def pad_to_multiple(frames: Tensor, multiple: int, remainder: int = 0) -> Tensor
         torch.Size([1, 2, 3, 48, 64])
     """
     bottom, right = ((remainder - side) % multiple for side in frames.shape[-2:])
-    if not bottom and not right:
+    if not is_symbolic(bottom + right) and bottom + right == 0:
         return frames
     padded = F.pad(frames.flatten(0, -4), (0, right, 0, bottom), mode="replicate")
     unfolded: Tensor = padded.unflatten(0, frames.shape[:-3])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,44 @@ from thriftseg.zoo.blocks.backbones import (
     init_decoder,
 )
 from thriftseg.zoo.blocks.batch_norm import tolerate_single_value
+from thriftseg.zoo.blocks.symbolic import is_symbolic
 from thriftseg.zoo.network import SemanticNetwork
 from thriftseg.zoo.registry import register_network
+
+
+class GridPooling(nn.AdaptiveAvgPool2d):
+    """Mean over the cells of a grid of fixed sides, also in an export for maps of several sizes.
+
+    Example:
+        >>> features = torch.rand(1, 2, 5, 7)
+        >>> means = average_rows(5, 3, features) @ features @ average_rows(7, 3, features).mT
+        >>> torch.allclose(GridPooling(3)(features), means, atol=1e-6)
+        True
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pool (B, C, h, w) to (B, C, `output_size`, `output_size`)."""
+        height, width = input.shape[-2:]
+        if not is_symbolic(height + width):
+            return super().forward(input)
+        side = cast(int, self.output_size)
+        return average_rows(height, side, input) @ input @ average_rows(width, side, input).mT
+
+
+def average_rows(length: int, cells: int, like: Tensor) -> Tensor:
+    """Matrix that takes the means of `torch.nn.AdaptiveAvgPool1d`.
+
+    Args:
+        length: Number of values.
+        cells: Number of means.
+        like: Tells type and device.
+
+    Returns:
+        (`cells`, `length`), rows of sum 1.
+    """
+    cell, place = torch.arange(cells, device=like.device)[:, None], torch.arange(length, device=like.device)
+    start, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    return ((place >= start) & (place < end)).to(like.dtype) / (end - start)
 
 
 class PyramidPooling(nn.Module):
@@ -34,7 +70,7 @@ class PyramidPooling(nn.Module):
     def __init__(self, in_channels: int, channels: int, bins: tuple[int, ...] = (1, 2, 3, 6)) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(size), *conv_bn_relu(in_channels, channels)) for size in bins
+            nn.Sequential(GridPooling(size), *conv_bn_relu(in_channels, channels)) for size in bins
         )
         self.out_channels = in_channels + channels * len(bins)
         self._blocks = [in_channels] + [channels] * len(bins)

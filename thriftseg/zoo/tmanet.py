@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.blocks.backbones import classifier_head, conv_bn_relu, create_timm_model, init_decoder
-from thriftseg.zoo.network import IMAGENET, SemanticNetwork, StreamState
+from thriftseg.zoo.network import IMAGENET, SemanticNetwork
 from thriftseg.zoo.registry import register_network
+from thriftseg.zoo.streaming import StreamState
 
 DEPTHS = (18, 34, 50, 101, 152)
 SHALLOW = (18, 34)

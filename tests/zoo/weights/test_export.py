@@ -10,7 +10,7 @@ import torch
 from tests.fixtures.two_layers import TwoLayers
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo import QNet, create_model
-from thriftseg.zoo.weights import export as export_module
+from thriftseg.zoo.weights import onnx_stream
 from thriftseg.zoo.weights.export import export_onnx
 
 pytest.importorskip("onnxruntime")
@@ -52,14 +52,8 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path: Path) -> None:
     assert network.training
 
 
-def test_networks_with_past_frames_are_refused(tmp_path: Path) -> None:
-    video = create_model("tmanet_r18", 3)
-    with pytest.raises(ConfigError, match=r"uses \d past frames, and ONNX export is for single frames"):
-        export_onnx(video, tmp_path / "x.onnx", (32, 32))
-
-
 def test_other_kinds_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="only semantic networks are exported"):
+    with pytest.raises(ConfigError, match="only networks that segment, or follow objects, are exported"):
         export_onnx(QNet(), tmp_path / "x.onnx")
 
 
@@ -69,8 +63,8 @@ def test_an_empty_size_is_refused(network, tmp_path: Path) -> None:
 
 
 def test_missing_packages_are_named(network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_module, "_REQUIRED", ("onnx", "a_package_that_nobody_has"))
+    monkeypatch.setattr(onnx_stream, "_PACKAGES", ("onnx", "a_package_that_nobody_has"))
     with pytest.raises(
-        ConfigError, match=r"export needs a_package_that_nobody_has; fix: pip install 'thriftseg\[export\]'"
+        ConfigError, match=r"ONNX needs a_package_that_nobody_has; fix: pip install 'thriftseg\[export\]'"
     ):
         export_onnx(network, tmp_path / "x.onnx")

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple, Self, cast
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.network import IMAGENET, SemanticNetwork, StreamState
+from thriftseg.zoo.network import IMAGENET, SemanticNetwork
+from thriftseg.zoo.streaming import StreamState
 from thriftseg.zoo.tdnet.blocks import FrameMemory, Path
 
 WarmUp = Literal["repeat", "no_attention"]

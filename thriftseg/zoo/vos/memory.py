@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.network import StreamState
+from thriftseg.zoo.streaming import StreamState
 from thriftseg.zoo.vos.objects import ObjectRows
 
 

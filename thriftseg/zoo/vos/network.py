@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.network import Network, StreamState
+from thriftseg.zoo.network import Network
+from thriftseg.zoo.streaming import StreamState
 from thriftseg.zoo.vos.aggregation import aggregate, probabilities
 from thriftseg.zoo.vos.memory import Memory, MemoryPolicy
 from thriftseg.zoo.vos.objects import ObjectRows
@@ -177,19 +178,33 @@ class VOSNetwork(Network, ABC):
         given = torch.ones(masks.shape[:2], dtype=torch.bool) if given is None else given
         _check_masks(frame, masks, given)
         memory = memory.with_rows(memory.rows.union(ObjectRows.given(given)))
-        objects = logits[:, 1:].sigmoid()
-        objects = F.pad(objects, (0, 0, 0, 0, 0, memory.rows.channels - objects.shape[1]))
         missing = memory.rows.channels - masks.shape[1]
-        given = F.pad(given.to(logits.device), (0, missing))[..., None, None]
-        masks = F.pad(masks.to(logits), (0, 0, 0, 0, 0, missing)).masked_fill(~given, 0.0)
-        free = 1 - masks.sum(dim=1, keepdim=True).clamp(max=1)  # what given masks leave to the other objects
-        logits = aggregate(torch.where(given, masks, objects * free))
-        return logits, torch.where(given, masks, probabilities(logits)), memory
+        objects = F.pad(logits[:, 1:].sigmoid(), (0, 0, 0, 0, 0, memory.rows.channels - logits.shape[1] + 1))
+        masks = F.pad(masks.to(logits), (0, 0, 0, 0, 0, missing))
+        return *with_given_masks(objects, masks, F.pad(given.to(logits.device), (0, missing))), memory
 
     def _remember(self, frame: Tensor, objects: Tensor, memory: Memory, index: int, annotated: bool) -> VOSState:
         if len(memory.rows) and memory.policy.needs(index, annotated):
             memory = memory.added(self.memorise(frame, objects, memory.rows), index, annotated)
         return VOSState(memory, index + 1)
+
+
+def with_given_masks(objects: Tensor, masks: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Objects of a frame where masks are given on it, which take their pixels from all other objects.
+
+    Args:
+        objects: (B, N, H, W), probabilities.
+        masks: (B, N, H, W) in [0, 1].
+        given: (B, N) bool, the channels of `masks` that are meant.
+
+    Returns:
+        Logits (B, 1 + N, H, W), and what is to be memorised, (B, N, H, W).
+    """
+    given = given[..., None, None]
+    masks = masks.masked_fill(~given, 0.0)
+    free = 1 - masks.sum(dim=1, keepdim=True).clamp(max=1)  # what given masks leave to the other objects
+    logits = aggregate(torch.where(given, masks, objects * free))
+    return logits, torch.where(given, masks, probabilities(logits))
 
 
 def _check_frame(frame: Tensor, memory: Memory) -> None:

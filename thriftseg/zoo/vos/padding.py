@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from thriftseg.zoo.blocks.symbolic import is_symbolic
+
 
 @dataclass(frozen=True)
 class SplitPadding:
@@ -41,7 +43,7 @@ class SplitPadding:
     def pad(self, image: Tensor) -> Tensor:
         """Surround (..., H, W) with zeros."""
         sides = (self.left, self.right, self.top, self.bottom)
-        return F.pad(image, sides) if any(sides) else image
+        return F.pad(image, sides) if is_symbolic(sum(sides)) or any(sides) else image
 
     def crop(self, image: Tensor) -> Tensor:
         """Undo `pad` on (..., H', W')."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thriftseg.errors import ConfigError
+from thriftseg.zoo.blocks.symbolic import is_symbolic
 
 SCORE_BYTES = 16 * 2**20
 """Scores that exist at once."""
@@ -78,9 +79,11 @@ class MemoryReader(nn.Module):
             lengthening = 2
             shifts = [address.square().sum(dim=1, keepdim=True) * -scale for address in addresses]
         scaled = (query.flatten(2).to(wide) * (lengthening * scale)).transpose(1, 2).expand(len(keys[0]), -1, -1)
-        chunk = max(1, SCORE_BYTES // (4 * len(keys[0]) * sum(lengths)))
+        parts = [scaled]
+        if not is_symbolic(sum(lengths)):  # an export for several sizes cannot count its parts
+            parts = list(scaled.split(max(1, SCORE_BYTES // (4 * len(keys[0]) * sum(lengths))), dim=1))
         with torch.autocast(query.device.type, enabled=False):
-            read = [_read(positions, addresses, shifts, contents, hidden) for positions in scaled.split(chunk, dim=1)]
+            read = [_read(positions, addresses, shifts, contents, hidden) for positions in parts]
         return torch.cat(read, dim=2).view(*values[0].shape[:2], *query.shape[-2:])
 
 

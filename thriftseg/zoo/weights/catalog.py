@@ -17,13 +17,14 @@ from thriftseg.errors import CheckpointError
 from thriftseg.parsing import Amount, Count, FileName, check, read_json
 from thriftseg.resources import checkpoints_folder
 from thriftseg.zoo.weights.files import CARD_SUFFIX, WEIGHTS_SUFFIX, Published, read_weights
+from thriftseg.zoo.weights.onnx_stream import ONNX_SUFFIX
 
 INDEX = "index.json"
 INDEX_VERSION = 1
 FOLDER_VARIABLE = "THRIFTSEG_CHECKPOINTS"
 HUB_PREFIX = "hf:"
 
-_PATH_SUFFIXES = frozenset({WEIGHTS_SUFFIX, CARD_SUFFIX, ".bin", ".ckpt", ".pkl", ".pt", ".pth"})
+_PATH_SUFFIXES = frozenset({WEIGHTS_SUFFIX, CARD_SUFFIX, ONNX_SUFFIX, ".bin", ".ckpt", ".pkl", ".pt", ".pth"})
 
 
 @dataclass(frozen=True)

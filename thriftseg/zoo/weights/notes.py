@@ -120,6 +120,53 @@ class NetworkNotes(msgspec.Struct):
     teacher: TeacherNote | None = None
 
 
+_Range = tuple[_Side, _Side, _Side]
+
+
+class OnnxNote(msgspec.Struct):
+    """What an exported network says of itself in the metadata of its file.
+
+    Attributes:
+        network: Class of the network.
+        graph_sha256: Hash of the file without this note.
+        num_classes: Number of classes; 0 for networks that follow objects.
+        past_frames: As of the network.
+        num_phases: As of the network.
+        batch: Smallest, usual and largest number of frames.
+        height: The same of their rows.
+        width: The same of their columns.
+        extras: Further inputs of a step, in order.
+        state: Names of the tensors of the state, in order; each is an input, and an output with `next_` before it.
+        eval_size: Height and width that frames were resized to in evaluation.
+        inference: How frames were segmented in evaluation.
+        class_names: In train order, where they are known.
+        taxonomy: Name of the class table.
+        palette: RGB colour of every class.
+        labels: The labels of the network.
+        teacher: The teacher of the network.
+        licences: Of the weights, and of what they descend from.
+    """
+
+    network: str
+    graph_sha256: str
+    num_classes: Annotated[int, Meta(ge=0, le=255)]
+    past_frames: Count
+    num_phases: Annotated[int, Meta(ge=1, le=64)]
+    batch: _Range
+    height: _Range
+    width: _Range
+    extras: list[str] = msgspec.field(default_factory=list)
+    state: list[str] = msgspec.field(default_factory=list)
+    eval_size: _Size | None = None
+    inference: ObjectRecord | None = None
+    class_names: list[str] = msgspec.field(default_factory=list)
+    taxonomy: str | None = None
+    palette: list[_Color] = msgspec.field(default_factory=list)
+    labels: LabelsNote | None = None
+    teacher: TeacherNote | None = None
+    licences: _Licences | None = None
+
+
 class _Version(msgspec.Struct):
     version: Count = 1
 
