@@ -152,7 +152,9 @@ def as_rst(lines: list[str]) -> list[str]:
 
 def _listed(paragraph: re.Match[str]) -> str:
     """What a docstring cites, as a list."""
-    return re.sub(r"^(\[\d\] )?\s*(?=\S)", lambda line: f"- {line[1]}" if line[1] else "  ", paragraph[0], flags=re.MULTILINE)
+    return re.sub(
+        r"^(\[\d\] )?\s*(?=\S)", lambda line: f"- {line[1]}" if line[1] else "  ", paragraph[0], flags=re.MULTILINE
+    )
 
 
 def _escape_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -190,7 +192,9 @@ def _find(app: Sphinx, env: Any, node: addnodes.pending_xref, contnode: nodes.El
     )
 
 
-def _without_tree(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+def _without_tree(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
     """Pages of source have no tree of the site, which would take longer than all other pages."""
     if page.startswith("_modules/"):
         context["toctree"] = lambda **_: ""

@@ -69,7 +69,12 @@ def _rows(options: tuple[Option, ...]) -> Iterator[str]:
         kind = getattr(option.annotation, "__name__", None) if isinstance(option.annotation, type) else None
         kind = (kind or str(option.annotation)).replace("typing.", "").replace("NoneType", "None")
         default = "required" if option.default is MISSING else f"`{option.default!r}`"
-        cells = [name, f"`{kind}`".replace("|", r"\|"), default.replace("|", r"\|"), option.description.replace("|", r"\|")]
+        cells = [
+            name,
+            f"`{kind}`".replace("|", r"\|"),
+            default.replace("|", r"\|"),
+            option.description.replace("|", r"\|"),
+        ]
         yield f"| {' | '.join(cells)} |"
 
 
@@ -92,8 +97,17 @@ def _command_pages() -> dict[str, str]:
     lines = "\n".join(f"- `thriftseg {name}`: {COMMANDS[name].summary}" for name in TRAINER)
     model, data = (f"[`thriftseg.{room}`](../api/{room}.rst)" for room in ("lightning_modules", "datamodules"))
     found["cli/fit.md"] = TRAINER_PAGE.format(lines=lines, model=model, data=data)
-    rows = [f"| [`thriftseg {name}`]({'fit' if name in TRAINER else name}.md) | {COMMANDS[name].summary} |" for name in COMMANDS]
-    toc = ["```{toctree}", ":hidden:", "", *dict.fromkeys("fit" if name in TRAINER else name for name in COMMANDS), "```"]
+    rows = [
+        f"| [`thriftseg {name}`]({'fit' if name in TRAINER else name}.md) | {COMMANDS[name].summary} |"
+        for name in COMMANDS
+    ]
+    toc = [
+        "```{toctree}",
+        ":hidden:",
+        "",
+        *dict.fromkeys("fit" if name in TRAINER else name for name in COMMANDS),
+        "```",
+    ]
     flags = "What holds for every command is in [Options](../options.md#what-holds-for-every-command)."
     found["cli/index.md"] = "\n".join(["# Commands", "", flags, "", "| command | |", "|---|---|", *rows, "", *toc, ""])
     return found
@@ -127,7 +141,12 @@ def _table_section(table: PublishedTable) -> str:
     lines += [f"`thriftseg report table {table.name}`", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in table.rows:
         key = f"{row.key}" if row.run is not None else f"{row.key} (not shipped)"
-        cells = [key, _number(row.samples), _number(row.hours), *(_number(row.published.get(name)) for name in table.metrics)]
+        cells = [
+            key,
+            _number(row.samples),
+            _number(row.hours),
+            *(_number(row.published.get(name)) for name in table.metrics),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 

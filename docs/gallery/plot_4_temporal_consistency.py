@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from thriftseg.drawing import colorize
-from thriftseg.metrics import TemporalConsistency, class_iou, confusion_matrix
+from thriftseg.metrics import TemporalConsistency, class_iou, class_totals, confusion_matrix
 from thriftseg.synthetic import SceneConfig, render_clip
 from thriftseg.taxonomies import CITYSCAPES
 
@@ -48,7 +48,7 @@ for name, labels in students.items():
     for before, now, frame in zip(labels, labels[1:], clip[1:], strict=False):
         backward, forward = (torch.from_numpy(flow)[None] for flow in (frame.flow_backward, frame.flow_forward))
         consistency.update(torch.from_numpy(now)[None], torch.from_numpy(before)[None], backward, forward)
-    scores[name] = float(np.nanmean(class_iou(counts))), float(consistency.compute()["mean"])
+    scores[name] = float(np.nanmean(class_iou(class_totals(counts)))), float(consistency.compute()["tc"])
     print(f"{name:17} mIoU {scores[name][0]:.3f}  TC {scores[name][1]:.3f}")
 
 # %%

@@ -10,20 +10,17 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
-import torch
 
-from thriftseg.annotation import NetworkView, SampleSelection, pixel_uncertainty, rank_samples
-from thriftseg.datasets import Cityscapes
-from thriftseg.datasets import read_frame
+from thriftseg.annotation import NetworkView, SampleSelection, rank_samples
+from thriftseg.datasets import Cityscapes, read_frame
 from thriftseg.inference import load_weights
 from thriftseg.synthetic import synthesize
 
 # %%
-# Four clips of streets that the shipped network has never seen.
+# Three clips of streets that the shipped network has never seen.
 
 root = Path(tempfile.mkdtemp())
-synthesize(root, train_clips=4, val_clips=1, frames=12, height=96, width=192, seed=21, devices=1)
+synthesize(root, train_clips=3, val_clips=1, frames=8, height=64, width=128, seed=21, devices=1)
 dataset = Cityscapes(root)
 student = load_weights("deeplabv3plus_mobilenetv2.synthetic_manual").network
 
@@ -34,23 +31,19 @@ student = load_weights("deeplabv3plus_mobilenetv2.synthetic_manual").network
 view = NetworkView(student, uncertainty="entropy")
 chosen = {
     "no network yet": rank_samples(dataset, "train", 3, progress=False),
-    "unsure": rank_samples(
-        dataset, "train", 3, view=view, selection=SampleSelection("uncertainty"), progress=False
-    ),
+    "unsure": rank_samples(dataset, "train", 3, view=view, selection=SampleSelection("uncertainty"), progress=False),
     "unsure and different": rank_samples(dataset, "train", 3, view=view, progress=False),
 }
 for name, samples in chosen.items():
-    print(f"{name:21}", ", ".join(f"{each.video} {each.number}" for each in samples))
+    print(f"{name:21}", ", ".join(f"{each.clip.video} {each.sample.number}" for each in samples))
 
 # %%
-# What is bought, with the uncertainty of the pixels over it. By uncertainty alone, neighbours of one frame crowd in.
+# What is bought. By uncertainty alone, frames of one street may crowd in; diversity spreads the budget.
 
 figure, axes = plt.subplots(3, 3, figsize=(11, 6), layout="constrained")
-clips = {clip.video: clip for clip in dataset.clips("train")}
 for row, (name, samples) in zip(axes, chosen.items(), strict=True):
     for axis, sample in zip(row, samples, strict=True):
-        image = read_frame(clips[sample.video].frames[sample.number])
-        axis.imshow(image)
-        axis.set_title(f"{name}: {sample.video} {sample.number}", fontsize=8)
+        axis.imshow(read_frame(sample.clip.frames[sample.sample.number]))
+        axis.set_title(f"{name}: {sample.clip.video} {sample.sample.number}", fontsize=8)
         axis.axis("off")
 plt.show()
