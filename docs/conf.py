@@ -18,11 +18,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
-    # "sphinx_gallery.gen_gallery",
+    "sphinx_gallery.gen_gallery",
     "api_reference",
-    # "command_reference",
+    "command_reference",
 ]
-exclude_patterns = ["_build", "_ext", "gallery", "measurements", "README.md"]
+exclude_patterns = ["_build", "_ext", "gallery", "measurements"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", rf"{name}(\..*)?") for name in ("(?!thriftseg).*",)]
 """Types of other libraries are named, not linked; those of our own have to be found."""
