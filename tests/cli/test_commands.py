@@ -155,7 +155,7 @@ def test_an_old_name_is_refused_with_the_new_one(
 
 
 def test_the_page_of_old_and_new_names_is_complete() -> None:
-    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
     rows = {tuple(re.findall(r"`([^`]+)`", line)) for line in page.splitlines() if line.startswith("| `")}
     listed = {(command, f"--{old}", f"--{new}") for command, names in RENAMED.items() for old, new in names.items()}
     assert {row[:3] for row in rows if row[0] in RENAMED} == listed

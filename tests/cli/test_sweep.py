@@ -1,4 +1,4 @@
-"""Training the rows of a table, as a command, from Python, and as the array of jobs of docs/sweeps.md."""
+"""Training the rows of a table, as a command, from Python, and as the array of jobs of docs/guides/sweeps.md."""
 
 from __future__ import annotations
 

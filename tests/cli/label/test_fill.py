@@ -1,4 +1,4 @@
-"""Propagate, train, fill what propagation left open, and train again: the commands of docs/samsam2.md."""
+"""Propagate, train, fill what propagation left open, and train again: the commands of docs/guides/propagation.md."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "label propagate": {"workers": "devices N --accelerator cpu"},
     "label refine": {"overwrite": "beyond"},
 }
-"""Per command, what is written now in place of an old option; `docs/options.md` lists them."""
+"""Per command, what is written now in place of an old option; `docs/reference/options.md` lists them."""
 
 _OF_OBJECTIVES = (
     "gated_crf memory_flow distillation weak_weight gated_crf_weight gated_crf_start memory_flow_weight flow stride "
