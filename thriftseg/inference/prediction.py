@@ -89,8 +89,8 @@ def predict(
         summary.json         the returned summary; written last
 
     Args:
-        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, or a checkpoint of
-            `SemanticSegmentation`.
+        weights: Name, path or `hf:<organisation>/<name>` of published weights, see `zoo.load`, a checkpoint of
+            `SemanticSegmentation`, or an ONNX file of `zoo.export_onnx`.
         input: Video file, folder of PNG or JPEG frames of any name, or one picture.
         out: Folder for the results.
         inference: Whole image or sliding window; by default as in the evaluation of the training run.

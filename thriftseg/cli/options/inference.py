@@ -16,8 +16,8 @@ class InferenceOptions:
     """The network, and how it segments a frame.
 
     Attributes:
-        weights: Published weights (`thriftseg zoo list`), by name, path or hf:ORG/NAME; or a checkpoint written by
-            `thriftseg fit`.
+        weights: Published weights (`thriftseg zoo list`), by name, path or hf:ORG/NAME; a checkpoint written by
+            `thriftseg fit`; or an ONNX file written by `thriftseg zoo export`.
         inference: The whole frame at once, or a window that slides over it; as in training's evaluation if unset.
         crop: Height and width of the window.
         stride: Step between windows, down and to the right.

@@ -232,7 +232,8 @@ def _card(content: bytes, path: str | Path) -> dict[str, Any]:
         properties = ModelProto.FromString(content).metadata_props
     except (DecodeError, ValueError) as error:  # a ValueError is about text that is no UTF-8
         raise CheckpointError("not an ONNX file, or damaged", path=path, fix="copy it again") from error
-    records = [entry.value for entry in properties if entry.key == _NOTE]
+    named = [entry.value for entry in properties if entry.key == _NOTE]
+    records = [value for value in named if isinstance(value, str)]  # bytes where it is no UTF-8
     if len(records) != 1:
         raise CheckpointError(
             "not a network that this package exported",
