@@ -10,7 +10,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS / "_ext")]
 
-from thriftseg import __version__  # noqa: E402
+from thriftseg import __version__
 
 project, author, release = "thriftseg", "The thriftseg authors", __version__
 extensions = [
@@ -62,3 +62,4 @@ html_title = "thriftseg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False

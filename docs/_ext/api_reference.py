@@ -11,11 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import thriftseg
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx import addnodes
 from sphinx.application import Sphinx
+
+import thriftseg
 
 PACKAGE = Path(thriftseg.__file__).parent
 LONGEST_VALUE = 100

@@ -43,7 +43,7 @@ config without `init_args`: `--data.dataset.root DIR`, `--trainer.max_epochs 3`,
 | `--table`, `--row` | a row of a published table in the place of a config |
 | `--name` | name of the run, whose folder is `runs/<name>`; that of the config if unset |
 | `--stage` | `teacher` or `student` alone, where a config names both |
-| `--ckpt_path` | `last` goes on where a run stopped; a path for `validate` and `test`; without it, they take the best one |
+| `--ckpt_path` | `last` goes on where a run stopped; a path for `validate` and `test`, the best one without it |
 | `--model.*` | settings of {model} |
 | `--data.*` | settings of {data} |
 | `--trainer.*` | settings of `lightning.pytorch.Trainer` |
@@ -114,7 +114,7 @@ def _command_pages() -> dict[str, str]:
 
 
 def _configs_page() -> str:
-    text = "# Configs that ship\n\n`--config NAME` takes any of them, from any folder; `--print_config` prints what it says.\n"
+    text = "# Configs that ship\n\n`--config NAME` takes any of them, from any folder; `--print_config` shows it.\n"
     for folder, about in CONFIG_FOLDERS.items():
         text += f"\n## {folder or 'of commands'}\n\n{about}\n\n| config | |\n|---|---|\n"
         text += "".join(f"| `{name}` | {_first_words(name)} |\n" for name in list_configs(folder))
@@ -154,8 +154,8 @@ def _table_section(table: PublishedTable) -> str:
 def write_pages(app: Sphinx) -> None:
     """Write the pages below `reference/`, those that have changed alone."""
     tables = (
-        "# Tables\n\nEvery table with the published figures of its rows, in per cent where they are scores; an empty cell is"
-        " a figure that is not known or does not exist. [Tables](../guides/sweeps.md) says how rows are run.\n\n"
+        "# Tables\n\nEvery table with the published figures of its rows, in per cent where they are scores; an empty cell"
+        " is a figure that is not known or does not exist. [Tables](../guides/sweeps.md) says how rows are run.\n\n"
     )
     pages = _command_pages() | {
         "configs.md": _configs_page(),

@@ -32,8 +32,8 @@ clicks = generate_clicks(drawn, frame.instances, CITYSCAPES.thing_ids, min_compo
 
 # %%
 # The model ``polygon`` prices any label map: 1.5 s for each corner that a person would click, 1 s for each polygon, and
-# 1.5 s + 1 s for a click on an object. Simulated coarse polygons take 7/90 of the drawn label, as in Cityscapes. Where a
-# street is full of small things, as here, a click for each of them is no cheaper than coarse polygons of the large ones.
+# 1.5 s + 1 s for a click on an object. Simulated coarse polygons take 7/90 of the drawn label, as in Cityscapes. On a
+# street full of small things, as here, a click for each of them is no cheaper than coarse polygons of the large ones.
 
 model = CostModel.named("polygon")
 prices = {

@@ -43,8 +43,8 @@ for at in (1, 5, 10, 19):
     print(f"{at:2} frames on: {open_share[at - 1]:.1%} without a label, {wrong[at - 1]:.1%} of the others wrong")
 
 # %%
-# Errors (red) sit on the borders of what moves; what has come into view has no label (dark). That is why a mixture takes
-# labels near the drawn frame, and why ``thriftseg label fill`` has a trained network fill the gaps.
+# Errors (red) sit on the borders of what moves; what has come into view has no label (dark). That is why a mixture
+# takes labels near the drawn frame, and why ``thriftseg label fill`` has a trained network fill the gaps.
 
 figure, axes = plt.subplots(2, 2, figsize=(10, 5), layout="constrained")
 for row, at in zip(axes, (5, 19), strict=True):

@@ -2,8 +2,9 @@
 Gated CRF on clicks
 ===================
 
-A click says what one pixel is. Gated CRF says that neighbours which look alike are alike: it has no label to learn from,
-but carries the clicks to the borders that the image shows. Without it, everything between the clicks is left to chance.
+A click says what one pixel is. Gated CRF says that neighbours which look alike are alike: it has no label to learn
+from, but carries the clicks to the borders that the image shows. Without it, everything between the clicks is left to
+chance.
 """
 
 import cv2

@@ -3,8 +3,8 @@ Temporal consistency, and what it hides
 =======================================
 
 TC asks whether the label map of a frame is that of the frame before, moved along the optical flow. It finds flicker
-which mIoU does not see. It also gives its best score to a map that is wrong and never moves: TC counts beside mIoU, never
-alone.
+which mIoU does not see. It also gives its best score to a map that is wrong and never moves: TC counts beside mIoU,
+never alone.
 """
 
 import matplotlib.pyplot as plt
