@@ -39,6 +39,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: Target; its folder is made when absent.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> with whole_file(path) as file: size = file.write(b"whole")
+        >>> path.read_text()
+        'whole'
     """
     temporary = partial_path(path)
     try:
@@ -59,6 +66,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     Args:
         path: Target; its folder is made when absent.
         content: The whole content.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.bin"
+        >>> write_bytes(path, b"whole")
+        >>> path.read_bytes()
+        b'whole'
     """
     with whole_file(path) as stream:
         stream.write(content)

@@ -54,6 +54,11 @@ class AnnotationCost(Record, frozen=True):
         class_clicks: Choices of a class, one per polygon.
         absent: Answers that an object is not in the frame.
         strokes: Strokes of a brush or an eraser.
+
+    Example:
+        >>> total = sum([AnnotationCost(seconds=80, masks=1), AnnotationCost(seconds=5.5, clicks=3)])
+        >>> total.seconds, total.masks, total.clicks
+        (85.5, 1, 3)
     """
 
     seconds: Amount = 0.0
@@ -97,6 +102,10 @@ class CostModel(ABC):
         mask_s: Seconds per object mask.
         box_s: Seconds per box.
         absent_s: Seconds to say that an object is absent.
+
+    Example:
+        >>> CostModel.named("polygon").clicks(10).seconds, CostModel.named("published").box().seconds
+        (25.0, 7.0)
     """
 
     name: ClassVar[str]
@@ -175,6 +184,10 @@ class PublishedCost(CostModel):
     Attributes:
         fine_s: Seconds per fine label map.
         coarse_s: Seconds per coarse label map.
+
+    Example:
+        >>> PublishedCost().coarse_frame("cityscapes").seconds / 60
+        7.0
     """
 
     name: ClassVar[str] = "published"
@@ -221,6 +234,13 @@ class PolygonCost(CostModel):
 
     Attributes:
         tolerance: Largest distance of the polygon from the contour, in pixels of the label map.
+
+    Example:
+        >>> label = np.full((20, 20), 255, np.uint8)
+        >>> label[5:15, 5:15] = 3
+        >>> cost = PolygonCost().manual_frame("camvid", label)
+        >>> cost.clicks, cost.seconds
+        (4, 7.0)
     """
 
     name: ClassVar[str] = "polygon"

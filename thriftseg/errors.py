@@ -94,7 +94,12 @@ def _rebuild(cls: type[ThriftsegError], state: dict[str, object]) -> ThriftsegEr
 
 
 class DatasetError(ThriftsegError):
-    """Files of a data set are missing, unreadable or contradict its class table."""
+    """Files of a data set are missing, unreadable or contradict its class table.
+
+    Example:
+        >>> str(DatasetError("no frames", path="drive", expected="PNG files", found="nothing", fix="check --root"))
+        'drive: no frames; expected PNG files; found nothing; fix: check --root'
+    """
 
 
 class LabelStoreError(ThriftsegError):

@@ -206,7 +206,12 @@ def run_lengths(flat: BoolArray) -> Int64Array:
 
 
 def bounding_box(mask: BoolArray) -> tuple[int, int, int, int]:
-    """Left, top, width and height of the pixels of a mask that has some."""
+    """Left, top, width and height of the pixels of a mask that has some.
+
+    Example:
+        >>> bounding_box(np.array([[0, 0, 0], [0, 1, 1]], bool))
+        (1, 1, 2, 1)
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
     return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1

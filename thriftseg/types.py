@@ -33,7 +33,12 @@ Size = tuple[int, int]
 
 
 class LabelKind(IntEnum):
-    """Where a label came from; travels through batches as an integer."""
+    """Where a label came from; travels through batches as an integer.
+
+    Example:
+        >>> LabelKind.PROPAGATED.label, LabelKind["CLICKS"].label
+        ('propagated', 'clicks')
+    """
 
     MANUAL = 0
     PROPAGATED = 1

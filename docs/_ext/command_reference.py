@@ -51,7 +51,7 @@ config without `init_args`: `--data.dataset.root DIR`, `--trainer.max_epochs 3`,
 """
 
 
-def _actions() -> Iterator[tuple[str, str, str]]:
+def commands() -> Iterator[tuple[str, str, str]]:
     """Page, command and full path of its function."""
     for page, command in COMMANDS.items():
         if page in TRAINER:
@@ -90,7 +90,7 @@ def _section(command: str, signature: Signature) -> str:
 
 def _command_pages() -> dict[str, str]:
     pages: dict[str, list[str]] = {}
-    for page, command, path in _actions():
+    for page, command, path in commands():
         pages.setdefault(page, [f"# thriftseg {page}", "", f"To {COMMANDS[page].summary}.", ""])
         pages[page].append(_section(command, signature_of(path)))
     found = {f"cli/{page}.md": "\n".join(lines) for page, lines in pages.items()}
@@ -154,8 +154,8 @@ def _table_section(table: PublishedTable) -> str:
 def write_pages(app: Sphinx) -> None:
     """Write the pages below `reference/`, those that have changed alone."""
     tables = (
-        "# Tables\n\nEvery table with the published figures of its rows, in per cent where they are scores; an empty cell"
-        " is a figure that is not known or does not exist. [Tables](../guides/sweeps.md) says how rows are run.\n\n"
+        "# Tables\n\nEvery table with the published figures of its rows, in per cent where they are scores; an"
+        " empty cell is a figure that is not known. [Tables](../guides/sweeps.md) says how rows are run.\n\n"
     )
     pages = _command_pages() | {
         "configs.md": _configs_page(),

@@ -54,9 +54,9 @@ if TYPE_CHECKING:
     from thriftseg.datasets.registry import DATASETS, VOS_DATASETS, create, create_vos
     from thriftseg.datasets.scenenet import SCENENET_FRAME_STEP, SceneNet
     from thriftseg.datasets.sharding import shard
-    from thriftseg.datasets.tools.check import Finding, check_dataset, print_report
-    from thriftseg.datasets.tools.video_import import import_videos
-    from thriftseg.datasets.tools.vos_check import check_vos, print_vos_report
+    from thriftseg.datasets.tools.check import CheckReport, Finding, check_dataset, print_report
+    from thriftseg.datasets.tools.video_import import VideoImportSummary, import_videos
+    from thriftseg.datasets.tools.vos_check import VOSCheckReport, check_vos, print_vos_report
     from thriftseg.datasets.veis import VEIS
     from thriftseg.datasets.video import VIDEO_SUFFIXES, frame_file, is_clip_video, list_video
     from thriftseg.datasets.vos.base import (

@@ -35,6 +35,10 @@ def colorize(label: UInt8Array, palette: Palette, *, ignore_color: Color = (0, 0
 
     Returns:
         (H, W, 3) RGB.
+
+    Example:
+        >>> colorize(np.array([[1, 255]], np.uint8), [(128, 64, 128), (0, 0, 142)]).tolist()
+        [[[0, 0, 142], [0, 0, 0]]]
     """
     table = np.empty((256, 3), dtype=np.uint8)
     table[:] = ignore_color
@@ -57,6 +61,11 @@ def blend(image: UInt8Array, label: UInt8Array, palette: Palette, alpha: float =
 
     Raises:
         ConfigError: The sizes of frame and label differ, or `alpha` lies outside [0, 1].
+
+    Example:
+        >>> frame, label = np.full((1, 2, 3), 100, np.uint8), np.array([[0, 255]], np.uint8)
+        >>> blend(frame, label, [(200, 0, 0)]).tolist()
+        [[[150, 50, 50], [100, 100, 100]]]
     """
     if not 0 <= alpha <= 1:
         raise ConfigError("alpha of an overlay is out of range", expected="0 to 1", found=alpha)
@@ -89,6 +98,11 @@ def error_map(
 
     Raises:
         ConfigError: The sizes of prediction and target differ.
+
+    Example:
+        >>> truth, found = np.array([[0, 0, 255]], np.uint8), np.array([[0, 1, 1]], np.uint8)
+        >>> error_map(found, truth)[0].tolist()  # right, wrong, not scored
+        [[88, 164, 108], [214, 56, 48], [40, 40, 44]]
     """
     _check_same_size(pred, target, "prediction and target")
     state = np.where(target == IGNORE_INDEX, 2, (pred != target).astype(np.uint8))

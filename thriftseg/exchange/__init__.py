@@ -23,6 +23,6 @@ if TYPE_CHECKING:
     from thriftseg.exchange.importing import ImportSummary, import_labels
     from thriftseg.exchange.label_studio import decode_brush, encode_brush
     from thriftseg.exchange.records import AnnotatedImage, ExportedFrame, ExportedObject, Shape, image_name
-    from thriftseg.exchange.submission import write_submission
+    from thriftseg.exchange.submission import Submission, write_submission
 
 __getattr__, __dir__, __all__ = face(__name__)

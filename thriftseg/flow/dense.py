@@ -167,6 +167,13 @@ def consistency_mask_np(
 
     Raises:
         ValueError: The shapes disagree.
+
+    Example:
+        >>> still = np.zeros((2, 1, 3), np.float32)
+        >>> consistency_mask_np(still, still).tolist()
+        [[True, True, True]]
+        >>> consistency_mask_np(still + 1, still).tolist()
+        [[False, False, False]]
     """
     flow_backward = _check_flow(flow_backward, flow_backward.shape[1:], "flow_backward")
     flow_forward = _check_flow(flow_forward, flow_backward.shape[1:], "flow_forward")

@@ -23,6 +23,11 @@ class DIS:
 
     Raises:
         ConfigError: There is no such preset.
+
+    Example:
+        >>> frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+        >>> DIS().estimate(frame, frame).shape
+        (2, 64, 64)
     """
 
     software: ClassVar[str] = f"opencv {cv2.__version__}"

@@ -76,6 +76,11 @@ def flip_flow(flow: Float32Array, valid: BoolArray | None = None) -> tuple[Float
 
     Returns:
         Flow (2, H, W) and its validity (H, W).
+
+    Example:
+        >>> flow = np.array([[[1.0, 2.0]], [[0.0, 3.0]]], np.float32)  # (2, 1, 2)
+        >>> flip_flow(flow, np.ones((1, 2), bool))[0].tolist()
+        [[[-2.0, -1.0]], [[3.0, 0.0]]]
     """
     flipped = flow[:, :, ::-1] * np.array([-1, 1], np.float32)[:, None, None]
     return flipped, _ends_inside(flipped) if valid is None else valid[:, ::-1]

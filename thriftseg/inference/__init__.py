@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from thriftseg.inference.devices import choose_device
     from thriftseg.inference.frame_source import FrameSource, NamedFrame
-    from thriftseg.inference.prediction import predict
+    from thriftseg.inference.prediction import PredictionSummary, predict
     from thriftseg.inference.segmenter import FrameSegmenter, Segmentation, VideoState, resize_maps
 
 __getattr__, __dir__, __all__ = face(__name__)

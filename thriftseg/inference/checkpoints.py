@@ -257,6 +257,11 @@ def load_weights(weights: str | Path, device: str | torch.device = "cpu") -> Loa
 
     Raises:
         CheckpointError: There is no such file or name, it is damaged, or it holds no semantic network.
+
+    Example:
+        >>> loaded = load_weights("deeplabv3plus_mobilenetv2.synthetic_manual")
+        >>> loaded.taxonomy, loaded.eval_size, len(loaded.class_names)
+        ('cityscapes', (128, 256), 19)
     """
     if _is_exported(weights):
         return _load_exported(weights)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         label_repropagate,
         propagator_like,
     )
-    from thriftseg.labels.propagation.again_plan import RepropagationPlan, plan_repropagation
+    from thriftseg.labels.propagation.again_plan import Correction, RepropagationPlan, plan_repropagation
     from thriftseg.labels.propagation.generate import PropagationSummary, label_propagate
     from thriftseg.labels.propagation.merging import ChannelProbabilities
     from thriftseg.labels.propagation.plan import PropagationPlan, plan_propagation
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from thriftseg.labels.review.agreement import Agreement
     from thriftseg.labels.review.decide import (
         DecisionSummary,
+        DoubtfulLabel,
         ReviewList,
         apply_decisions,
         least_confident,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         MemoryFlowTerm,
         TemporalConsistencyTerm,
     )
+    from thriftseg.lightning_modules.objectives.views import Views
     from thriftseg.lightning_modules.propagator_tuning import PropagatorTuning
     from thriftseg.lightning_modules.run_record import RunRecord
     from thriftseg.lightning_modules.schedules import PolyLR

@@ -20,6 +20,6 @@ if TYPE_CHECKING:
     )
     from thriftseg.losses.proposed_masks import ProposedMaskTerms, proposed_mask_terms
     from thriftseg.losses.temporal_consistency import TemporalConsistencyLoss, temporal_consistency_loss
-    from thriftseg.losses.terms import LabelMapLoss, LossTerms
+    from thriftseg.losses.terms import LabelMapLoss, Loss, LossTerms
 
 __getattr__, __dir__, __all__ = face(__name__)

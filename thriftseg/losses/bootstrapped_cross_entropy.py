@@ -64,5 +64,11 @@ def bootstrapped_cross_entropy(
     reduction: Reduction = "image",
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
-    """Cross entropy on the hardest pixels, a scalar; see `BootstrappedCrossEntropy` and `LabelMapLoss.terms`."""
+    """Cross entropy on the hardest pixels, a scalar; see `BootstrappedCrossEntropy` and `LabelMapLoss.terms`.
+
+    Example:
+        >>> logits = torch.tensor([[[[9.0, 0.0]], [[0.0, 0.0]]]])
+        >>> round(bootstrapped_cross_entropy(logits, torch.zeros(1, 1, 2, dtype=torch.long), share=0.5).item(), 4)
+        0.6931
+    """
     return BootstrappedCrossEntropy(share, reduction, ignore_index).forward(logits, target, weight)

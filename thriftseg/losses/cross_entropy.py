@@ -89,6 +89,13 @@ def cross_entropy(
     """Cross entropy over the labelled pixels, a scalar; see `CrossEntropy`, and `LabelMapLoss.terms` for the tensors.
 
     Unlike `torch.nn.functional.cross_entropy`, a batch without labels gives 0.
+
+    Example:
+        >>> logits = torch.zeros(1, 4, 1, 2)
+        >>> round(cross_entropy(logits, torch.tensor([[[3, 255]]])).item(), 4)
+        1.3863
+        >>> cross_entropy(logits, torch.full((1, 1, 2), 255)).item()
+        0.0
     """
     loss = CrossEntropy(class_weights, reduction, ignore_index).to(logits.device)
     return loss.forward(logits, target, weight)

@@ -28,6 +28,10 @@ class GaussianKernel:
 
     Raises:
         ConfigError: A standard deviation is not positive, or there is none.
+
+    Example:
+        >>> round(GaussianKernel(xy=2.0, rgb=None).at(4.0), 4)  # two pixels apart, whatever their colours
+        0.6065
     """
 
     weight: float = 1.0

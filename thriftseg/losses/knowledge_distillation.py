@@ -34,6 +34,12 @@ class KnowledgeDistillation(Loss):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1)
+        >>> KnowledgeDistillation()(logits, logits).item(), round(KnowledgeDistillation()(-logits, logits).item(), 3)
+        (0.0, 1.523)
     """
 
     settings = ("direction", "temperature")

@@ -83,5 +83,12 @@ def ohem_cross_entropy(
     reduction: Reduction = "pixel",
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
-    """Cross entropy on hard pixels, a scalar; see `OHEMCrossEntropy`, and `LabelMapLoss.terms` for the tensors."""
+    """Cross entropy on hard pixels, a scalar; see `OHEMCrossEntropy`, and `LabelMapLoss.terms` for the tensors.
+
+    Example:
+        >>> target = torch.zeros(1, 1, 2, dtype=torch.long)
+        >>> logits = torch.tensor([[[[9.0, 0.0]], [[0.0, 0.0]]]])
+        >>> round(ohem_cross_entropy(logits, target, threshold=0.7, min_kept=1).item(), 4)
+        0.3466
+    """
     return OHEMCrossEntropy(threshold, min_kept, reduction, ignore_index).forward(logits, target, weight)

@@ -44,5 +44,11 @@ def partial_cross_entropy(
     reduction: Reduction = "pixel",
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
-    """Partial cross entropy, a scalar; see `PartialCrossEntropy`, and `LabelMapLoss.terms` for the tensors."""
+    """Partial cross entropy, a scalar; see `PartialCrossEntropy`, and `LabelMapLoss.terms` for the tensors.
+
+    Example:
+        >>> import torch
+        >>> round(partial_cross_entropy(torch.zeros(1, 2, 1, 3), torch.tensor([[[255, 1, 255]]])).item(), 4)
+        0.6931
+    """
     return PartialCrossEntropy(reduction, ignore_index).forward(logits, target, weight)

@@ -66,5 +66,10 @@ def partially_huberised_cross_entropy(
     """Partially Huberised cross entropy, a scalar.
 
     See `PartiallyHuberisedCrossEntropy`, and `LabelMapLoss.terms` for the tensors.
+
+    Example:
+        >>> sure_and_wrong = torch.tensor([9.0, 0.0]).view(1, 2, 1, 1)
+        >>> round(partially_huberised_cross_entropy(sure_and_wrong, torch.ones(1, 1, 1, dtype=torch.long)).item(), 4)
+        2.0982
     """
     return PartiallyHuberisedCrossEntropy(tau, reduction, ignore_index).forward(logits, target, weight)

@@ -39,6 +39,10 @@ def class_iou(totals: Array) -> Array:
 
     Returns:
         (..., C) float64, NaN for classes that occur nowhere.
+
+    Example:
+        >>> class_iou(np.array([[5, 0, 0], [6, 0, 2], [7, 0, 0]])).tolist()  # hits, truth, predictions
+        [0.625, nan, 0.0]
     """
     hits, truth, predicted = totals[..., 0, :], totals[..., 1, :], totals[..., 2, :]
     return ratio(hits, truth + predicted - hits)
@@ -52,6 +56,10 @@ def class_accuracy(totals: Array) -> Array:
 
     Returns:
         (..., C) float64, NaN for classes absent from the truth.
+
+    Example:
+        >>> class_accuracy(np.array([[5, 0], [10, 2], [7, 0]])).tolist()
+        [0.5, 0.0]
     """
     return ratio(totals[..., 0, :], totals[..., 1, :])
 
@@ -66,6 +74,11 @@ def semantic_scores(totals: Array) -> dict[str, Array]:
         Float64 scores in [0, 1], each (...): `miou` (mean over classes with a union), `macc` (mean over classes present
         in the truth), `pixel_accuracy` and `fwiou` (IoU weighted by the frequency of the true class); NaN where there
         is nothing to count.
+
+    Example:
+        >>> scores = semantic_scores(class_totals(np.array([[3, 1, 0], [0, 4, 0]])))
+        >>> {name: round(float(value), 3) for name, value in scores.items() if np.ndim(value) == 0}
+        {'miou': 0.775, 'macc': 0.875, 'pixel_accuracy': 0.875, 'fwiou': 0.775}
     """
     iou, truth = class_iou(totals), totals[..., 1, :]
     return {
@@ -95,7 +108,12 @@ def mean_of_known(values: Array) -> Array:
 
 
 def ratio(part: Array, whole: Array) -> Array:
-    """Quotient of counts in float64; 0 / 0 is NaN."""
+    """Quotient of counts in float64; 0 / 0 is NaN.
+
+    Example:
+        >>> ratio(np.array([1, 0]), np.array([2, 0])).tolist()
+        [0.5, nan]
+    """
     library = library_of(part)
     with np.errstate(divide="ignore", invalid="ignore"):
         quotient: Array = library.asarray(part, dtype=library.float64) / library.asarray(whole, dtype=library.float64)

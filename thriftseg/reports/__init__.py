@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from thriftseg.reports import evaluate
     from thriftseg.reports.annotation.curves import (
         CurveGroup,
+        MeanCurve,
         conclude_eva_vos,
         curve_table,
         plot_annotation_curves,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from thriftseg.reports.annotation.figure import plot_annotation_groups, plot_annotation_run
     from thriftseg.reports.annotation.page import AnnotationReport, write_annotation_report
     from thriftseg.reports.annotation.runs import (
+        AnnotationRound,
         AnnotationRun,
         RunGroup,
         annotation_comparison,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from thriftseg.reports.publishing.publish import Publication, publish
     from thriftseg.reports.run_scores import (
         RunScores,
+        ScoreFile,
         find_runs,
         keep_runs,
         read_kept_runs,
@@ -43,9 +46,10 @@ if TYPE_CHECKING:
         write_scores,
     )
     from thriftseg.reports.scoring.layouts import FOLDER_LAYOUTS
+    from thriftseg.reports.scoring.report import EvaluationReport
     from thriftseg.reports.scoring.tables import print_evaluation
     from thriftseg.reports.sweeps import SWEEP_LOG, SweepTask, sweep, sweep_table
-    from thriftseg.reports.tables.comparison import TableComparison, compare_table, remaining_commands
+    from thriftseg.reports.tables.comparison import ComparedRow, TableComparison, compare_table, remaining_commands
     from thriftseg.reports.tables.composing import ComposedRow, compose_row, find_row
     from thriftseg.reports.tables.figures import plot_comparison
     from thriftseg.reports.tables.formats import (
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
         print_comparison,
         print_remaining,
     )
+    from thriftseg.reports.tables.fragments import Fragment
     from thriftseg.reports.tables.published import PublishedRow, PublishedTable, list_tables, load_table
     from thriftseg.reports.tables.terminal import (
         catalog_table,
@@ -64,7 +69,14 @@ if TYPE_CHECKING:
         print_table,
         ranking_table,
     )
-    from thriftseg.reports.working_time import WorkingTime, print_working_time, task_time, working_time
+    from thriftseg.reports.working_time import (
+        TimedLabel,
+        TimeGroup,
+        WorkingTime,
+        print_working_time,
+        task_time,
+        working_time,
+    )
 
 __getattr__, __dir__, __all__ = face(
     __name__,

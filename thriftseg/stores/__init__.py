@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
     from thriftseg.stores.pricing import price_actions
     from thriftseg.stores.quality_set import QualitySample, QualitySet, RatedMask
-    from thriftseg.stores.review_log import VERDICTS, Decision, Remade, ReviewedObject, Verdict
+    from thriftseg.stores.review_log import VERDICTS, Decision, Remade, ReviewedObject, Reviews, Verdict
     from thriftseg.stores.rows import POINTS, ActionRow, LabelRow, action_id, annotated_frame
     from thriftseg.stores.type_set import Annotated, Outcome, TypeSet, TypeState
 

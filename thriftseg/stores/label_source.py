@@ -92,7 +92,12 @@ def is_given(source: str, clip: Clip) -> bool:
 
 
 def given_kind(source: str) -> LabelKind | None:
-    """Kind of the labels that a data set has under this name; `None` for sources of the label store."""
+    """Kind of the labels that a data set has under this name; `None` for sources of the label store.
+
+    Example:
+        >>> given_kind(MANUAL), given_kind(COARSE)
+        (<LabelKind.MANUAL: 0>, <LabelKind.COARSE: 2>)
+    """
     return _GIVEN_KINDS.get(source)
 
 

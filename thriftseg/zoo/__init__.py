@@ -54,7 +54,7 @@ from thriftseg.zoo.vos.promptable import (
 from thriftseg.zoo.vos.stm import STM
 from thriftseg.zoo.vos.tracker import ObjectTracker
 from thriftseg.zoo.weights.catalog import CatalogEntry, list_published, load, names_a_path, read_index, write_index
-from thriftseg.zoo.weights.export import DEFAULT_SIZE, export_onnx
+from thriftseg.zoo.weights.export import DEFAULT_SIZE, ExportReport, export_onnx
 from thriftseg.zoo.weights.files import (
     CARD_SUFFIX,
     WEIGHTS_SUFFIX,
@@ -69,6 +69,7 @@ from thriftseg.zoo.weights.files import (
 from thriftseg.zoo.weights.licences import NOT_STATED, licences_behind, restrictions, tell_restrictions
 from thriftseg.zoo.weights.notes import CheckpointNotes, DataNote, ObjectRecord
 from thriftseg.zoo.weights.official import (
+    ImportReport,
     KeyMismatchError,
     OfficialReport,
     import_checkpoint,

@@ -42,6 +42,10 @@ class MixturePart:
         share: Share of the annotated frames to draw, 0..1; rounded half up.
         seed: Seed of the draw; that of the mixture when absent.
         weight: Factor on the loss of these samples.
+
+    Example:
+        >>> MixturePart(labels="clicks", share=0.5)
+        MixturePart(labels='clicks', offsets=0, clips=None, share=0.5, seed=None, weight=1.0)
     """
 
     labels: str = MANUAL

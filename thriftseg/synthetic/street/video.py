@@ -94,6 +94,11 @@ def render_clip(config: SceneConfig) -> Iterator[RenderedFrame]:
 
     Yields:
         The frames in playing order.
+
+    Example:
+        >>> frames = list(render_clip(SceneConfig(height=32, width=64, num_frames=2, seed=1)))
+        >>> len(frames), frames[1].image.shape, frames[1].flow_backward.shape
+        (2, (32, 64, 3), (2, 32, 64))
     """
     video = StreetVideo(config)
     previous: Drawing | None = None

@@ -116,6 +116,14 @@ def synthesize(
 
     Raises:
         ConfigError: The layout is unknown, a number is out of range, or `out` holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Cityscapes
+        >>> root = Path(tempfile.mkdtemp()) / "street"
+        >>> _ = synthesize(root, train_clips=1, val_clips=1, frames=2, height=32, width=64, devices=1)
+        >>> [len(clip.frames) for clip in Cityscapes(root).clips("train")]
+        [2]
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"no layout {layout!r} to synthesize", expected=", ".join(LAYOUTS))
