@@ -20,10 +20,9 @@ import zipfile
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -83,17 +82,12 @@ def _plain(value: Any) -> Any:
     return value.to_json() if isinstance(value, Record) else value
 
 
-@dataclass(frozen=True)
-class _Origin:
+class _Origin(NamedTuple):
     """Where content comes from, and how to complain about it."""
 
     path: str | Path
     fault: Fault
     fix: str | None = None
-
-    @cached_property
-    def deepest(self) -> int:
-        return DEPTH.value
 
     def error(self, problem: str, expected: object = None, found: object = None) -> ThriftsegError:
         return self.fault(problem, path=self.path, expected=expected, found=found, fix=self.fix)
@@ -517,7 +511,7 @@ def _decoder(schema: Any, lax: bool) -> msgspec.json.Decoder[Any]:
 
 
 def _from_json(content: bytes, schema: Any, origin: _Origin, place: str, lax: bool = False) -> Any:
-    if content.count(b"[") + content.count(b"{") > origin.deepest:
+    if content.count(b"[") + content.count(b"{") > DEPTH.value:
         DEPTH.check(_depth_of(content), origin.path, fault=origin.fault)
     try:
         if not _may_hold_large_integers(content):

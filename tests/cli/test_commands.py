@@ -63,6 +63,27 @@ for words in {words!r}:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_labels_that_take_no_network_are_made_without_libraries_of_networks(camvid_root: Path, tmp_path: Path) -> None:
+    commands = {
+        "label clicks --source clicks": "clicks/clicks.json",
+        "label propagate --method flow --offsets=-1..1 --on_missing skip --source flow": "flow/*/*.png",
+        "label coarse --source coarse": "coarse/*/*.png",
+        "label refine --method grabcut --source refined --coarse coarse": "refined/*/*.png",
+    }
+    words = [f"{line} --dataset camvid --root {camvid_root} --store {tmp_path}".split() for line in commands]
+    code = f"""
+import sys
+from thriftseg.cli.main import main
+networks = {{"torch", "torchvision", "torchmetrics", "lightning", "timm", "kornia", "segmentation_models_pytorch"}}
+for line in {words!r}:
+    assert main(line) == 0, line
+    heavy = {{*networks, "scipy", "matplotlib"}} & set(sys.modules)
+    assert not heavy, (line, heavy)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert all(any(tmp_path.glob(pattern)) for pattern in commands.values())
+
+
 @pytest.mark.parametrize("command", ACTIONS)
 def test_every_option_is_described(command: str) -> None:
     signature = signature_of(ACTIONS[command])

@@ -501,6 +501,12 @@ def manifest_to_be_continued(folder: Path) -> tuple[Path, Read]:
     return folder / "manifest.jsonl", lambda: Manifest(folder).append([{"video": "b"}])
 
 
+@reads("stores/manifest.py:_sorted_lines")
+def manifest_to_be_merged(folder: Path) -> tuple[Path, Read]:
+    store = _label_store(folder)
+    return store.manifest_path, store.consolidate
+
+
 @reads("stores/label_store.py:LabelStore._is_intact")
 def stored_label(folder: Path) -> tuple[Path, Read]:
     store = _label_store(folder)

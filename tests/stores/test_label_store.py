@@ -156,6 +156,19 @@ class TestWriters:
         assert [path.name for path in store.folder.glob("manifest*")] == ["manifest.jsonl"]
         assert LabelStore(tmp_path, "flow", CAMVID).rows() == rows
 
+    def test_a_sorted_manifest_is_left_as_it_is(self, store):
+        for number in (1, 2):
+            write(store, number)
+        store.consolidate()
+        content, place = store.manifest_path.read_bytes(), store.manifest_path.stat().st_ino
+        store.consolidate()
+        assert store.manifest_path.stat().st_ino == place
+        lines = content.splitlines(keepends=True)
+        for other in ([*reversed(lines)], [*lines, lines[0]], [lines[0].replace(b"0.", b"0.9"), *lines]):
+            store.manifest_path.write_bytes(b"".join(other))
+            store.consolidate()
+            assert store.manifest_path.read_bytes() == content
+
     def test_shard_is_newer_than_the_common_manifest(self, store, tmp_path):
         write(store, 1, 3)
         write(LabelStore(tmp_path, "flow", CAMVID, writer="0"), 1, 5)

@@ -46,14 +46,14 @@ class Packed(Sequence[Item]):
     def __init__(self, items: Sequence[Item]) -> None:
         places: dict[int, int] = {}
         clips: list[Clip] = []
-        names = [field.name for field in fields(items[0])] if items else []  # type: ignore[arg-type]
+        self._names = [field.name for field in fields(items[0])] if items else []  # type: ignore[arg-type]
         parts = []
         for item in items:
             if id(item.clip) not in places:
                 places[id(item.clip)] = len(clips)
                 clips.append(item.clip)
-            values = {name: getattr(item, name) for name in names} | {"clip": places[id(item.clip)]}
-            parts.append(pickle.dumps(values, pickle.HIGHEST_PROTOCOL))
+            values = [_shortened(getattr(item, name)) for name in self._names]
+            parts.append(pickle.dumps((places[id(item.clip)], *values), pickle.HIGHEST_PROTOCOL))
         self._items = _Texts(parts)
         self._clips = _Texts([pickle.dumps(_packed_clip(clip), pickle.HIGHEST_PROTOCOL) for clip in clips])
         self._type = type(items[0]) if items else None
@@ -72,8 +72,9 @@ class Packed(Sequence[Item]):
         """An item, or a list of some."""
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        values: dict[str, Any] = pickle.loads(self._items[range(len(self))[index]])  # noqa: S301 - written above
-        return self._type(**values | {"clip": self._clip(values["clip"])})  # type: ignore[misc]
+        place, *values = pickle.loads(self._items[range(len(self))[index]])  # noqa: S301 - written above
+        whole = (Path(os.fsdecode(value)) if isinstance(value, bytes) else value for value in values)
+        return self._type(**dict(zip(self._names, whole, strict=True)) | {"clip": self._clip(place)})  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_clip"}
@@ -86,6 +87,11 @@ class Packed(Sequence[Item]):
         kind, values = pickle.loads(self._clips[place])  # noqa: S301 - written above
         clip: Clip = kind(**values)
         return clip
+
+
+def _shortened(value: Any) -> Any:
+    """A value in the form that takes the least time to pack; the clip is packed elsewhere."""
+    return os.fsencode(value) if isinstance(value, Path) else None if isinstance(value, Clip) else value
 
 
 class _Texts:

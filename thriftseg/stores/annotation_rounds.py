@@ -171,7 +171,7 @@ class RoundFolder(Generic[RowOfRound]):
     def consolidate(self) -> None:
         """Merge the rows of all writers into one sorted file. No other writer may be at work."""
         self.__dict__.pop("rows", None)  # other processes have written since
-        self._manifest.consolidate(row.to_json() for row in self.rows.values())
+        self._manifest.consolidate((row.to_json() for row in self.rows.values()), len(self.rows))
 
     def read_image(self, image: str) -> UInt8Array:
         """A frame, (H, W, 3) uint8 RGB, by the name that a row has for it."""

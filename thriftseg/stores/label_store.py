@@ -18,6 +18,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -397,7 +398,9 @@ class LabelStore:
         with sole_writer(self.folder):  # against pages, on which people decide while labels are made
             sweep_partial(self.folder)
             self.refresh()
-            self._manifest.consolidate(self.rows())
+            rows = self._rows
+            everything = chain(rows.labels.values(), rows.actions.values())
+            self._manifest.consolidate((row.to_json() for row in everything), len(rows.labels) + len(rows.actions))
             self.object_log.consolidate()
             self.review_log.consolidate()
 

@@ -130,12 +130,17 @@ class Manifest:
             os.fsync(stream.fileno())
         self._repaired = True
 
-    def consolidate(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Replace all files by a single sorted one that holds `rows`. No other writer may be at work."""
-        lines = sorted(canonical(row) for row in rows)
+    def consolidate(self, rows: Iterable[Mapping[str, Any]], count: int) -> None:
+        """Replace all files by a single sorted one that holds `rows`. No other writer may be at work.
+
+        Args:
+            rows: All rows that count; not looked at where a single sorted file holds them already.
+            count: How many they are.
+        """
         files = self._files()
-        if not files and not lines:
+        if (not files and not count) or (files == [self.path] and _sorted_lines(self.path) == count):
             return
+        lines = sorted(canonical(row) for row in rows)
         index_of(self.path).unlink(missing_ok=True)
         write_bytes(self.path, "".join(f"{line}\n" for line in lines).encode())
         for path in files:
@@ -145,6 +150,17 @@ class Manifest:
     def _files(self) -> list[Path]:
         main = [self.path] if self.path.exists() else []
         return main + sorted(self._folder.glob(f"{self._stem}.*.jsonl"))
+
+
+def _sorted_lines(path: Path) -> int | None:
+    """Number of lines of a file that is sorted, without equal lines or a torn one; otherwise `None`."""
+    before, count = b"", 0
+    with path.open("rb") as stream:
+        for line in stream:
+            if line <= before or not line.endswith(b"\n"):
+                return None
+            before, count = line, count + 1
+    return count
 
 
 def of_version(schema: Any, version: int, path: Path) -> Callable[[Row], Any]:

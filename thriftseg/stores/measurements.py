@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ import msgspec
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import DatasetError, ThriftsegError
-from thriftseg.parsing import check, read_json
+from thriftseg.parsing import read_json
 from thriftseg.shards import stamp_of
 
 
@@ -36,31 +35,32 @@ class MeasurementCache:
 
     def __init__(self, path: Path | None, header: Mapping[str, Any], kind: type) -> None:
         self._path, self._header = path, dict(header)
-        self._entries: dict[str, Any] = {}
         entry: Any = msgspec.defstruct("_Entry", [("stamp", Any), ("value", kind)])
+        self._entry = entry
+        self._entries: dict[str, Any] = {}
+        content: Any = msgspec.defstruct("_Content", [*header, ("entries", dict[str, entry])])
         if path is not None:
             with suppress(ThriftsegError):
-                content = read_json(path, dict[str, Any])
-                if all(content.get(name) == value for name, value in header.items()):
-                    check(content.get("entries"), dict[str, entry], path)
-                    self._entries = content["entries"]
+                found = read_json(path, content)
+                if all(getattr(found, name) == value for name, value in header.items()):
+                    self._entries = found.entries
 
     def get(self, name: str, stamp: Any) -> Any:
         """The value measured from what has this stamp (a plain value of JSON), or `None`."""
         entry = self._entries.get(name)
-        return entry["value"] if entry and entry["stamp"] == stamp else None
+        return entry.value if entry and entry.stamp == stamp else None
 
     def add(self, name: str, stamp: Any, value: Any) -> None:
         """Remember a value (not `None`) in this object; `save` writes it down."""
-        self._entries[name] = {"stamp": stamp, "value": value}
+        self._entries[name] = self._entry(stamp, value)
 
     def save(self) -> None:
         """Write the file in full or not at all."""
         if self._path is None:
             return
-        content = json.dumps({**self._header, "entries": self._entries}, sort_keys=True)
+        content = msgspec.json.encode({**self._header, "entries": self._entries}, order="sorted")
         try:
-            write_bytes(self._path, content.encode())
+            write_bytes(self._path, content)
         except OSError:
             return
 

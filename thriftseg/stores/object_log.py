@@ -113,7 +113,8 @@ class ObjectLog:
 
     def consolidate(self) -> None:
         """Merge the files of all writers into one sorted one. No other writer may be at work."""
-        self._lines.consolidate(_line_of(*frame, objects) for frame, objects in self.read().items())
+        found = self.read()
+        self._lines.consolidate((_line_of(*frame, objects) for frame, objects in found.items()), len(found))
 
 
 def _line_of(video: str, number: int, objects: Iterable[LoggedObject]) -> dict[str, Any]:

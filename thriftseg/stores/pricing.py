@@ -97,6 +97,6 @@ def _price_drawn(
             costs = pool.map(lambda label: price_given(dataset, label, model), missing.values())
             counted = bar.track(costs, total=len(missing), description="counting polygon clicks")
             for action, cost in zip(missing, counted, strict=True):
-                cache.add(action, stamps[action], cost.to_json())
+                cache.add(action, stamps[action], cost)
         cache.save()
-    return {action: AnnotationCost(**cache.get(action, stamps[action])) for action in labels}
+    return {action: cache.get(action, stamps[action]) for action in labels}

@@ -181,7 +181,7 @@ class ReviewLog:
         """Merge the files of all writers into one sorted one. No other writer may be at work."""
         reviews = self.read()
         rows: list[Decision | Remade] = [*reviews.decisions.values(), *reviews.remade.values()]
-        self._lines.consolidate(map(_line_of, rows))
+        self._lines.consolidate(map(_line_of, rows), len(rows))
 
 
 def _kind_of(row: Mapping[str, Any]) -> type[Decision | Remade]:

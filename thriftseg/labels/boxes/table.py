@@ -93,7 +93,7 @@ class MaskTable:
         """Merge the files of all writers into one sorted one, and write the CSV. No other writer may be at work."""
         rows = self.read()
         if rows:
-            self._lines.consolidate({"schema": _SCHEMA, **row.to_json()} for row in rows)
+            self._lines.consolidate(({"schema": _SCHEMA, **row.to_json()} for row in rows), len(rows))
             write_bytes(self._csv, _as_csv(rows).encode())
 
 

@@ -99,7 +99,8 @@ def _make(job: LabelJob[TaskT, OutcomeT], tasks: Sequence[TaskT], workers: Worke
         ) from error
     job.open()
     frames = [(task.clip.video, number) for task in tasks for number in task.targets]
-    rows = [job.store.labels[frame] for frame in frames if frame in job.store.labels]
+    labels = job.store.labels
+    rows = [row for frame in frames if (row := labels.get(frame)) is not None]
     written = sum(outcome.written for outcome in outcomes)
     kept = len(frames) - sum(len(task.targets) for task in todo)
     if len(rows) < written + kept:
