@@ -106,7 +106,7 @@ def test_weights_of_several_branches_are_stored_once(tmp_path: Path) -> None:
     parameters = 4 * sum(parameter.numel() for parameter in network.parameters())
     assert parameters < report.bytes < 1.05 * parameters
     twice = export_onnx(network, tmp_path / "fast.onnx", (17, 25), share_weights=False)
-    assert 2 * parameters < twice.bytes < 2.1 * parameters
+    assert 1.95 * parameters < twice.bytes < 2.1 * parameters
     frames = video(12, (17, 25))
     for exported in (path, tmp_path / "fast.onnx"):
         assert_equal(stream(exported, frames), in_torch(network, frames), 1e-4)
