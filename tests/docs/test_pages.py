@@ -19,7 +19,7 @@ rooms = pytest.importorskip("api_reference", reason="needs the extra [docs]").ro
 actions = import_module("command_reference").commands
 
 WITHOUT_EXAMPLE = 548
-"""Public classes and functions without an example that runs. Write one for a new name; where there are fewer, lower it."""
+"""Public classes and functions without an example that runs; a new one needs one. Lower it where there are fewer."""
 OUTSIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "llms.txt")]
 LINK = re.compile(r"\]\(((?!https?:|mailto:)[^)#\s]*)(#[^)\s]+)?\)")
 
