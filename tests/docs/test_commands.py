@@ -94,6 +94,7 @@ def test_what_the_program_refuses_is_refused_here(words: list[str]) -> None:
         parse(words)
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "page", [pytest.param(p, marks=[] if name_of(p) in FAST else [pytest.mark.slow]) for p in RUN], ids=name_of
 )
