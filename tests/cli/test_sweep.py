@@ -145,13 +145,13 @@ def test_a_run_that_asked_for_fewer_steps_is_finished_for_the_same_command_only(
 def test_all_rows_with_the_first_seed_come_first_and_a_task_is_one_of_them(starts: Path) -> None:
     tasks = sweep(TABLE, seeds=[3, 5], dry_run=True)
     runs = list(states(tasks))
-    assert len(runs) == 18  # two rows of ten are the same run
-    assert (runs[0], runs[9]) == (f"{RUN}-seed3", f"{RUN}-seed5")
-    (task,) = sweep(TABLE, seeds="3,5", task=10, launcher=str(starts.parent / "noting"))
-    assert task.folder.name == runs[10]
+    assert len(runs) == 58  # two rows of thirty are the same run
+    assert (runs[0], runs[29]) == (f"{RUN}-seed3", f"{RUN}-seed5")
+    (task,) = sweep(TABLE, seeds="3,5", task=30, launcher=str(starts.parent / "noting"))
+    assert task.folder.name == runs[30]
     assert commands(starts)[0][-1] == "5"
     assert not (task.folder / SWEEP_LOG).exists()
-    assert task.number == 10
+    assert task.number == 30
 
 
 def test_a_failure_is_told_and_the_next_run_comes(
@@ -201,7 +201,7 @@ def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
         ({"table": TABLE, "rows": "0 %,1 %"}, "no such row of table samsam2_camvid; .*found '1 %'"),
         ({"table": TABLE, "seeds": "0,b"}, "--seeds; expected numbers from 0 on, with commas between; found 0,b"),
         ({"table": "taovos_t5", "rows": "STM,CFBI"}, "row 'CFBI' of table taovos_t5 is not shipped: its published"),
-        ({"table": TABLE, "task": 9}, "sweep of samsam2_camvid; expected a task from 0 to 8; found 9"),
+        ({"table": TABLE, "task": 29}, "sweep of samsam2_camvid; expected a task from 0 to 28; found 29"),
     ],
 )
 def test_what_can_go_wrong(arguments: dict, problem: str) -> None:

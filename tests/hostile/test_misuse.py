@@ -37,7 +37,7 @@ INPUTS = set(
     "prompter_weights qnet_weights policy_weights pilot from_tracks bad_list path folder checkpoint file config "
     "predictions classes taxonomy ckpt_path data.dataset.root tasks network_weights".split()
 )
-OUTPUTS = set("out store json sheet plot decisions export work flow_cache name trainer.default_root_dir".split())
+OUTPUTS = set("out store json keep sheet plot decisions export work flow_cache name trainer.default_root_dir".split())
 NAMES = set(
     "accelerator address arch based_on budget class_names coarse config_name corrections cost_model data data_licence "
     "data_source dataset engine exchange frame granularity hub labelled launcher licence method network options "
