@@ -79,7 +79,7 @@ def run_blocks(page: Path, folder: Path) -> str:
     """Run the marked blocks of a page one after the other in a folder; what they print."""
     write_files(page, folder)
     script = "\n".join(["set -e", f'thriftseg() {{ "{sys.executable}" -m thriftseg "$@"; }}', *blocks(page, run=True)])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(["/bin/bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
