@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks.__main__ import ITEMS, main
+from benchmarks.exact_labels import mended
 from benchmarks.measure import Item, Outcome
 
 
@@ -42,3 +44,15 @@ def test_an_unknown_item_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "nothing_of_this_name"])
     assert f"choose from {ITEMS[0].name}" in capsys.readouterr().err
+
+
+def test_regions_of_a_label_are_put_right_as_a_whole() -> None:
+    truth, random = np.zeros((40, 40), np.uint8), np.random.default_rng(0)
+    label = truth.copy()
+    label[::4, ::4] = 255  # a hundred regions of two pixels
+    label[::4, 1::4] = 7
+    assert (mended(label, truth, 1.0, random) == truth).all()
+    assert (mended(label, truth, 0.0, random) == label).all()
+    half = mended(label, truth, 0.5, random)
+    assert ((half[::4, ::4] == 0) == (half[::4, 1::4] == 0)).all()
+    assert 35 <= (half[::4, ::4] == 0).sum() <= 65

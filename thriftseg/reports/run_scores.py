@@ -98,7 +98,7 @@ class RunScores:
 
     Attributes:
         folder: Folder of the run.
-        kind: File that the scores come from, one of `SCORE_FILES`, or "quality" for labels.
+        kind: Stem of the file that the scores come from, one of `SCORE_FILES`, or "quality" for labels.
         scores: Scores without the name of the split, such as `miou` or `iou/car`, in [0, 1]; NaN for none. Of a curve
             also `hours_at_85`, infinite where J&F never gets there.
         hours: Annotation hours of the labels; `None` if unknown.
@@ -347,7 +347,7 @@ def read_kept_runs(path: str | Path) -> dict[str, list[RunScores]]:
         own = {key: value for key, value in student.items() if key in _KeptFacts.__struct_fields__}
         facts = structs.asdict(check(own, _KeptFacts, path, fault=CheckpointError))
         scores = {key: float(v) for key, v in student.items() if isinstance(v, int | float) and key not in own}
-        found.setdefault(facts.pop("name"), []).append(RunScores(path, "kept", scores, **facts))
+        found.setdefault(facts.pop("name"), []).append(RunScores(path, path.stem, scores, **facts))
     return found
 
 

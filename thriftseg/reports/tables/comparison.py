@@ -156,20 +156,17 @@ def compare_table(
     notes: list[str] = []
     rows = []
     for row in table.rows:
-        read: Iterable[RunScores] = _read_runs(
-            table, found[row.folder], SCORE_FILES if scores is None else (scores,), notes
-        )
-        if kept is not None:
-            read = kept.get(row.key, [])
+        kinds = SCORE_FILES if scores is None else (scores,)
+        read = _read_runs(table, found[row.folder], kinds, notes) if kept is None else iter(kept.get(row.key, ()))
         counting = _counting(read, row, unfinished, notes) if table.of_training else read
         rows.append(ComparedRow(row, tuple(counting), profiles.get(row.network or "")))
     notes += [f"size and speed of {name}: {profile.how}" for name, profile in profiles.items() if profile]
     if missing := [name for name, profile in profiles.items() if profile is None]:
         command = f"`thriftseg zoo profile NAME --out {RUNS}/NAME/{PROFILE_FILE}`"
         notes.append(f"size and speed were not measured: {command} for {', '.join(missing)}")
-    kinds = {run.kind for row in rows for run in row.runs}
-    if len(kinds) > 1:
-        files = ", ".join(f"{kind}.json" for kind in SCORE_FILES if kind in kinds)
+    read_from = {run.kind for row in rows for run in row.runs}
+    if len(read_from) > 1:
+        files = ", ".join(f"{kind}.json" for kind in SCORE_FILES if kind in read_from)
         notes.append(f"the scores come from different files ({files}); choose one with --scores")
     return TableComparison(table, tuple(rows), tuple(dict.fromkeys(notes)))
 
