@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
 
@@ -46,14 +47,16 @@ class Packed(Sequence[Item]):
     def __init__(self, items: Sequence[Item]) -> None:
         places: dict[int, int] = {}
         clips: list[Clip] = []
-        self._names = [field.name for field in fields(items[0])] if items else []  # type: ignore[arg-type]
-        parts = []
+        named = fields(items[0]) if items else ()  # type: ignore[arg-type]
+        self._names = [field.name for field in named if field.name != "clip"]
+        values_of, parts = attrgetter("clip", *self._names), []
         for item in items:
-            if id(item.clip) not in places:
-                places[id(item.clip)] = len(clips)
-                clips.append(item.clip)
-            values = [_shortened(getattr(item, name)) for name in self._names]
-            parts.append(pickle.dumps((places[id(item.clip)], *values), pickle.HIGHEST_PROTOCOL))
+            clip, *values = values_of(item)
+            if id(clip) not in places:
+                places[id(clip)] = len(clips)
+                clips.append(clip)
+            short = [os.fsencode(value) if isinstance(value, Path) else value for value in values]
+            parts.append(pickle.dumps((places[id(clip)], *short), pickle.HIGHEST_PROTOCOL))
         self._items = _Texts(parts)
         self._clips = _Texts([pickle.dumps(_packed_clip(clip), pickle.HIGHEST_PROTOCOL) for clip in clips])
         self._type = type(items[0]) if items else None
@@ -74,7 +77,7 @@ class Packed(Sequence[Item]):
             return [self[place] for place in range(*index.indices(len(self)))]
         place, *values = pickle.loads(self._items[range(len(self))[index]])  # noqa: S301 - written above
         whole = (Path(os.fsdecode(value)) if isinstance(value, bytes) else value for value in values)
-        return self._type(**dict(zip(self._names, whole, strict=True)) | {"clip": self._clip(place)})  # type: ignore[misc]
+        return self._type(clip=self._clip(place), **dict(zip(self._names, whole, strict=True)))  # type: ignore[call-arg, misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_clip"}
@@ -87,11 +90,6 @@ class Packed(Sequence[Item]):
         kind, values = pickle.loads(self._clips[place])  # noqa: S301 - written above
         clip: Clip = kind(**values)
         return clip
-
-
-def _shortened(value: Any) -> Any:
-    """A value in the form that takes the least time to pack; the clip is packed elsewhere."""
-    return os.fsencode(value) if isinstance(value, Path) else None if isinstance(value, Clip) else value
 
 
 class _Texts:

@@ -79,7 +79,9 @@ def _paths(folder: Path, names: Iterable[str]) -> list[Path]:
 
 def keep_preferred(files: dict[Key, Path], key: Key, path: Path) -> None:
     """List a file under its number or name unless one of a better format is there already (PNG before JPEG)."""
-    files[key] = min(files.get(key, path), path, key=lambda file: _RANKS.get(file.suffix.lower(), len(_RANKS)))
+    there = files.setdefault(key, path)
+    if there is not path:
+        files[key] = min(there, path, key=lambda file: _RANKS.get(file.suffix.lower(), len(_RANKS)))
 
 
 def frame_number(stem: str) -> int | None:

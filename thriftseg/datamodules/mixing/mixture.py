@@ -7,9 +7,11 @@ and a larger share contains a smaller one. The same holds where those with the l
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -198,7 +200,8 @@ class Mixture:
                 an action that nobody recorded, or that was priced by another cost model.
             ConfigError: The cost model knows no price for this data set.
         """
-        return self._resolve(dataset, split, planned=frozenset())
+        with _uncollected():
+            return self._resolve(dataset, split, planned=frozenset())
 
     def plan(self, dataset: VideoDataset, split: str) -> MixtureList:
         """Like `draw`, for labels that are still to be made: tells what a mixture will cost.
@@ -206,9 +209,9 @@ class Mixture:
         Labels of `propagated` are taken to descend from the manual label of their annotated frame, those of `coarse`
         from its coarse label. Samples of these sources have no label file.
         """
-        return self._resolve(
-            dataset, split, planned={name for name in (self.propagated, self.coarse) if given_kind(name) is None}
-        )
+        made = {name for name in (self.propagated, self.coarse) if given_kind(name) is None}
+        with _uncollected():
+            return self._resolve(dataset, split, planned=made)
 
     def store_root(self, dataset: VideoDataset) -> Path:
         """Folder of the label store for a data set."""
@@ -321,6 +324,18 @@ def _named(
     pattern: str | None, coarse_percent: float | None, parts: list[MixturePart] | None
 ) -> list[tuple[str, object]]:
     return [("pattern", pattern), ("coarse_percent", coarse_percent), ("parts", parts)]
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which looks at hundreds of thousands of objects again and again as they are made."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def draw_rank(seed: int, *names: str | int) -> bytes:

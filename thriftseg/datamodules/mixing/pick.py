@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from thriftseg.datasets import describe_reach, target_number
@@ -29,7 +30,7 @@ class Pick:
     source: str
     weight: float = 1.0
 
-    @property
+    @cached_property
     def number(self) -> int:
         """Native number of the frame to train on.
 
