@@ -33,7 +33,7 @@ FIX = "delete this line and generate the labels again; complete frames are kept"
 
 _VERSION = 1
 _ENDS = 2**16  # bytes at each end of the indexed part that tell whether it is still the same
-_ROWS_AT_ONCE, _USUAL_LINE = 10_000, 2048
+_ROWS_AT_ONCE, _ROWS_AHEAD, _USUAL_LINE = 10_000, 16, 2048
 
 
 class Entry(NamedTuple):
@@ -166,6 +166,7 @@ class RowIndex:
     def __init__(self, path: Path, schema: Any) -> None:
         self._path, self._schema = path, schema
         self._opened: _Opened | None = None
+        self._near: dict[tuple[str, str, int], tuple[int, int]] = {}  # places of the row asked for and of the next ones
         self.end = self.lines = 0
 
     def load(self, entry_of: Callable[[Any], Entry]) -> None:
@@ -236,8 +237,14 @@ class RowIndex:
 
     def _place(self, table: str, key: Key) -> tuple[int, int] | None:
         """Where an indexed row begins, and which line it is."""
-        query = "SELECT start, line FROM rows WHERE name = ? AND first = ? AND second = ?"
-        return next(self._ask(query, table, *key), None)
+        first, second = key
+        near = self._near
+        if (table, first, second) not in near:
+            query = "SELECT second, start, line FROM rows WHERE name = ? AND first = ? AND second >= ? "
+            query += "ORDER BY second LIMIT ?"
+            found = self._ask(query, table, first, second, _ROWS_AHEAD)
+            self._near = near = {(table, first, number): (start, line) for number, start, line in found}
+        return near.get((table, first, second))
 
     def _row(self, start: int, number: int) -> Any:
         """The row that begins at a byte."""
@@ -257,6 +264,7 @@ class RowIndex:
         same = f"{status.st_size} {status.st_mtime_ns}" == size_and_time
         if version == _VERSION and (same or status.st_size > end) and _digest_of_ends(file, end) == digest:
             self._opened, self.end, self.lines = _Opened(os.getpid(), connection, file), end, lines
+            self._near = {}
 
     def _extend(self, entry_of: Callable[[Any], Entry]) -> None:
         """Index the rows that are not yet, in a copy that then takes the place of the index."""
