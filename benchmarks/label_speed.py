@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import cv2
 import numpy as np
 
 from benchmarks.measure import Item, Outcome, one_thread, thread_seconds
-from thriftseg.labels import CoarseStyle, FlowPropagator, GrabCutPrompter, RefineRule, generate_coarse
+from thriftseg.datasets import CamVid
+from thriftseg.labels import CoarseStyle, FlowPropagator, GrabCutPrompter, RefineRule, generate_coarse, label_coarse
 from thriftseg.labels.refining.instances import instances_of, refine_instances, regions_of_map, write_back
 from thriftseg.stores import objects_of
-from thriftseg.synthetic import SceneConfig, render_clip
+from thriftseg.synthetic import SceneConfig, render_clip, synthesize
 from thriftseg.types import IGNORE_INDEX
 from thriftseg.workers import keep_freed_memory
 
 FRAMES, ROUNDS = 5, 11
+SECONDS_TO_START = 1.5
 
 
 def flow(height: int, width: int) -> Outcome:
@@ -74,6 +81,31 @@ def refinement(height: int, width: int) -> Outcome:
     return Outcome(statistics.median(ratios), detail)
 
 
+def start(method: str) -> Outcome:
+    """Time from the start of the command to its first label over the seconds that it may take."""
+    with TemporaryDirectory() as folder:
+        root, store = Path(folder) / "data", Path(folder) / "labels"
+        synthesize(root, layout="camvid", train_clips=1, val_clips=1, frames=24, height=360, width=480)
+        words = f"{method} --dataset camvid --root {root} --store {store}".split()
+        source = store / words[words.index("--source") + 1]
+        if "--coarse" in words:
+            label_coarse(CamVid(root), "train", store=store, source="coarse", progress=False)
+        taken = []
+        for _ in range(6):
+            shutil.rmtree(source, ignore_errors=True)
+            begin = time.perf_counter()
+            command = subprocess.Popen([sys.executable, "-m", "thriftseg", "label", *words], stdout=subprocess.DEVNULL)
+            while not any(file.suffix in (".png", ".json") for file in source.rglob("*")):
+                if command.poll():
+                    raise AssertionError(f"{command.args} ended with {command.returncode}")
+                time.sleep(0.005)
+            taken.append(time.perf_counter() - begin)
+            command.kill()
+            command.wait()
+    seconds = statistics.median(taken[1:])
+    return Outcome(seconds / SECONDS_TO_START, f"{seconds:.2f} s from the start of the command to its first label")
+
+
 def overhead(reference, ours, count: int, name: str) -> Outcome:
     """Time of ours over that of the reference, which take turns."""
     with one_thread():
@@ -90,4 +122,18 @@ ITEMS = [
         ("refine", "polygons refined by GrabCut / cv2.grabCut alone", refinement, 1.1),
     )
     for width, height in ((480, 360), (2048, 1024))
+]
+ITEMS += [
+    Item(
+        f"label_start_{words.split()[0]}",
+        f"first label of `label {words}` / {SECONDS_TO_START:g} s",
+        partial(start, words),
+        at_most=1,
+    )
+    for words in (
+        "propagate --method flow --offsets=-1..1 --on_missing skip --source flow",
+        "clicks --source clicks",
+        "coarse --source coarse",
+        "refine --method grabcut --coarse coarse --source refined",
+    )
 ]

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -23,6 +24,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import Item, Outcome, one_thread, thread_seconds
+from thriftseg.arrays import UInt8Array
 from thriftseg.datamodules import SemanticDataModule, write_shards
 from thriftseg.datamodules.base import start_worker
 from thriftseg.datasets import CamVid, Folder
@@ -38,6 +40,9 @@ FRAMES, VIDEO_FRAMES = 32, 120
 BLOCKS = 5
 WORKERS = 2
 BATCH = 4
+
+Order = Literal["in_order", "labelled", "shuffled"]
+Reading = Callable[[], UInt8Array]
 
 
 class Pictures(VideoDataset):
@@ -132,33 +137,77 @@ def item(suffix: str, crop: int, at_least: float) -> Item:
     )
 
 
-def reading_video(order: Literal["in_order", "labelled", "shuffled"]) -> Outcome:
+def reading_video(order: Order, key_frames_alone: bool = False) -> Outcome:
     """Time to read frames of a video that `data import --keep_video` wrote over that of the JPEG files without it."""
-    with TemporaryDirectory() as folder, one_thread(), patch("thriftseg.datasets.video._KEPT_BYTES", 0):
-        film = Path(folder) / "drive.mp4"
+    settings = {"crf": "31", "x264-params": "keyint=1"} if key_frames_alone else {}
+    with TemporaryDirectory() as folder, nothing_kept(), patch.dict("thriftseg.drawing.video._SEEKABLE", settings):
+        kept, sizes = [], []
+        for name in ("jpg", "mp4"):
+            clip, to_label = imported(Path(folder), Path(folder) / name)
+            kept.append([clip.frames[number] for number in sorted(clip.frames)])
+            sizes.append(sum(file.stat().st_size for file in (Path(folder) / name).rglob(f"*.{name}")))
+        files, video = ([partial(read_frame, frame) for frame in frames] for frames in kept)
+        noise = statistics.mean(cv2.PSNR(a(), b()) for a, b in zip(files, video, strict=True))
+        ratio, rates = turns(files, video, places(order, to_label))
+    text = (
+        f"JPEG {rates[0]:.0f} frames/s, video {rates[1]:.0f} of {sizes[1] / sizes[0]:.3f} of the disk, {noise:.1f} dB"
+    )
+    return Outcome(ratio, text)
+
+
+def against_torchcodec(order: Order) -> Outcome:
+    """Time to read frames of such a video over that of torchcodec, which needs `pip install torchcodec` and FFmpeg."""
+    from torchcodec.decoders import VideoDecoder
+
+    with TemporaryDirectory() as folder, nothing_kept():
+        clip, to_label = imported(Path(folder), Path(folder) / "mp4")
+        (video,) = Path(folder).rglob("frames*.mp4")
+        decoder = VideoDecoder(video, num_ffmpeg_threads=1, dimension_order="NHWC")
+        theirs = [partial(lambda place: decoder[place].numpy(), place) for place in range(VIDEO_FRAMES)]
+        ours = [partial(read_frame, clip.frames[number]) for number in sorted(clip.frames)]
+        if not all(np.array_equal(a(), b()) for a, b in zip(theirs, ours, strict=True)):
+            raise AssertionError("other pixels")
+        ratio, rates = turns(theirs, ours, places(order, to_label))
+    return Outcome(ratio, f"torchcodec {rates[0]:.0f} frames/s, ours {rates[1]:.0f}")
+
+
+nothing_kept = partial(patch, "thriftseg.datasets.video._KEPT_BYTES", 0)
+"""Without the memory of frames that were decoded last."""
+
+
+def imported(folder: Path, out: Path) -> tuple[Clip, list[int]]:
+    """A clip of a video that was imported as what `out` is named, and its frames that are to be labelled."""
+    film = folder / "drive.mp4"
+    if not film.exists():
         with VideoWriter(film, fps=17) as video:
             for frame in render_clip(SceneConfig(height=480, width=640, num_frames=VIDEO_FRAMES, seed=0)):
                 video.write(frame.image)
-        kept, sizes = [], []
-        for name in ("jpg", "mp4"):
-            made = import_videos([film], Path(folder) / name, shares=(1, 0, 0), keep_video=name == "mp4")
-            (clip,) = Folder(Path(folder) / name).clips("train")
-            kept.append(clip.frames)
-            sizes.append(sum(file.stat().st_size for file in (Path(folder) / name).rglob(f"*.{name}")))
-        numbers = np.arange(VIDEO_FRAMES)
-        if order == "labelled":
-            numbers = np.resize([int(Path(label).stem) for label in made.to_label], VIDEO_FRAMES)
-        elif order == "shuffled":
-            np.random.default_rng(0).shuffle(numbers)
+    made = import_videos([film], out, shares=(1, 0, 0), keep_video=out.name == "mp4")
+    (clip,) = Folder(out).clips("train")
+    return clip, [int(Path(label).stem) for label in made.to_label]
 
-        def read(frames: Mapping[int, Path]) -> None:
-            for number in numbers:
-                read_frame(frames[int(number)])
 
-        pairs = [[thread_seconds(partial(read, frames)) for frames in kept] for _ in range(BLOCKS + 1)][1:]
-    rates = [VIDEO_FRAMES / statistics.median(times) for times in zip(*pairs, strict=True)]
-    text = f"JPEG {rates[0]:.0f} frames/s, video {rates[1]:.0f}; video {sizes[1] / sizes[0]:.3f} of the disk"
-    return Outcome(statistics.median(video / files for files, video in pairs), text)
+def places(order: Order, to_label: list[int]) -> list[int]:
+    """The frames that are read, as many as there are."""
+    numbers = np.arange(VIDEO_FRAMES)
+    if order == "labelled":
+        numbers = np.resize(to_label, VIDEO_FRAMES)
+    elif order == "shuffled":
+        np.random.default_rng(0).shuffle(numbers)
+    return numbers.tolist()
+
+
+def turns(reference: list[Reading], ours: list[Reading], order: list[int]) -> tuple[float, list[float]]:
+    """Time of ours over that of the reference, and frames per second of both."""
+
+    def read(side: list[Reading]) -> None:
+        for place in order:
+            side[place]()
+
+    with one_thread():
+        pairs = [[thread_seconds(partial(read, side)) for side in (reference, ours)] for _ in range(BLOCKS + 1)][1:]
+    rates = [len(order) / statistics.median(times) for times in zip(*pairs, strict=True)]
+    return statistics.median(b / a for a, b in pairs), rates
 
 
 def reading_shards() -> Outcome:
@@ -193,16 +242,21 @@ ITEMS = [
     item("png", 512, 0.9),
     item("jpg", 512, 0.8),
     *(
-        Item(
-            f"reading_video_{order}",
-            f"frames of 480x640 {what}, from a video of `data import --keep_video` / from its JPEG files",
-            partial(reading_video, order),
-            at_most=at_most,
-        )
-        for order, what, at_most in (
+        Item(f"{name}_{order}", f"frames of 480x640 {what}, from a video {of}", partial(run, order), at_most=most)
+        for order, what, limit in (
             ("in_order", "in playing order", 1.11),
             ("labelled", "that were to be labelled", 1.11),
             ("shuffled", "in any order", 3.0),
         )
+        for name, of, run, most in (
+            ("reading_video", "of `data import --keep_video` / from its JPEG files", reading_video, limit),
+            ("torchcodec", "of `data import --keep_video` / the same by torchcodec", against_torchcodec, None),
+        )
+        if name != "torchcodec" or find_spec("torchcodec")
+    ),
+    Item(
+        "video_of_key_frames",
+        "frames of 480x640 in any order, from as large a video of key frames alone / from JPEG files",
+        partial(reading_video, "shuffled", key_frames_alone=True),
     ),
 ]
