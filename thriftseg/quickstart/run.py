@@ -284,7 +284,15 @@ def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int,
 
 
 def segmented_clip(scene: SceneConfig, weights: Path) -> Iterator[tuple[RenderedFrame, UInt8Array]]:
-    """The frames of a synthetic street, and the train ids that a student sees in them."""
+    """The frames of a synthetic street, and the train ids that a student sees in them.
+
+    Example:
+        >>> from thriftseg.synthetic import SceneConfig
+        >>> scene, weights = SceneConfig(32, 32, num_frames=1), "deeplabv3plus_mobilenetv2.synthetic_manual"
+        >>> [(frame, prediction)] = segmented_clip(scene, weights)
+        >>> frame.label.shape == prediction.shape
+        True
+    """
     from thriftseg.inference import FrameSegmenter, load_weights
     from thriftseg.synthetic import render_clip
 
