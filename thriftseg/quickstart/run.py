@@ -46,6 +46,12 @@ class QuickstartResult:
         folder: The output folder.
         points: Cost and quality of each student, in the order of the config.
         best: Key of the student with the highest mIoU.
+
+    Example:
+        >>> points = [CostQualityPoint("manual", hours=2, miou=0.41), CostQualityPoint("clicks", hours=0.1, miou=0.38)]
+        >>> result = QuickstartResult(Path("quickstart"), points, best="manual")
+        >>> f"{result.best}: {max(point.miou for point in result.points):.0%}"
+        'manual: 41%'
     """
 
     folder: Path

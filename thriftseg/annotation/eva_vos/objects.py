@@ -62,6 +62,17 @@ class ObjectVideo:
         clip: The video.
         object_id: Id of the object in the masks.
         resize: Shorter side of the frames and masks to work with; that of the files if absent.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
+        ...     [clip] = DAVIS(root).clips("train")
+        ...     video = ObjectVideo(DAVIS(root), clip, object_id=1)
+        ...     video.name, len(video), video.frame(1).shape, video.scores(video.truths).mean_jf
+        ('scene-train-000__1', 2, (32, 48, 3), 1.0)
     """
 
     def __init__(self, dataset: VOSDataset, clip: VOSClip, object_id: int, resize: int | None = None) -> None:
@@ -167,6 +178,16 @@ def list_objects(
     Raises:
         ConfigError: The size is below 1.
         DatasetError: A video does not exist, has no mask of its first frame, or no video shows an object there.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
+        ...     videos, skipped = list_objects(DAVIS(root), "train", resize=16)
+        ...     [(video.name, video.size) for video in videos], skipped
+        ([('scene-train-000__1', (16, 24))], ())
     """
     if resize is not None and resize < 1:
         raise ConfigError("shorter side to work with", expected="1 or more pixels", found=resize)

@@ -50,6 +50,21 @@ class ObjectProgress:
         annotator: Who annotates.
         propagator: Carries masks to other frames.
         seed: Of everything random.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator, list_objects
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=3, height=32, width=48, devices=1)
+        ...     [video], _ = list_objects(DAVIS(root), "train")
+        ...     methods = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
+        ...     first = ObjectProgress(video, {0: video.truth(0)}, {0: "mask"}, video.truths, 1, *methods)
+        ...     outcome = first.attempt(2, "mask")
+        ...     first.candidates, first.after(2, outcome.annotation).candidates, outcome.annotation.cost.seconds
+        ([1, 2], [1], 80.0)
     """
 
     def __init__(

@@ -79,6 +79,14 @@ def corrective_click(mask: BoolArray, target: BoolArray, snap_negative: bool = T
 
     Raises:
         ValueError: Mask and target are empty.
+
+    Example:
+        >>> target = np.zeros((6, 8), bool)
+        >>> target[1:4, 2:7] = True
+        >>> mask = target.copy()
+        >>> mask[:, :4] = False
+        >>> corrective_click(mask, target), corrective_click(target, mask)
+        (MaskClick(x=2, y=2, positive=True), MaskClick(x=2, y=2, positive=False))
     """
     surplus, missing = _largest_component(mask & ~target), _largest_component(target & ~mask)
     if surplus is not None and (missing is None or surplus.area >= missing.area):
@@ -226,6 +234,19 @@ class ClickPerson:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import list_objects
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
+        ...     [video], _ = list_objects(DAVIS(root), "train")
+        ...     person = ClickPerson(GrabCutPrompter(), clicks=2)
+        ...     found = [person.annotate(video, 1, kind, video.truth(0), 1) for kind in ("clicks", "mask")]
+        >>> [(each.kind, each.cost.seconds, len(each.clicks)) for each in found]
+        [('clicks', 4.0, 2), ('mask', 80.0, 0)]
     """
 
     needs_truth: ClassVar[bool] = True

@@ -96,6 +96,20 @@ class MaskFilesPerson:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import list_objects
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
+        ...     [video], _ = list_objects(DAVIS(root), "train")
+        ...     person = MaskFilesPerson(f"{root}/work", GrabCutPrompter())
+        ...     MaskFilesPerson(f"{root}/work", GrabCutPrompter()).annotate(video, 1, "mask", video.truth(0), 1)
+        Traceback (most recent call last):
+        thriftseg.errors.WaitingForLabels: ...: object 1 of scene-train-000 is not annotated yet in frame 1; ...
     """
 
     needs_truth: ClassVar[bool] = False

@@ -39,6 +39,18 @@ class RankedAnnotation(NamedTuple):
         score: What it is ranked by: the agent's value, discounted, per second; without an agent, the distance of the
             frame from the annotated ones to QNet; without either, how much the frame moves.
         mask: Mask of the object so far, (H, W).
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import list_objects
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
+        ...     [video], _ = list_objects(DAVIS(root), "train")
+        ...     wanted = RankedAnnotation(video, 1, "mask", 1, seconds=80.0, score=0.5, mask=video.truth(0))
+        ...     wanted.name
+        ('scene-train-000', 1, 1)
     """
 
     video: ObjectVideo
@@ -94,6 +106,22 @@ def rank_annotations(
 
     Raises:
         ConfigError: The count is below 1.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator, create_type_choice, list_objects
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg.zoo import QNet
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
+        ...     videos, person = list_objects(DAVIS(root), "train").videos, ClickPerson(GrabCutPrompter())
+        ...     methods = QNetFrames(QNet(backbone="tu-test_resnet")), create_type_choice("clicks"), person
+        ...     nearest, options = create_mask_propagator("nearest"), {"first_only": True, "progress": False}
+        ...     ranking = rank_annotations(videos, 5, *methods, nearest, **options)
+        >>> [(each.name, each.kind, each.seconds) for each in ranking]  # one frame is known
+        [(('scene-train-000', 1, 1), 'clicks', 5.5)]
     """
     if count < 1:
         raise ConfigError("count of a ranking", expected="at least 1", found=count)
@@ -177,6 +205,20 @@ def rank_cold_annotations(
 
     Raises:
         ConfigError: A number is below 1.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator, list_objects
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
+        ...     videos, person = list_objects(DAVIS(root), "train").videos, ClickPerson(GrabCutPrompter())
+        ...     methods, options = (person, create_mask_propagator("nearest")), {"first_only": True, "progress": False}
+        ...     ranking = rank_cold_annotations(DAVIS(root), "train", videos, 5, *methods, **options)
+        >>> [(each.name, each.kind, each.seconds) for each in ranking]  # one frame is known
+        [(('scene-train-000', 1, 1), 'mask', 80.0)]
     """
     by_video: dict[str, list[ObjectVideo]] = {}
     for video in videos:
