@@ -128,8 +128,9 @@ def png_chunks(content: bytes) -> Iterator[memoryview]:
 
     Example:
         >>> content = cv2.imencode(".png", np.zeros((2, 3), np.uint8))[1].tobytes()
-        >>> [bytes(chunk[:4]) for chunk in png_chunks(content)]
-        [b'IHDR', b'IDAT', b'IEND']
+        >>> first, *_, last = png_chunks(content)
+        >>> bytes(first[:4]), int.from_bytes(first[4:8], "big"), bytes(last)
+        (b'IHDR', 3, b'IEND')
     """
     if not content.startswith(PNG_START):
         raise ValueError("no PNG")

@@ -131,15 +131,14 @@ def read_box_tracks(path: str | Path, dataset: VOSDataset, split: str) -> BoxTra
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     [clip] = DAVIS(root).clips("train")
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     dataset, path = datasets.DAVIS(root), Path(root, "boxes.json")
+        ...     [clip] = dataset.clips("train")
         ...     boxes = {clip.video: {"1": {"00001": [2, 3, 10, 8]}}, "elsewhere": {"1": {"00001": [0, 0, 9, 9]}}}
-        ...     file = {"format": FORMAT, "version": VERSION, "videos": boxes}
-        ...     size = Path(root, "boxes.json").write_text(json.dumps(file))
-        ...     tracks = read_box_tracks(f"{root}/boxes.json", DAVIS(root), "train")
+        ...     write_bytes(path, json.dumps({"format": FORMAT, "version": VERSION, "videos": boxes}).encode())
+        ...     tracks = read_box_tracks(path, dataset, "train")
         >>> tracks.boxes[clip.video][1][1], tracks.unmatched
         ((2.0, 3.0, 10.0, 8.0), 1)
     """

@@ -140,11 +140,10 @@ def export_objects(
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     export_objects(DAVIS(root), "train", f"{root}/out", source="manual")
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     export_objects(datasets.DAVIS(root), "train", f"{root}/out", source="manual")
         ...     Path(root, "out/ImageSets/2017/train.txt").read_text().split()
         2
         ['scene-train-000']

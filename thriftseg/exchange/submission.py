@@ -72,14 +72,14 @@ def write_submission(
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.datasets import DAVIS, write_label_png
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=0, val_clips=1, frames=2, height=32, width=48, devices=1)
-        ...     dataset, found = DAVIS(root), Path(root, "found")
+        ...     _ = synthetic.synthesize_objects(root, train_clips=0, val_clips=1, frames=2, height=32, width=48)
+        ...     dataset, found = datasets.DAVIS(root), Path(root, "found")
         ...     [clip] = dataset.clips("val")
         ...     for number in clip.scored:
-        ...         write_label_png(found / clip.video / f"{clip.frame_name(number)}.png", dataset.read_mask(clip, 0))
+        ...         path = found / clip.video / f"{clip.frame_name(number)}.png"
+        ...         datasets.write_label_png(path, dataset.read_mask(clip, number))
         ...     write_submission(dataset, "val", found, f"{root}/davis.zip").frames
         2
     """

@@ -95,6 +95,14 @@ def quickstart(
 
     Raises:
         ConfigError: `out` holds something else, or the config contradicts itself.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "notes.txt").write_text("of something else")
+        ...     quickstart(folder, seed=1, progress=False)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: ...: is not empty and has no quickstart.json; fix: pass another --out
     """
     start = time.perf_counter()
     config = config or QuickstartConfig.load()

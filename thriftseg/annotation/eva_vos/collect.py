@@ -105,16 +105,16 @@ def collect_annotations(
 
     Example:
         >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
         >>> from thriftseg.annotation import create_mask_propagator, list_objects
-        >>> from thriftseg.datasets import DAVIS
         >>> from thriftseg.labels import GrabCutPrompter
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> person, nearest = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
+        >>> settings = CollectSettings("quality", quality_rounds=2, random_rounds=0)
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     videos, person = list_objects(DAVIS(root), "train").videos, ClickPerson(GrabCutPrompter())
-        ...     settings = CollectSettings("quality", quality_rounds=2, random_rounds=0)
-        ...     propagator = create_mask_propagator("nearest")
-        ...     [total] = collect_annotations(DAVIS(root), videos, person, propagator, f"{root}/sets", settings)
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     dataset = datasets.DAVIS(root)
+        ...     videos = list_objects(dataset, "train").videos
+        ...     [total] = collect_annotations(dataset, videos, person, nearest, f"{root}/sets", settings)
         >>> total.objects, total.rounds, total.cost.masks
         (1, 2, 2)
     """

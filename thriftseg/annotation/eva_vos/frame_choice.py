@@ -95,16 +95,15 @@ class QNetFrames:
 
     Example:
         >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
         >>> from thriftseg.annotation import ClickPerson, create_mask_propagator, list_objects
-        >>> from thriftseg.datasets import DAVIS
         >>> from thriftseg.labels import GrabCutPrompter
-        >>> from thriftseg.synthetic import synthesize_objects
         >>> from thriftseg.zoo import QNet
+        >>> methods = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     [video], _ = list_objects(DAVIS(root), "train")
-        ...     person, propagator = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
-        ...     progress = ObjectProgress(video, {0: video.truth(0)}, {0: "mask"}, video.truths, 1, person, propagator)
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     [video], _ = list_objects(datasets.DAVIS(root), "train")
+        ...     progress = ObjectProgress(video, {0: video.truth(0)}, {0: "mask"}, video.truths, 1, *methods)
         ...     QNetFrames(QNet(backbone="tu-test_resnet")).choose(progress)  # of two frames, one is annotated
         1
     """

@@ -96,16 +96,16 @@ def annotate_eva_vos(
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.annotation import ClickPerson, create_frame_choice, create_mask_propagator
-        >>> from thriftseg.annotation import create_type_choice, list_objects
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.labels import GrabCutPrompter
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import AnnotationChoices, Clicking, MaskMethods, list_objects
+        >>> methods, choices = MaskMethods(accelerator="cpu"), AnnotationChoices(frame="random", type="mask")
+        >>> prompter = methods.make_prompter()
+        >>> who = Clicking().simulated(prompter), methods.make_propagator()
+        >>> how = choices.make_frames(methods), choices.make_types(methods, prompter)
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     videos, person = list_objects(DAVIS(root), "train").videos, ClickPerson(GrabCutPrompter())
-        ...     methods = create_mask_propagator("nearest"), create_frame_choice("random"), create_type_choice("mask")
-        ...     result = annotate_eva_vos(videos, person, *methods, Path(root, "run"), EVAVOSSettings(rounds=1))
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     videos = list_objects(datasets.DAVIS(root), "train").videos
+        ...     result = annotate_eva_vos(videos, *who, *how, Path(root, "run"), EVAVOSSettings(rounds=1))
         >>> result.cost.masks, [row["frame"] for row in result.rows], float(result.curve.quality[-1])  # all is drawn
         (2, [0, 1], 1.0)
     """

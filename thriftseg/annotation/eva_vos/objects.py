@@ -64,15 +64,11 @@ class ObjectVideo:
         resize: Shorter side of the frames and masks to work with; that of the files if absent.
 
     Example:
-        >>> import tempfile
         >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     [clip] = DAVIS(root).clips("train")
-        ...     video = ObjectVideo(DAVIS(root), clip, object_id=1)
-        ...     video.name, len(video), video.frame(1).shape, video.scores(video.truths).mean_jf
-        ('scene-train-000__1', 2, (32, 48, 3), 1.0)
+        >>> clip = VOSClip("cat", {4: Path("4.jpg"), 6: Path("6.jpg")}, labels={4: Path("4.png")})
+        >>> video = ObjectVideo(DAVIS("davis"), clip, object_id=2)
+        >>> video.name, len(video), video.numbers, video.has_truth
+        ('cat__2', 2, (4, 6), False)
     """
 
     def __init__(self, dataset: VOSDataset, clip: VOSClip, object_id: int, resize: int | None = None) -> None:
@@ -181,11 +177,10 @@ def list_objects(
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     videos, skipped = list_objects(DAVIS(root), "train", resize=16)
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     videos, skipped = list_objects(datasets.DAVIS(root), "train", resize=16)
         ...     [(video.name, video.size) for video in videos], skipped
         ([('scene-train-000__1', (16, 24))], ())
     """

@@ -52,19 +52,16 @@ class ObjectProgress:
         seed: Of everything random.
 
     Example:
-        >>> import tempfile
-        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator, list_objects
-        >>> from thriftseg.datasets import DAVIS
+        >>> from pathlib import Path
+        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator
+        >>> from thriftseg.datasets import DAVIS, VOSClip
         >>> from thriftseg.labels import GrabCutPrompter
-        >>> from thriftseg.synthetic import synthesize_objects
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=3, height=32, width=48, devices=1)
-        ...     [video], _ = list_objects(DAVIS(root), "train")
-        ...     methods = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
-        ...     first = ObjectProgress(video, {0: video.truth(0)}, {0: "mask"}, video.truths, 1, *methods)
-        ...     outcome = first.attempt(2, "mask")
-        ...     first.candidates, first.after(2, outcome.annotation).candidates, outcome.annotation.cost.seconds
-        ([1, 2], [1], 80.0)
+        >>> clip = VOSClip("cat", {number: Path(f"{number}.jpg") for number in range(4)})
+        >>> video, masks = ObjectVideo(DAVIS("davis"), clip, object_id=2), np.zeros((4, 32, 48), bool)
+        >>> methods = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
+        >>> progress = ObjectProgress(video, {0: masks[0], 2: masks[2]}, {0: "mask", 2: "clicks"}, masks, 2, *methods)
+        >>> progress.annotated, progress.candidates, progress.longest_ago
+        ([0, 2], [1, 3], None)
     """
 
     def __init__(

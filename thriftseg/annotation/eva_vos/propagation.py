@@ -89,12 +89,11 @@ class MaskPropagator:
 
     Example:
         >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
         >>> from thriftseg.annotation import list_objects
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     [video], _ = list_objects(DAVIS(root), "train")
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     [video], _ = list_objects(datasets.DAVIS(root), "train")
         ...     masks = create_mask_propagator("nearest").propagate(video, {0: video.truth(0)})
         ...     [bool((mask == video.truth(0)).all()) for mask in masks]
         [True, True]

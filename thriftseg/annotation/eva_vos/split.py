@@ -119,11 +119,10 @@ def split_dataset(
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=3, val_clips=0, frames=1, height=32, width=32, devices=1)
-        ...     split = split_dataset(DAVIS(root), f"{root}/lists", least=1)
+        ...     _ = synthetic.synthesize_objects(root, train_clips=3, val_clips=0, frames=1, height=32, width=32)
+        ...     split = split_dataset(datasets.DAVIS(root), f"{root}/lists", least=1)
         ...     split.lengths, len(read_lists([Path(root, "lists", "train.txt")]))
         ({'train': 1, 'val': 1, 'test': 1}, 1)
     """

@@ -167,15 +167,14 @@ class VideoLoop:
         say: Called with a line after each step.
 
     Example:
-        >>> import numpy as np
         >>> import tempfile
-        >>> from thriftseg.datasets import Folder, write_label_png
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
-        ...     write_label_png(f"{root}/val/drive/frames/7.png", np.zeros((4, 6), np.uint8))
-        ...     loop = VideoLoop(Folder(root), "val")
-        ...     loop.clip.video, loop.read_frame("drive", 7).shape
-        ('drive', (4, 6, 3))
+        >>> from thriftseg.datasets import FrameFolder
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for number in (3, 4): Path(folder, f"{number}.png").touch()
+        ...     loop = VideoLoop(FrameFolder(folder, CAMVID), "all")
+        ...     list(loop.clip.frames), loop.clip.video == Path(folder).name
+        ([3, 4], True)
     """
 
     def __init__(
@@ -292,12 +291,11 @@ def find_budget(
 
     Example:
         >>> import tempfile
-        >>> import numpy as np
-        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> from thriftseg.datasets import FrameFolder
+        >>> from thriftseg.taxonomies import CAMVID
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
-        ...     write_label_png(f"{root}/val/drive/frames/7.png", np.zeros((32, 48), np.uint8))
-        ...     loop = VideoLoop(Folder(root), "val")
+        ...     _ = Path(root, "7.png").write_bytes(b"")
+        ...     loop = VideoLoop(FrameFolder(root, CAMVID), "all")
         ...     find_budget(loop, HVSARounds(), SimulatedPerson(), f"{root}/runs", target_miou=0.7)
         Traceback (most recent call last):
         thriftseg.errors.ConfigError: a simulated person needs the truth of every frame; found none for 1 of 1 ...

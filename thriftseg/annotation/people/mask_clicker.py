@@ -236,17 +236,9 @@ class ClickPerson:
         ConfigError: A setting is out of range.
 
     Example:
-        >>> import tempfile
-        >>> from thriftseg.annotation import list_objects
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     [video], _ = list_objects(DAVIS(root), "train")
-        ...     person = ClickPerson(GrabCutPrompter(), clicks=2)
-        ...     found = [person.annotate(video, 1, kind, video.truth(0), 1) for kind in ("clicks", "mask")]
-        >>> [(each.kind, each.cost.seconds, len(each.clicks)) for each in found]
-        [('clicks', 4.0, 2), ('mask', 80.0, 0)]
+        >>> person = ClickPerson(GrabCutPrompter(), clicks=5)
+        >>> [person.price(kind).seconds for kind in ("mask", "clicks", "box")], person.limits
+        ([80.0, 8.5, 7.0], PrompterLimits(candidates=3, rebuild_clicks=0))
     """
 
     needs_truth: ClassVar[bool] = True

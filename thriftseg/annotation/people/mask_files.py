@@ -99,15 +99,14 @@ class MaskFilesPerson:
 
     Example:
         >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
         >>> from thriftseg.annotation import list_objects
-        >>> from thriftseg.datasets import DAVIS
         >>> from thriftseg.labels import GrabCutPrompter
-        >>> from thriftseg.synthetic import synthesize_objects
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     [video], _ = list_objects(DAVIS(root), "train")
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
         ...     person = MaskFilesPerson(f"{root}/work", GrabCutPrompter())
-        ...     MaskFilesPerson(f"{root}/work", GrabCutPrompter()).annotate(video, 1, "mask", video.truth(0), 1)
+        ...     for video in list_objects(datasets.DAVIS(root), "train").videos:
+        ...         person.annotate(video, 1, "mask", video.truth(0), round=1)
         Traceback (most recent call last):
         thriftseg.errors.WaitingForLabels: ...: object 1 of scene-train-000 is not annotated yet in frame 1; ...
     """

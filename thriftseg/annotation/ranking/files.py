@@ -122,17 +122,15 @@ def write_annotation_tasks(ranking: Sequence[RankedAnnotation], folder: str | Pa
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.annotation import list_objects
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.labels import GrabCutPrompter
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import MaskMethods, list_objects
+        >>> prompter = MaskMethods(prompter="grabcut").make_prompter()
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     [video], _ = list_objects(DAVIS(root), "train")
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     [video], _ = list_objects(datasets.DAVIS(root), "train")
         ...     ranking = [RankedAnnotation(video, 1, "mask", 1, 80.0, 0.5, video.truth(0))]
-        ...     table = write_annotation_tasks(ranking, f"{root}/next", GrabCutPrompter())
-        ...     rows = list(csv.DictReader(table.open()))
-        >>> rows[0]["seconds"], rows[0]["task"]
+        ...     [row] = csv.DictReader(write_annotation_tasks(ranking, f"{root}/next", prompter).open())
+        >>> row["seconds"], row["task"]
         ('80.0', 'scene-train-000/001/01_000001')
     """
     table = Path(folder) / TABLE

@@ -80,12 +80,11 @@ def next_annotations(
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
+        >>> options = {"methods": MaskMethods(accelerator="cpu"), "include_labelled": True}
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     options = {"methods": MaskMethods(accelerator="cpu"), "include_labelled": True}
-        ...     ranking, table = next_annotations(DAVIS(root), "train", 1, f"{root}/next", **options)
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     ranking, table = next_annotations(datasets.DAVIS(root), "train", 1, f"{root}/next", **options)
         ...     [each.name for each in ranking], sorted(path.name for path in table.parent.iterdir())
         ([('scene-train-000', 1, 1)], ['instructions.md', 'next.csv', 'scene-train-000'])
     """

@@ -41,16 +41,12 @@ class RankedAnnotation(NamedTuple):
         mask: Mask of the object so far, (H, W).
 
     Example:
-        >>> import tempfile
-        >>> from thriftseg.annotation import list_objects
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.synthetic import synthesize_objects
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     [video], _ = list_objects(DAVIS(root), "train")
-        ...     wanted = RankedAnnotation(video, 1, "mask", 1, seconds=80.0, score=0.5, mask=video.truth(0))
-        ...     wanted.name
-        ('scene-train-000', 1, 1)
+        >>> from pathlib import Path
+        >>> from thriftseg.datasets import DAVIS, VOSClip
+        >>> video = ObjectVideo(DAVIS("davis"), VOSClip("cat", {4: Path("4.jpg"), 6: Path("6.jpg")}), object_id=2)
+        >>> wanted = RankedAnnotation(video, 1, "mask", 1, seconds=80.0, score=0.5, mask=np.zeros((32, 48), bool))
+        >>> wanted.name
+        ('cat', 2, 6)
     """
 
     video: ObjectVideo
@@ -109,18 +105,17 @@ def rank_annotations(
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator, create_type_choice, list_objects
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.labels import GrabCutPrompter
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import Clicking, MaskMethods, create_type_choice, list_objects
         >>> from thriftseg.zoo import QNet
+        >>> methods, options = MaskMethods(accelerator="cpu"), {"first_only": True, "progress": False}
+        >>> people = Clicking().simulated(methods.make_prompter()), methods.make_propagator()
+        >>> choices = QNetFrames(QNet(backbone="tu-test_resnet")), create_type_choice("clicks")
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     videos, person = list_objects(DAVIS(root), "train").videos, ClickPerson(GrabCutPrompter())
-        ...     methods = QNetFrames(QNet(backbone="tu-test_resnet")), create_type_choice("clicks"), person
-        ...     nearest, options = create_mask_propagator("nearest"), {"first_only": True, "progress": False}
-        ...     ranking = rank_annotations(videos, 5, *methods, nearest, **options)
-        >>> [(each.name, each.kind, each.seconds) for each in ranking]  # one frame is known
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     videos = list_objects(datasets.DAVIS(root), "train").videos
+        ...     ranking = rank_annotations(videos, 5, *choices, *people, **options)
+        >>> [(each.name, each.kind, each.seconds) for each in ranking]  # one of two frames is known
         [(('scene-train-000', 1, 1), 'clicks', 5.5)]
     """
     if count < 1:
@@ -208,16 +203,16 @@ def rank_cold_annotations(
 
     Example:
         >>> import tempfile
-        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator, list_objects
-        >>> from thriftseg.datasets import DAVIS
-        >>> from thriftseg.labels import GrabCutPrompter
-        >>> from thriftseg.synthetic import synthesize_objects
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import Clicking, MaskMethods, list_objects
+        >>> methods, options = MaskMethods(accelerator="cpu"), {"first_only": True, "progress": False}
+        >>> people = Clicking().simulated(methods.make_prompter()), methods.make_propagator()
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     _ = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
-        ...     videos, person = list_objects(DAVIS(root), "train").videos, ClickPerson(GrabCutPrompter())
-        ...     methods, options = (person, create_mask_propagator("nearest")), {"first_only": True, "progress": False}
-        ...     ranking = rank_cold_annotations(DAVIS(root), "train", videos, 5, *methods, **options)
-        >>> [(each.name, each.kind, each.seconds) for each in ranking]  # one frame is known
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     dataset = datasets.DAVIS(root)
+        ...     videos = list_objects(dataset, "train").videos
+        ...     ranking = rank_cold_annotations(dataset, "train", videos, 5, *people, **options)
+        >>> [(each.name, each.kind, each.seconds) for each in ranking]  # one of two frames is known
         [(('scene-train-000', 1, 1), 'mask', 80.0)]
     """
     by_video: dict[str, list[ObjectVideo]] = {}
