@@ -24,6 +24,12 @@ def named_in_errors(path: Path) -> Iterator[None]:
 
     Args:
         path: The file that is written to.
+
+    Example:
+        >>> with named_in_errors(Path("a.png")):
+        ...     raise OSError(28, "No space left on device")
+        Traceback (most recent call last):
+        OSError: [Errno 28] No space left on device: 'a.png'
     """
     try:
         yield
@@ -82,6 +88,14 @@ def sweep_partial(folder: Path) -> int:
     """Delete what killed processes left half-written under a folder; returns the number of files.
 
     Call it only while nobody writes there.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     whole, half = Path(folder, "a.png"), partial_path(Path(folder, "b.png"))
+        ...     written = whole.write_bytes(b"whole"), half.write_bytes(b"ha")
+        ...     sweep_partial(Path(folder)), whole.exists(), half.exists()
+        (1, True, False)
     """
     left = list(folder.rglob(f".*{PARTIAL_SUFFIX}"))
     for path in left:
@@ -96,6 +110,13 @@ def partial_path(path: Path) -> Path:
 
     Args:
         path: The file; its folder is made when absent.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     partial = partial_path(Path(folder, "labels", "a.png"))
+        ...     partial.parent.is_dir(), partial.name.startswith(".a.png."), partial.suffix
+        (True, True, '.partial')
     """
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)

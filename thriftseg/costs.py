@@ -281,6 +281,13 @@ class Outline(NamedTuple):
         train_id: The class.
         contour: Border pixels of the component in their order, holes left aside, (P, 2) int32 as (x, y).
         vertices: Corners of the simplified contour, (V, 2) int32 as (x, y).
+
+    Example:
+        >>> label = np.full((20, 30), 255, np.uint8)
+        >>> label[5:15, 5:25] = 3
+        >>> [outline] = trace_outlines(label)
+        >>> outline.train_id, outline.contour.shape, outline.vertices.shape
+        (3, (56, 2), (4, 2))
     """
 
     train_id: int

@@ -40,6 +40,15 @@ def sole_writer(folder: str | Path, wait: float = 0.5) -> Iterator[None]:
 
     Raises:
         ConfigError: Another process is at work there, or it is no folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     with sole_writer(Path(root, "labels")):
+        ...         [path.name for path in Path(root, "labels").iterdir()]
+        ...     list(Path(root).iterdir())
+        ['.lock']
+        []
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -101,6 +110,14 @@ def writes_alone(
 
     Args:
         argument: The argument that names the folder.
+
+    Example:
+        >>> import tempfile
+        >>> @writes_alone("folder")
+        ... def names(folder): return [path.name for path in folder.iterdir()]
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     names(Path(root, "labels"))
+        ['.lock']
     """
 
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:

@@ -15,7 +15,15 @@ _VARIABLE = "THRIFTSEG_LIMIT_"
 
 
 class LimitError(DatasetError, ValueError):
-    """A file asks for more than it may; a reader that says where in a file a value is wrong says so of this one."""
+    """A file asks for more than it may; a reader that says where in a file a value is wrong says so of this one.
+
+    Example:
+        >>> try:
+        ...     IMAGE_PIXELS.check(10**10, "huge.png")
+        ... except LimitError as error:
+        ...     error.path, error.expected
+        ('huge.png', 'at most 268435456')
+    """
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,13 @@ class Limit:
         name: In capitals, as it stands in the environment variable.
         default: The limit where that variable is not set.
         unit: What is counted, in the plural.
+
+    Example:
+        >>> objects = Limit("OBJECTS", 3, "objects")
+        >>> objects.check(3)
+        >>> objects.check(4)
+        Traceback (most recent call last):
+        thriftseg.limits.LimitError: too many objects; expected at most 3; found 4; ...set THRIFTSEG_LIMIT_OBJECTS to...
     """
 
     name: str

@@ -50,6 +50,14 @@ def decode_image(content: bytes, path: str | Path, flags: int) -> AnyArray:
 
     Raises:
         DatasetError: It is no readable image, or one of too many pixels.
+
+    Example:
+        >>> content = cv2.imencode(".png", np.array([[7, 255]], np.uint8))[1].tobytes()
+        >>> decode_image(content, "a.png", cv2.IMREAD_UNCHANGED).tolist()
+        [[7, 255]]
+        >>> decode_image(content[:30], "a.png", cv2.IMREAD_UNCHANGED)
+        Traceback (most recent call last):
+        thriftseg.errors.DatasetError: a.png: cannot decode the image; ...; found cut short, 30 bytes; ...
     """
     if content.startswith(PNG_START):
         _check_png_header(content, path)
@@ -77,6 +85,12 @@ def open_image(path: str | Path, content: bytes | None = None) -> Iterator[Image
 
     Raises:
         DatasetError: Here or in the block: it is missing, no readable image, or one of too many pixels.
+
+    Example:
+        >>> content = cv2.imencode(".png", np.zeros((2, 3), np.uint8))[1].tobytes()
+        >>> with open_image("a.png", content) as image:
+        ...     image.size, image.mode
+        ((3, 2), 'L')
     """
     if content is not None:
         stream: BinaryIO = BytesIO(content)
@@ -111,6 +125,12 @@ def png_chunks(content: bytes) -> Iterator[memoryview]:
 
     Raises:
         ValueError: It is no PNG, cut short, or not what was written.
+
+    Example:
+        >>> content = cv2.imencode(".png", np.zeros((2, 3), np.uint8))[1].tobytes()
+        >>> first, *_, last = png_chunks(content)
+        >>> bytes(first[:4]), int.from_bytes(first[4:8], "big"), bytes(last)
+        (b'IHDR', 3, b'IEND')
     """
     if not content.startswith(PNG_START):
         raise ValueError("no PNG")

@@ -33,7 +33,13 @@ def progress_bar(shown: bool = True) -> Progress:
 
 @contextmanager
 def quiet_trainer() -> Iterator[None]:
-    """Keep Lightning's trainer from talking about hardware and data loaders."""
+    """Keep Lightning's trainer from talking about hardware and data loaders.
+
+    Example:
+        >>> with quiet_trainer():
+        ...     logging.getLogger("lightning.pytorch").isEnabledFor(logging.INFO)
+        False
+    """
     chatty = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [each.level for each in chatty]
     for each in chatty:

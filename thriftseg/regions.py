@@ -18,7 +18,15 @@ _STEPS_PER_PAIR = 400  # which OpenCV needs to pass an edge when it sorts anothe
 
 
 class Region(Protocol):
-    """A set of pixels."""
+    """A set of pixels.
+
+    Example:
+        >>> canvas = np.zeros((2, 3), np.uint8)
+        >>> regions: list[Region] = [box_region(0, 0, 2, 1), PointRegion([(2, 1)])]
+        >>> for value, region in enumerate(regions, start=1): region.paint(canvas, value)
+        >>> canvas.tolist()
+        [[1, 1, 0], [0, 0, 2]]
+    """
 
     def paint(self, canvas: UInt8Array, value: int) -> None:
         """Set the pixels of the region; what lies outside the canvas is left out.
@@ -123,7 +131,14 @@ class PolygonRegion:
 
 
 def box_region(left: float, top: float, right: float, bottom: float, degrees: float = 0) -> PolygonRegion:
-    """A rectangle, turned clockwise around its centre."""
+    """A rectangle, turned clockwise around its centre.
+
+    Example:
+        >>> box_region(0, 0, 4, 2).points.tolist()
+        [[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]]
+        >>> box_region(0, 0, 4, 2, degrees=90).points.round(6).tolist()
+        [[3.0, -1.0], [3.0, 3.0], [1.0, 3.0], [1.0, -1.0]]
+    """
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
     return PolygonRegion(turned(corners, ((left + right) / 2, (top + bottom) / 2), degrees))
 
@@ -135,6 +150,10 @@ def turned(points: Float64Array, pivot: tuple[float, float], degrees: float) -> 
         points: (P, 2) as (x, y).
         pivot: The point that stays.
         degrees: Angle.
+
+    Example:
+        >>> turned(np.array([[3.0, 1.0]]), (1, 1), 90).round(6).tolist()  # from right of the pivot to below it
+        [[1.0, 3.0]]
     """
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.asarray((points - pivot) @ np.array([[cosine, sine], [-sine, cosine]]) + pivot, np.float64)
@@ -146,6 +165,12 @@ class DrawnPolygon:
 
     Attributes:
         corners: (P, 2) int32 as (column, row).
+
+    Example:
+        >>> canvas = np.zeros((3, 4), np.uint8)
+        >>> DrawnPolygon(np.array([(1, 0), (3, 0), (3, 1), (1, 1)], np.int32)).paint(canvas, 1)
+        >>> canvas.tolist()
+        [[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]]
     """
 
     corners: Int32Array
@@ -166,6 +191,12 @@ def check_steps(corners: Int32Array, height: int, path: str | Path | None = None
 
     Raises:
         LimitError: It would take more steps than the limit.
+
+    Example:
+        >>> check_steps(np.tile([(0, 0), (9, 9)], (1000, 1)), 10)
+        >>> check_steps(np.tile([(0, 0), (9, 9)], (10_000, 1)), 10, "a.json")
+        Traceback (most recent call last):
+        thriftseg.limits.LimitError: a.json: too many steps to fill a polygon; expected at most 17179869184; found ...
     """
     if len(corners) ** 2 * (height + _STEPS_PER_PAIR) <= POLYGON_STEPS.value:
         return
@@ -181,6 +212,12 @@ class PointRegion:
 
     Attributes:
         points: (P, 2) as (x, y) from the top left corner of the image.
+
+    Example:
+        >>> canvas = np.zeros((2, 3), np.uint8)
+        >>> PointRegion([(0.5, 1.5), (2, 0), (3, 0)]).paint(canvas, 1)
+        >>> canvas.tolist()
+        [[0, 0, 1], [1, 0, 0]]
     """
 
     points: Sequence[tuple[float, float]]
@@ -301,6 +338,15 @@ def segmentation_regions(segmentation: Any, size: tuple[int, int]) -> tuple[Regi
 
     Raises:
         ValueError: It is neither, or does not fit the image.
+
+    Example:
+        >>> canvas = np.zeros((2, 3), np.uint8)
+        >>> [region] = segmentation_regions({"size": [2, 3], "counts": [1, 2, 3]}, (2, 3))  # down the columns
+        >>> region.paint(canvas, 1)
+        >>> canvas.tolist()
+        [[0, 1, 0], [1, 0, 0]]
+        >>> len(segmentation_regions([[0, 0, 2, 0, 2, 2], [4, 4, 6, 4, 6, 6]], (8, 8)))
+        2
     """
     if isinstance(segmentation, dict):
         height, width = (int(value) for value in segmentation["size"])

@@ -15,7 +15,14 @@ _CHECKPOINT_FOLDERS = (_PACKAGE / "checkpoints", _PACKAGE.parent / "checkpoints"
 
 
 def cache_folder() -> Path:
-    """Folder for what can be made again: `$XDG_CACHE_HOME/thriftseg`, by default `~/.cache/thriftseg`."""
+    """Folder for what can be made again: `$XDG_CACHE_HOME/thriftseg`, by default `~/.cache/thriftseg`.
+
+    Example:
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, XDG_CACHE_HOME="/scratch"):
+        ...     cache_folder().as_posix()
+        '/scratch/thriftseg'
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thriftseg"
 
 
@@ -57,7 +64,12 @@ def list_configs(folder: str) -> list[str]:
 
 
 def checkpoints_folder() -> Path:
-    """Folder of the published checkpoints that ship with the package, with their index."""
+    """Folder of the published checkpoints that ship with the package, with their index.
+
+    Example:
+        >>> sorted(path.name for path in checkpoints_folder().glob("*.json"))
+        ['index.json']
+    """
     return next((folder for folder in _CHECKPOINT_FOLDERS if folder.is_dir()), _CHECKPOINT_FOLDERS[0])
 
 
@@ -69,6 +81,15 @@ def available_cpus(system: Path = Path("/")) -> int:
 
     Args:
         system: Folder that holds `proc` and `sys`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as system:  # a container with half a CPU
+        ...     for name, text in {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "50000 100000"}.items():
+        ...         Path(system, name).parent.mkdir(parents=True)
+        ...         written = Path(system, name).write_text(text)
+        ...     available_cpus(Path(system))
+        1
     """
     if sys.version_info >= (3, 13):
         cores = os.process_cpu_count() or 1

@@ -29,8 +29,7 @@ from thriftseg.types import IGNORE_INDEX
 Color = tuple[int, int, int]
 
 _UNKNOWN = 254  # marks raw ids outside the table while a map is translated
-_MOST_CLASSES = 253
-_MOST_SYNONYMS = 64
+_MOST_CLASSES, _MOST_SYNONYMS = 253, 64
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,10 @@ class LabelClass:
         category: Group of classes, for reading only.
         has_instances: Whether single objects of this class are told apart ("thing").
         synonyms: Further words for it, which a network that reads text looks for as well.
+
+    Example:
+        >>> [row.name for row in CITYSCAPES.table if row.category == "human"], CITYSCAPES.table[0].ignored
+        (['person', 'rider'], True)
     """
 
     id: int
@@ -113,11 +116,8 @@ class Taxonomy:
             twice = sorted(number for number, count in Counter(ids).items() if count > 1)
             raise DatasetError(f"class table {self.name!r} names an id twice", found=twice)
         if len(trained) > _MOST_CLASSES:
-            raise DatasetError(
-                f"class table {self.name!r} has too many classes",
-                expected=f"at most {_MOST_CLASSES}",
-                found=len(trained),
-            )
+            most = f"at most {_MOST_CLASSES}"
+            raise DatasetError(f"class table {self.name!r} has too many classes", expected=most, found=len(trained))
         if trained != set(range(len(trained))):
             raise DatasetError(
                 f"train ids of class table {self.name!r} have gaps", expected="0..n-1", found=sorted(trained)
@@ -272,7 +272,12 @@ def _row_of(entry: _ClassEntry | _Word, train_id: int) -> LabelClass:
 
 
 def distinct_color(index: int) -> Color:
-    """Colour `index + 1` of the PASCAL VOC palette, which spreads the bits of the index over the channels."""
+    """Colour `index + 1` of the PASCAL VOC palette, which spreads the bits of the index over the channels.
+
+    Example:
+        >>> [distinct_color(index) for index in range(3)]
+        [(128, 0, 0), (0, 128, 0), (128, 128, 0)]
+    """
     channels, value = [0, 0, 0], index + 1
     for bit in range(8):
         for channel in range(3):
@@ -444,10 +449,7 @@ IDD26 = Taxonomy("idd26", 1, tuple(_idd_level3_rows()), aliases=tuple((row.name,
 """IDD, 26 level-3 classes; raw ids are those of `labellevel3Ids.png`."""
 
 IDD19 = Taxonomy(
-    "idd19",
-    1,
-    (*_cityscapes_train_rows(), _UNLABELED),
-    aliases=tuple((row.name, row.cs_train_id) for row in IDD_TABLE),
+    "idd19", 1, (*_cityscapes_train_rows(), _UNLABELED), aliases=tuple((row.name, row.cs_train_id) for row in IDD_TABLE)
 )
 """IDD seen through the 19 Cityscapes classes; raw ids are those of `labelcsTrainIds.png`."""
 

@@ -111,7 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry_point() -> None:
-    """Console script: run `sys.argv` and exit; SIGTERM ends it as an interrupt does."""
+    """Console script: run `sys.argv` and exit; SIGTERM ends it as an interrupt does.
+
+    Example:
+        >>> from importlib.metadata import entry_points
+        >>> [script] = entry_points(group="console_scripts", name="thriftseg")
+        >>> script.load() is entry_point
+        True
+    """
     signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())
 

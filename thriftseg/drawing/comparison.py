@@ -35,6 +35,12 @@ def compare(
 
     Raises:
         ConfigError: The sizes differ.
+
+    Example:
+        >>> frame, truth = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), np.uint8)
+        >>> picture = compare(frame, truth, truth, ["road"], [(128, 64, 128)])
+        >>> picture.shape  # two rows of a caption of 22 pixels and a panel, and the legend
+        (110, 64, 3)
     """
     panels = [image, error_map(prediction, truth), truth, prediction]
     if width is not None:

@@ -122,6 +122,10 @@ def side_by_side(images: Sequence[UInt8Array], captions: Sequence[str] | None = 
 
     Raises:
         ConfigError: There is no picture, or the number of captions differs from that of pictures.
+
+    Example:
+        >>> side_by_side([np.zeros((20, 30, 3), np.uint8), np.zeros((40, 20, 3), np.uint8)], gap=4).shape
+        (20, 44, 3)
     """
     return contact_sheet(images, captions, columns=max(1, len(images)), gap=gap)
 
@@ -142,6 +146,11 @@ def contact_sheet(
 
     Raises:
         ConfigError: There is no picture, or the number of captions differs from that of pictures.
+
+    Example:
+        >>> pictures = [np.zeros((20, 30, 3), np.uint8)] * 3
+        >>> contact_sheet(pictures, columns=2, gap=4).shape, contact_sheet(pictures, ["a", "b", "c"], columns=3).shape
+        ((44, 64, 3), (42, 98, 3))
     """
     if not images:
         raise ConfigError("no pictures to arrange")
@@ -174,6 +183,11 @@ def legend(class_names: Sequence[str], palette: Palette, width: int) -> UInt8Arr
 
     Returns:
         (height, width, 3) RGB.
+
+    Example:
+        >>> names, palette = ["road", "car"], [(128, 64, 128), (0, 0, 142)]
+        >>> legend(names, palette, width=200).shape, legend(names, palette, width=60).shape
+        ((22, 200, 3), (44, 60, 3))
     """
     font = _font()
     swatch, space = 12, 10

@@ -51,6 +51,11 @@ class BoxTracks:
         unmatched: Boxes of the file that lie in no frame of the split.
         names: Where a video has ids that no mask can hold (above 254): its ids in the file by those given here, which
             count from 1 in the order of the file's.
+
+    Example:
+        >>> tracks = BoxTracks({"drive": {0: {1: (2, 3, 10, 8)}, 1: {1: (4, 3, 12, 8), 2: (0, 0, 3, 3)}}}, digest="")
+        >>> sum(len(found) for frames in tracks.boxes.values() for found in frames.values())
+        3
     """
 
     boxes: Boxes
@@ -123,6 +128,19 @@ def read_box_tracks(path: str | Path, dataset: VOSDataset, split: str) -> BoxTra
 
     Raises:
         DatasetError: The file is missing, malformed, of an unknown form, or has no box in the split.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     dataset, path = datasets.DAVIS(root), Path(root, "boxes.json")
+        ...     [clip] = dataset.clips("train")
+        ...     boxes = {clip.video: {"1": {"00001": [2, 3, 10, 8]}}, "elsewhere": {"1": {"00001": [0, 0, 9, 9]}}}
+        ...     write_bytes(path, json.dumps({"format": FORMAT, "version": VERSION, "videos": boxes}).encode())
+        ...     tracks = read_box_tracks(path, dataset, "train")
+        >>> tracks.boxes[clip.video][1][1], tracks.unmatched
+        ((2.0, 3.0, 10.0, 8.0), 1)
     """
     path, clips = Path(path), dataset.clips(split)
     files = _mot_files(path)

@@ -90,7 +90,16 @@ def add_labels(task: Element, taxonomy: Taxonomy) -> None:
 
 
 def write_label_constructor(folder: Path, taxonomy: Taxonomy) -> Path:
-    """Write `labels.json`, to be pasted where CVAT asks for the labels of a new project."""
+    """Write `labels.json`, to be pasted where CVAT asks for the labels of a new project.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.taxonomies import CITYSCAPES
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     road, *_ = json.loads(write_label_constructor(Path(folder), CITYSCAPES).read_text())
+        >>> road["name"], road["color"]
+        ('road', '#804080')
+    """
     labels = [
         {"name": row.name, "color": hex_color(row.color), "type": "any", "attributes": []} for row in taxonomy.classes
     ]

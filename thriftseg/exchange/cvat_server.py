@@ -47,6 +47,13 @@ class CVATTask:
     Raises:
         ConfigError: `cvat-sdk` is not installed, nothing says who asks, or the server cannot be reached, refuses, or
             has no such task.
+
+    Example:
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, {TOKEN: "", USER: ""}):
+        ...     CVATTask("https://app.cvat.ai", 7)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: nothing says who asks the CVAT server; fix: set CVAT_ACCESS_TOKEN, or ...
     """
 
     def __init__(self, url: str, number: int, *, check_every: float = 1.0) -> None:

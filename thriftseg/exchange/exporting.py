@@ -36,6 +36,11 @@ class ExportSummary:
         clips: Clips they belong to.
         files: Annotation files, and what belongs to them.
         images: Images copied.
+
+    Example:
+        >>> files = tuple(Path("out", name) for name in ("a.json", "b.json", "c.json"))
+        >>> print(ExportSummary(Path("out"), 30, 3, files, images=30))
+        30 frames of 3 clips written to out: a.json, b.json and 1 more files; 30 images copied
     """
 
     folder: Path
@@ -87,6 +92,16 @@ def export_labels(
         ConfigError: There is no such format, `frames` is none of the above, or the labels have no confidences.
         LabelStoreError: The source has no label maps for the split, or a stored one is damaged.
         DatasetError: A label map cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size, video = Path(root, "classes.yaml").write_text("classes: [road, car]"), Path(root, "train/drive")
+        ...     write_label_png(video / "frames/7.png", np.zeros((4, 6), np.uint8))
+        ...     write_label_png(video / "labels/7.png", np.ones((4, 6), np.uint8))
+        ...     print(str(export_labels(Folder(root), "train", root, "coco", progress=False)).replace(root, "folder"))
+        1 frames of 1 clips written to folder: annotations.json
     """
     chosen = format_named(format)
     folder = Path(out)
@@ -122,6 +137,16 @@ def export_objects(
 
     Raises:
         LabelStoreError: There are no labels of this split, or one is damaged or of another size than its frame.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     export_objects(datasets.DAVIS(root), "train", f"{root}/out", source="manual")
+        ...     Path(root, "out/ImageSets/2017/train.txt").read_text().split()
+        2
+        ['scene-train-000']
     """
     masks = MaskSource(dataset, store_root(store, dataset.name), source)
     labels = masks.labels(split)
@@ -167,7 +192,21 @@ def _chosen_labels(found: LabelSource, split: str, frames: str) -> list[SourceLa
 
 
 def exported_frame(found: LabelSource, label: SourceLabel, unit: ObjectUnit) -> ExportedFrame:
-    """A label map on the way to an annotation tool; see `export_labels`."""
+    """A label map on the way to an annotation tool; see `export_labels`.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size, video = Path(root, "classes.yaml").write_text("classes: [road, car]"), Path(root, "train/drive")
+        ...     write_label_png(video / "frames/7.png", np.zeros((1, 4), np.uint8))
+        ...     write_label_png(video / "labels/7.png", np.array([[1, 0, 1, 1]], np.uint8))
+        ...     found = LabelSource(Folder(root), Path(root, "store"), MANUAL)
+        ...     [label] = found.labels("train")
+        ...     frames = [exported_frame(found, label, unit) for unit in ("class", "component")]
+        >>> [(len(frame.objects), frame.ids.tolist()) for frame in frames]
+        [(2, [[2, 1, 2, 2]]), (3, [[2, 1, 3, 3]])]
+    """
     things = found.dataset.taxonomy.thing_ids
     objects = objects_of(found.read(label), found.read_instances(label), unit, things, min_area=1)
     if found.dataset.taxonomy is OBJECT_IDS:

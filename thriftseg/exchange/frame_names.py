@@ -28,6 +28,12 @@ class FrameNames:
     Args:
         clips: The clips.
         root: Folder of the data set.
+
+    Example:
+        >>> names = FrameNames([Clip("drive", {7: Path("data/drive/f_007.png")})], Path("data"))
+        >>> images = [AnnotatedImage(Path("a.json"), name, ()) for name in ("drive/f_7.jpg", "drive_7", "f_8.png")]
+        >>> [[(clip.video, number) for clip, number in names.find(image)] for image in images]
+        [[('drive', 7)], [('drive', 7)], []]
     """
 
     def __init__(self, clips: Sequence[Clip], root: Path) -> None:

@@ -33,6 +33,10 @@ class ImportSummary:
         empty: Images of the file without any shape, which give no label.
         ignored_share: Mean share of pixels without a label.
         cost: What the labels of the file cost.
+
+    Example:
+        >>> print(ImportSummary(Path("drawn"), 7, kept=2, empty=1, ignored_share=0.125, cost=AnnotationCost(5400)))
+        7 labels written to drawn (1.50 h), 2 were there already; 12.5 % of their pixels carry no label; 1 images ...
     """
 
     folder: Path
@@ -90,6 +94,21 @@ def import_labels(
         ConfigError: There is no such format, a setting is out of range, or the data set has labels called `source`.
         DatasetError: The file is malformed, or does not fit the frames or classes of the data set.
         LabelStoreError: The source holds labels that were made in another way, or there are none to be `based_on`.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> from thriftseg.exchange import export_labels
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size, video = Path(root, "classes.yaml").write_text("classes: [road, car]"), Path(root, "train/drive")
+        ...     write_label_png(video / "frames/7.png", np.zeros((4, 6), np.uint8))
+        ...     write_label_png(video / "labels/7.png", np.ones((4, 6), np.uint8))
+        ...     [file] = export_labels(Folder(root), "train", root, "coco", progress=False).files
+        ...     where = {"source": "drawn", "store": Path(root, "store"), "progress": False}
+        ...     summary = import_labels(Folder(root), "train", file, "coco", **where)
+        >>> summary.written, summary.ignored_share, summary.cost.clicks
+        (1, 0.0, 4)
     """
     path, root = Path(path), store_root(store, dataset.name)
     images = _read(path, format, drawn_only)

@@ -23,6 +23,12 @@ class Shape:
         regions: Its parts.
         z_order: Objects of higher order are in front; among equals the later one is.
         by_machine: Whether the file says that a machine made it and no person has changed it.
+
+    Example:
+        >>> from thriftseg.regions import box_region
+        >>> front, back = Shape("car", (box_region(0, 0, 2, 1),), z_order=1), Shape("road", (box_region(0, 0, 3, 2),))
+        >>> AnnotatedImage(Path("a.json"), "a.png", (front, back)).paint((2, 4), {"car": 13, "road": 0}).tolist()
+        [[13, 13, 0, 255], [0, 0, 0, 255]]
     """
 
     label: str
@@ -41,6 +47,13 @@ class AnnotatedImage:
         shapes: Its shapes.
         size: Height and width of the image, where the file tells them.
         position: Place of the frame in its video, from 0, for formats that count frames.
+
+    Example:
+        >>> from thriftseg.regions import box_region
+        >>> shapes = Shape("car", (box_region(0, 0, 2, 1),)), Shape("sun", (box_region(0, 0, 4, 1),))
+        >>> image = AnnotatedImage(Path("a.xml"), "drive", shapes, position=7)
+        >>> image.title, image.paint((1, 3), {"car": 13, "sun": None}).tolist()
+        ('drive frame 7', [[13, 13, 255]])
     """
 
     path: Path
@@ -83,6 +96,12 @@ class ExportedObject:
     Attributes:
         train_id: Its class.
         instance: Number within the class, from 1; `None` for a whole class, or what is left beside its instances.
+
+    Example:
+        >>> ids, objects = np.array([[0, 1, 2, 2]], np.uint16), (ExportedObject(0), ExportedObject(13, instance=1))
+        >>> frame = ExportedFrame(Clip("drive", {7: Path("data/f_007.png")}), 7, ids, objects)
+        >>> [(item.train_id, item.instance, int(mask.sum())) for item, mask in frame.masks()]
+        [(0, None, 1), (13, 1, 2)]
     """
 
     train_id: int
@@ -98,6 +117,12 @@ class ExportedFrame:
         number: Native frame number.
         ids: Object ids, (H, W) uint16, 0 = no label.
         objects: The objects; the first has id 1.
+
+    Example:
+        >>> ids, objects = np.array([[0, 2, 2]], np.uint16), (ExportedObject(0), ExportedObject(13, instance=1))
+        >>> frame = ExportedFrame(Clip("drive", {7: Path("data/f_007.png")}), 7, ids, objects)
+        >>> frame.name, [item.train_id for item, _ in frame.masks()]
+        ('drive/f_007.png', [13])
     """
 
     clip: Clip

@@ -33,6 +33,13 @@ class Submission:
         path: The file.
         videos: Number of videos.
         frames: Number of masks.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     size = Path(folder, "davis.zip").write_bytes(bytes(3 * 2**19))
+        ...     str(Submission(Path(folder, "davis.zip"), videos=2, frames=90)).removeprefix(folder)
+        '/davis.zip: 90 masks of 2 videos, 1.5 MiB'
     """
 
     path: Path
@@ -62,6 +69,19 @@ def write_submission(
         ConfigError: No server scores the data set, or `out` is no zip.
         DatasetError: There are no predictions, or some are missing, unreadable, of another size or hold unknown ids;
             the first of them are listed.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=0, val_clips=1, frames=2, height=32, width=48)
+        ...     dataset, found = datasets.DAVIS(root), Path(root, "found")
+        ...     [clip] = dataset.clips("val")
+        ...     for number in clip.scored:
+        ...         path = found / clip.video / f"{clip.frame_name(number)}.png"
+        ...         datasets.write_label_png(path, dataset.read_mask(clip, number))
+        ...     write_submission(dataset, "val", found, f"{root}/davis.zip").frames
+        2
     """
     out = Path(out)
     if dataset.submission_folder is None:

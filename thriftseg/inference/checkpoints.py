@@ -70,6 +70,10 @@ class LoadedNetwork:
         inference: How frames were segmented in evaluation.
         metadata: Everything else the checkpoint records (version, epoch, step, hyper-parameters, state of the
             datamodule with mixture table and annotation cost), or the card of published weights.
+
+    Example:
+        >>> load_weights("deeplabv3plus_mobilenetv2.synthetic_manual").class_table.palette[:2]
+        [(128, 64, 128), (244, 35, 232)]
     """
 
     network: SemanticNetwork
@@ -354,6 +358,10 @@ def load_as(weights: str | Path, kind: type[NetworkType], device: str | torch.de
 
     Raises:
         CheckpointError: There is no such file or name, it is damaged, or it holds another network.
+
+    Example:
+        >>> load_as("deeplabv3plus_mobilenetv2.synthetic_manual", SemanticNetwork).num_classes
+        19
     """
     if _is_exported(weights):
         return _checked(_load_exported(weights).network, kind, weights)

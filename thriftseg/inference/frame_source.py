@@ -23,6 +23,14 @@ class NamedFrame(NamedTuple):
     Attributes:
         name: File name without ending, or the position in the video.
         image: (H, W, 3) RGB.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = cv2.imwrite(f"{folder}/7.png", np.full((2, 3, 3), (0, 0, 255), np.uint8))  # red, as BGR
+        ...     [(name, image)] = FrameSource(folder)
+        >>> name, image.shape, image[0, 0].tolist()
+        ('7', (2, 3, 3), [255, 0, 0])
     """
 
     name: str
@@ -45,6 +53,14 @@ class FrameSource:
     Raises:
         DatasetError: The path does not exist, holds no frames, cannot be read, or two frames share a name. While
             iterating: a picture cannot be decoded, or sizes differ.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = [cv2.imwrite(f"{folder}/{name}.png", np.zeros((2, 3, 3), np.uint8)) for name in (10, 2)]
+        ...     source = FrameSource(folder)
+        ...     source.count, [name for name, _ in source]
+        (2, ['2', '10'])
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -44,6 +44,14 @@ class PredictionSummary:
         seconds_per_frame: Mean time of resizing, network and argmax; the first frame is left out where there are more.
         class_names: Names in train id order.
         share: Share of all pixels per class.
+
+    Example:
+        >>> paths = {"weights": "a.ckpt", "input": "street.mp4", "labels": "out/labels", "video": "out/overlay.mp4"}
+        >>> made = {"device": "cpu", "frames": 90, "height": 360, "width": 480, "resized": (128, 256)}
+        >>> print(PredictionSummary(**paths, **made, seconds_per_frame=0.0415, class_names=["road"], share={"road": 1}))
+        90 frames at 128x256, 42 ms each on cpu
+        labels out/labels
+        video  out/overlay.mp4
     """
 
     weights: str
@@ -109,6 +117,17 @@ def predict(
         CheckpointError: The weights are missing, damaged or belong to another network.
         DatasetError: The input is missing, unreadable, empty, or its frames differ in size.
         ConfigError: The device is absent, `out` holds results already, or the class table has another length.
+
+    Example:
+        >>> import tempfile
+        >>> weights, options = "deeplabv3plus_mobilenetv2.synthetic_manual", {"accelerator": "cpu", "progress": False}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_label_png(Path(folder, "frame.png"), np.zeros((48, 96), np.uint8))
+        ...     summary = predict(weights, f"{folder}/frame.png", f"{folder}/out", resize=(32, 64), **options)
+        ...     [path.name for path in Path(folder, "out", "labels").iterdir()]
+        ['frame.png']
+        >>> summary.height, summary.resized, round(sum(summary.share.values()), 6)
+        (48, (32, 64), 1.0)
     """
     source = FrameSource(input)
     rate = source.fps or DEFAULT_FPS if fps is None else fps

@@ -38,6 +38,12 @@ class Segmentation:
         logits: (B, C, h, w).
         size: H and W.
         features: (B, D, h / s, w / s), see `SemanticNetwork.features`; `None` where they were not asked for.
+
+    Example:
+        >>> logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1)
+        >>> found = Segmentation(logits, size=(1, 2))
+        >>> found.label_map().tolist(), round(found.confidence.min().item(), 4)
+        ([[0, 0]], 0.8808)
     """
 
     logits: Tensor
@@ -66,7 +72,12 @@ class Segmentation:
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, C, h, w) at another height and width, bilinear."""
+    """Maps (B, C, h, w) at another height and width, bilinear.
+
+    Example:
+        >>> resize_maps(torch.tensor([[[[0.0, 4.0]]]]), (1, 4)).tolist()
+        [[[[0.0, 1.0, 3.0, 4.0]]]]
+    """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps.float(), size=size, mode="bilinear", align_corners=False)
@@ -79,6 +90,14 @@ class VideoState:
     Attributes:
         size: Height and width of the frames; `None` before the first.
         windows: State of each part of a frame that the network sees one by one.
+
+    Example:
+        >>> class TwoGreys(SemanticNetwork):
+        ...     def compute_logits(self, frames): return frames[:, -1, :2]
+        >>> segment = FrameSegmenter(TwoGreys(num_classes=2), device="cpu")
+        >>> found, state = segment.step(np.zeros((60, 90, 3), np.uint8), segment.start())
+        >>> segment.start().size, state.size, len(state.windows)
+        (None, (60, 90), 1)
     """
 
     size: tuple[int, int] | None = None

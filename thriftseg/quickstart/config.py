@@ -20,6 +20,10 @@ class StudentConfig:
         name: Name in table and plot.
         pattern: Mixture pattern of its labels, see `Mixture`.
         parts: Mixture parts of its labels, in place of a pattern.
+
+    Example:
+        >>> {student.key: student.parts or student.pattern for student in QuickstartConfig.load().students}["manual"]
+        'N1'
     """
 
     key: str
@@ -53,6 +57,11 @@ class QuickstartConfig:
         weight_decay: Weight decay of AdamW.
         demo_frames: Frames of the video of the best student.
         students: The students, each trained from the same initial weights.
+
+    Example:
+        >>> config = QuickstartConfig.load()
+        >>> config.steps == config.epochs * (config.train_clips // config.batch_size)
+        True
     """
 
     train_clips: int

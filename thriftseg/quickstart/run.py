@@ -46,6 +46,12 @@ class QuickstartResult:
         folder: The output folder.
         points: Cost and quality of each student, in the order of the config.
         best: Key of the student with the highest mIoU.
+
+    Example:
+        >>> points = [CostQualityPoint("manual", hours=2, miou=0.41), CostQualityPoint("clicks", hours=0.1, miou=0.38)]
+        >>> result = QuickstartResult(Path("quickstart"), points, best="manual")
+        >>> f"{result.best}: {max(point.miou for point in result.points):.0%}"
+        'manual: 41%'
     """
 
     folder: Path
@@ -89,6 +95,14 @@ def quickstart(
 
     Raises:
         ConfigError: `out` holds something else, or the config contradicts itself.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "notes.txt").write_text("of something else")
+        ...     quickstart(folder, seed=1, progress=False)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: ...: is not empty and has no quickstart.json; fix: pass another --out
     """
     start = time.perf_counter()
     config = config or QuickstartConfig.load()
@@ -284,7 +298,15 @@ def _write_video(path: Path, weights: Path, config: QuickstartConfig, seed: int,
 
 
 def segmented_clip(scene: SceneConfig, weights: Path) -> Iterator[tuple[RenderedFrame, UInt8Array]]:
-    """The frames of a synthetic street, and the train ids that a student sees in them."""
+    """The frames of a synthetic street, and the train ids that a student sees in them.
+
+    Example:
+        >>> from thriftseg.synthetic import SceneConfig
+        >>> scene, weights = SceneConfig(32, 32, num_frames=1), "deeplabv3plus_mobilenetv2.synthetic_manual"
+        >>> [(frame, prediction)] = segmented_clip(scene, weights)
+        >>> frame.label.shape == prediction.shape
+        True
+    """
     from thriftseg.inference import FrameSegmenter, load_weights
     from thriftseg.synthetic import render_clip
 

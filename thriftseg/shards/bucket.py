@@ -29,12 +29,25 @@ def local_folder(root: str | Path) -> Path:
     Raises:
         DatasetError: There are no shards at the address, or they cannot be fetched.
         ConfigError: The package for addresses of this kind is not installed.
+
+    Example:
+        >>> local_folder("data/camvid").as_posix()
+        'data/camvid'
+        >>> local_folder("memory://bucket/camvid")
+        Traceback (most recent call last):
+        thriftseg.errors.DatasetError: memory://bucket/camvid/shards.json: no shards at this address; fix: make them ...
     """
     return _mirror(root.rstrip("/")) if isinstance(root, str) and "://" in root else Path(root).expanduser()
 
 
 def is_mirror(folder: Path) -> bool:
-    """Whether a folder only keeps what lies in a bucket."""
+    """Whether a folder only keeps what lies in a bucket.
+
+    Example:
+        >>> kept = cache_folder() / "shards" / "s3%3A%2F%2Fbucket%2Fcamvid"
+        >>> is_mirror(kept / "train"), is_mirror(Path("data/camvid/train"))
+        (True, False)
+    """
     return _mirrors() in folder.parents
 
 

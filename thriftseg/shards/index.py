@@ -31,6 +31,11 @@ class ShardRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         plan: Digest of what it was made from.
         files: First byte, size and CRC-32 of its members by folder and name, as they lie below the root of the data
             set.
+
+    Example:
+        >>> row = ShardRow("0.tar", 2048, "0" * 64, "", {"train": {"a.png": (512, 90, 0), "b.png": (1024, 60, 0)}})
+        >>> sum(size for members in row.files.values() for _, size, _ in members.values())
+        150
     """
 
     name: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_-]+\.tar\Z")]
@@ -48,6 +53,14 @@ class ShardIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dataset: Name of the data set.
         shards: The shards.
         plain: Size and digest of the files that lie beside them, by path.
+
+    Example:
+        >>> index = ShardIndex(1, "camvid", [], {"classes.yaml": (120, "0" * 64)})
+        >>> decode_shard_index(index.encode(), "shards.json") == index
+        True
+        >>> decode_shard_index(index.encode()[:-1], "shards.json")
+        Traceback (most recent call last):
+        thriftseg.errors.DatasetError: shards.json: is no index of shards; found ...; fix: copy the shards again, or ...
     """
 
     schema: Literal[1]
@@ -65,6 +78,13 @@ def read_shard_index(path: Path) -> ShardIndex:
 
     Raises:
         DatasetError: It is missing, damaged or of another version.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     size = Path(folder, SHARD_INDEX).write_bytes(ShardIndex(1, "camvid", [], {}).encode())
+        ...     read_shard_index(Path(folder, SHARD_INDEX)).dataset
+        'camvid'
     """
     try:
         FILE_BYTES.check(path.stat().st_size, path)

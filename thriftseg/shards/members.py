@@ -32,6 +32,16 @@ def read_packed(path: str | Path) -> bytes | None:
     Raises:
         DatasetError: The index or the shard is damaged, the file is too large to be read at once, or it cannot be
             fetched.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.shards import ShardIndex, ShardRow
+        >>> row = ShardRow("0.tar", 5, "0" * 64, "", {"train": {"a.png": (0, 5, zlib.crc32(b"frame"))}})
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     written = Path(root, "0.tar").write_bytes(b"frame")
+        ...     written = Path(root, SHARD_INDEX).write_bytes(ShardIndex(1, "camvid", [row], {}).encode())
+        ...     read_packed(f"{root}/train/a.png"), read_packed(f"{root}/train/b.png")
+        (b'frame', None)
     """
     found = _find(path)
     member = found[0].member(found[1]) if found else None
@@ -46,6 +56,17 @@ def packed_span(path: str | Path) -> tuple[Path, int, int] | None:
 
     Raises:
         DatasetError: As for `read_packed`, whatever the size.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.shards import ShardIndex, ShardRow
+        >>> row = ShardRow("0.tar", 8, "0" * 64, "", {"train": {"a.png": (3, 5, zlib.crc32(b"frame"))}})
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     written = Path(root, "0.tar").write_bytes(b"...frame")
+        ...     written = Path(root, SHARD_INDEX).write_bytes(ShardIndex(1, "camvid", [row], {}).encode())
+        ...     path, start, end = packed_span(f"{root}/train/a.png")
+        >>> path.name, start, end
+        ('0.tar', 3, 8)
     """
     found = _find(path)
     member = found[0].member(found[1]) if found else None
@@ -61,6 +82,13 @@ def stamp_of(path: str | Path) -> tuple[int, int] | None:
     """What tells that a file is still the same; `None` where there is none.
 
     It is the size with the time of the last change or, in a shard, with the checksum.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = Path(folder, "a.png").write_bytes(b"frame")
+        ...     stamp_of(f"{folder}/a.png")[0], stamp_of(f"{folder}/b.png")
+        (5, None)
     """
     with suppress(FileNotFoundError, NotADirectoryError):
         status = os.stat(path)  # noqa: PTH116 - as fast as can be
@@ -71,7 +99,17 @@ def stamp_of(path: str | Path) -> tuple[int, int] | None:
 
 
 def packed_names(folder: str | Path) -> tuple[list[str], list[str]]:
-    """Names of the files and of the sub-folders that shards have in a folder."""
+    """Names of the files and of the sub-folders that shards have in a folder.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.shards import ShardIndex, ShardRow
+        >>> row = ShardRow("0.tar", 5, "0" * 64, "", {"train": {"a.png": (0, 5, 0)}, "train/clip": {}})
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     written = Path(root, SHARD_INDEX).write_bytes(ShardIndex(1, "camvid", [row], {}).encode())
+        ...     packed_names(root), packed_names(f"{root}/train")
+        (([], ['train']), (['a.png'], ['clip']))
+    """
     found = _find(folder)
     if found is None:
         return [], []
@@ -80,7 +118,17 @@ def packed_names(folder: str | Path) -> tuple[list[str], list[str]]:
 
 
 def is_file(path: str | Path) -> bool:
-    """Whether a file lies on the disk or in a shard."""
+    """Whether a file lies on the disk or in a shard.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.shards import ShardIndex, ShardRow
+        >>> row = ShardRow("0.tar", 5, "0" * 64, "", {"train": {"a.png": (0, 5, 0)}})
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     written = Path(root, SHARD_INDEX).write_bytes(ShardIndex(1, "camvid", [row], {}).encode())
+        ...     is_file(f"{root}/train/a.png"), is_file(f"{root}/train/b.png")
+        (True, False)
+    """
     if os.path.isfile(path):  # noqa: PTH113 - `Path.is_file` raises on names that are too long
         return True
     found = _find(path)

@@ -21,6 +21,11 @@ class SceneConfig:
         seed: Everything random follows from it.
         frame_interval: Seconds between frames; one second gives frames as far apart as CamVid's training frames.
         own_colors: Every moving object has colours of its own; otherwise it has those of the background.
+
+    Example:
+        >>> scene = SceneConfig(num_frames=34)
+        >>> scene.duration, float(scene.times[17])
+        (2.0, 1.0)
     """
 
     height: int = 256

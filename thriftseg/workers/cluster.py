@@ -85,5 +85,12 @@ def find_member(num_nodes: int = 1) -> Member:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process of a cluster that may print, or the only one."""
+    """Whether this is the process of a cluster that may print, or the only one.
+
+    Example:
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, WORLD_SIZE="2", RANK="1", LOCAL_RANK="1"):
+        ...     is_first_process()
+        False
+    """
     return find_member().is_first

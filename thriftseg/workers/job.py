@@ -15,6 +15,14 @@ class Job(ABC, Generic[Task, Result]):
     """A job that prepares each process for its tasks, or tidies up after all of them.
 
     A job without such needs may be a plain function. With several processes a job is sent to each of them by pickle.
+
+    Example:
+        >>> from thriftseg.workers import Workers, run_tasks
+        >>> class Scaling(Job[int, int]):
+        ...     def start(self, device, writer): self.factor = 10
+        ...     def __call__(self, task): return self.factor * task
+        >>> run_tasks(Scaling(), [3, 4], Workers(accelerator="cpu", progress=False))
+        [30, 40]
     """
 
     def start(self, device: str, writer: str | None) -> None:

@@ -32,7 +32,15 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class WorkerDied(ThriftsegError):
-    """A process ended in the middle of its work."""
+    """A process ended in the middle of its work.
+
+    Example:
+        >>> try:
+        ...     raise WorkerDied("a worker process died", found="process 1 terminated with signal SIGKILL")
+        ... except ThriftsegError as error:
+        ...     print(error)
+        a worker process died; found process 1 terminated with signal SIGKILL
+    """
 
 
 def work_in_processes(
@@ -150,7 +158,15 @@ def _received(connection: Connection) -> Iterator[tuple[int, Any]]:
 
 
 def exit_with_parent() -> None:
-    """End this process as soon as the one that started it is killed, whatever it is doing."""
+    """End this process as soon as the one that started it is killed, whatever it is doing.
+
+    Example:
+        >>> watch = threading.Thread(target=exit_with_parent, daemon=True)
+        >>> watch.start()
+        >>> watch.join()  # at once, as no process of Python has started this one
+        >>> watch.is_alive()
+        False
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -51,6 +51,13 @@ class Workers:
 
     Raises:
         ConfigError: A number is below 1, or there is no such accelerator or engine.
+
+    Example:
+        >>> Workers(devices=4, accelerator="cpu").member.is_first
+        True
+        >>> Workers(devices=0)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: number of devices; expected at least 1; found 0
     """
 
     devices: int | None = 1

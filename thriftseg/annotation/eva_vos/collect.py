@@ -56,6 +56,12 @@ class CollectedTotal(NamedTuple):
         rounds: Rounds of these objects.
         samples: What a network is trained on: masks of objects that their frame shows, or states.
         cost: What a person would have spent on all that is recorded of them.
+
+    Example:
+        >>> cost = AnnotationCost(2880, masks=36)
+        >>> total = CollectedTotal(Path("quality_set"), "quality set", 3, rounds=36, samples=70, cost=cost)
+        >>> total.cost.hours, total.cost.seconds / total.rounds
+        (0.8, 80.0)
     """
 
     folder: Path
@@ -96,6 +102,21 @@ def collect_annotations(
     Raises:
         ConfigError: A truth is missing, the person clicks more often than is recorded, or a set was begun with other
             settings.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import create_mask_propagator, list_objects
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> person, nearest = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
+        >>> settings = CollectSettings("quality", quality_rounds=2, random_rounds=0)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     dataset = datasets.DAVIS(root)
+        ...     videos = list_objects(dataset, "train").videos
+        ...     [total] = collect_annotations(dataset, videos, person, nearest, f"{root}/sets", settings)
+        >>> total.objects, total.rounds, total.cost.masks
+        (1, 2, 2)
     """
     settings, out = settings or CollectSettings(), Path(out)
     if not videos:

@@ -30,6 +30,11 @@ class FrameChoice(Protocol):
 
     Attributes:
         needs_truth: Whether it looks at the truth, and so serves simulations only.
+
+    Example:
+        >>> choices: list[FrameChoice] = [create_frame_choice(name) for name in ("random", "oracle", "upper_bound")]
+        >>> [choice.needs_truth for choice in choices]
+        [False, True, True]
     """
 
     needs_truth: ClassVar[bool]
@@ -87,6 +92,20 @@ class QNetFrames:
 
     Raises:
         ConfigError: The batch size is below 1, or there is no such network.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator, list_objects
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> from thriftseg.zoo import QNet
+        >>> methods = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     [video], _ = list_objects(datasets.DAVIS(root), "train")
+        ...     progress = ObjectProgress(video, {0: video.truth(0)}, {0: "mask"}, video.truths, 1, *methods)
+        ...     QNetFrames(QNet(backbone="tu-test_resnet")).choose(progress)  # of two frames, one is annotated
+        1
     """
 
     needs_truth: ClassVar[bool] = False

@@ -42,6 +42,13 @@ class EVAVOSResult:
         rows: A row per annotation; also in `actions.jsonl`.
         cost: What was bought in all.
         curve: Mean J&F against hours; `None` without a truth.
+
+    Example:
+        >>> curve = annotation_curve(["a", "a"], seconds=[80, 5.5], quality=[0.6, 0.7])
+        >>> rows, cost = ({"type": "mask"}, {"type": "clicks"}), AnnotationCost(85.5, masks=1, clicks=3)
+        >>> result = EVAVOSResult(Path("run"), rows, cost, curve)
+        >>> [row["type"] for row in result.rows], result.curve.quality.tolist()
+        (['mask', 'clicks'], [0.6, 0.7])
     """
 
     folder: Path
@@ -86,6 +93,21 @@ def annotate_eva_vos(
         ConfigError: Something needs a truth that there is not, the budget does not cover the first masks, the agent's
             value is asked for without an agent, or the folder holds another run.
         WaitingForLabels: A real person has to annotate something first, and nobody waits; call again after that.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import AnnotationChoices, Clicking, MaskMethods, list_objects
+        >>> methods, choices = MaskMethods(accelerator="cpu"), AnnotationChoices(frame="random", type="mask")
+        >>> prompter = methods.make_prompter()
+        >>> who = Clicking().simulated(prompter), methods.make_propagator()
+        >>> how = choices.make_frames(methods), choices.make_types(methods, prompter)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     videos = list_objects(datasets.DAVIS(root), "train").videos
+        ...     result = annotate_eva_vos(videos, *who, *how, Path(root, "run"), EVAVOSSettings(rounds=1))
+        >>> result.cost.masks, [row["frame"] for row in result.rows], float(result.curve.quality[-1])  # all is drawn
+        (2, [0, 1], 1.0)
     """
     settings = settings or EVAVOSSettings()
     return _Run(videos, annotator, propagator, frame_choice, type_choice, Path(out), settings, say, wait).run()

@@ -28,6 +28,13 @@ class MaskMethods:
         prompter: What turns clicks into masks: grabcut, sam, sam2, hf, or what a package adds.
         prompter_weights: Weights of a network, a name or a path.
         accelerator: Where networks compute: auto, cpu, gpu, or one GPU of several such as cuda:1.
+
+    Example:
+        >>> MaskMethods().make_prompter().name, MaskMethods(accelerator="cpu").make_propagator().name
+        ('grabcut', 'nearest')
+        >>> MaskMethods(prompter="sam").make_prompter()
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: sam needs weights; fix: add --prompter_weights with the name or path of ...
     """
 
     propagator: str = "nearest"
@@ -102,6 +109,11 @@ class AnnotationChoices:
         type: Who decides how to annotate it, or how it is.
         policy_weights: Weights of the agent, a name or a path.
         policy: Draw the agent's decision, or take the best.
+
+    Example:
+        >>> choices, methods = AnnotationChoices(frame="upper_bound", upper_bound_frames=5), MaskMethods()
+        >>> choices.make_frames(methods).arguments, choices.make_types(methods, methods.make_prompter()).arguments
+        ({'frames': 'upper_bound', 'cap': 5}, {'types': 'mask'})
     """
 
     frame: str = "random"
@@ -151,6 +163,10 @@ class Clicking:
     Attributes:
         clicks: Clicks of an annotation.
         sam_choice: Who picks one of several masks of the prompter: the simulated person, or the score.
+
+    Example:
+        >>> Clicking(clicks=5).simulated(MaskMethods().make_prompter()).price("clicks").seconds
+        8.5
     """
 
     clicks: int = 3
@@ -162,5 +178,10 @@ class Clicking:
 
 
 def encoders_of(prompter: Any) -> dict[str, Callable[[UInt8Array], Float32Array]]:
-    """Encoders of frames by name, for an agent that was trained with the embeddings of SAM or SAM 2."""
+    """Encoders of frames by name, for an agent that was trained with the embeddings of SAM or SAM 2.
+
+    Example:
+        >>> encoders_of(MaskMethods(prompter="grabcut").make_prompter())  # which embeds nothing that an agent reads
+        {}
+    """
     return {prompter.name: lambda frame: prompter.embed(frame).embedding} if prompter.name in STORED_EMBEDDINGS else {}

@@ -62,6 +62,13 @@ class ObjectVideo:
         clip: The video.
         object_id: Id of the object in the masks.
         resize: Shorter side of the frames and masks to work with; that of the files if absent.
+
+    Example:
+        >>> from thriftseg.datasets import DAVIS
+        >>> clip = VOSClip("cat", {4: Path("4.jpg"), 6: Path("6.jpg")}, labels={4: Path("4.png")})
+        >>> video = ObjectVideo(DAVIS("davis"), clip, object_id=2)
+        >>> video.name, len(video), video.numbers, video.has_truth
+        ('cat__2', 2, (4, 6), False)
     """
 
     def __init__(self, dataset: VOSDataset, clip: VOSClip, object_id: int, resize: int | None = None) -> None:
@@ -167,6 +174,15 @@ def list_objects(
     Raises:
         ConfigError: The size is below 1.
         DatasetError: A video does not exist, has no mask of its first frame, or no video shows an object there.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     videos, skipped = list_objects(datasets.DAVIS(root), "train", resize=16)
+        ...     [(video.name, video.size) for video in videos], skipped
+        ([('scene-train-000__1', (16, 24))], ())
     """
     if resize is not None and resize < 1:
         raise ConfigError("shorter side to work with", expected="1 or more pixels", found=resize)

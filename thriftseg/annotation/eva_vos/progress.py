@@ -50,6 +50,18 @@ class ObjectProgress:
         annotator: Who annotates.
         propagator: Carries masks to other frames.
         seed: Of everything random.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from thriftseg.annotation import ClickPerson, create_mask_propagator
+        >>> from thriftseg.datasets import DAVIS, VOSClip
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> clip = VOSClip("cat", {number: Path(f"{number}.jpg") for number in range(4)})
+        >>> video, masks = ObjectVideo(DAVIS("davis"), clip, object_id=2), np.zeros((4, 32, 48), bool)
+        >>> methods = ClickPerson(GrabCutPrompter()), create_mask_propagator("nearest")
+        >>> progress = ObjectProgress(video, {0: masks[0], 2: masks[2]}, {0: "mask", 2: "clicks"}, masks, 2, *methods)
+        >>> progress.annotated, progress.candidates, progress.longest_ago
+        ([0, 2], [1, 3], None)
     """
 
     def __init__(

@@ -86,6 +86,17 @@ class MaskPropagator:
 
     Raises:
         ConfigError: There is no flow to keep.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import list_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     [video], _ = list_objects(datasets.DAVIS(root), "train")
+        ...     masks = create_mask_propagator("nearest").propagate(video, {0: video.truth(0)})
+        ...     [bool((mask == video.truth(0)).all()) for mask in masks]
+        [True, True]
     """
 
     def __init__(self, propagator: Propagator, flow_cache: str | Path | None = None) -> None:

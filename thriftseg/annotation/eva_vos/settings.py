@@ -31,6 +31,11 @@ class EVAVOSSettings:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> EVAVOSSettings(hours=0)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: hours; expected more than 0; found 0
     """
 
     hours: float | None = None
@@ -65,6 +70,11 @@ class CollectSettings:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> CollectSettings("types", type_rounds=1)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: type_rounds of a recording; expected 2 or more; found 1
     """
 
     what: CollectedSet = "both"

@@ -74,6 +74,13 @@ class VideoSplit:
         least: Fewest frames of a video that was taken.
         most: Most frames of a video that was taken.
         dataset: Name of the data set.
+
+    Example:
+        >>> print(VideoSplit(Path("lists"), {"train": 8, "val": 1, "test": 3}, 15, least=16, most=104, dataset="davis"))
+        12 of 15 videos have 16 to 104 frames
+        lists/train.txt: 8
+        lists/val.txt: 1
+        lists/test.txt: 3
     """
 
     folder: Path
@@ -109,6 +116,15 @@ def split_dataset(
 
     Raises:
         ConfigError: The lengths contradict each other, a part is left without a video, or a file holds another list.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=3, val_clips=0, frames=1, height=32, width=32)
+        ...     split = split_dataset(datasets.DAVIS(root), f"{root}/lists", least=1)
+        ...     split.lengths, len(read_lists([Path(root, "lists", "train.txt")]))
+        ({'train': 1, 'val': 1, 'test': 1}, 1)
     """
     if not 1 <= least <= most:
         raise ConfigError("--least and --most", expected="1 <= least <= most", found=f"{least} and {most}")
@@ -124,6 +140,13 @@ def write_lists(parts: Mapping[str, list[str]], folder: Path) -> None:
 
     Raises:
         ConfigError: A file holds another list.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_lists({"train": ["cat", "dog"]}, Path(folder))
+        ...     Path(folder, "train.txt").read_text().split()
+        ['cat', 'dog']
     """
     for part, names in parts.items():
         path, content = folder / f"{part}.txt", "".join(f"{name}\n" for name in names).encode()
@@ -137,6 +160,13 @@ def read_lists(paths: list[Path]) -> list[str]:
 
     Raises:
         DatasetError: A file is missing or empty, or a video is named twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_lists({"train": ["cat", "dog"], "val": ["bird"]}, Path(folder))
+        ...     read_lists([Path(folder, "val.txt"), Path(folder, "train.txt")])
+        ['bird', 'cat', 'dog']
     """
     names: list[str] = []
     for path in paths:

@@ -42,6 +42,11 @@ class TypeChoice(Protocol):
     Attributes:
         needs_truth: Whether it looks at the truth, and so serves simulations only.
         has_values: Whether its decisions have a value.
+
+    Example:
+        >>> choices: list[TypeChoice] = [create_type_choice(name) for name in ("mask", "random", "oracle")]
+        >>> [choice.needs_truth for choice in choices]
+        [False, False, True]
     """
 
     needs_truth: ClassVar[bool]

@@ -32,6 +32,11 @@ class AllVideosResult:
         masks: Folder of all label maps.
         scores: `miou`, `pixel_accuracy`, `boundary_iou` and `tc` of these, pooled over all videos.
         cost: What was bought in all.
+
+    Example:
+        >>> result = AllVideosResult({}, Path("out/masks"), {"miou": 0.81, "tc": 0.9}, AnnotationCost(5400, clicks=900))
+        >>> f"{100 * result.scores['miou']:.1f} % for {result.cost.hours:.1f} h"
+        '81.0 % for 1.5 h'
     """
 
     runs: Mapping[str, HVSAResult]
@@ -61,6 +66,22 @@ def annotate_videos(
     Raises:
         ConfigError: There is no video, or a setting is out of range.
         WaitingForLabels: A real person has to label something first; call again after that.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.annotation import FilesAnnotator, StartNetwork
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> start = StartNetwork(None, "deeplabv3plus", {"backbone": "tu-test_resnet", "decoder_channels": 8})
+        >>> person = lambda loop, out: FilesAnnotator(out / "work", loop.dataset.taxonomy, loop.read_frame)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
+        ...     for number in range(2):
+        ...         write_label_png(f"{root}/val/drive/frames/{number}.png", np.zeros((32, 48), np.uint8))
+        ...     loops, settings = [VideoLoop(Folder(root), "val", network=start)], HVSASettings(rounds=1, budget="50%")
+        ...     annotate_videos(loops, settings, person, f"{root}/run")
+        Traceback (most recent call last):
+        thriftseg.errors.WaitingForLabels: 1 videos wait for labels; fix: label them as instructions.md there says, ...
     """
     root, runs = Path(out), dict[str, HVSAResult]()
     scores: VideoScores | None = None

@@ -26,6 +26,14 @@ class VideoChoice:
         split: Split of the data set that holds the video.
         video: Video of the data set; without one, a folder of frames.
         taxonomy: Class table that a folder of frames is labelled with: a name, or a YAML file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for number in (3, 4): Path(folder, f"{number}.png").touch()
+        ...     loop = VideoChoice(video=folder, taxonomy="camvid").loop(StartNetwork(), TuningSettings())
+        ...     list(loop.clip.frames), loop.dataset.taxonomy.num_classes
+        ([3, 4], 11)
     """
 
     dataset: str | None = None
@@ -92,6 +100,10 @@ class PersonChoice:
         exchange: Files of the person.
         work: Folder of the person; <out>/work if unset.
         seconds_per_sample: Working time of the person per sample, where it is known.
+
+    Example:
+        >>> PersonChoice("files").folder("run").as_posix(), PersonChoice("files", work="desk").folder("run").as_posix()
+        ('run/work', 'desk')
     """
 
     annotator: Literal["simulated", "files", "page"] = "simulated"

@@ -28,6 +28,12 @@ class BudgetProbe:
         miou: mIoU of the labels at the end, 0..1.
         cost: What was bought.
         folder: The run; a budget of 0 is the round 0 of any run.
+
+    Example:
+        >>> tried = {0: 0.5, 5: 0.71, 10: 0.74}
+        >>> probes = [BudgetProbe(percent, miou, AnnotationCost(), Path("run")) for percent, miou in tried.items()]
+        >>> min(probe.percent for probe in probes if probe.miou >= 0.7)
+        5
     """
 
     percent: float
@@ -44,6 +50,13 @@ class FoundBudget:
         target_miou: What was to be reached.
         probes: All budgets that were tried, increasing.
         cheapest: The least of them that reached it, `None` where none did.
+
+    Example:
+        >>> probe = BudgetProbe(5, 0.713, AnnotationCost(7200, clicks=900, class_clicks=40), Path("budget_5"))
+        >>> print(FoundBudget(0.7, (probe,), cheapest=probe))
+        mIoU 70 takes a budget of 5 %: 71.3, 940 clicks, 2.00 h
+        >>> print(FoundBudget(0.8, (probe,), cheapest=None))
+        no budget reached mIoU 80; 5 % led to 71.3
     """
 
     target_miou: float
@@ -87,6 +100,16 @@ def search_budget(
 
     Raises:
         ConfigError: A setting is out of range, or there is no truth to score by.
+
+    Example:
+        >>> import tempfile
+        >>> def run(percent: float, folder: Path) -> HVSAResult:  # in place of a run that trains
+        ...     rows = [{"pasted": {"miou": 0.5}}, {"pasted": {"miou": 0.5 + percent / 200}}]
+        ...     return HVSAResult(folder, rows, AnnotationCost(clicks=int(percent)), folder)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     found = search_budget(run, out, target_miou=0.75, tolerance=30)
+        >>> [probe.percent for probe in found.probes], found.cheapest.percent
+        ([0.0, 25.0, 50.0, 100.0], 50.0)
     """
     if not 0 < target_miou <= 1:
         raise ConfigError("target_miou", expected="above 0, at most 1", found=target_miou)

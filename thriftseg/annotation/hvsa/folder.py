@@ -88,6 +88,12 @@ class FinishedRound(msgspec.Struct):
         share: Their share of everything.
         scores: Scores of what the network predicts.
         pasted: Scores with the manual labels put over it.
+
+    Example:
+        >>> row = {"round": 1, "samples": 5, "cost": {"seconds": 90.0}, "share": {"pixels": 0.05}}
+        >>> found = msgspec.convert({**row, "scores": {"miou": 0.6}, "pasted": {"miou": 0.7}}, FinishedRound)
+        >>> found.cost.seconds / found.samples, found.pasted["miou"]
+        (18.0, 0.7)
     """
 
     round: Count

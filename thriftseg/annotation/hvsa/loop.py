@@ -51,6 +51,12 @@ class HVSAResult:
         rounds: A row per round, that of the network as given first; also in `rounds.jsonl`.
         cost: What was bought in all.
         store: Label store; source `hvsa` has every frame, source `person` what was bought.
+
+    Example:
+        >>> rounds = [{"round": 0, "pasted": {"miou": 0.5}}, {"round": 1, "pasted": {"miou": 0.7}}]
+        >>> result = HVSAResult(Path("run"), rounds, AnnotationCost(5400, clicks=900), Path("run/labels"))
+        >>> result.rounds[-1]["pasted"]["miou"], result.cost.hours
+        (0.7, 1.5)
     """
 
     folder: Path
@@ -91,6 +97,23 @@ def annotate_hvsa(
         ConfigError: A setting is out of range, the folder holds another run, or the budget or the target needs a truth
             that the data do not have.
         WaitingForLabels: A real person has to label something first; call again after that.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import FilesAnnotator, TuningSettings
+        >>> from thriftseg.datasets import FrameFolder, write_label_png
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> from thriftseg.zoo import DeepLabV3Plus
+        >>> module = TuningSettings().module(DeepLabV3Plus(11, "tu-test_resnet", decoder_channels=8))
+        >>> settings = HVSASettings(rounds=1, budget="50%")
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in (7, 8): write_label_png(f"{root}/drive/{name}.png", np.zeros((32, 48), np.uint8))
+        ...     data = VideoPairDataModule(FrameFolder(f"{root}/drive", CAMVID), "all", flow_cache=f"{root}/flow")
+        ...     read = lambda video, number: data.dataset.read_frame(data.clip, number)
+        ...     person = FilesAnnotator(f"{root}/work", CAMVID, read)
+        ...     annotate_hvsa(module, data, person, f"{root}/run", settings, accelerator="cpu")
+        Traceback (most recent call last):
+        thriftseg.errors.WaitingForLabels: ...: 1 of 1 regions are not labelled yet: drive/...
     """
     settings = settings or HVSASettings()
     return _Run(module, data, annotator, Path(out), settings, dict(notes or {}), say, trainer).run()

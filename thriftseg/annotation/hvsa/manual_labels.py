@@ -33,6 +33,17 @@ class ManualLabels:
 
     Raises:
         LabelStoreError: The source holds labels that were made in another way.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import Request
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> request = Request.of("drive", Sample(30, 0), np.array([[True, True, False]]), "rec2")
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     manual = ManualLabels(LabelStore(root, "person", CAMVID), "camvid", "drive", generator="by hand")
+        ...     manual.add([Answer(request, np.array([[3, 3]], np.uint8), AnnotationCost(9, clicks=4))])
+        ...     manual.numbers, manual.read(30).tolist(), manual.cost.clicks
+        ([30], [[3, 3, 255]], 4)
     """
 
     def __init__(

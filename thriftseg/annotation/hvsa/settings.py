@@ -28,6 +28,13 @@ class HVSARounds:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> HVSARounds(granularity="rec40", strategy="uncertainty").selection
+        SampleSelection(strategy='uncertainty', pool_factor=5)
+        >>> HVSARounds(rounds=0)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: number of rounds; expected at least 1; found 0
     """
 
     unit: BudgetUnit = "pixels"
@@ -64,6 +71,13 @@ class HVSASettings(HVSARounds):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> HVSASettings(budget=2000, unit="clicks").budget, HVSASettings().budget
+        ('2000', '10%')
+        >>> HVSASettings(target_miou=75)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: target_miou; expected above 0, at most 1; found 75
     """
 
     budget: str | int | float = "10%"

@@ -41,6 +41,14 @@ class StartNetwork:
         network: Name of a network with random weights instead; hrnet_w18 if unset.
         network_options: Further arguments of that network.
         resize: Height and width to work at; those of the weights, or of the files, if unset.
+
+    Example:
+        >>> from thriftseg.datasets import FrameFolder
+        >>> from thriftseg.taxonomies import CITYSCAPES
+        >>> start = StartNetwork("deeplabv3plus_mobilenetv2.synthetic_manual")
+        >>> network, resize, noted = start.load(FrameFolder("drive/frames", CITYSCAPES))
+        >>> network.num_classes, resize, noted["weights"]
+        (19, (128, 256), 'deeplabv3plus_mobilenetv2.synthetic_manual')
     """
 
     weights: str | None = None
@@ -93,6 +101,12 @@ class TuningSettings:
         seed: Seed of random weights, order and selection.
         accelerator: What to compute on.
         precision: Precision of the trainer, such as 16-mixed.
+
+    Example:
+        >>> from thriftseg.zoo import DeepLabV3Plus
+        >>> network = DeepLabV3Plus(3, "tu-test_resnet", decoder_channels=8)
+        >>> TuningSettings(lr=0.01).module(network).hparams["optimizer"]["init_args"]
+        {'lr': 0.01, 'momentum': 0.9, 'weight_decay': 0.0}
     """
 
     consistency: float = 1.0
@@ -131,6 +145,10 @@ class SimulatedPerson:
     Attributes:
         superpixel_label: What becomes of a super-pixel: one click with the dominant class, or precise polygons.
         count_class_clicks: Count the clicks that name classes, too.
+
+    Example:
+        >>> PolygonAnnotator(lambda video, number: None, **asdict(SimulatedPerson(count_class_clicks=False))).arguments
+        {'count_class_clicks': False, 'superpixel_label': 'dominant'}
     """
 
     superpixel_label: SuperpixelLabel = "dominant"
@@ -147,6 +165,16 @@ class VideoLoop:
         network: The network to start from.
         tuning: How it is tuned.
         say: Called with a line after each step.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import FrameFolder
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for number in (3, 4): Path(folder, f"{number}.png").touch()
+        ...     loop = VideoLoop(FrameFolder(folder, CAMVID), "all")
+        ...     list(loop.clip.frames), loop.clip.video == Path(folder).name
+        ([3, 4], True)
     """
 
     def __init__(
@@ -260,6 +288,17 @@ def find_budget(
 
     Raises:
         ConfigError: A setting is out of range, or there is no truth to score by.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import FrameFolder
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = Path(root, "7.png").write_bytes(b"")
+        ...     loop = VideoLoop(FrameFolder(root, CAMVID), "all")
+        ...     find_budget(loop, HVSARounds(), SimulatedPerson(), f"{root}/runs", target_miou=0.7)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: a simulated person needs the truth of every frame; found none for 1 of 1 ...
     """
     annotator = loop.simulated(person)
 

@@ -36,6 +36,15 @@ class BackgroundPropagation:
 
     Args:
         method: What carries labels.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> propagation = BackgroundPropagation(PropagationMethod("nearest", {}))
+        >>> propagation.cancel()  # nothing runs, and nothing happens
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     propagation.job(LabelStore(root, "nearest", CAMVID)) is None
+        True
     """
 
     def __init__(self, method: PropagationMethod) -> None:

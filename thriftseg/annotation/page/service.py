@@ -45,6 +45,18 @@ class PageOptions:
     Attributes:
         person: Name of who annotates, where nobody says otherwise.
         pause: Seconds after which a pause is not counted as work.
+
+    Example:
+        >>> import numpy as np
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
+        ...     write_label_png(f"{root}/val/drive/frames/7.png", np.zeros((4, 6), np.uint8))
+        ...     work = DatasetWork(Folder(root), ["val"], Path(root, "labels"), "drawn", "flow")
+        ...     shown = PageService(work, options=PageOptions("Ann", pause=60)).describe()
+        >>> shown["person"], shown["pause_s"], [each["name"] for each in shown["classes"]]
+        ('Ann', 60, ['road', 'car'])
     """
 
     person: str = ""

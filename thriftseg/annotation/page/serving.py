@@ -43,6 +43,13 @@ class PageMethods:
         prompter_weights: Weights of a network; those of the method if unset, where it has the same name.
         network_weights: Network whose doubts rank what to draw next; looks and motion do so if unset.
         accelerator: Where networks compute: auto, cpu, gpu, or one GPU of several such as cuda:1.
+
+    Example:
+        >>> PageMethods("nearest").make_propagation().method.name, PageMethods(prompter="none").make_prompter()
+        ('nearest', None)
+        >>> PageMethods("stm").make_propagation()
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: weights of the method stm; found none; fix: add --weights with ...
     """
 
     method: str = "flow"
@@ -102,6 +109,11 @@ class PageAddress:
         host: Address to listen at; anything but 127.0.0.1 lets other machines in.
         port: Its port; 0 for any that is free.
         open_browser: Open the page in the browser of this machine.
+
+    Example:
+        >>> local, shared = PageAddress(), PageAddress("0.0.0.0", port=0)
+        >>> local.host, local.port, shared.port  # no other machine gets in; any port that is free
+        ('127.0.0.1', 8765, 0)
     """
 
     host: str = "127.0.0.1"
@@ -141,6 +153,12 @@ def serve_annotation(
         ConfigError: The extra `page` is not installed, the address cannot be had, another server serves this source,
             or a method lacks its weights.
         DatasetError: There are no clips.
+
+    Example:
+        >>> from thriftseg.datasets import Folder
+        >>> serve_annotation(Folder("clips"), methods=PageMethods("stm"))
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: weights of the method stm; found none; fix: add --weights with ...
     """
     _require_server()
     methods = methods or PageMethods()
@@ -178,6 +196,18 @@ def serve_work(
 
     Raises:
         ConfigError: The extra `page` is not installed, the address cannot be had, or another server serves this work.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root, socket.create_server(("127.0.0.1", 0)) as taken:
+        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
+        ...     write_label_png(f"{root}/val/drive/frames/7.png", np.zeros((4, 6), np.uint8))
+        ...     work = DatasetWork(Folder(root), ["val"], Path(root, "labels"), "drawn", "flow")
+        ...     serve_work(work, address=PageAddress(port=taken.getsockname()[1]))
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: cannot listen at 127.0.0.1 port ...; fix: choose another --port, or 0 ...
     """
     with page_server(work, prompter, propagation, address=address, options=options, say=say) as server:
         server.run()

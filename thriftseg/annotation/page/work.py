@@ -87,7 +87,20 @@ class FrameStart:
 
 
 class Work(Protocol):
-    """Videos to annotate. Calls never overlap, but for `image` and `queue`."""
+    """Videos to annotate. Calls never overlap, but for `image` and `queue`.
+
+    Example:
+        >>> import numpy as np
+        >>> import tempfile
+        >>> from thriftseg.annotation.page.dataset_work import DatasetWork
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
+        ...     write_label_png(f"{root}/val/drive/frames/7.png", np.zeros((4, 6), np.uint8))
+        ...     work: Work = DatasetWork(Folder(root), ["val"], Path(root, "labels"), "drawn", "flow")
+        ...     work.videos, work.status((0, 0))
+        ([PageVideo(name='drive', numbers=(7,), size=(4, 6))], ('.', -1))
+    """
 
     @property
     def kind(self) -> Literal["videos", "tasks"]:

@@ -69,6 +69,23 @@ class FilesAnnotator:
 
     Raises:
         ConfigError: There is no such exchange, or the time is negative.
+
+    Example:
+        >>> import numpy as np
+        >>> import tempfile
+        >>> from thriftseg.annotation import Sample
+        >>> from thriftseg.datasets import write_label_png
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> request = Request.of("drive", Sample(30, 0), np.ones((4, 6), bool), "frame")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     person = FilesAnnotator(folder, CAMVID, lambda video, number: np.zeros((4, 6, 3), np.uint8))
+        ...     try: person.ask([request], round=1)
+        ...     except WaitingForLabels as error: print(error.problem)
+        ...     write_label_png(f"{folder}/round_1/labels/drive/000030_00000.png", np.full((4, 6), 3, np.uint8))
+        ...     [answer] = person.ask([request], round=1)
+        1 of 1 regions are not labelled yet: drive/000030_00000
+        >>> answer.cost.clicks, np.unique(answer.label).tolist()
+        (4, [3])
     """
 
     def __init__(

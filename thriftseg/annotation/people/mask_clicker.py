@@ -79,6 +79,14 @@ def corrective_click(mask: BoolArray, target: BoolArray, snap_negative: bool = T
 
     Raises:
         ValueError: Mask and target are empty.
+
+    Example:
+        >>> target = np.zeros((6, 8), bool)
+        >>> target[1:4, 2:7] = True
+        >>> mask = target.copy()
+        >>> mask[:, :4] = False
+        >>> corrective_click(mask, target), corrective_click(target, mask)
+        (MaskClick(x=2, y=2, positive=True), MaskClick(x=2, y=2, positive=False))
     """
     surplus, missing = _largest_component(mask & ~target), _largest_component(target & ~mask)
     if surplus is not None and (missing is None or surplus.area >= missing.area):
@@ -226,6 +234,11 @@ class ClickPerson:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> person = ClickPerson(GrabCutPrompter(), clicks=5)
+        >>> [person.price(kind).seconds for kind in ("mask", "clicks", "box")], person.limits
+        ([80.0, 8.5, 7.0], PrompterLimits(candidates=3, rebuild_clicks=0))
     """
 
     needs_truth: ClassVar[bool] = True

@@ -96,6 +96,19 @@ class MaskFilesPerson:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import list_objects
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     person = MaskFilesPerson(f"{root}/work", GrabCutPrompter())
+        ...     for video in list_objects(datasets.DAVIS(root), "train").videos:
+        ...         person.annotate(video, 1, "mask", video.truth(0), round=1)
+        Traceback (most recent call last):
+        thriftseg.errors.WaitingForLabels: ...: object 1 of scene-train-000 is not annotated yet in frame 1; ...
     """
 
     needs_truth: ClassVar[bool] = False

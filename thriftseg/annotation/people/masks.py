@@ -24,6 +24,11 @@ class MaskClick(NamedTuple):
         x: Column.
         y: Row.
         positive: Whether it says that the object is here, or that it is not.
+
+    Example:
+        >>> clicks = [MaskClick(x=40, y=20, positive=True), MaskClick(x=44, y=30, positive=False)]
+        >>> [(x, y) for x, y, positive in clicks if positive]
+        [(40, 20)]
     """
 
     x: int
@@ -41,6 +46,14 @@ class MaskAnnotation:
         cost: What the work of the person costs.
         clicks: Clicks of the person.
         free_clicks: Number of clicks by which a machine described the earlier mask to the prompter.
+
+    Example:
+        >>> import numpy as np
+        >>> mask = np.array([[False, True, True]])
+        >>> clicks = MaskClick(1, 0, True), MaskClick(0, 0, False)
+        >>> made = MaskAnnotation("clicks", mask, AnnotationCost(4.0, clicks=2), clicks)
+        >>> made.kind in EXACT, len(made.clicks) == made.cost.clicks, int(made.mask.sum())
+        (False, True, 2)
     """
 
     kind: AnnotationKind
@@ -55,6 +68,13 @@ class MaskAnnotator(Protocol):
 
     Attributes:
         needs_truth: Whether this is a simulation, which knows the truth and may be asked any number of times.
+
+    Example:
+        >>> from thriftseg.annotation import ClickPerson, MaskFilesPerson
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> people: list[MaskAnnotator] = [ClickPerson(GrabCutPrompter()), MaskFilesPerson("work", GrabCutPrompter())]
+        >>> [(person.needs_truth, person.price("mask").seconds) for person in people]
+        [(True, 80.0), (False, 80.0)]
     """
 
     needs_truth: ClassVar[bool]

@@ -100,6 +100,12 @@ class Answer:
         patch: Train ids in the box of the request, (h, w) uint8; 255 outside of the region and where nothing is known.
         cost: What it cost.
         cost_model: Name of the cost model that the cost depends on, empty where it was measured.
+
+    Example:
+        >>> request = Request.of("drive", Sample(30, 0), np.array([[False, True, True]]), "rec2")
+        >>> answer = Answer(request, np.array([[3, 255]], np.uint8), AnnotationCost(9.0, clicks=4))
+        >>> answer.label.tolist(), answer.sample.number
+        ([[255, 3, 255]], 30)
     """
 
     request: Request
@@ -126,7 +132,19 @@ class Answer:
 
 
 class Annotator(Protocol):
-    """A person who labels regions, simulated or real."""
+    """A person who labels regions, simulated or real.
+
+    Example:
+        >>> class Painter:
+        ...     def ask(self, requests, round):
+        ...         painted = [np.where(each.mask, 3, 255).astype(np.uint8) for each in requests]
+        ...         return [Answer(*each, AnnotationCost(9.0)) for each in zip(requests, painted)]
+        >>> person: Annotator = Painter()
+        >>> region = np.array([[False, True, True]])
+        >>> [answer] = person.ask([Request.of("drive", Sample(30, 0), region, "rec2")], round=1)
+        >>> answer.label.tolist()
+        [[255, 3, 3]]
+    """
 
     def ask(self, requests: Sequence[Request], round: int) -> list[Answer]:
         """Have regions labelled.

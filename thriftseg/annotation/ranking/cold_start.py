@@ -72,6 +72,11 @@ def frame_descriptor(image: UInt8Array) -> Float32Array:
 
     Returns:
         (320,) float32; the Euclidean distance of two frames joins both.
+
+    Example:
+        >>> black, white = (frame_descriptor(np.full((48, 64, 3), value, np.uint8)) for value in (0, 255))
+        >>> black.shape, round(float(np.linalg.norm(white - black)), 3)
+        ((320,), 1.0)
     """
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     lab = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32) / np.float32(100)
@@ -102,6 +107,13 @@ def frame_motion(image: UInt8Array, neighbour: UInt8Array, estimator: FlowEstima
 
     Raises:
         ValueError: The frames differ in shape.
+
+    Example:
+        >>> class Pan:
+        ...     def estimate(self, a, b): return np.stack([np.full(a.shape[:2], x, np.float32) for x in (16, 0)])
+        >>> frame = np.zeros((48, 64, 3), np.uint8)
+        >>> frame_motion(frame, frame, Pan()), frame_motion(frame, frame)
+        (0.25, 0.0)
     """
     if image.shape != neighbour.shape:
         raise ValueError(f"expected frames of the same shape, found {image.shape} and {neighbour.shape}")

@@ -53,6 +53,18 @@ def write_ranking(
 
     Raises:
         ConfigError: There is no such tool, nothing to write, or a ranking lies there already.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.annotation import rank_samples
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
+        ...     write_label_png(f"{root}/val/drive/frames/7.png", np.zeros((4, 6), np.uint8))
+        ...     ranking = rank_samples(Folder(root), "val", 1, progress=False)
+        ...     table = list(csv.reader(write_ranking(Folder(root), ranking, f"{root}/next").open()))
+        >>> table[0][:5], table[1][:5]
+        (['rank', 'video', 'frame', 'region', 'pixels'], ['1', 'drive', '7', '0', '24'])
     """
     table = Path(folder) / TABLE
     if tool not in TOOLS:
@@ -107,6 +119,19 @@ def write_annotation_tasks(ranking: Sequence[RankedAnnotation], folder: str | Pa
 
     Raises:
         ConfigError: There is nothing to write, or a ranking lies there already.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import MaskMethods, list_objects
+        >>> prompter = MaskMethods(prompter="grabcut").make_prompter()
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     [video], _ = list_objects(datasets.DAVIS(root), "train")
+        ...     ranking = [RankedAnnotation(video, 1, "mask", 1, 80.0, 0.5, video.truth(0))]
+        ...     [row] = csv.DictReader(write_annotation_tasks(ranking, f"{root}/next", prompter).open())
+        >>> row["seconds"], row["task"]
+        ('80.0', 'scene-train-000/001/01_000001')
     """
     table = Path(folder) / TABLE
     if not ranking:

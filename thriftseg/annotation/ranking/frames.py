@@ -37,6 +37,12 @@ class RankedSample(NamedTuple):
         sample: The region.
         pixels: Number of its pixels.
         score: How unsure the network is of it or, without a network, how much its frame moves; 0..1.
+
+    Example:
+        >>> clip = Clip("drive", {7: Path("7.png"), 8: Path("8.png")})
+        >>> ranking = [RankedSample(clip, Sample(8, 0), 480, 0.9), RankedSample(clip, Sample(7, 0), 480, 0.2)]
+        >>> [each.clip.frames[each.sample.number].name for each in ranking if each.score > 0.5]
+        ['8.png']
     """
 
     clip: Clip
@@ -55,6 +61,22 @@ class NetworkView:
         resize: Height and width that it works at; those of the files by default.
         device: Where it runs, see `FrameSegmenter`.
         inference: How it segments a frame; the whole of it at once by default.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> class Brightness(SemanticNetwork):
+        ...     def compute_logits(self, frames): return self.classify(self.compute_features(frames))
+        ...     def compute_features(self, frames): return frames[:, -1, :1]
+        ...     def classify(self, features): return torch.cat([features, -features], dim=1)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
+        ...     for grey in (255, 51):
+        ...         write_label_png(f"{root}/val/drive/frames/{grey}.png", np.full((4, 6), grey, np.uint8))
+        ...     view, by_doubt = NetworkView(Brightness(2), "margin"), SampleSelection("uncertainty")
+        ...     ranking = rank_samples(Folder(root), "val", 2, view=view, selection=by_doubt, progress=False)
+        >>> [(each.sample.number, round(each.score, 4)) for each in ranking]  # 1 - tanh(0.2), 1 - tanh(1)
+        [(51, 0.8026), (255, 0.2384)]
     """
 
     network: SemanticNetwork
@@ -82,6 +104,12 @@ def view_of(
 
     Raises:
         ConfigError: The network was trained on other classes.
+
+    Example:
+        >>> from thriftseg.taxonomies import CITYSCAPES
+        >>> view = view_of(CITYSCAPES, "deeplabv3plus_mobilenetv2.synthetic_manual", "margin", accelerator="cpu")
+        >>> view.uncertainty, view.resize, view_of(CITYSCAPES, None)
+        ('margin', (128, 256), None)
     """
     if weights is None:
         return None
@@ -125,6 +153,17 @@ def rank_samples(
         ConfigError: A number is below 1, parts of frames are to be ranked without a network, or the network does not
             tell its features.
         DatasetError: A frame cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
+        ...     for number in range(3):
+        ...         write_label_png(f"{root}/val/drive/frames/{number}.png", np.zeros((16, 24), np.uint8))
+        ...     ranking = rank_samples(Folder(root), "val", 3, labelled={("drive", 0)}, progress=False)
+        >>> [(each.sample.number, each.pixels, each.score) for each in ranking]
+        [(1, 384, 0.0), (2, 384, 0.0)]
     """
     for name, number in (("count", count), ("step", step)):
         if number < 1:
@@ -175,6 +214,16 @@ def labelled_frames(
 
     Raises:
         LabelStoreError: A source has no labels.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = Path(root, "classes.yaml").write_text("classes: [road, car]")
+        ...     for name in ("frames/7", "frames/8", "labels/8"):
+        ...         write_label_png(f"{root}/val/drive/{name}.png", np.zeros((4, 6), np.uint8))
+        ...     labelled_frames(Folder(root), "val"), labelled_frames(Folder(root), "val", manual=False)
+        ({('drive', 8)}, set())
     """
     found = {(clip.video, number) for clip in dataset.clips(split) for number in clip.labels if manual}
     for source in sources:

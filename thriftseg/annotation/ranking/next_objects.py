@@ -28,6 +28,11 @@ class ObjectRanking:
 
     Raises:
         ConfigError: There is an agent, and nobody who chooses frames.
+
+    Example:
+        >>> ObjectRanking(policy_weights="agent.ckpt")
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: the agent needs somebody who chooses frames; fix: add --qnet_weights
     """
 
     qnet_weights: str | None = None
@@ -72,6 +77,16 @@ def next_annotations(
 
     Raises:
         ConfigError: The settings contradict each other, or a ranking lies there already.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> options = {"methods": MaskMethods(accelerator="cpu"), "include_labelled": True}
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     ranking, table = next_annotations(datasets.DAVIS(root), "train", 1, f"{root}/next", **options)
+        ...     [each.name for each in ranking], sorted(path.name for path in table.parent.iterdir())
+        ([('scene-train-000', 1, 1)], ['instructions.md', 'next.csv', 'scene-train-000'])
     """
     choice, methods = choice or ObjectRanking(), methods or MaskMethods()
     prompter = methods.make_prompter()

@@ -39,6 +39,14 @@ class RankedAnnotation(NamedTuple):
         score: What it is ranked by: the agent's value, discounted, per second; without an agent, the distance of the
             frame from the annotated ones to QNet; without either, how much the frame moves.
         mask: Mask of the object so far, (H, W).
+
+    Example:
+        >>> from pathlib import Path
+        >>> from thriftseg.datasets import DAVIS, VOSClip
+        >>> video = ObjectVideo(DAVIS("davis"), VOSClip("cat", {4: Path("4.jpg"), 6: Path("6.jpg")}), object_id=2)
+        >>> wanted = RankedAnnotation(video, 1, "mask", 1, seconds=80.0, score=0.5, mask=np.zeros((32, 48), bool))
+        >>> wanted.name
+        ('cat', 2, 6)
     """
 
     video: ObjectVideo
@@ -94,6 +102,21 @@ def rank_annotations(
 
     Raises:
         ConfigError: The count is below 1.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import Clicking, MaskMethods, create_type_choice, list_objects
+        >>> from thriftseg.zoo import QNet
+        >>> methods, options = MaskMethods(accelerator="cpu"), {"first_only": True, "progress": False}
+        >>> people = Clicking().simulated(methods.make_prompter()), methods.make_propagator()
+        >>> choices = QNetFrames(QNet(backbone="tu-test_resnet")), create_type_choice("clicks")
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     videos = list_objects(datasets.DAVIS(root), "train").videos
+        ...     ranking = rank_annotations(videos, 5, *choices, *people, **options)
+        >>> [(each.name, each.kind, each.seconds) for each in ranking]  # one of two frames is known
+        [(('scene-train-000', 1, 1), 'clicks', 5.5)]
     """
     if count < 1:
         raise ConfigError("count of a ranking", expected="at least 1", found=count)
@@ -177,6 +200,20 @@ def rank_cold_annotations(
 
     Raises:
         ConfigError: A number is below 1.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg import datasets, synthetic
+        >>> from thriftseg.annotation import Clicking, MaskMethods, list_objects
+        >>> methods, options = MaskMethods(accelerator="cpu"), {"first_only": True, "progress": False}
+        >>> people = Clicking().simulated(methods.make_prompter()), methods.make_propagator()
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthetic.synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48)
+        ...     dataset = datasets.DAVIS(root)
+        ...     videos = list_objects(dataset, "train").videos
+        ...     ranking = rank_cold_annotations(dataset, "train", videos, 5, *people, **options)
+        >>> [(each.name, each.kind, each.seconds) for each in ranking]  # one of two frames is known
+        [(('scene-train-000', 1, 1), 'mask', 80.0)]
     """
     by_video: dict[str, list[ObjectVideo]] = {}
     for video in videos:

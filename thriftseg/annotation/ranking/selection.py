@@ -28,6 +28,11 @@ class Sample(NamedTuple):
     Attributes:
         number: Native frame number.
         region: Number of the region in its frame, from 0 in raster order of the first pixels.
+
+    Example:
+        >>> table = frame_samples(30, np.array([[0, 0, 1]], np.int32))
+        >>> table.sample(1), table.sample(0) < table.sample(1)
+        (Sample(number=30, region=1), True)
     """
 
     number: int
@@ -47,6 +52,13 @@ class SampleTable:
         pixels: (n,) pixels that nobody has labelled yet.
         uncertainty: (n,) mean over those pixels, 0 where there is none.
         features: (n, D) float32; samples that are alike lie near each other.
+
+    Example:
+        >>> doubts = {30: np.array([[0.1, 0.4]], np.float32), 31: np.array([[0.9, 0.2]], np.float32)}
+        >>> regions = np.array([[0, 1]], np.int32)
+        >>> table = SampleTable.concatenate(frame_samples(number, regions, doubt) for number, doubt in doubts.items())
+        >>> [tuple(table.sample(row)) for row in table.candidates]
+        [(31, 0), (30, 1), (31, 1), (30, 0)]
     """
 
     video: Int64Array

@@ -28,6 +28,12 @@ class SuperpixelMethod(Protocol):
     """Cuts a frame into super-pixels.
 
     Its `repr` names every setting that the cut depends on: stored maps are told apart by it.
+
+    Example:
+        >>> class Columns:
+        ...     def segment(self, image): return np.tile(np.arange(image.shape[1], dtype=np.int32), (len(image), 1))
+        >>> isinstance(Columns(), SuperpixelMethod), isinstance(SLIC(), SuperpixelMethod)
+        (True, True)
     """
 
     def segment(self, image: UInt8Array) -> Int32Array:

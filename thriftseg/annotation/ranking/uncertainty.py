@@ -26,6 +26,13 @@ class Neighbour(NamedTuple):
         probabilities: (C, H, W), as seen from that frame.
         flow: Flow from the frame in question to this one, (2, H, W) in pixels.
         flow_back: Flow from this one to the frame in question, (2, H, W).
+
+    Example:
+        >>> here = torch.tensor([1.0, 0.0]).view(2, 1, 1)
+        >>> still = torch.zeros(2, 1, 1)
+        >>> neighbours = [Neighbour(seen, still, still) for seen in (here, here.flip(0))]
+        >>> [pixel_uncertainty(here, "temporal", [neighbour]).item() for neighbour in neighbours]
+        [0.0, 1.0]
     """
 
     probabilities: Tensor

@@ -23,6 +23,13 @@ class ObjectDrawing(Drawing):
 
     Attributes:
         silhouettes: (K, H, W) bool: the whole of each object inside the image, hidden or not.
+
+    Example:
+        >>> drawing = SyntheticObjectVideo(SceneConfig(height=48, width=80, num_frames=6, seed=3)).draw(0)
+        >>> whole = drawing.silhouettes.sum(axis=(1, 2))
+        >>> visible = np.bincount(drawing.label.ravel(), minlength=len(whole) + 1)[1:]
+        >>> bool((whole >= visible).all()), bool(visible.any())
+        (True, True)
     """
 
     silhouettes: BoolArray

@@ -46,6 +46,11 @@ class ObjectSynthesisSummary:
         copy_j: J of that mask, left where it is.
         flow_j: J of that mask, carried from frame to frame by DIS flow.
         color_j: J of the object that had each colour most often in that frame.
+
+    Example:
+        >>> clips = {"train": 2, "val": 1, "test": 0}
+        >>> print(ObjectSynthesisSummary(Path("objects"), "davis", clips, 90, 7, 0, 5, 1, 0, 0.41, 0.7, 0.3))
+        davis: 2 train + 1 val clips, 90 frames in objects; 7 objects, of which 0 enter late, 5 are occluded, ...
     """
 
     out: Path
@@ -110,6 +115,15 @@ def synthesize_objects(
 
     Raises:
         ConfigError: The layout is unknown, a number is out of range, or `out` holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import DAVIS
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     made = synthesize_objects(root, train_clips=1, val_clips=0, frames=2, height=32, width=48, devices=1)
+        ...     [clip] = DAVIS(root).clips("train")
+        >>> made.frames, len(clip.labels)
+        (2, 2)
     """
     if layout not in VOS_LAYOUTS:
         raise ConfigError(f"no layout {layout!r} to synthesize", expected=", ".join(VOS_LAYOUTS))

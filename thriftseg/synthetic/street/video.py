@@ -28,6 +28,14 @@ class ObjectBox:
         instance: Id in the instance map, the same in all frames of a clip.
         train_id: Class of the object.
         box: (x0, y0, x1, y1) in pixels, half-open.
+
+    Example:
+        >>> instances = np.zeros((6, 8), np.int32)
+        >>> instances[1:4, 2:7] = 13002
+        >>> [found] = boxes_of(instances)
+        >>> x0, y0, x1, y1 = found.box
+        >>> found.train_id, instances[y0:y1, x0:x1].shape
+        (13, (3, 5))
     """
 
     instance: int
@@ -50,6 +58,13 @@ class RenderedFrame:
         occluded_forward: (H, W) bool: pixels of the previous frame that cannot be seen in this one.
 
     The first frame of a clip has no previous one: its flows are 0 and everything counts as occluded.
+
+    Example:
+        >>> first, second = render_clip(SceneConfig(height=32, width=64, num_frames=2))
+        >>> bool(first.occluded_backward.all()), bool(second.occluded_backward.all())
+        (True, False)
+        >>> {box.train_id for box in second.boxes} <= set(second.label.flat)
+        True
     """
 
     image: UInt8Array

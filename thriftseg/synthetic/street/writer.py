@@ -59,6 +59,11 @@ class SynthesisSummary:
         warped_label_iou: Mean over the classes of the IoU of labels warped by DIS flow over one frame, pooled over the
             set; pixels warped from outside count as wrong; NaN without video.
         class_share: Share of the labelled pixels by class name and split.
+
+    Example:
+        >>> clips = {"train": 8, "val": 4, "test": 0}
+        >>> print(SynthesisSummary(Path("street"), "cityscapes", clips, 360, 0.41, 0.93, class_share={}))
+        cityscapes: 8 train + 4 val clips, 360 frames in street; DIS end-point error 0.41 px, label warped ...0.930 IoU
     """
 
     out: Path

@@ -43,6 +43,13 @@ def serve_tasks(
     Raises:
         ConfigError: There are no tasks, the extra `page` is not installed, the address cannot be had, or another
             server serves this folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     serve_tasks(folder)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: ...: no tasks in this folder; expected task.json in folders below it; fix: ...
     """
     serve_work(TaskWork(folder), prompter, address=address, options=options, say=say)
 
@@ -78,6 +85,10 @@ def answered_on_page(
     Raises:
         ConfigError: As for `serve_tasks`.
         WaitingForLabels: The loop waits for something that is not on the page.
+
+    Example:
+        >>> answered_on_page(lambda wait: "finished", "work")  # nothing is asked, so no page is served
+        'finished'
     """
     with ExitStack() as stack:
         server: PageServer | None = None

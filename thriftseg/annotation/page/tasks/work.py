@@ -102,6 +102,20 @@ class TaskWork:
     Raises:
         ConfigError: There are no tasks.
         DatasetError: A task file is malformed.
+
+    Example:
+        >>> import numpy as np
+        >>> import tempfile
+        >>> from thriftseg.annotation import FilesAnnotator, Request, Sample
+        >>> from thriftseg.errors import WaitingForLabels
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> request = Request.of("drive", Sample(30, 0), np.ones((4, 6), bool), "frame")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     person = FilesAnnotator(folder, CAMVID, lambda video, number: np.zeros((4, 6, 3), np.uint8))
+        ...     try: person.ask([request], round=1)
+        ...     except WaitingForLabels: work = TaskWork(folder)
+        ...     [(video.numbers, video.size) for video in work.videos], len(work.queue("tasks"))
+        ([([30], (4, 6))], 1)
     """
 
     kind: Literal["videos", "tasks"] = "tasks"
