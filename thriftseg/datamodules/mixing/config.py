@@ -23,6 +23,11 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
 
     Raises:
         ConfigError: The file is missing or has no such section, or a setting is wrong.
+
+    Example:
+        >>> dataset, mixture = read_mixture("supervised/camvid_pspnet_resnet18.yaml", root="data/camvid")
+        >>> dataset.name
+        'camvid'
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
