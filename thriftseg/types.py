@@ -78,6 +78,11 @@ class Clip:
 
     Raises:
         DatasetError: A number does not fit into 64 bits.
+
+    Example:
+        >>> clip = Clip("drive", {n: Path(f"{n}.png") for n in (10, 13, 16)}, {16: Path("16_label.png")}, frame_step=3)
+        >>> clip.annotated, clip.number_at(16, offset=-2), clip.offset_of(16, 13), clip.past(16, count=3)
+        ((16,), 10, -1.0, [10, 10, 13])
     """
 
     video: str
@@ -140,6 +145,12 @@ class TrainingSample:
         weight: Factor on this sample's loss.
         licences: Licences of the weights that had a part in the label.
         needs_review: Whether nobody has looked at the label yet who should.
+
+    Example:
+        >>> clip = Clip("drive", {20: Path("20.png"), 30: Path("30.png")}, frame_step=5)
+        >>> sample = TrainingSample(clip, number=20, annotated=30, source="flow", kind=LabelKind.PROPAGATED)
+        >>> sample.id, sample.offset
+        ('drive/000020', -2)
     """
 
     clip: Clip
@@ -169,6 +180,16 @@ class SemanticBatch(TypedDict):
     """A batch for training a semantic network. Shapes: B samples, T frames (the last is the one to segment).
 
     `frames` is uint8 RGB when it leaves the workers and float in [0, 1] after the transfer to the device.
+
+    Example:
+        >>> import torch
+        >>> batch = SemanticBatch(
+        ...     frames=torch.zeros(1, 3, 3, 4, 6), label=torch.full((1, 4, 6), 255), weight=torch.ones(1),
+        ...     kind=torch.tensor([LabelKind.CLICKS]), valid=torch.ones(1, 4, 6, dtype=torch.bool), id=["drive/000030"],
+        ... )
+        >>> batch["label"][0, 2, 3:5] = 13
+        >>> LabelKind(batch["kind"].item()).label, int((batch["label"] != 255).sum()), batch["frames"][:, -1].shape
+        ('clicks', 2, torch.Size([1, 3, 4, 6]))
     """
 
     frames: Tensor  # (B, T, 3, H, W)
@@ -194,6 +215,17 @@ class StreamBatch(TypedDict):
     """Consecutive frames of videos for evaluation, in playing order.
 
     A frame that is not `scored` is only predicted, so that the pair ending at the next frame can be scored.
+
+    Example:
+        >>> import torch
+        >>> truth, flow = torch.tensor([False, True]), torch.zeros(2, 2, 4, 6)
+        >>> batch = StreamBatch(
+        ...     frames=torch.zeros(2, 1, 3, 4, 6), label=torch.full((2, 4, 6), 255), video=["drive", "drive"],
+        ...     scored=truth, labelled=truth, paired=truth, flow_backward=flow, flow_forward=flow,
+        ...     number=torch.tensor([29, 30]), position=torch.tensor([0, 1]), id=["drive/000029", "drive/000030"],
+        ... )
+        >>> [name for name, scored in zip(batch["id"], batch["scored"], strict=True) if scored]
+        ['drive/000030']
     """
 
     frames: Tensor  # (B, T, 3, H, W)
@@ -210,7 +242,16 @@ class StreamBatch(TypedDict):
 
 
 class VideoFrameBatch(TypedDict):
-    """Consecutive frames of one video, to be predicted."""
+    """Consecutive frames of one video, to be predicted.
+
+    Example:
+        >>> import torch
+        >>> frames, number = torch.stack([torch.zeros(1, 3, 4, 6), torch.ones(1, 3, 4, 6)]), torch.tensor([60, 63])
+        >>> batch = VideoFrameBatch(frames=frames, number=number, position=torch.arange(2), id=["drive/60", "drive/63"])
+        >>> brightness = batch["frames"][:, -1].mean((1, 2, 3))
+        >>> dict(zip(batch["number"].tolist(), brightness.tolist(), strict=True))
+        {60: 0.0, 63: 1.0}
+    """
 
     frames: Tensor  # (B, T, 3, H, W)
     number: Tensor  # (B,) native frame numbers
@@ -223,6 +264,17 @@ class VOSBatch(TypedDict):
 
     Every clip numbers its own objects from 1; clips of a batch may have different counts. `frames` is uint8 RGB when it
     leaves the workers and float in [0, 1] after the transfer to the device.
+
+    Example:
+        >>> import torch
+        >>> masks = torch.zeros(1, 2, 4, 6, dtype=torch.long)
+        >>> masks[0, :, 1:3, 1:3], masks[0, 1, 3] = 2, 1
+        >>> batch = VOSBatch(
+        ...     frames=torch.zeros(1, 2, 3, 4, 6), masks=masks, num_objects=torch.tensor([2]), object_ids=[[5, 9]],
+        ...     valid=torch.ones(1, 4, 6, dtype=torch.bool), weight=torch.ones(1), id=["bear/000000"],
+        ... )
+        >>> {name: int((batch["masks"][0, 1] == k).sum()) for k, name in enumerate(batch["object_ids"][0], start=1)}
+        {5: 6, 9: 4}
     """
 
     frames: Tensor  # (B, T, 3, H, W)
@@ -244,6 +296,14 @@ class VOSFrame(NamedTuple):
         ids: The objects that appear.
         scored: A prediction is asked for.
         truth: (h, w) ids at the size of the files, where the frame is scored and its mask is known.
+
+    Example:
+        >>> import torch
+        >>> given = torch.zeros(4, 6, dtype=torch.long)
+        >>> given[1:3, 1:4] = 7
+        >>> frame = VOSFrame("00000", torch.zeros(3, 4, 6, dtype=torch.uint8), given, ids=(7,))
+        >>> [int((frame.given == object_id).sum()) for object_id in frame.ids], frame.scored
+        ([6], False)
     """
 
     name: str
@@ -261,6 +321,17 @@ class VOSVideo(Protocol):
         video: Its name; empty for a stand-in without frames, which keeps processes in step.
         size: Height and width of its files.
         seen: Whether the category of an object occurs in training, where that is known.
+
+    Example:
+        >>> import torch
+        >>> class Grey:
+        ...     video, size, seen = "grey", (4, 6), {}
+        ...     def __iter__(self):
+        ...         image = torch.zeros(3, 4, 6, dtype=torch.uint8)
+        ...         yield from (VOSFrame(f"{number:05d}", image, scored=number > 0) for number in range(3))
+        >>> video: VOSVideo = Grey()
+        >>> [frame.name for frame in video if frame.scored]
+        ['00001', '00002']
     """
 
     video: str
@@ -275,6 +346,18 @@ class BoxBatch(TypedDict):
     """A batch for training a network that turns boxes into masks: the surroundings of one object each.
 
     `frames` is uint8 RGB when it leaves the workers and float in [0, 1] after the transfer to the device.
+
+    Example:
+        >>> import torch
+        >>> boxes = torch.zeros(1, 4, 6, dtype=torch.uint8)
+        >>> boxes[0, 1:3, 1:5] = 1
+        >>> target = boxes.long()
+        >>> target[0, 1, 1] = 0
+        >>> batch = BoxBatch(
+        ...     frames=torch.zeros(1, 3, 4, 6), boxes=boxes, target=target, weight=torch.ones(1), id=["bear/000000/1"]
+        ... )
+        >>> int((batch["target"] == 1).sum()) / int(batch["boxes"].sum())
+        0.875
     """
 
     frames: Tensor  # (B, 3, H, W)
@@ -288,6 +371,14 @@ class QualityBatch(TypedDict):
     """A batch for training a network that judges masks: a frame and the mask of one object in it.
 
     `frames` is uint8 RGB when it leaves the workers and float in [0, 1] after the transfer to the device.
+
+    Example:
+        >>> import torch
+        >>> frames, masks = torch.zeros(2, 3, 4, 6), torch.zeros(2, 4, 6, dtype=torch.uint8)
+        >>> quality, names = torch.tensor([0.75, torch.nan]), ["bear/001/00/000000", ""]
+        >>> batch = QualityBatch(frames=frames, masks=masks, quality=quality, id=names)
+        >>> [name for name, blank in zip(batch["id"], batch["quality"].isnan(), strict=True) if not blank]
+        ['bear/001/00/000000']
     """
 
     frames: Tensor  # (B, 3, H, W)
@@ -304,6 +395,14 @@ class AnnotationState(NamedTuple):
         image: (3, H, W) uint8 RGB, or its embedding (256, h, w) float.
         mask: Mask of the object so far, (h, w) uint8, 1 on the object, at the size that networks read.
         seconds: Time spent on it so far.
+
+    Example:
+        >>> import torch
+        >>> mask = torch.zeros(224, 224, dtype=torch.uint8)
+        >>> state = AnnotationState("bear/000015", torch.zeros(3, 48, 80, dtype=torch.uint8), mask, seconds=0.0)
+        >>> clicked = state._replace(mask=mask + 1, seconds=state.seconds + 2.5)
+        >>> clicked.id == state.id, int(clicked.mask.sum()), clicked.seconds
+        (True, 50176, 2.5)
     """
 
     id: str
@@ -321,6 +420,21 @@ class AnnotationEnvironment(Protocol):
 
     Attributes:
         num_actions: Number of ways to annotate.
+
+    Example:
+        >>> import torch
+        >>> state = AnnotationState("bear/000015", torch.zeros(3, 48, 80), torch.zeros(224, 224), 0.0)
+        >>> class TwoClicks:
+        ...     num_actions = 1
+        ...     def reset(self, seed=None):
+        ...         self.clicks = 0
+        ...         return state, {"quality": 0.0}
+        ...     def step(self, action):
+        ...         self.clicks += 1
+        ...         return state, 0.5, self.clicks == 2, False, {"quality": self.clicks / 2}
+        >>> environment: AnnotationEnvironment = TwoClicks()
+        >>> environment.reset()[1], environment.step(0)[4], environment.step(0)[2:]
+        ({'quality': 0.0}, {'quality': 0.5}, (True, False, {'quality': 1.0}))
     """
 
     num_actions: int
@@ -347,7 +461,24 @@ class AnnotationEnvironment(Protocol):
 
 
 class EpisodeBatch(TypedDict):
-    """Environments for training or scoring somebody who chooses how to annotate."""
+    """Environments for training or scoring somebody who chooses how to annotate.
+
+    Example:
+        >>> import random
+        >>> class OneGuess:
+        ...     num_actions = 2
+        ...     def reset(self, seed=None):
+        ...         self.right = random.Random(seed).randrange(2)
+        ...         return None, {"quality": 0.0}
+        ...     def step(self, action):
+        ...         return None, float(action == self.right), True, False, {"quality": 1.0}
+        >>> batch = EpisodeBatch(environments=[OneGuess(), OneGuess()], seeds=[3, 5])
+        >>> for environment, seed in zip(batch["environments"], batch["seeds"], strict=True):
+        ...     _ = environment.reset(seed)
+        ...     environment.step(1)[1]
+        0.0
+        1.0
+    """
 
     environments: list[AnnotationEnvironment]
     seeds: list[int]  # of everything random in the episode of each

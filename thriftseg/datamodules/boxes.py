@@ -63,6 +63,19 @@ class BoxDataModule(SplitDataModule):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=1, frames=2, height=48, width=64, devices=1)
+        ...     boxes = BoxDataModule(DAVIS(root), crop=(33, 33), min_size=20, batch_size=2, num_workers=0)
+        ...     boxes.setup("fit")
+        ...     batch = boxes.on_after_batch_transfer(next(iter(boxes.val_dataloader())))
+        davis: reading ... (from --root)
+        >>> batch["id"], batch["frames"].shape, bool((batch["boxes"][batch["target"] == 1] == 1).all())
+        (['scene-val-000/000000/1', 'scene-val-000/000001/1'], torch.Size([2, 3, 33, 33]), True)
     """
 
     dataset: VOSDataset

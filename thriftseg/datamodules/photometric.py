@@ -24,6 +24,11 @@ class PhotometricConfig:
         contrast: Distances from the frame's mean grey are multiplied by 1 - contrast to 1 + contrast.
         saturation: Distances from each pixel's grey are multiplied by 1 - saturation to 1 + saturation.
         hue: The hue turns by at most this share of half a circle (slow on a CPU: needs the HSV space).
+
+    Example:
+        >>> factors = PhotometricConfig(brightness=0.5, contrast=0).draw(np.random.default_rng(0))
+        >>> [round(factor, 3) for factor in factors.tolist()]
+        [1.137, 1.0, 0.725, 0.0]
     """
 
     brightness: float = 0.3

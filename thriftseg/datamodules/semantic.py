@@ -72,6 +72,24 @@ class SemanticDataModule(ClassesDataModule, SplitDataModule):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for clip in ("train/drive", "val/street"):
+        ...         for name in ("frames/7.png", "frames/8.png", "labels/8.png"):
+        ...             write_label_png(Path(root, clip, name), np.ones((16, 24), np.uint8))
+        ...     data = SemanticDataModule(
+        ...         Folder(root), crop=(8, 8), past_frames=1, photometric=False, batch_size=1, num_workers=0
+        ...     )
+        ...     data.setup("fit")
+        ...     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())))
+        folder: reading ... (from --root)
+        ...
+        >>> batch["id"], batch["frames"].shape, batch["label"].unique().tolist(), data.annotation_cost.masks
+        (['drive/000008'], torch.Size([1, 2, 3, 8, 8]), [1], 1)
     """
 
     dataset: VideoDataset

@@ -68,6 +68,10 @@ class ShardReport:
         written: How many of them were not there before.
         frames: How many frames they have.
         size: Their bytes.
+
+    Example:
+        >>> str(ShardReport(Path("shards"), shards=2, written=1, frames=600, size=300 * 2**20))
+        'shards: 2 shards (1 written now) with 600 frames, 300.0 MiB'
     """
 
     out: Path
@@ -110,6 +114,18 @@ def write_shards(
         ConfigError: A setting is wrong, or the folder holds something else.
         DatasetError: A file is missing, or changes meanwhile; or the shards are read as other clips.
         LabelStoreError: A source is missing or damaged, or nobody recorded an action that a label descends from.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("frames/7.png", "frames/8.png", "labels/8.png"):
+        ...         write_label_png(Path(root, "mine/train/drive", name), np.ones((16, 24), np.uint8))
+        ...     size = Path(root, "mine/classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     report = write_shards(Folder(Path(root, "mine")), Path(root, "shards"), sources=[])
+        ...     report.shards, report.frames, [clip.annotated for clip in Folder(report.out).clips("train")]
+        (1, 2, [(8,)])
     """
     out = Path(out)
     if shard_mib < 1:

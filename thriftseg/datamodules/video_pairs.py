@@ -191,6 +191,21 @@ class VideoPairDataModule(ClassesDataModule):
 
     Raises:
         ConfigError: The batch size is odd, or a setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import FrameFolder, write_label_png
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for number in (3, 4, 5):
+        ...         write_label_png(Path(root, f"drive/{number}.png"), np.full((32, 48), 40 * number, np.uint8))
+        ...     dataset = FrameFolder(Path(root, "drive"), CAMVID)
+        ...     video = VideoPairDataModule(dataset, "all", past_frames=0, progress=False)
+        ...     video.start_round(1, {4: np.full((32, 48), 2, np.uint8)})
+        ...     video.setup("fit")
+        ...     batches = [video.on_after_batch_transfer(batch) for batch in video.train_dataloader()]
+        >>> sorted((batch["id"][0], batch["label"].min().item()) for batch in batches)  # 255 = no label
+        [('drive/000004', 2), ('drive/000005', 255)]
     """
 
     def __init__(

@@ -34,6 +34,13 @@ def resolve_root(dataset: str, root: str | Path | None, customary: str | None = 
 
     Raises:
         DatasetError: No folder was named anywhere, or the named one does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     root, origin = resolve_root("camvid", folder)
+        ...     root.samefile(folder), origin
+        (True, '--root')
     """
     own = f"THRIFTSEG_DATA_{dataset.upper()}"
     shared = os.environ.get("THRIFTSEG_DATA")
@@ -60,7 +67,18 @@ def resolve_root(dataset: str, root: str | Path | None, customary: str | None = 
 
 
 class EmptySplitError(DatasetError):
-    """A split has no files at all."""
+    """A split has no files at all.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import CamVid
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     try:
+        ...         clips = CamVid(root).clips("train")
+        ...     except EmptySplitError as error:
+        ...         print(error.problem)
+        split 'train' of camvid is empty
+    """
 
 
 ClipType = TypeVar("ClipType", bound=Clip)
@@ -79,6 +97,18 @@ class ClipReader(ABC, Generic[ClipType]):
         how_to_get: One sentence on where the data come from.
         customary_variable: Environment variable that other tools of this data set read.
         official_splits: Whether the splits were fixed by the authors of the data, so that their users cannot mend them.
+
+    Example:
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> class Halves(ClipReader[Clip]):
+        ...     name, splits, taxonomy = "halves", ("all",), CAMVID
+        ...     def _scan(self, split):
+        ...         frames = {0: Path("0.png")}
+        ...         return [Clip("west", frames), Clip("east", frames, labels={0: Path("0_label.png")})]
+        ...     def read_label(self, clip, number):
+        ...         return CAMVID.to_train_ids(read_label_png(clip.labels[number]))
+        >>> [(clip.video, clip.annotated) for clip in Halves("data").clips("all")]
+        [('east', (0,)), ('west', ())]
     """
 
     name: ClassVar[str]
@@ -233,6 +263,23 @@ class VideoDataset(ClipReader[Clip]):
     """Reader of videos with labels of classes.
 
     A reader implements `taxonomy` and `_scan`, and `_decode_label` where labels are not PNGs of raw ids.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import write_label_png
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> class OneFrame(VideoDataset):
+        ...     name, splits, taxonomy = "one_frame", ("all",), CAMVID
+        ...     def _scan(self, split):
+        ...         return [Clip("drive", {7: self.root / "7.png"}, labels={7: self.root / "7_label.png"})]
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     write_label_png(Path(root, "7.png"), np.full((2, 3), 90, np.uint8))
+        ...     write_label_png(Path(root, "7_label.png"), np.array([[0, 1, 2], [2, 2, 11]], np.uint8))
+        ...     reader = OneFrame(root)
+        ...     [clip] = reader.clips("all")
+        ...     reader.read_frame(clip, 7).shape, reader.read_label(clip, 7).tolist()
+        ((2, 3, 3), [[0, 1, 2], [2, 2, 255]])
     """
 
     def _decode_label(self, path: Path) -> UInt8Array:

@@ -29,6 +29,14 @@ def list_files(folder: Path, suffixes: tuple[str, ...] = FRAME_SUFFIXES) -> list
 
     Raises:
         DatasetError: A name is not UTF-8.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.png", "a.JPG", "notes.txt", ".c.png"):
+        ...         Path(folder, name).touch()
+        ...     [path.name for path in list_files(Path(folder))], list_files(Path(folder, "absent"))
+        (['a.JPG', 'b.png'], [])
     """
     names, _ = packed_names(folder)
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
@@ -41,6 +49,14 @@ def list_folders(folder: Path) -> list[Path]:
 
     Raises:
         DatasetError: A name is not UTF-8.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("val", "train", ".cache"):
+        ...         Path(folder, name).mkdir()
+        ...     [path.name for path in list_folders(Path(folder))]
+        ['train', 'val']
     """
     _, names = packed_names(folder)
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
@@ -49,7 +65,17 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def glob_files(folder: Path, pattern: str) -> list[Path]:
-    """Files below a folder that fit a pattern as of `Path.glob`, which finds those in shards too, sorted."""
+    """Files below a folder that fit a pattern as of `Path.glob`, which finds those in shards too, sorted.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b/2.png", "a/1.png", "a/1.json", "3.png"):
+        ...         Path(folder, name).parent.mkdir(exist_ok=True)
+        ...         Path(folder, name).touch()
+        ...     [path.relative_to(folder).as_posix() for path in glob_files(Path(folder), "*/*.png")]
+        ['a/1.png', 'b/2.png']
+    """
     packed = [path for path in _packed_below(folder) if _fits(path.relative_to(folder).parts, Path(pattern).parts)]
     return sorted({*folder.glob(pattern), *packed})
 

@@ -185,5 +185,10 @@ def _of_size(images: list[_Image], wanted: tuple[int, ...]) -> list[_Image]:
 
 
 def drive_key(folder: str) -> int | str:
-    """Drives are numbers, padded with zeros in some packages only."""
+    """Drives are numbers, padded with zeros in some packages only.
+
+    Example:
+        >>> drive_key("007") == drive_key("7"), drive_key("frankfurt")
+        (True, 'frankfurt')
+    """
     return int(folder) if folder.isdecimal() else folder

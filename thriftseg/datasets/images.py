@@ -39,6 +39,14 @@ def read_frame(path: str | Path) -> UInt8Array:
 
     Raises:
         DatasetError: The file is missing, or no readable image; the video has no such frame, or cannot be decoded.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "000012.png")
+        ...     size = path.write_bytes(encode_frame(np.full((2, 3, 3), (200, 100, 0), np.uint8), ".png"))
+        ...     read_frame(path).shape, read_frame(path)[0, 0].tolist()
+        ((2, 3, 3), [200, 100, 0])
     """
     if lies_in_video(path):
         return read_video_frame(path)
@@ -66,6 +74,17 @@ def frame_bytes(path: str | Path) -> bytes:
 
     Raises:
         DatasetError: The file is missing; the video has no such frame, or cannot be decoded.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.drawing import VideoWriter
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with VideoWriter(Path(folder, "drive.mp4")) as video:
+        ...         for grey in (0, 100, 200):
+        ...             video.write(np.full((32, 48, 3), grey, np.uint8))
+        ...     content = frame_bytes(Path(folder, "drive.mp4", "000001.png"))
+        >>> content[1:4], decode_image(content, "000001.png", cv2.IMREAD_COLOR_RGB).shape
+        (b'PNG', (32, 48, 3))
     """
     return encode_frame(read_frame(path), ".png") if lies_in_video(path) else read_bytes(path)
 
@@ -77,6 +96,14 @@ def read_label_png(path: str | Path) -> UInt8Array | Int32Array:
 
     Raises:
         DatasetError: The file is missing, unreadable, not what was written, or holds colours instead of ids.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_label_png(Path(folder, "7.png"), np.array([[0, 3, 255]], np.uint8), CAMVID.flat_palette())
+        ...     read_label_png(Path(folder, "7.png")).tolist()
+        [[0, 3, 255]]
     """
     with open_image(path, read_bytes(path)) as image:
         if image.mode not in _INDEX_MODES:
@@ -100,6 +127,13 @@ def write_label_png(path: str | Path, ids: UInt8Array, palette: bytes | None = N
         path: Target; its folder is made when absent.
         ids: (H, W) uint8.
         palette: 768 bytes RGB for a palette PNG (`Taxonomy.flat_palette`); greyscale when absent.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_label_png(Path(folder, "labels", "7.png"), np.array([[0, 300]]))
+        Traceback (most recent call last):
+        thriftseg.errors.DatasetError: ...7.png: not a label map; expected (H, W) uint8; found (1, 2) int64
     """
     if ids.ndim != 2 or ids.dtype != np.uint8:
         raise DatasetError("not a label map", path=path, expected="(H, W) uint8", found=f"{ids.shape} {ids.dtype}")
@@ -107,7 +141,13 @@ def write_label_png(path: str | Path, ids: UInt8Array, palette: bytes | None = N
 
 
 def encode_label_png(ids: UInt8Array | UInt16Array, palette: bytes | None = None) -> bytes:
-    """Content of the file that `write_label_png` writes; also of a greyscale file of 16 bits."""
+    """Content of the file that `write_label_png` writes; also of a greyscale file of 16 bits.
+
+    Example:
+        >>> content = encode_label_png(np.array([[0, 300]], np.uint16))
+        >>> np.array(Image.open(io.BytesIO(content))).tolist()
+        [[0, 300]]
+    """
     image = Image.fromarray(np.ascontiguousarray(ids))
     if palette is not None:
         image.putpalette(palette)  # turns mode L into P and keeps the values as indices
@@ -122,6 +162,13 @@ def encode_frame(image: UInt8Array, suffix: str) -> bytes:
     Args:
         image: (H, W, 3) uint8 RGB.
         suffix: `.png`, `.jpg` or `.jpeg`.
+
+    Example:
+        >>> frame = np.zeros((48, 64, 3), np.uint8)
+        >>> frame[:, 32:] = 255
+        >>> content = encode_frame(frame, ".png")
+        >>> bool((decode_image(content, "a.png", cv2.IMREAD_COLOR_RGB) == frame).all()), len(content) < frame.size / 20
+        (True, True)
     """
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     options = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION] if suffix == ".png" else jpeg
@@ -135,6 +182,11 @@ def resize_frame(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     """Resize a frame (H, W, 3) to `size` = (height, width).
 
     Bilinear reads at most two source pixels per axis, so reductions beyond a factor of two average areas instead.
+
+    Example:
+        >>> stripes = np.tile(np.array([[[0] * 3, [200] * 3]], np.uint8), (4, 6, 1))
+        >>> resize_frame(stripes, (1, 2))[0, :, 0].tolist(), resize_frame(stripes, (2, 12)).shape
+        ([100, 100], (2, 12, 3))
     """
     height, width = image.shape[:2]
     if (height, width) == size:
@@ -145,7 +197,12 @@ def resize_frame(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
 
 
 def resize_label(label: Label, size: tuple[int, int]) -> Label:
-    """Resize a label map (H, W), uint8 or uint16, to `size` = (height, width), nearest pixel centre."""
+    """Resize a label map (H, W), uint8 or uint16, to `size` = (height, width), nearest pixel centre.
+
+    Example:
+        >>> resize_label(np.array([[0, 7], [255, 3]], np.uint8), (2, 4)).tolist()
+        [[0, 0, 7, 7], [255, 255, 3, 3]]
+    """
     if label.shape == size:
         return label
     resized: Any = cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
@@ -157,6 +214,13 @@ def probe_size(path: str | Path) -> tuple[int, int]:
 
     Raises:
         DatasetError: The file is missing, or no image.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_label_png(Path(folder, "7.png"), np.zeros((48, 80), np.uint8))
+        ...     probe_size(Path(folder, "7.png"))
+        (48, 80)
     """
     if lies_in_video(path):
         return video_size(path)

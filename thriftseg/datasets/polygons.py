@@ -39,6 +39,11 @@ class Polygon:
     Attributes:
         label: Class name as in the file, such as `car` or `cargroup`.
         points: (P, 2) int32 corners as (column, row); may lie outside the image.
+
+    Example:
+        >>> group = Polygon("cargroup", np.array([[0, 0], [8, 0], [8, 5], [0, 5]], np.int32))
+        >>> cv2.contourArea(group.points), group.label.removesuffix("group")
+        (40.0, 'car')
     """
 
     label: str
@@ -51,6 +56,11 @@ class PolygonFile:
 
     Raises:
         DatasetError: The image has no pixels, or too many.
+
+    Example:
+        >>> PolygonFile(Path("a_polygons.json"), height=0, width=2048, polygons=())
+        Traceback (most recent call last):
+        thriftseg.errors.DatasetError: a_polygons.json: an image without pixels; found 2048x0
     """
 
     path: Path
@@ -71,6 +81,17 @@ def read_polygons(path: str | Path) -> PolygonFile:
 
     Raises:
         DatasetError: The file is missing, is no JSON or malformed.
+
+    Example:
+        >>> import tempfile
+        >>> square = {"label": "car", "polygon": [[1, 1], [3, 1], [3, 3.4], [1, 3]]}
+        >>> content = {"imgHeight": 5, "imgWidth": 6, "objects": [square, square | {"deleted": True}]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a_polygons.json")
+        ...     size = path.write_text(json.dumps(content))
+        ...     file = read_polygons(path)
+        >>> file.height, [(polygon.label, polygon.points[2].tolist()) for polygon in file.polygons]
+        (5, [('car', [3, 3])])
     """
     content = read_json(path, _File, lax=True)
     kept = [entry for entry in content.objects if not entry.deleted and len(entry.polygon) >= 3]
@@ -98,6 +119,13 @@ def draw_labels(file: PolygonFile, taxonomy: Taxonomy) -> UInt8Array:
 
     Raises:
         DatasetError: A label is not in the class table.
+
+    Example:
+        >>> from thriftseg.taxonomies import CITYSCAPES
+        >>> road = Polygon("road", np.array([[0, 1], [3, 1], [3, 2], [0, 2]], np.int32))
+        >>> car = Polygon("car", np.array([[1, 0], [2, 0], [2, 1], [1, 1]], np.int32))
+        >>> draw_labels(PolygonFile(Path("a_polygons.json"), 3, 4, (road, car)), CITYSCAPES).tolist()
+        [[255, 13, 13, 255], [0, 13, 13, 0], [0, 0, 0, 0]]
     """
     label = np.full((file.height, file.width), IGNORE_INDEX, dtype=np.uint8)
     for polygon, train_id, _ in _drawn(file, taxonomy):
@@ -133,6 +161,12 @@ class Regions:
         index: (H, W) int32; k where the k-th region, counted from 1 in drawing order, is in front, 0 where none is.
         train_ids: Class of each region, 255 for ignored ones.
         groups: Whether each region is a group of objects.
+
+    Example:
+        >>> index = np.array([[0, 1, 1], [2, 2, 1]], np.int32)
+        >>> regions = Regions(index, train_ids=(13, 11), groups=(False, True))
+        >>> np.array([255, *regions.train_ids])[regions.index].tolist()
+        [[255, 13, 13], [11, 11, 13]]
     """
 
     index: Int32Array
@@ -145,6 +179,14 @@ def draw_regions(file: PolygonFile, taxonomy: Taxonomy) -> Regions:
 
     Raises:
         DatasetError: A label is not in the class table.
+
+    Example:
+        >>> from thriftseg.taxonomies import CITYSCAPES
+        >>> left = Polygon("car", np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.int32))
+        >>> right = Polygon("cargroup", np.array([[1, 0], [2, 0], [2, 1], [1, 1]], np.int32))
+        >>> regions = draw_regions(PolygonFile(Path("a_polygons.json"), 2, 3, (left, right)), CITYSCAPES)
+        >>> regions.index.tolist(), regions.train_ids, regions.groups
+        ([[1, 2, 2], [1, 2, 2]], (13, 13), (False, True))
     """
     index = np.zeros((file.height, file.width), dtype=np.int32)
     regions = list(_drawn(file, taxonomy))

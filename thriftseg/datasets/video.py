@@ -52,6 +52,16 @@ def list_video(video: Path) -> dict[int, Path]:
     Raises:
         DatasetError: The file is missing, unreadable, cut short, or does not say when its frames are shown.
         ConfigError: The package `av` is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.drawing import VideoWriter
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with VideoWriter(Path(folder, "frames_70_2.mp4")) as video:
+        ...         for grey in (0, 100, 200):
+        ...             video.write(np.full((32, 48, 3), grey, np.uint8))
+        ...     [(number, path.name) for number, path in list_video(video.path).items()]
+        [(70, '000070.png'), (72, '000072.png'), (74, '000074.png')]
     """
     first, step = _numbering(video)
     return {n: video / f"{n:06d}.png" for n in range(first, first + step * len(_index(video).shown), step)}
@@ -69,7 +79,15 @@ def lies_in_video(path: str | Path) -> bool:
 
 
 def frame_file(path: Path) -> Path:
-    """The file on disk that holds a frame: its picture, or its video."""
+    """The file on disk that holds a frame: its picture, or its video.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, "drive.mp4").touch()
+        ...     frame_file(Path(folder, "drive.mp4", "000012.png")).name, frame_file(Path(folder, "000012.png")).name
+        ('drive.mp4', '000012.png')
+    """
     return path.parent if lies_in_video(path) else path
 
 

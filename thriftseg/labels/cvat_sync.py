@@ -23,6 +23,15 @@ class SyncSummary:
         propagated: What was made of it.
         frames: Frames whose shapes of a machine were replaced on the server.
         shapes: Shapes that are there now.
+
+    Example:
+        >>> from thriftseg.costs import AnnotationCost
+        >>> drawn = ImportSummary(Path("cvat"), 2, 0, empty=0, ignored_share=0.5, cost=AnnotationCost(seconds=900))
+        >>> flow = RepropagationSummary(Path("cvat-flow"), written=8, kept=0, ignored_share=0.5, corrected=2, locked=0)
+        >>> print(SyncSummary(drawn, flow, frames=8, shapes=24))
+        2 labels written to cvat (0.25 h), 0 were there already; 50.0 % of their pixels carry no label
+        8 labels of cvat-flow made again from 2 corrected frames
+        24 shapes in 8 frames sent to the server
     """
 
     drawn: ImportSummary

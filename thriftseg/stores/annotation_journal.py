@@ -45,6 +45,12 @@ class Patch(Record, frozen=True):
         width: Columns.
         height: Rows.
         runs: Value, count, value, count, ... row by row inside the box; -1 = as it was, 0 = no object.
+
+    Example:
+        >>> import numpy as np
+        >>> patch = Patch(x=1, y=0, width=2, height=2, runs=(7, 1, -1, 1, 7, 2))
+        >>> np.repeat(patch.runs[::2], patch.runs[1::2]).reshape(patch.height, patch.width).tolist()
+        [[7, -1], [7, 7]]
     """
 
     x: Count
@@ -70,6 +76,11 @@ class JournalAction(Record, frozen=True, omit_defaults=True):
         strokes: Strokes of brush and eraser.
         objects: Id and train id of objects that are new, or have another class now; of all objects for "open".
         patch: What became of the pixels.
+
+    Example:
+        >>> action = JournalAction("a1", "polygon", start=100.0, end=109.0, seconds=6.5, train_id=13, vertices=5)
+        >>> action.end - action.start - action.seconds  # a long pause, which costs nothing
+        2.5
     """
 
     id: Name
@@ -98,6 +109,11 @@ class JournalRow(JournalAction, frozen=True, kw_only=True):
         origin: For "open": source of the label that the frame started from; empty for an empty frame.
         sha256: For "open": digest of the object map that the frame started from.
         points: For clicks that are themselves the answer to a task: column, row, and whether they are on the object.
+
+    Example:
+        >>> undone = JournalRow("a1", "undo", 100.0, 101.0, session="s1", person="Ann", video="drive", frame=30)
+        >>> sorted(undone.to_json())
+        ['end', 'frame', 'id', 'person', 'schema', 'session', 'start', 'tool', 'video']
     """
 
     session: Name
@@ -155,7 +171,15 @@ class AnnotationJournal:
 
 
 def measured_cost(rows: Iterable[JournalRow]) -> AnnotationCost:
-    """What the label of a frame cost by the rows of its journal."""
+    """What the label of a frame cost by the rows of its journal.
+
+    Example:
+        >>> work = {"session": "s1", "person": "Ann", "video": "drive", "frame": 30}
+        >>> drawn = JournalRow("a1", "polygon", 100.0, 109.0, 6.5, vertices=5, **work)
+        >>> cost = measured_cost([drawn, JournalRow("a2", "finish", 109.0, 110.0, 1.0, verdict="drawn", **work)])
+        >>> cost.seconds, cost.clicks, cost.masks
+        (7.5, 5, 1)
+    """
     rows = list(rows)
     return AnnotationCost(
         seconds=round(sum(row.seconds for row in rows), 3),

@@ -38,6 +38,11 @@ class RoundKey(NamedTuple):
         video: Identifier of the clip.
         object_id: Id of the object in the masks of the data set.
         round: Number of the round, from 0.
+
+    Example:
+        >>> keys = [RoundKey("bear", 1, 1), RoundKey("bear", 1, 0)]
+        >>> [str(key) for key in sorted(keys)]
+        ['bear/001/00', 'bear/001/01']
     """
 
     video: str
@@ -84,6 +89,15 @@ class RoundFolder(Generic[RowOfRound]):
         kind: Which set it is.
         row_type: What its manifest holds.
         header_path: The file that says what the set is of.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.stores import QualitySet
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rounds: RoundFolder = QualitySet.create(Path(folder, "set"), "davis", folder, arguments={"seed": 0})
+        ...     again = QualitySet(Path(folder, "set"))
+        ...     again.dataset, again.has(RoundKey("bear", 1, 0))
+        ('davis', False)
     """
 
     kind: ClassVar[str]

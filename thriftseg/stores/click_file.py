@@ -71,6 +71,16 @@ def read_click_file(path: str | Path, taxonomy: Taxonomy) -> dict[str, tuple[Cli
 
     Raises:
         LabelStoreError: The file is missing or no click file, or a class is not in the table.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.taxonomies import CITYSCAPES
+        >>> clicks = [{"cls": 26, "x": 512.7, "y": 300}, {"cls": 0, "x": 1, "y": 1}]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "clicks.json")
+        ...     size = path.write_text(json.dumps({"aachen_000000_000019": clicks}))
+        ...     read_click_file(path, CITYSCAPES)
+        {'aachen_000000_000019': ((512, 300, 13),)}
     """
     train_ids = {row.id: None if row.ignored else row.train_id for row in taxonomy.table}
     content = read_json(path, dict[str, list[_Entry]], fault=LabelStoreError, fix=_FIX)
@@ -106,12 +116,22 @@ def encode_click_file(clicks: Mapping[str, Sequence[Click]], taxonomy: Taxonomy)
 
 
 def digest_of(clicks: Sequence[Click]) -> str:
-    """SHA-256 of the clicks of one frame, independent of the class table's raw ids."""
+    """SHA-256 of the clicks of one frame, independent of the class table's raw ids.
+
+    Example:
+        >>> digest_of([(512, 300, 13)])[:8], digest_of([(512, 300, 13)]) == digest_of([(512, 300, 14)])
+        ('ec771890', False)
+    """
     return hashlib.sha256(json.dumps([list(click) for click in clicks]).encode()).hexdigest()
 
 
 def point_map_path(folder: str | Path, video: str, number: int) -> Path:
-    """Where the point map of a frame lies."""
+    """Where the point map of a frame lies.
+
+    Example:
+        >>> point_map_path("maps", "drive", 30).as_posix()
+        'maps/drive/000030.png'
+    """
     return Path(folder) / video / f"{number:06d}.png"
 
 
@@ -155,6 +175,15 @@ def read_point_map(path: str | Path, taxonomy: Taxonomy, size: tuple[int, int]) 
     Raises:
         DatasetError: The file is missing or holds no ids.
         LabelStoreError: Its size is not that of the frame, it holds other ids, or it is a common label map.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import write_label_png
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_label_png(Path(folder, "30.png"), draw_point_map([(9, 4, 3)], height=10, width=20))
+        ...     read_point_map(Path(folder, "30.png"), CAMVID, (10, 20))
+        ((9, 4, 3),)
     """
     ids = read_label_png(path)
     if ids.shape != size:

@@ -54,6 +54,12 @@ class SourceLabel:
         ignored_share: Share of pixels without a label; `None` for labels of the data set, which are not opened.
         licences: Licences of the weights that had a part in making it.
         needs_review: Whether a person has yet to look at it, and nobody has decided about it.
+
+    Example:
+        >>> clip = Clip("drive", {7: Path("7.png")}, labels={7: Path("7_label.png")})
+        >>> label = SourceLabel(clip, 7, MANUAL, LabelKind.MANUAL, ("manual:camvid/drive/000007",), clip.labels[7])
+        >>> label.id, label.confidence
+        ('drive/000007', None)
     """
 
     clip: Clip
@@ -74,7 +80,13 @@ class SourceLabel:
 
 
 def given_files(source: str, clip: Clip) -> Mapping[int, Path]:
-    """Label files that came with a clip under a name, by frame number; none for sources of the label store."""
+    """Label files that came with a clip under a name, by frame number; none for sources of the label store.
+
+    Example:
+        >>> clip = Clip("drive", {7: Path("7.png")}, labels={7: Path("7_label.png")})
+        >>> [len(given_files(source, clip)) for source in ("manual", "coarse", "flow")]
+        [1, 0, 0]
+    """
     if source == MANUAL:
         return clip.labels
     return clip.coarse if source == COARSE else {}
@@ -102,7 +114,15 @@ def given_kind(source: str) -> LabelKind | None:
 
 
 def given_label(dataset: ClipReader[Any], source: str, clip: Clip, number: int) -> SourceLabel | None:
-    """Label that came with a frame under a name; `None` where there is none."""
+    """Label that came with a frame under a name; `None` where there is none.
+
+    Example:
+        >>> from thriftseg.datasets import CamVid
+        >>> clip = Clip("drive", {7: Path("7.png"), 8: Path("8.png")}, labels={7: Path("7_label.png")})
+        >>> dataset = CamVid("data/camvid")
+        >>> given_label(dataset, "manual", clip, 7).actions, given_label(dataset, "manual", clip, 8)
+        (('manual:camvid/drive/000007',), None)
+    """
     path = given_files(source, clip).get(number)
     if path is None:
         return None
@@ -115,6 +135,17 @@ def read_given(dataset: ClipReader[Any], label: SourceLabel | TrainingSample) ->
 
     Raises:
         DatasetError: The file is missing or unreadable, or its size is not that of the frame.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import CamVid, write_label_png
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "7.png")
+        ...     write_label_png(path, np.array([[0, 3, 11]], np.uint8))
+        ...     clip = Clip("drive", {7: path}, labels={7: path})
+        ...     read_given(CamVid(folder), given_label(CamVid(folder), "manual", clip, 7)).tolist()
+        [[0, 3, 255]]
     """
     read = dataset.read_label if label.source == MANUAL else dataset.read_coarse
     return read(label.clip, label.number)
@@ -149,6 +180,16 @@ def check_free(source: str, dataset: ClipReader[Any], split: str) -> None:
 
     Raises:
         ConfigError: Clips of the split came with labels of this name; those in the store would never be read.
+
+    Example:
+        >>> from thriftseg.datasets import CamVid
+        >>> class WithLabels(CamVid):
+        ...     def _scan(self, split):
+        ...         return [Clip("drive", {7: Path("7.png")}, coarse={7: Path("7.json")})]
+        >>> check_free("flow", WithLabels("data"), "train")
+        >>> check_free("coarse", WithLabels("data"), "train")
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: split 'train' of camvid has coarse labels of its own, ...
     """
     if any(is_given(source, clip) for clip in dataset.clips(split)):
         raise ConfigError(
@@ -321,6 +362,20 @@ class LabelSource(_Source[ClipReader[Any]]):
         dataset: Reader of the data set.
         root: Folder of the label store.
         source: "manual", "coarse", or a source of the label store.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     write_label_png(Path(root, "train/drive/frames/7.png"), np.zeros((2, 3), np.uint8))
+        ...     dataset, label = Folder(root), np.array([[0, 1, 1], [0, 0, 255]], np.uint8)
+        ...     store = LabelStore(Path(root, "labels"), "flow", dataset.taxonomy)
+        ...     row = store.write("drive", 7, label, kind=LabelKind.PROPAGATED, generator="demo")
+        ...     source = LabelSource(dataset, Path(root, "labels"), "flow")
+        ...     [(label.id, source.read(label).tolist()) for label in source.labels("train")]
+        [('drive/000007', [[0, 1, 1], [0, 0, 255]])]
     """
 
     def read(self, label: SourceLabel) -> UInt8Array:
@@ -365,6 +420,19 @@ class MaskSource(_Source[VOSDataset]):
         dataset: Reader of the videos.
         root: Folder of the label store.
         source: "manual", or a source of the label store that holds object ids.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import DAVIS, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Path(root, "ImageSets/2017").mkdir(parents=True)
+        ...     size = Path(root, "ImageSets/2017/train.txt").write_text("bear")
+        ...     for folder in ("JPEGImages", "Annotations"):
+        ...         write_label_png(Path(root, folder, "480p/bear/00000.png"), np.array([[0, 1, 2]], np.uint8))
+        ...     masks = MaskSource(DAVIS(root), Path(root, "labels"), "manual")
+        ...     [(label.id, masks.read(label.clip, label.number).tolist()) for label in masks.labels("train")]
+        [('bear/000000', [[0, 1, 2]])]
     """
 
     def read(self, clip: VOSClip, number: int, *, verify: bool = True) -> UInt8Array | Int32Array:

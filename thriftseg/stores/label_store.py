@@ -49,7 +49,12 @@ _READ = ("_rows", "_clicks", "reviews", "objects")
 
 
 def store_root(store: str | Path | None, dataset: str) -> Path:
-    """Folder of a label store: the given one, or that in shards at an address, by default `labels/<dataset>`."""
+    """Folder of a label store: the given one, or that in shards at an address, by default `labels/<dataset>`.
+
+    Example:
+        >>> store_root(None, "camvid").as_posix(), store_root("mine", "camvid").as_posix()
+        ('labels/camvid', 'mine')
+    """
     return local_folder(store) if store is not None else Path("labels") / dataset
 
 
@@ -519,6 +524,16 @@ def find_rot(root: str | Path, taxonomy: Taxonomy) -> list[Finding]:
 
     Returns:
         Files that are missing or damaged, source by source.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     store = LabelStore(root, "flow", CAMVID)
+        ...     row = store.write("drive", 30, np.zeros((4, 4), np.uint8), kind=LabelKind.PROPAGATED, generator="demo")
+        ...     size = store.path_of("drive", 30).write_bytes(b"rot")
+        ...     [finding.message.partition("000030.png")[2] for finding in find_rot(root, CAMVID)]
+        [': missing, or not what was written']
     """
     return [finding for folder in list_folders(Path(root)) for finding in _rot_of_source(folder, taxonomy)]
 

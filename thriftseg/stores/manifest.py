@@ -46,6 +46,16 @@ class Manifest:
 
     Attributes:
         path: The file that holds the rows when nobody is writing.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     manifest = Manifest(Path(folder))
+        ...     manifest.append([{"video": "a", "frame": 1}])
+        ...     with manifest.path.open("a") as stream:
+        ...         size = stream.write('{"video": "b", "fr')  # the process was killed here
+        ...     manifest.read()
+        [{'frame': 1, 'video': 'a'}]
     """
 
     def __init__(self, folder: Path, writer: str | None = None, stem: str = "manifest") -> None:

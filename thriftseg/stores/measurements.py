@@ -70,6 +70,14 @@ def file_stamp(path: Path) -> list[int]:
 
     Raises:
         DatasetError: There is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "7.png")
+        ...     stamps = [file_stamp(path) for content in (b"1", b"12") if path.write_bytes(content)]
+        >>> stamps[0] == stamps[1]
+        False
     """
     stamp = stamp_of(path)
     if stamp is None:

@@ -33,6 +33,11 @@ class LoggedObject(Record, frozen=True):
         instance: Number of the instance or component within the class; `None` for a whole class.
         pixels: How many pixels it has in this frame; an object without any is lost.
         score: Confidence 0..1; `None` where the method has none.
+
+    Example:
+        >>> car = LoggedObject(1, 13, instance=2, pixels=40, score=0.9)
+        >>> car.lost, LoggedObject(1, 13, instance=2, pixels=0).lost, car.to_json()["train_id"]
+        (False, True, 13)
     """
 
     id: Count

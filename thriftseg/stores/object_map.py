@@ -36,6 +36,11 @@ class TrackedObject:
         train_id: Its class.
         instance: Number of the instance or component within the class, from 1; `None` for a whole class, or for what
             is left of it beside its instances.
+
+    Example:
+        >>> label, instances = np.full((1, 3), 13, np.uint8), np.array([[13001, 13002, 0]], np.int32)
+        >>> [(each.id, each.instance) for each in objects_of(label, instances, "instance", thing_ids=[13]).objects]
+        [(1, None), (2, 1), (3, 2)]
     """
 
     id: int
@@ -51,6 +56,12 @@ class ObjectMap:
         ids: Object ids, (H, W) uint16, 0 = no object.
         objects: The objects; the first has id 1, the second id 2, and so on.
         rest: Train id of pixels that belong to none.
+
+    Example:
+        >>> objects = objects_of(np.array([[3, 3, 255], [8, 8, 8]], np.uint8))
+        >>> moved = np.roll(objects.ids, 1, axis=1)
+        >>> objects.to_label(moved).tolist()
+        [[255, 3, 3], [8, 8, 8]]
     """
 
     ids: UInt16Array
@@ -154,6 +165,12 @@ def check_unit(unit: str, min_area: int) -> None:
 
     Raises:
         ConfigError: There is no such unit, or `min_area` is below 1.
+
+    Example:
+        >>> check_unit("component", min_area=64)
+        >>> check_unit("pixel", min_area=64)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: no such unit of objects; expected class, instance, component; found 'pixel'
     """
     if unit not in OBJECT_UNITS:
         raise ConfigError("no such unit of objects", expected=", ".join(OBJECT_UNITS), found=repr(unit))

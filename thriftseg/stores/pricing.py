@@ -48,6 +48,14 @@ def price_actions(
         LabelStoreError: Nobody recorded an action, or it was priced by another cost model.
         ConfigError: The model knows no price for this data set.
         DatasetError: A label map cannot be read.
+
+    Example:
+        >>> from thriftseg.datasets import Cityscapes
+        >>> clip = Clip("aachen_000000_000019", {19: Path("19.png")}, labels={19: Path("19.png")})
+        >>> drawn = "manual:cityscapes/aachen_000000_000019/000019"
+        >>> prices = price_actions(Cityscapes("data"), [clip], [drawn], CostModel.named("published"))
+        >>> prices[drawn].hours
+        1.5
     """
     recorded: dict[str, AnnotationCost] = {}
     for action in actions:

@@ -30,6 +30,13 @@ class RatedMask:
         frame: File of the frame, in the folder of the data set.
         mask: (H, W) uint8, 1 on the object, of any size.
         quality: In [0, 1]; `None` where the object is absent.
+
+    Example:
+        >>> import numpy as np
+        >>> mask, frames = np.ones((48, 80), np.uint8), [Path(f"bear/{number:05d}.jpg") for number in range(3)]
+        >>> rated = [RatedMask(n, frames[n], mask, quality) for n, quality in enumerate([0.75, None, 0.25])]
+        >>> [item.frame.name for item in rated if item.quality is not None and item.quality < 0.5]
+        ['00002.jpg']
     """
 
     number: int
@@ -47,6 +54,10 @@ class QualitySample:
         number: Native frame number.
         image: Name of the frame.
         quality: In [0, 1].
+
+    Example:
+        >>> QualitySample(RoundKey("bear", 1, 0), number=15, image="bear/00015.jpg", quality=0.75).id
+        'bear/001/00/000015'
     """
 
     key: RoundKey

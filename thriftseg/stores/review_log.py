@@ -35,6 +35,12 @@ class ReviewedObject(Record, frozen=True):
         height: Rows of the frame.
         width: Columns of the frame.
         counts: Its pixels, as compressed run lengths of COCO.
+
+    Example:
+        >>> from thriftseg.regions import decode_counts
+        >>> car = ReviewedObject(id=2, train_id=13, height=4, width=6, counts="92207")
+        >>> sum(decode_counts(car.counts)[1::2]), Decision("drive", 30, "lock", object=car).key
+        (4, ('drive', 30, 2))
     """
 
     id: Count
@@ -53,6 +59,11 @@ class Decision(Record, frozen=True):
         verdict: The decision.
         remade: How often the label had been made again.
         object: The object, `None` for the whole frame.
+
+    Example:
+        >>> decisions = [Decision("drive", 30, "accept"), Decision("drive", 30, "reject")]
+        >>> {decision.key: decision.verdict for decision in decisions}  # the last one holds
+        {('drive', 30, None): 'reject'}
     """
 
     video: str
@@ -77,6 +88,14 @@ class Remade(Record, frozen=True):
         source: Source of the correction it was made from.
         corrected: Native number of the corrected frame.
         sha256: Digest of the corrected label.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     log = ReviewLog(Path(folder))
+        ...     log.add([Decision("drive", 30, "reject"), Remade("drive", 30, 1, "drawn", corrected=28, sha256="ab")])
+        ...     log.read().rejected, log.read().times_remade("drive", 30)
+        (frozenset(), 1)
     """
 
     video: str
@@ -94,6 +113,12 @@ class Reviews:
     Attributes:
         decisions: Decisions by video, frame number and number of the object, `None` for the whole frame.
         remade: The last note on each label that was made again.
+
+    Example:
+        >>> decisions = [Decision("drive", 30, "reject"), Decision("drive", 33, "lock")]
+        >>> reviews = Reviews({decision.key: decision for decision in decisions}, remade={})
+        >>> reviews.rejected, ("drive", 33) in reviews.locked, reviews.times_remade("drive", 30)
+        (frozenset({('drive', 30)}), True, 0)
     """
 
     decisions: Mapping[tuple[str, int, int | None], Decision]

@@ -74,6 +74,17 @@ class LabelRow(Record, frozen=True):
         key: For points: name of the frame in the click file.
         licences: Licences of the weights that had a part in making the label, as far as they are known.
         needs_review: Whether a person has yet to look at it, since none had a part in making it.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.stores import LabelStore
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     store, label = LabelStore(root, "flow", CAMVID), np.array([[0, 3, 3, 255]], np.uint8)
+        ...     row: LabelRow = store.write("drive", 30, label, kind=LabelKind.PROPAGATED, generator="demo")
+        >>> row.kind, row.label_kind.value, row.ignored_share, "needs_review" in row.to_json()
+        ('propagated', 1, 0.25, False)
     """
 
     video: FileName
@@ -118,6 +129,12 @@ class ActionRow(Record, frozen=True):
         cost: What it cost.
         cost_model: Name of the cost model when the cost depends on it, else empty.
         kind: Tells it from rows of labels.
+
+    Example:
+        >>> name = action_id("person", "camvid", "0016E5", 7959)
+        >>> row = ActionRow(name, "person", "0016E5", 7959, AnnotationCost(seconds=85.5, clicks=3))
+        >>> row.to_json()["id"], row.to_json()["kind"], row.cost.seconds
+        ('person:camvid/0016E5/007959', 'action', 85.5)
     """
 
     id: str

@@ -37,6 +37,12 @@ class Annotated:
         mask: (H, W) uint8, 1 on the object, of any size.
         quality: In [0, 1].
         cost: Of this action alone.
+
+    Example:
+        >>> mask = np.ones((48, 80), np.uint8)
+        >>> clicks = [Annotated(mask, quality, AnnotationCost(seconds=1.5, clicks=1)) for quality in (0.5, 0.75)]
+        >>> sum((item.cost for item in clicks), AnnotationCost()).seconds, clicks[-1].quality
+        (3.0, 0.75)
     """
 
     mask: UInt8Array
@@ -52,6 +58,12 @@ class Outcome:
         mask: Its file.
         quality: In [0, 1].
         cost: Of this action alone.
+
+    Example:
+        >>> click = Outcome(Path("clicks01.png"), 0.75, AnnotationCost(seconds=2.5, clicks=1))
+        >>> drawn = Outcome(Path("drawn.png"), 1.0, AnnotationCost(seconds=80, masks=1))
+        >>> [(outcome.quality - 0.5) / outcome.cost.seconds for outcome in (click, drawn)]  # gain per second
+        [0.1, 0.00625]
     """
 
     mask: Path
@@ -72,6 +84,16 @@ class TypeState:
         overhead: What the first click costs beside itself.
         clicks: After each of the clicks.
         drawn: After drawing the mask.
+
+    Example:
+        >>> drawn = Outcome(Path("drawn.png"), 1.0, AnnotationCost(seconds=80, masks=1))
+        >>> click = Outcome(Path("clicks01.png"), 0.75, AnnotationCost(seconds=1.5, clicks=1))
+        >>> state = TypeState(
+        ...     RoundKey("bear", 1, 0), 15, "bear/00015.jpg", Path("before.png"), quality=0.5,
+        ...     overhead=AnnotationCost(seconds=1.0), clicks=(click,), drawn=drawn,
+        ... )
+        >>> state.id, state.image_id, state.overhead.seconds + state.clicks[0].cost.seconds
+        ('bear/001/00', 'bear/000015', 2.5)
     """
 
     key: RoundKey

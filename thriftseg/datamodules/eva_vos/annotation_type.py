@@ -54,6 +54,28 @@ class AnnotationTypeDataModule(VideoDataModule):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.costs import CostModel
+        >>> from thriftseg.stores import Annotated, RoundKey
+        >>> price, mask = CostModel.named("polygon"), np.ones((48, 80), np.uint8)
+        >>> click, drawn = Annotated(mask, 0.75, price.clicks(1, objects=0)), Annotated(mask, 1.0, price.mask())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     states, val_list = TypeSet.create(Path(folder, "set"), "davis", folder), Path(folder, "val.txt")
+        ...     for video in ("bear", "goat"):
+        ...         states.write_round(
+        ...             RoundKey(video, 1, 0), 15, Path(folder, video, "00015.jpg"), mask=mask, quality=0.5,
+        ...             clicks=[click], drawn=drawn, overhead=price.clicks(0, objects=1),
+        ...         )
+        ...     size = val_list.write_text("goat")
+        ...     data = AnnotationTypeDataModule(states.root, frames_root=Path(folder), val_list=val_list, max_steps=1)
+        ...     data.setup()
+        ...     [batch] = data.val_dataloader()
+        type set ...: frames from ...
+          train: 1 states of 1 videos; val: 1 states of 1 videos
+        >>> [environment.state.id for environment in batch["environments"]]
+        ['goat/001/00']
     """
 
     def __init__(

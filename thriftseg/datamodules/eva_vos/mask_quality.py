@@ -37,6 +37,25 @@ class MaskQualityDataModule(VideoDataModule):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import write_label_png
+        >>> from thriftseg.stores import RatedMask, RoundKey
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rated, val_list = QualitySet.create(Path(folder, "set"), "davis", folder), Path(folder, "val.txt")
+        ...     for video, quality in (("bear", 0.25), ("goat", 0.75)):
+        ...         frame, mask = Path(folder, video, "00000.png"), np.ones((48, 80), np.uint8)
+        ...         write_label_png(frame, mask)
+        ...         rated.write_round(RoundKey(video, 1, 0), [RatedMask(0, frame, mask, quality)])
+        ...     size = val_list.write_text("goat")
+        ...     masks = MaskQualityDataModule(rated.root, frames_root=Path(folder), val_list=val_list, num_workers=0)
+        ...     masks.setup()
+        ...     [batch] = masks.val_dataloader()
+        quality set ...: frames from ...
+          train: 1 masks of 1 videos; val: 1 masks of 1 videos
+        >>> batch["id"], batch["quality"].tolist(), batch["masks"].shape
+        (['goat/001/00/000000'], [0.75], torch.Size([1, 224, 224]))
     """
 
     def __init__(

@@ -23,6 +23,11 @@ def read_mixture(path: str | Path, root: str | None = None) -> tuple[VideoDatase
 
     Raises:
         ConfigError: The file is missing or has no such section, or a setting is wrong.
+
+    Example:
+        >>> dataset, mixture = read_mixture("mixed/cityscapes_hrnet_w18_all.yaml", root="data/cityscapes")
+        >>> dataset.name, [(part.labels, part.share) for part in mixture.parts]
+        ('cityscapes', [('manual', 0.25), ('sam2', 0.25), ('refined', 0.25), ('clicks', 0.5)])
     """
     from jsonargparse import ArgumentError, ArgumentParser
 

@@ -49,6 +49,19 @@ class MixtureList:
         rejected: Labels left out since a person has rejected them.
         motion: Pixels per frame step around every annotated frame of the split, by video and number, where frames with
             the largest motion were drawn first; otherwise `None`.
+
+    Example:
+        >>> from thriftseg.types import Clip
+        >>> clip, mask = Clip("drive", dict.fromkeys((28, 29, 30))), ("manual:camvid/drive/000030",)
+        >>> drawn = TrainingSample(clip, 30, 30, "manual", LabelKind.MANUAL, actions=mask)
+        >>> carried = [TrainingSample(clip, n, 30, "flow", LabelKind.PROPAGATED, actions=mask) for n in (28, 29)]
+        >>> cost = {mask[0]: AnnotationCost(seconds=1800, masks=1)}
+        >>> print(MixtureList("camvid", "train", "polygon", [*carried, drawn], cost))
+        labels of camvid/train (cost model: polygon)
+        source  kind        samples  clips  hours  clicks
+        manual  manual            1      1   0.50       0
+        flow    propagated        2      1   0.00       0
+        total                     3      1   0.50       0
     """
 
     dataset: str

@@ -62,6 +62,20 @@ def measure_motion(
 
     Raises:
         DatasetError: A frame is missing or unreadable.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import FrameFolder, write_label_png
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> wall = np.random.default_rng(0).integers(0, 255, (8, 17), np.uint8).repeat(8, 0).repeat(8, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = {number: Path(folder, f"{number}.png") for number in range(3)}
+        ...     for number, path in paths.items():
+        ...         write_label_png(path, wall[:, 2 * number : 2 * number + 128])  # it moves by two columns a frame
+        ...     clip = Clip("drive", paths, labels={1: paths[1]})
+        ...     motion = measure_motion(FrameFolder(folder, CAMVID), [clip], jobs=1, progress=False)
+        >>> {frame: round(pixels, 1) for frame, pixels in motion.items()}
+        {('drive', 1): 2.0}
     """
     flow = estimator if estimator is not None else DIS()
     header = {"schema": _SCHEMA, "estimator": repr(flow), "software": str(getattr(flow, "software", ""))}

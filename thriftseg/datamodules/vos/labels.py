@@ -26,6 +26,14 @@ class MaskPart:
 
     Raises:
         MixtureError: A setting is out of range.
+
+    Example:
+        >>> names = ("bear", "camel", "goat", "koala")
+        >>> videos = [MaskedVideo(VOSClip(name, {}), (0, 1, 2)) for name in names]
+        >>> first = MaskPart("manual", share=0.5).draw(videos, taken=[], seed=0)
+        >>> rest = MaskPart("flow").draw(videos, taken=[video.clip.video for video in first], seed=0)
+        >>> [video.clip.video for video in first], [video.clip.video for video in rest]
+        (['camel', 'goat'], ['bear', 'koala'])
     """
 
     labels: str = MANUAL

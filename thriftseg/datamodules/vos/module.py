@@ -67,6 +67,22 @@ class VOSDataModule(SplitDataModule):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import DAVIS
+        >>> from thriftseg.synthetic import synthesize_objects
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = synthesize_objects(root, train_clips=1, val_clips=1, frames=3, height=48, width=64, devices=1)
+        ...     clips = VOSDataModule(
+        ...         DAVIS(root), crop=(32, 48), frames=2, photometric=False, batch_size=1, num_workers=0
+        ...     )
+        ...     clips.setup("fit")
+        ...     batch = clips.on_after_batch_transfer(next(iter(clips.train_dataloader())))
+        davis: reading ... (from --root)
+        ...
+        >>> batch["frames"].shape, batch["num_objects"].tolist() == [len(batch["object_ids"][0])]
+        (torch.Size([1, 2, 3, 32, 48]), True)
     """
 
     dataset: VOSDataset

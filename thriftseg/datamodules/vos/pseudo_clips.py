@@ -70,6 +70,13 @@ class WarpConfig:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> shifted = WarpConfig(rotation=0, scale=0, shear=0, shift=0.5, bend=0)
+        >>> crop = Geometry(top=0, left=0, height=2, width=6, shown=(2, 6), crop=(2, 6))
+        >>> warp = shifted.draw(np.random.default_rng(0), crop, height=2, width=6)
+        >>> warp.label(np.array([[1, 2, 3, 4, 5, 6]] * 2, np.uint8)).tolist()
+        [[2, 3, 4, 5, 6, 255], [2, 3, 4, 5, 6, 255]]
     """
 
     rotation: float = 20.0

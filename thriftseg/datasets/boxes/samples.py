@@ -20,6 +20,14 @@ class BoxSample(NamedTuple):
         frame: (h, w, 3) uint8 RGB.
         box: (h, w) uint8, 1 in the box.
         target: (h, w) uint8, 1 on the object, 0 beside it, 255 = ignore.
+
+    Example:
+        >>> frame, mask = np.full((60, 80, 3), 9, np.uint8), np.zeros((60, 80), np.uint8)
+        >>> mask[20:30, 30:50] = 1
+        >>> exact = BoxAugmentation(crop=(60, 80), jitter=0, flip=0, gamma=0)
+        >>> sample: BoxSample = exact.draw(frame, mask, np.random.default_rng(0))
+        >>> sample.frame.shape, int(sample.box.sum()), int((sample.target == 1).sum())
+        ((60, 80, 3), 200, 200)
     """
 
     frame: UInt8Array

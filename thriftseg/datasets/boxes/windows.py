@@ -70,6 +70,12 @@ def jitter_box(box: Box, rng: np.random.Generator, strength: float = 0.05) -> Bo
         rng: Source of randomness.
         strength: Standard deviation of the shift, by the width for left and right, by the height for top and bottom;
             shifts beyond 2.5 of it are cut to that.
+
+    Example:
+        >>> [round(side, 1) for side in jitter_box((10, 20, 110, 60), np.random.default_rng(0))]
+        [10.6, 19.7, 113.2, 60.2]
+        >>> jitter_box((10, 20, 110, 60), np.random.default_rng(0), strength=0)
+        (10.0, 20.0, 110.0, 60.0)
     """
     width, height = box[2] - box[0], box[3] - box[1]
     shifts = strength * rng.standard_normal(4).clip(-2.5, 2.5) * (width, height, width, height)
@@ -87,6 +93,14 @@ class BoxWindow:
         top: First row.
         right: Column after the last one.
         bottom: Row after the last one.
+
+    Example:
+        >>> window = BoxWindow.around((10, 60, 20, 90), size=(100, 200), margin=15)
+        >>> window.shape, window.inside
+        ((55, 35), (slice(15, 45, None), slice(10, 20, None)))
+        >>> found = np.ones(window.shape, np.uint8)
+        >>> int(window.paste(found, (100, 200)).sum())
+        1925
     """
 
     box: PixelBox

@@ -33,6 +33,11 @@ class Finding:
         kind: What was looked at: split, frame, label, coarse, instances or leakage.
         message: One line that names the file.
         fault: Whether the data cannot be used like this; otherwise it is a warning.
+
+    Example:
+        >>> findings = [Finding("label", "7.png: missing"), Finding("leakage", "a and b share footage", fault=False)]
+        >>> [finding.message for finding in findings if finding.fault]
+        ['7.png: missing']
     """
 
     kind: str
@@ -106,6 +111,12 @@ class CheckReport(Report):
     Attributes:
         class_names: Names in train order.
         splits: What was found, by split, in the order of the reader.
+
+    Example:
+        >>> findings = [Finding("label", "7.png: missing"), Finding("leakage", "a and b share footage", fault=False)]
+        >>> report = CheckReport(dataset="camvid", root="data", findings=findings, class_names=["sky"], splits=[])
+        >>> len(report.faults), len(report.warnings), report.exit_code
+        (1, 1, 2)
     """
 
     class_names: list[str]
@@ -138,6 +149,18 @@ def check_dataset(
 
     Raises:
         DatasetError: The root or the class table is missing.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     write_label_png(Path(root, "train/drive/frames/7.png"), np.zeros((4, 6), np.uint8))
+        ...     write_label_png(Path(root, "train/drive/labels/7.png"), np.full((4, 6), 2, np.uint8))
+        ...     report = check_dataset(Folder(root))
+        >>> report.exit_code, report.faults[0].message.partition("; ")[2]
+        (2, 'expected ids 0..1, 255; found 2')
     """
     class_names = dataset.taxonomy.class_names
     clips, findings = list_splits(dataset)
@@ -276,7 +299,16 @@ def shared_names(clips: Mapping[str, Sequence[Clip]]) -> Iterator[str]:
 
 
 def print_report(report: CheckReport, console: Console | None = None) -> None:
-    """Print a report as tables, followed by its findings."""
+    """Print a report as tables, followed by its findings.
+
+    Example:
+        >>> missing = [Finding("label", "7.png: missing")]
+        >>> report = CheckReport(dataset="camvid", root="data/camvid", findings=missing, class_names=["sky"], splits=[])
+        >>> print_report(report, Console(width=80))
+        camvid in data/camvid
+        fault label: 7.png: missing
+        1 faults, 0 warnings
+    """
     console = console or Console()
     console.print(f"[bold]{report.dataset}[/bold] in {report.root}", highlight=False)
     if report.splits:

@@ -80,6 +80,13 @@ class VideoImportSummary:
         to_label: Label files to be made, relative to the root; each has the name of its frame.
         skipped: Clips that an earlier run had finished.
         classes_named: Whether the class table is more than the template.
+
+    Example:
+        >>> clips, labels = ("train/drive__000000",), ("train/drive__000000/labels/000005.png",)
+        >>> print(VideoImportSummary(Path("mine"), clips, 10, labels, skipped=0, classes_named=True))
+        1 clips with 10 frames in mine
+        next: 1. make the 1 label PNGs listed in mine/to_label.txt
+              2. thriftseg data check --dataset folder --root mine
     """
 
     root: Path
@@ -156,6 +163,16 @@ def import_videos(
         DatasetError: A video is missing or unreadable, or too short for the shares and the gap; two videos have the
             same name; the class table is wrong; or a video was imported before with other settings.
         ConfigError: The settings contradict themselves, or the package `av` is to be installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with VideoWriter(Path(folder, "drive.mp4"), fps=10) as video:
+        ...         for grey in range(20):
+        ...             video.write(np.full((32, 48, 3), 10 * grey, np.uint8))
+        ...     summary = import_videos([video.path], Path(folder, "mine"), every=1.0, shares=(1, 0, 0))
+        >>> summary.frames, summary.clips, [Path(name).name for name in summary.to_label]
+        (20, ('train/drive__000000',), ['000005.png', '000015.png'])
     """
     if keep_video and frame_format != "jpg":
         raise ConfigError(

@@ -64,6 +64,12 @@ class VOSCheckReport(Report):
 
     Attributes:
         splits: What was found, by split, in the order of the reader.
+
+    Example:
+        >>> splits = [VOSSplitSummary("train", videos=60, objects=144), VOSSplitSummary("val", videos=30, objects=61)]
+        >>> report = VOSCheckReport(dataset="davis", root="data/davis", findings=[], splits=splits)
+        >>> report.exit_code, sum(summary.objects for summary in report.splits)
+        (0, 205)
     """
 
     splits: list[VOSSplitSummary]
@@ -97,6 +103,20 @@ def check_vos(
 
     Raises:
         DatasetError: The root is missing.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from thriftseg.datasets import DAVIS, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Path(root, "ImageSets/2017").mkdir(parents=True)
+        ...     size = Path(root, "ImageSets/2017/train.txt").write_text("bear")
+        ...     for folder, values in (("JPEGImages", [90, 80, 70]), ("Annotations", [0, 1, 1])):
+        ...         write_label_png(Path(root, folder, "480p/bear/00000.png"), np.array([values], np.uint8))
+        ...     report = check_vos(DAVIS(root))
+        >>> report.splits[0].objects, report.faults
+        (1, [])
     """
     clips, findings = list_splits(dataset)
     summaries = []
@@ -213,7 +233,16 @@ def _shared_footage(clips: Mapping[str, Sequence[VOSClip]]) -> Iterator[str]:
 
 
 def print_vos_report(report: VOSCheckReport, console: Console | None = None) -> None:
-    """Print a report as a table, followed by its findings."""
+    """Print a report as a table, followed by its findings.
+
+    Example:
+        >>> colours = [Finding("mask", "bear/00000.png: holds colours instead of ids")]
+        >>> report = VOSCheckReport(dataset="davis", root="data/davis", findings=colours, splits=[])
+        >>> print_vos_report(report, Console(width=80))
+        davis in data/davis
+        fault mask: bear/00000.png: holds colours instead of ids
+        1 faults, 0 warnings
+    """
     console = console or Console()
     console.print(f"[bold]{report.dataset}[/bold] in {report.root}", highlight=False)
     if report.splits:

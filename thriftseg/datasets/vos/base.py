@@ -52,6 +52,11 @@ class VideoObject:
         first: Native number of the frame that introduces it.
         category: What it is, where the data set tells.
         frames: Native numbers of the frames in which it is annotated, where the data set lists them.
+
+    Example:
+        >>> objects = [VideoObject(1, first=0), VideoObject(4, first=30, category="person")]
+        >>> {item.id: item.category or "unknown" for item in objects if item.first > 0}
+        {4: 'person'}
     """
 
     id: int
@@ -68,6 +73,12 @@ class VOSClip(Clip):
         scored: Native numbers of the frames that need a prediction; the protocol of the data set decides which of them
             count for an object.
         listed: The objects, where a file beside the masks lists them.
+
+    Example:
+        >>> frames = {number: Path("bear") / f"{number:05d}.jpg" for number in range(3)}
+        >>> clip = VOSClip("bear", frames, labels={0: Path("bear/00000.png")}, scored=(1, 2))
+        >>> clip.annotated, [clip.frame_name(number) for number in clip.scored]
+        ((0,), ['00001', '00002'])
     """
 
     scored: tuple[int, ...] = ()
@@ -86,6 +97,21 @@ class VOSDataset(ClipReader[VOSClip]):
     Attributes:
         protocol: Rules by which predictions are scored, see `thriftseg.metrics.JAndF`.
         submission_folder: Folder that the videos lie in inside the file that the server takes; `None` without a server.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import write_label_png
+        >>> class Pictures(VOSDataset):
+        ...     name, splits = "pictures", ("all",)
+        ...     def _scan(self, split):
+        ...         return [self._make_clip("bear", self.root / "frames", self.root / "masks")]
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("frames/00.png", "frames/01.png", "masks/01.png"):
+        ...         write_label_png(Path(root, name), np.array([[0, 4, 255]], np.uint8))
+        ...     reader = Pictures(root)
+        ...     [clip] = reader.clips("all")
+        ...     reader.objects(clip), reader.read_object_mask(clip, 1, object_id=4).tolist()
+        ((VideoObject(id=4, first=1, category='', frames=()),), [[0, 1, 255]])
     """
 
     taxonomy: Taxonomy = OBJECT_IDS
@@ -269,6 +295,13 @@ def check_share(share: float) -> float:
 
     Raises:
         ConfigError: It is not in [0, 1).
+
+    Example:
+        >>> check_share(0.1)
+        0.1
+        >>> check_share(1)
+        Traceback (most recent call last):
+        thriftseg.errors.ConfigError: held_out is out of range; expected 0 to below 1; found 1
     """
     if not 0 <= share < 1:
         raise ConfigError("held_out is out of range", expected="0 to below 1", found=share)
@@ -280,6 +313,14 @@ def read_list(path: Path) -> list[str] | None:
 
     Raises:
         DatasetError: The file is no text, or names a video twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "train.txt")
+        ...     size = path.write_text("bear goat")
+        ...     read_list(path), read_list(Path(folder, "val.txt"))
+        (['bear', 'goat'], None)
     """
     if not path.is_file():
         return None

@@ -54,7 +54,16 @@ class PlacedAnnotation(NamedTuple):
 
 
 class COCOFile(msgspec.Struct):
-    """Instance annotations in the format of COCO; each image and category stands there once."""
+    """Instance annotations in the format of COCO; each image and category stands there once.
+
+    Example:
+        >>> content = b'''{"images": [{"id": 7, "file_name": "a.jpg", "height": 4, "width": 6}],
+        ...     "annotations": [{"image_id": 7, "category_id": 18, "segmentation": [[0, 0, 4, 0, 4, 3]]}],
+        ...     "categories": [{"id": 18, "name": "dog"}]}'''
+        >>> file = msgspec.json.decode(content, type=COCOFile)
+        >>> [file.category_names[item.annotation.category_id] for item in file.by_image(Path("a.json"))[7]]
+        ['dog']
+    """
 
     images: list[COCOImage]
     annotations: list[COCOAnnotation]

@@ -48,6 +48,14 @@ class LabelQuality:
         recall_50: Share of masks whose IoU is at least 0.5.
         recall_70: Share of masks whose IoU is at least 0.7.
         object_j_mean: Mean over objects of their mean IoU.
+
+    Example:
+        >>> rows = [
+        ...     MaskRow("bear", frame, 1, (0, 0, 4, 4), "mask", "grabcut", area=16, confidence=0.9, iou=iou, kept=True)
+        ...     for frame, iou in enumerate([0.8, 0.6])
+        ... ]
+        >>> print(LabelQuality.of(rows))
+        J 0.700, recall@50 1.000, recall@70 0.500 over 2 masks of 1 objects (mean over objects: J 0.700)
     """
 
     masks: int
@@ -97,6 +105,14 @@ class BoxSummary(Summary):
         oracle: Whether the filter looked at the truth.
         unmatched: Boxes of the file that lie in no frame of the split.
         quality: Quality of the masks, where the truth is known.
+
+    Example:
+        >>> summary = BoxSummary(
+        ...     Path("labels/davis/boxes_grabcut"), written=2, kept=0, ignored_share=0.0, boxes=3, manual=0, empty=1,
+        ...     invalid=0, bad=0, oracle=False, cost=AnnotationCost(seconds=36, boxes=3),
+        ... )
+        >>> summary.to_json()["labels"], str(summary).partition("; ")[2]
+        (2, '0 masks drawn; 1 boxes without a mask; cost 0.01 h: 3 boxes, 0 masks')
     """
 
     boxes: int
@@ -173,6 +189,20 @@ def label_boxes(
         DatasetError: There are no boxes.
         UnfinishedError: Some labels could not be made (the others are stored).
         LabelStoreError: The source holds labels that were made in another way, or a process died.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import DAVIS, write_label_png
+        >>> from thriftseg.labels import BoxGrabCut
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Path(root, "ImageSets/2017").mkdir(parents=True)
+        ...     size, ids = Path(root, "ImageSets/2017/train.txt").write_text("bear"), np.zeros((48, 64), np.uint8)
+        ...     ids[10:30, 20:44] = 1
+        ...     write_label_png(Path(root, "Annotations/480p/bear/00000.png"), ids)
+        ...     write_label_png(Path(root, "JPEGImages/480p/bear/00000.png"), 40 + 160 * ids)
+        ...     summary = label_boxes(DAVIS(root), "train", BoxGrabCut(), store=Path(root, "labels"), progress=False)
+        >>> summary.folder.name, summary.boxes, summary.cost.seconds, summary.quality.j_mean
+        ('boxes_grabcut', 1, 7.0, 1.0)
     """
     boxes: BoxSource = MaskBoxes(dataset, box_noise, seed) if tracks is None else TrackBoxes(tracks)
     settings = BoxSettings(finetune, seed, mask_filter, keep_soft)

@@ -19,6 +19,20 @@ class BoxSegmenter(Protocol):
     """Finds the object of each box.
 
     One that computes on an accelerator offers `MovesToDevice.to` as well.
+
+    Example:
+        >>> class WholeBox:
+        ...     name, arguments = "whole_box", {}
+        ...     def segment(self, frame, boxes):
+        ...         sizes = {number: (y1 - y0, x1 - x0) for number, (x0, y0, x1, y1) in boxes.items()}
+        ...         return [
+        ...             ObjectMask(number, self.name, np.full(size, 255, np.uint8), boxes[number][1], boxes[number][0])
+        ...             for number, size in sizes.items()
+        ...         ]
+        >>> segmenter: BoxSegmenter = WholeBox()
+        >>> [found] = segmenter.segment(np.zeros((48, 64, 3), np.uint8), {7: (16, 6, 48, 34)})
+        >>> found.id, found.pixels, found.area
+        (7, (slice(6, 34, None), slice(16, 48, None)), 896)
     """
 
     @property
@@ -79,6 +93,14 @@ class PromptedSegmenter:
 
     Args:
         prompter: See `create_prompter`.
+
+    Example:
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> frame = np.full((48, 64, 3), 40, np.uint8)
+        >>> frame[10:30, 20:44] = 200
+        >>> [found] = PromptedSegmenter(GrabCutPrompter()).segment(frame, {7: (16, 6, 48, 34)})
+        >>> found.id, found.source, found.area
+        (7, 'grabcut', 480)
     """
 
     def __init__(self, prompter: Prompter) -> None:

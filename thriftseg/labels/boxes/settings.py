@@ -55,6 +55,11 @@ class MaskFilter:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> row = MaskRow("bear", 0, 1, (0, 0, 4, 4), "mask", "grabcut", area=16, confidence=0.9, iou=0.6, kept=True)
+        >>> MaskFilter("oracle", 0.7).is_bad(row), MaskFilter("list", listed=frozenset({("bear", 1, 1)})).is_bad(row)
+        (True, False)
     """
 
     source: Literal["oracle", "list"]
@@ -141,6 +146,13 @@ class FineTuning:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> from thriftseg.labels import Box2SegSegmenter
+        >>> from thriftseg.zoo import Box2Seg
+        >>> tuning = FineTuning(steps=100, augmentation=BoxAugmentation(jitter=0.1))
+        >>> Box2SegSegmenter(Box2Seg("resnet18", decoder_channels=16), tuning=tuning).tuning_arguments
+        {'steps': 100, 'lr': 1e-05, 'share': 0.25, 'jitter': 0.1, 'flip': 0.5, 'gamma': 0.1}
     """
 
     steps: int = 300

@@ -140,6 +140,11 @@ class ClickSummary(Summary):
 
     Attributes:
         clicks: Clicks of all frames of this call.
+
+    Example:
+        >>> clicks = AnnotationCost(seconds=92.5, clicks=37)
+        >>> print(ClickSummary(Path("clicks"), written=2, kept=0, ignored_share=0.999, clicks=37, cost=clicks))
+        37 clicks on 2 frames (18.5 per frame, 0.03 h) in clicks; 0 frames were there already
     """
 
     clicks: int
@@ -188,6 +193,19 @@ def label_clicks(
         LabelStoreError: The split has no annotated frames, the source holds clicks made in another way, or a process
             died.
         UnfinishedError: Some labels could not be made (the others are stored).
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for name in ("frames/7.png", "labels/7.png"):
+        ...         write_label_png(Path(root, "train/drive", name), np.ones((21, 31), np.uint8))
+        ...     summary = label_clicks(Folder(root), "train", store=Path(root, "labels"), progress=False)
+        ...     LabelStore(Path(root, "labels"), "clicks", Folder(root).taxonomy).points("drive", 7)
+        ((15, 10, 1),)
+        >>> summary.clicks, summary.cost.seconds
+        (1, 2.5)
     """
     if min_component is not None and min_component < 1:
         raise ConfigError("min_component", expected="at least 1 pixel", found=min_component)
@@ -217,6 +235,18 @@ def import_clicks(
 
     Raises:
         LabelStoreError: A file is damaged, lacks a frame, or has clicks outside a frame.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for name in ("frames/7.png", "labels/7.png"):
+        ...         write_label_png(Path(root, "train/drive", name), np.ones((16, 24), np.uint8))
+        ...     size = Path(root, "clicks.json").write_text('{"drive/000007": [{"cls": 1, "x": 5, "y": 4}]}')
+        ...     summary = import_clicks(Folder(root), "train", Path(root, "clicks.json"), store=Path(root, "labels"))
+        >>> summary.written, summary.clicks
+        (1, 1)
     """
     path = Path(path)
     tasks = annotated_frames(dataset, split)

@@ -36,6 +36,22 @@ def write_point_maps(
 
     Raises:
         LabelStoreError: The source has no clicks for this split.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import Folder, read_label_png
+        >>> from thriftseg.labels import label_clicks
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for name in ("frames/7.png", "labels/7.png"):
+        ...         write_label_png(Path(root, "train/drive", name), np.ones((21, 31), np.uint8))
+        ...     store = Path(root, "labels")
+        ...     clicks = label_clicks(Folder(root), "train", store=store, progress=False)
+        ...     maps = write_point_maps(Folder(root), "train", store=store, progress=False)
+        ...     drawn = read_label_png(maps / "drive/000007.png")
+        >>> [(row, column, drawn[row, column].item()) for row, column in np.argwhere(drawn != 255).tolist()]
+        [(10, 15, 1)]
     """
     clicks = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
     frames = [(clip, n) for clip in dataset.clips(split) for n in clip.frames if (clip.video, n) in clicks.usable]

@@ -54,6 +54,26 @@ def generate(
         ConfigError: The cost model of the job knows no price for this data set, or others are writing this source.
         LabelStoreError: The source holds labels that were made in another way, or a process died.
         UnfinishedError: Some labels could not be made (the others are stored).
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from thriftseg.datasets import CamVid
+        >>> from thriftseg.labels import FrameJob, LabelTask
+        >>> from thriftseg.types import Clip, LabelKind
+        >>> class AllRoad(FrameJob[LabelTask]):
+        ...     def make(self, task, number):
+        ...         self.write(task, number, np.full((4, 6), 3, np.uint8), LabelKind.FILLED, parents=())
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     dataset = CamVid(root)
+        ...     tasks = [LabelTask(Clip("drive", {}), (7, 8, 9))]
+        ...     for _ in range(2):
+        ...         job = AllRoad(dataset, LabelStore(Path(root, "labels"), "road", dataset.taxonomy), "all road", {})
+        ...         summary = generate(job, tasks, Workers(progress=False))
+        ...         summary.written, summary.kept
+        (3, 0)
+        (0, 3)
     """
     of_classes = job.dataset.taxonomy is not OBJECT_IDS
     if job.cost_model is not None and not job.cost_model.needs_label and tasks and of_classes:

@@ -28,6 +28,10 @@ class LabelTask:
     Attributes:
         clip: The clip.
         targets: Native numbers of the frames.
+
+    Example:
+        >>> LabelTask(Clip("drive", {}), targets=(7, 8)).name(8)
+        'drive/000008'
     """
 
     clip: Clip
@@ -44,6 +48,13 @@ class RelabelTask(LabelTask):
 
     Attributes:
         label: The label that is there.
+
+    Example:
+        >>> from pathlib import Path
+        >>> clip = Clip("drive", {7: Path("7.png")}, coarse={7: Path("7.json")})
+        >>> task = RelabelTask.of(SourceLabel(clip, 7, "coarse", LabelKind.COARSE, (), clip.coarse[7]))
+        >>> task.targets, task.label.kind.label
+        ((7,), 'coarse')
     """
 
     label: SourceLabel
@@ -59,6 +70,16 @@ def annotated_frames(dataset: ClipReader[Any], split: str) -> list[LabelTask]:
 
     Raises:
         LabelStoreError: There are none.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from thriftseg.datasets import CamVid
+        >>> class Drive(CamVid):
+        ...     def _scan(self, split):
+        ...         paths = {number: Path(f"{number}.png") for number in range(10)}
+        ...         return [Clip("drive", paths, labels={number: paths[number] for number in (8, 2)})]
+        >>> [task.targets for task in annotated_frames(Drive("data"), "train")]
+        [(2,), (8,)]
     """
     tasks = [LabelTask(clip, (number,)) for clip in dataset.clips(split) for number in clip.annotated]
     if not tasks:
@@ -74,6 +95,12 @@ class LabelOutcome:
         written: Labels that were stored.
         failures: One line per label that could not be made.
         notes: What the job has to say about each label that was made.
+
+    Example:
+        >>> outcome = LabelOutcome(written=1)
+        >>> outcome.fail(LabelTask(Clip("drive", {}), (7, 8)), [8], ThriftsegError("no such file", path="8.png"))
+        >>> outcome.failures
+        ['drive/000008: 8.png: no such file']
     """
 
     written: int = 0
@@ -105,6 +132,21 @@ class LabelJob(Job[TaskT, OutcomeT], Generic[TaskT, OutcomeT]):
     Attributes:
         store: The store, as this process writes to it.
         shared: Whether machines that do not know of each other write to the source at the same time.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import CamVid
+        >>> class Pairs(LabelJob[LabelTask, LabelOutcome]):
+        ...     def label(self, task):
+        ...         for number in task.targets:
+        ...             self.write(task, number, np.full((4, 6), 3, np.uint8), LabelKind.FILLED, parents=())
+        ...         return LabelOutcome(written=len(task.targets))
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     job = Pairs(CamVid(root), LabelStore(root, "road", CamVid.taxonomy), "pairs", {"width": 6})
+        ...     outcome = job(LabelTask(Clip("drive", {}), (7, 8)))
+        ...     outcome.written, job.is_done(Clip("drive", {}), 8), dict(job.store.labels["drive", 7].arguments)
+        (2, True, {'width': 6})
     """
 
     shared: bool = False
@@ -210,7 +252,23 @@ class LabelJob(Job[TaskT, OutcomeT], Generic[TaskT, OutcomeT]):
 
 
 class FrameJob(LabelJob[TaskT, LabelOutcome]):
-    """A generator whose labels are made one by one."""
+    """A generator whose labels are made one by one.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import CamVid
+        >>> class EvenFrames(FrameJob[LabelTask]):
+        ...     def make(self, task, number):
+        ...         if number % 2:
+        ...             raise LabelStoreError("an odd frame")
+        ...         self.write(task, number, np.full((4, 6), 3, np.uint8), LabelKind.FILLED, parents=())
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     job = EvenFrames(CamVid(root), LabelStore(root, "road", CamVid.taxonomy), "even frames", {})
+        ...     outcome = job(LabelTask(Clip("drive", {}), (7, 8)))
+        >>> outcome.written, outcome.failures
+        (1, ['drive/000007: an odd frame'])
+    """
 
     @abstractmethod
     def make(self, task: TaskT, number: int) -> Any:

@@ -22,6 +22,10 @@ class Summary:
         failures: One line per label that could not be made.
         cost: The human work that the labels of this call descend from, each action counted once; `None` where they
             descend from labels of the data set and no cost model prices those.
+
+    Example:
+        >>> print(Summary(Path("labels/flow"), written=8, kept=2, ignored_share=0.125))
+        8 labels written to labels/flow, 2 were there already; 12.5 % of their pixels carry no label
     """
 
     folder: Path
@@ -43,6 +47,15 @@ class UnfinishedError(LabelStoreError):
 
     Attributes:
         summary: What was done.
+
+    Example:
+        >>> failures = ("drive/000007: 7.png: missing",)
+        >>> summary = Summary(Path("flow"), written=8, kept=2, ignored_share=0.125, failures=failures)
+        >>> try:
+        ...     raise UnfinishedError.of(summary)
+        ... except UnfinishedError as error:
+        ...     print(error.problem, error.detail, sep="; ")
+        1 of 11 labels could not be made; drive/000007: 7.png: missing
     """
 
     summary: Any

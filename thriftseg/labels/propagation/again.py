@@ -45,6 +45,11 @@ class RepropagationSummary(Summary):
         locked: Locked labels in the clips with corrections, which were left alone.
         lost: Objects that were lost on the way, counted once per corrected frame.
         agreement: Agreement of the new labels with manual ones of the same frames; `None` where there are none.
+
+    Example:
+        >>> summary = RepropagationSummary(Path("flow"), 8, kept=0, ignored_share=0.1, corrected=2, locked=1, lost=3)
+        >>> print(summary)
+        8 labels of flow made again from 2 corrected frames; 1 locked labels left alone; 3 objects lost on the way
     """
 
     corrected: int
@@ -84,6 +89,24 @@ class Repropagation:
     Raises:
         ConfigError: The labels were not propagated, or the corrections are not the work of people.
         LabelStoreError: One of the sources has no labels; none of the first are needed where frames are named.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> from thriftseg.labels import label_propagate
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for name in ("frames/7.png", "frames/8.png", "frames/9.png", "labels/7.png", "labels/9.png"):
+        ...         write_label_png(Path(root, "train/drive", name), np.zeros((16, 24), np.uint8))
+        ...     dataset, store = Folder(root), Path(root, "labels")
+        ...     summary = label_propagate(
+        ...         dataset, "train", "1..2", method="nearest", annotated_every=2, store=store, progress=False
+        ...     )
+        ...     again = Repropagation(dataset, "train", "nearest", "manual", store=store)
+        ...     print(again.plan())
+        drive: the correction of frame 9 reaches 9
+        1 labels to make again (--repropagate true), 1 made again before, 0 locked ones in these clips
     """
 
     def __init__(
@@ -208,6 +231,25 @@ def label_repropagate(
             not the work of people.
         LabelStoreError: One of the sources has no labels, or a process died.
         UnfinishedError: Some labels could not be made (the others are stored).
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> from thriftseg.labels import label_propagate
+        >>> from thriftseg.types import LabelKind
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for name in ("frames/7.png", "frames/8.png", "frames/9.png", "labels/7.png"):
+        ...         write_label_png(Path(root, "train/drive", name), np.zeros((16, 24), np.uint8))
+        ...     dataset, store = Folder(root), Path(root, "labels")
+        ...     made = label_propagate(dataset, "train", "1..2", method="nearest", store=store, progress=False)
+        ...     corrected = LabelStore(store, "person", dataset.taxonomy)
+        ...     row = corrected.write("drive", 9, np.ones((16, 24), np.uint8), kind=LabelKind.MANUAL, generator="page")
+        ...     again = label_repropagate(dataset, "train", "nearest", "person", store=store, progress=False)
+        ...     label = LabelStore(store, "nearest", dataset.taxonomy).read("drive", 9)
+        ...     made.written, again.written, int(label.min())
+        (2, 1, 1)
     """
     repropagation = Repropagation(dataset, split, source, corrections, store=store, frames=frames)
     return repropagation.run(
@@ -228,6 +270,19 @@ def propagator_like(row: LabelRow, weights: str | Path | None = None, **settings
 
     Raises:
         ConfigError: The method is unknown or does not take a setting.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.labels import FlowPropagator
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> from thriftseg.types import LabelKind
+        >>> made = {"kind": LabelKind.PROPAGATED, "generator": "propagate/flow"}
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     store, label = LabelStore(root, "flow", CAMVID), np.zeros((4, 6), np.uint8)
+        ...     row = store.write("drive", 8, label, arguments=FlowPropagator(beta=1.0).arguments, **made)
+        >>> propagator_like(row).arguments["beta"], propagator_like(row, beta=2.0).arguments["beta"]
+        (1.0, 2.0)
     """
     method = row.generator.removeprefix(_GENERATOR)
     # Rows hold digests of weights and the names of objects, which are no settings.

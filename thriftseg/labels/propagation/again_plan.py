@@ -20,6 +20,15 @@ class Correction:
         label: The label.
         source: Its source.
         sha256: Digest of the label.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from thriftseg.types import LabelKind
+        >>> clip = Clip("drive", {9: Path("9.png")}, labels={9: Path("9_label.png")})
+        >>> label = SourceLabel(clip, 9, "manual", LabelKind.MANUAL, ("manual:camvid/drive/000009",), clip.labels[9])
+        >>> first, second = Correction(label, "manual", sha256="ab"), Correction(label, "manual", sha256="cd")
+        >>> first.label.id, first == second  # drawn anew
+        ('drive/000009', False)
     """
 
     label: SourceLabel
@@ -36,6 +45,12 @@ class RepropagationPlan:
             the source has a label of it.
         done: Labels that were made again from these very corrections before.
         locked: Locked labels of the clips with corrections, which stay.
+
+    Example:
+        >>> task = PropagationTask(Clip("drive", {}), targets=(8, 9), annotated=9)
+        >>> plan = RepropagationPlan((task,), done=1, locked=0)
+        >>> plan.targets, str(plan).splitlines()[0]
+        (2, 'drive: the correction of frame 9 reaches 8, 9')
     """
 
     tasks: tuple[PropagationTask, ...]
@@ -74,6 +89,23 @@ def plan_repropagation(
         corrections: Corrected frames.
         frames: The only frames that are made, with a label already or without, as native numbers by video; all that
             have one if unset.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> from thriftseg.types import LabelKind
+        >>> clip = Clip("drive", {number: Path(f"{number}.png") for number in range(10)})
+        >>> label = SourceLabel(clip, 9, "person", LabelKind.MANUAL, ("person:camvid/drive/000009",), Path("9.png"))
+        >>> made = {"kind": LabelKind.PROPAGATED, "generator": "propagate/flow"}
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     store, start = LabelStore(root, "flow", CAMVID), "manual:camvid/drive/000000"
+        ...     for number in range(1, 10):
+        ...         row = store.write("drive", number, np.zeros((4, 6), np.uint8), parents=[start], **made)
+        ...     plan = plan_repropagation(store, [Correction(label, "person", "ab")])
+        >>> [task.targets for task in plan.tasks]
+        [(5, 6, 7, 8, 9)]
     """
     rows: dict[str, dict[int, LabelRow]] = defaultdict(dict)
     for (video, number), row in store.labels.items():

@@ -32,6 +32,11 @@ class PropagationSummary(Summary):
         lost: Objects that were lost on the way, counted once per annotated frame.
         empty: Annotated frames without any object; their labels are 255 everywhere, of confidence 0.
         agreement: By offset, agreement of the labels made now with manual labels of the same frames.
+
+    Example:
+        >>> summary = PropagationSummary(Path("flow"), 8, kept=0, ignored_share=0.125, superseded=2, absent=0, lost=3)
+        >>> str(summary).split("; ")[2:]
+        ['2 left to a nearer annotated frame', '3 objects lost on the way']
     """
 
     superseded: int
@@ -99,6 +104,20 @@ def label_propagate(
         UnfinishedError: Some labels could not be made (the others are stored).
         LabelStoreError: The split has no annotated frames, the source holds labels that were made in another way, or a
             process died.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     halves = np.repeat([[0, 1]] * 16, 12, axis=1).astype(np.uint8)
+        ...     for name in ("frames/7.png", "frames/8.png", "frames/9.png", "labels/7.png", "labels/9.png"):
+        ...         write_label_png(Path(root, "train/drive", name), halves)
+        ...     store = Path(root, "labels")
+        ...     summary = label_propagate(Folder(root), "train", "1..2", annotated_every=2, store=store, progress=False)
+        >>> summary.written, {offset: part.miou for offset, part in summary.agreement.items()}
+        (2, {2: 1.0})
     """
     propagator = create_propagator(method) if isinstance(method, str) else method
     labels = LabelSource(dataset, store_root(store, dataset.name), annotations)

@@ -35,6 +35,12 @@ class PropagationPlan:
         tasks: One task per annotated frame that has targets.
         superseded: Pairs of annotated frame and target that lost to a nearer annotated frame.
         absent: Pairs of annotated frame and offset for which the clip has no frame.
+
+    Example:
+        >>> clip = Clip("drive", dict.fromkeys(range(4)), labels=dict.fromkeys([1]))
+        >>> plan = plan_propagation([clip], "-2..2", on_missing="skip")
+        >>> plan.tasks[0].name(3), plan.absent
+        ('drive/000003 (from frame 1)', 1)
     """
 
     tasks: tuple[PropagationTask, ...]
@@ -66,6 +72,12 @@ def plan_propagation(
 
     Raises:
         ConfigError: A clip has no frame at an offset, no offset is left, or a setting is out of range.
+
+    Example:
+        >>> clip = Clip("drive", dict.fromkeys(range(10)), labels=dict.fromkeys([2, 6]))
+        >>> plan = plan_propagation([clip], "-2..2")
+        >>> [(task.annotated, task.targets) for task in plan.tasks], plan.superseded
+        ([(2, (0, 1, 3, 4)), (6, (5, 7, 8))], 1)
     """
     if on_missing not in {"error", "skip"}:
         raise ConfigError("on_missing", expected="error or skip", found=repr(on_missing))

@@ -53,6 +53,14 @@ class CoarseStyle:
 
     Raises:
         ConfigError: A value is out of range.
+
+    Example:
+        >>> label = np.full((1024, 2048), 255, np.uint8)
+        >>> label[300:500, 200:600] = 13
+        >>> [polygon.area for polygon in generate_coarse(label, style=CoarseStyle(erosion=0))]
+        [80000]
+        >>> generate_coarse(label, style=CoarseStyle(min_area=100_000))
+        []
     """
 
     vertices: int = 12
@@ -76,6 +84,13 @@ class CoarsePolygon:
         train_id: Class of the object.
         points: (P, 2) int32 corners as (column, row).
         area: Pixels that it covers.
+
+    Example:
+        >>> label = np.full((1024, 2048), 255, np.uint8)
+        >>> label[300:500, 200:600], label[0:100, 0:100] = 13, 11
+        >>> polygons: list[CoarsePolygon] = generate_coarse(label)
+        >>> [polygon.train_id for polygon in polygons], polygons[0].area > polygons[1].area
+        ([13, 11], True)
     """
 
     train_id: int
@@ -208,7 +223,13 @@ def polygon_path(store: LabelStore, video: str, number: int) -> Path:
 
 @dataclass(frozen=True)
 class CoarseSummary(Summary):
-    """What `label_coarse` did."""
+    """What `label_coarse` did.
+
+    Example:
+        >>> cost = AnnotationCost(seconds=2 * 420, clicks=90)
+        >>> print(CoarseSummary(Path("coarse"), written=2, kept=0, ignored_share=0.4, cost=cost))
+        2 coarse labels written to coarse, 0 were there already; 60.0 % of their pixels are covered; 0.23 h
+    """
 
     cost: AnnotationCost = field(default_factory=AnnotationCost)
 
@@ -253,6 +274,18 @@ def label_coarse(
         LabelStoreError: The split has no annotated frames, the source holds labels that were made in another way, or
             a process died.
         UnfinishedError: Some labels could not be made (the others are stored).
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, read_polygons, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for name in ("frames/7.png", "labels/7.png"):
+        ...         write_label_png(Path(root, "train/drive", name), np.ones((48, 64), np.uint8))
+        ...     summary = label_coarse(Folder(root), "train", store=Path(root, "labels"), progress=False)
+        ...     drawn = read_polygons(summary.folder / "drive/000007.json")
+        >>> summary.written, [(polygon.label, len(polygon.points)) for polygon in drawn.polygons]
+        (1, [('car', 4)])
     """
     check_free(source, dataset, split)
     target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)

@@ -78,6 +78,10 @@ class FillSummary(Summary):
 
     Attributes:
         ignored_before: Mean share of pixels without a label in the source; `None` for labels of the data set.
+
+    Example:
+        >>> print(FillSummary(Path("filled"), written=8, kept=0, ignored_share=0.05, ignored_before=0.3))
+        8 labels written to filled, 0 were there already; pixels without a label: 30.0 % before, 5.0 % now
     """
 
     ignored_before: float | None
@@ -135,6 +139,27 @@ def label_fill(
         LabelStoreError: The source has no labels, `out_source` holds labels that were made in another way, or a process
             died.
         UnfinishedError: Some labels could not be made (the others are stored).
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> class AllCar(SemanticNetwork):
+        ...     def compute_logits(self, frames):
+        ...         return torch.tensor([0.0, 5.0]).view(1, 2, 1, 1).expand(len(frames), 2, *frames.shape[-2:])
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     write_label_png(Path(root, "train/drive/frames/7.png"), np.zeros((2, 3), np.uint8))
+        ...     dataset, label = Folder(root), np.array([[0, 0, 255], [0, 255, 255]], np.uint8)
+        ...     store = LabelStore(Path(root, "labels"), "flow", dataset.taxonomy)
+        ...     row = store.write("drive", 7, label, kind=LabelKind.PROPAGATED, generator="demo")
+        ...     summary = label_fill(
+        ...         dataset, "train", AllCar(2), source="flow", out_source="filled", store=store.root, progress=False
+        ...     )
+        ...     LabelStore(store.root, "filled", dataset.taxonomy).read("drive", 7).tolist()
+        [[0, 0, 1], [0, 1, 1]]
+        >>> summary.ignored_before, summary.ignored_after
+        (0.5, 0.0)
     """
     _check(dataset, network, source, out_source, min_confidence, fill_void)
     root = store_root(store, dataset.name)

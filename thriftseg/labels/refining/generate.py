@@ -46,6 +46,11 @@ class RefineSummary(Summary):
     Attributes:
         instances: Instances or automatic masks looked at, over all labels of this call.
         accepted: Those that were written.
+
+    Example:
+        >>> summary = RefineSummary(Path("fine"), written=2, kept=0, ignored_share=0.25, instances=9, accepted=7)
+        >>> str(summary).split("; ")[1:]
+        ['7 of 9 masks accepted', '25.0 % of the pixels carry no label']
     """
 
     instances: int
@@ -118,6 +123,24 @@ def label_refine(
         LabelStoreError: There are no coarse labels, the source holds labels that were made in another way, or a process
             died.
         UnfinishedError: Some labels could not be made (the others are stored).
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> from thriftseg.labels import GrabCutPrompter, label_coarse
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     label, store = np.zeros((48, 64), np.uint8), Path(root, "labels")
+        ...     label[10:30, 20:44] = 1
+        ...     write_label_png(Path(root, "train/drive/labels/7.png"), label)
+        ...     write_label_png(Path(root, "train/drive/frames/7.png"), 40 + 160 * label)
+        ...     coarse = label_coarse(Folder(root), "train", store=store, progress=False)
+        ...     refined = label_refine(
+        ...         Folder(root), "train", GrabCutPrompter(), outline=True, classes=["car"], store=store, progress=False
+        ...     )
+        ...     found = LabelStore(store, refined.folder.name, Folder(root).taxonomy).read("drive", 7)
+        >>> refined.accepted, int((found == 1).sum()), int((label == 1).sum())
+        (1, 480, 480)
     """
     if automatic and not isinstance(prompter, MaskGenerator):
         raise ConfigError("this prompter makes no masks of its own", found=prompter.name, fix="take sam2")

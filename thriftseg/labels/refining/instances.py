@@ -47,6 +47,13 @@ class RefineRule:
 
     Raises:
         ConfigError: A value is unknown.
+
+    Example:
+        >>> polygon, mask = np.array([[True, True, False]]), np.array([[False, True, True]])
+        >>> points, coarse = np.zeros((0, 2), np.float32), np.array([[13, 13, 255]], np.uint8)
+        >>> refined = [Refined(CoarseInstance(1, 13, polygon), points, mask, (0.9,), accepted=True)]
+        >>> [write_back(coarse, refined, [13], RefineRule(shrink)).tolist() for shrink in ("ignore", "keep")]
+        [[[255, 13, 13]], [[13, 13, 13]]]
     """
 
     shrink: Shrink = "ignore"

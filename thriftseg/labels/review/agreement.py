@@ -18,6 +18,13 @@ class Agreement:
 
     Attributes:
         counts: (C, C + 1) int64, true class by generated class; the last column is ignored pixels.
+
+    Example:
+        >>> truth = np.array([[0, 0, 1, 1]], np.uint8)
+        >>> frames = [Agreement.of(truth, np.array([label], np.uint8), 2) for label in ([0, 0, 1, 1], [0, 0, 0, 255])]
+        >>> pooled = Agreement.sum(frames)
+        >>> pooled.iou.tolist(), pooled.ignored_share
+        ([0.8, 0.5], 0.125)
     """
 
     counts: Int64Array

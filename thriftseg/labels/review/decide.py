@@ -41,6 +41,14 @@ class DoubtfulLabel:
     Attributes:
         inspected: What it holds, and how it agrees with a manual label of the same frame.
         objects: Its objects as the object log has them; empty where there is none.
+
+    Example:
+        >>> from thriftseg.types import Clip, LabelKind
+        >>> label = SourceLabel(Clip("drive", {}), 8, "flow", LabelKind.PROPAGATED, (), Path("8.png"), confidence=0.4)
+        >>> objects = (LoggedObject(1, 13, None, pixels=40), LoggedObject(2, 5, None, pixels=0))
+        >>> doubtful = DoubtfulLabel(InspectedLabel(label, np.array([90, 10])), objects)
+        >>> doubtful.inspected.ignored_share, [item.train_id for item in doubtful.lost]
+        (0.1, [5])
     """
 
     inspected: InspectedLabel
@@ -61,6 +69,14 @@ class ReviewList:
         undecided: Labels without a decision, these included.
         decided: Labels that are accepted or locked; rejected ones are no longer counted at all.
         class_names: Names in train id order.
+
+    Example:
+        >>> from thriftseg.types import Clip, LabelKind
+        >>> label = SourceLabel(Clip("drive", {}), 8, "flow", LabelKind.PROPAGATED, (), Path("8.png"), confidence=0.4)
+        >>> lost = LoggedObject(1, 1, None, pixels=0)
+        >>> doubtful = DoubtfulLabel(InspectedLabel(label, np.array([90, 0, 10])), (lost,))
+        >>> list(ReviewList((doubtful,), undecided=3, decided=0, class_names=("road", "car")).rows())
+        [{'video': 'drive', 'frame': '000008', 'confidence': '0.400', 'ignored': '0.100', 'right': '', 'lost': 'car'}]
     """
 
     labels: tuple[DoubtfulLabel, ...]
@@ -107,6 +123,10 @@ class DecisionSummary:
         objects: New decisions about objects, by verdict.
         known: Decisions of the file that held already.
         repainted: Labels in which pixels of objects were taken out or put back.
+
+    Example:
+        >>> print(DecisionSummary({"reject": 2, "lock": 1}, {"reject": 1}, known=4, repainted=1))
+        2 frames rejected, 1 frames locked, 1 objects rejected; 1 labels repainted; 4 decisions held already
     """
 
     frames: Mapping[str, int]
@@ -151,6 +171,22 @@ def least_confident(
     Raises:
         ConfigError: `worst` is below 1.
         LabelStoreError: The source has no labels, or some cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> from thriftseg.types import LabelKind
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size, made = Path(root, "classes.yaml").write_text("classes: [{name: road}]"), LabelKind.PROPAGATED
+        ...     store = LabelStore(Path(root, "labels"), "flow", Folder(root).taxonomy)
+        ...     for number, confidence in ((7, 0.9), (8, 0.4), (9, 0.6)):
+        ...         write_label_png(Path(root, f"train/drive/frames/{number}.png"), np.zeros((4, 6), np.uint8))
+        ...         row = store.write(
+        ...             "drive", number, np.zeros((4, 6), np.uint8), kind=made, generator="demo", confidence=confidence
+        ...         )
+        ...     listed = least_confident(Folder(root), "train", "flow", store=store.root, worst=2, progress=False)
+        >>> [entry.inspected.label.number for entry in listed.labels], listed.undecided
+        ([8, 9], 3)
     """
     if worst < 1:
         raise ConfigError("worst", expected="at least 1 label", found=worst)
@@ -191,6 +227,22 @@ def apply_decisions(
     Raises:
         ConfigError: The file cannot be read, or a line names an unknown frame or object, or one of a locked frame.
         LabelStoreError: The source has no labels.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import CamVid
+        >>> from thriftseg.labels import write_decisions
+        >>> from thriftseg.types import LabelKind
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     store, label = LabelStore(Path(root), "flow", CamVid.taxonomy), np.zeros((4, 6), np.uint8)
+        ...     for number in (7, 8):
+        ...         row = store.write("drive", number, label, kind=LabelKind.PROPAGATED, generator="demo")
+        ...     rejected = {"decision": "reject", "video": "drive", "frame": "8"}
+        ...     path = write_decisions(Path(root, "decisions.csv"), [rejected])
+        ...     print(apply_decisions(CamVid(root), "flow", path, store=root))
+        ...     list(LabelStore(Path(root), "flow", CamVid.taxonomy).usable)
+        1 frames rejected; 0 decisions held already
+        [('drive', 7)]
     """
     path = Path(path)
     target = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
@@ -215,6 +267,19 @@ def record_decisions(store: LabelStore, lines: Iterable[DecisionLine], path: Pat
 
     Raises:
         ConfigError: One names an unknown frame or object, or one of a locked frame.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.taxonomies import CAMVID
+        >>> from thriftseg.types import LabelKind
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     store = LabelStore(root, "flow", CAMVID)
+        ...     row = store.write("drive", 7, np.zeros((4, 6), np.uint8), kind=LabelKind.PROPAGATED, generator="demo")
+        ...     lines = [DecisionLine(None, verdict, "drive", 7) for verdict in ("reject", "lock")]
+        ...     print(record_decisions(store, lines))
+        ...     store.reviews.locked
+        1 frames locked; 0 decisions held already
+        frozenset({('drive', 7)})
     """
     wanted = _Reader(store, lines, path).read()
     changed = [item for item in wanted.values() if store.reviews.decisions.get(item.key) != item]

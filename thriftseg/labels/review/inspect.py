@@ -32,6 +32,14 @@ class InspectedLabel:
         counts: Pixels by class, (C + 1,) int64; the last entry is ignored pixels.
         offset: Steps from the annotated frame that the label was made from; `None` where it is the same frame.
         agreement: Comparison with the manual label of the same frame, if there is another one.
+
+    Example:
+        >>> from thriftseg.types import Clip
+        >>> label = SourceLabel(Clip("drive", {}), 8, "flow", LabelKind.PROPAGATED, (), Path("8.png"))
+        >>> agreement = Agreement.of(np.array([[0, 1, 1, 1]], np.uint8), np.array([[0, 1, 1, 255]], np.uint8), 2)
+        >>> inspected = InspectedLabel(label, np.array([1, 2, 1]), offset=2, agreement=agreement)
+        >>> inspected.ignored_share, inspected.accuracy
+        (0.25, 0.75)
     """
 
     label: SourceLabel
@@ -65,6 +73,17 @@ class Inspection:
         labels: One entry per label, ordered by video and number.
         cost: What the human work cost that the labels descend from, each action counted once.
         cost_model: Name of the cost model.
+
+    Example:
+        >>> from thriftseg.types import Clip
+        >>> def inspected(number, confidence, ignored):
+        ...     path = Path(f"{number}.png")
+        ...     label = SourceLabel(Clip("drive", {}), number, "flow", LabelKind.PROPAGATED, (), path, confidence)
+        ...     return InspectedLabel(label, np.array([60, 20, ignored]))
+        >>> labels = inspected(7, 0.75, ignored=0), inspected(8, 0.25, ignored=40)
+        >>> inspection = Inspection("camvid", "train", "flow", ("road", "car"), labels, AnnotationCost(), "polygon")
+        >>> inspection.confidence, inspection.class_share, inspection.ignored_share, inspection.worst(1)[0].label.number
+        (0.5, [0.75, 0.25], 0.2, 8)
     """
 
     dataset: str
@@ -203,6 +222,17 @@ def inspect_labels(
 
     Raises:
         LabelStoreError: The source has no labels, some cannot be read, or one descends from an action without price.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for name in ("frames/7.png", "labels/7.png"):
+        ...         write_label_png(Path(root, "train/drive", name), np.array([[0, 0, 1, 255]], np.uint8))
+        ...     inspection = inspect_labels(Folder(root), "train", "manual", store=Path(root, "labels"), progress=False)
+        >>> inspection.kinds, inspection.ignored_share, inspection.cost.masks
+        ({'manual': 1}, 0.25, 1)
     """
     model = CostModel.named(cost_model)
     found = LabelSource(dataset, store_root(store, dataset.name), source)

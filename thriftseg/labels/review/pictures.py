@@ -39,6 +39,20 @@ def draw_sheet(
 
     Raises:
         ConfigError: There is nothing to draw, or no column.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder, write_label_png
+        >>> from thriftseg.labels import inspect_labels
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     size = Path(root, "classes.yaml").write_text("classes: [{name: road}, {name: car}]")
+        ...     for name in ("frames/7.png", "frames/8.png", "labels/7.png", "labels/8.png"):
+        ...         write_label_png(Path(root, "train/drive", name), np.ones((40, 80), np.uint8))
+        ...     manual = LabelSource(Folder(root), Path(root, "labels"), "manual")
+        ...     found = inspect_labels(manual.dataset, "train", "manual", store=manual.root, progress=False)
+        ...     one, two = draw_sheet(manual, found.labels[:1]), draw_sheet(manual, found.labels)
+        >>> one.shape[1], two.shape[1]  # beside each other, four pixels apart
+        (400, 804)
     """
     if columns < 1 or not entries:
         found = f"{len(entries)} labels, {columns} columns"
@@ -54,6 +68,14 @@ def write_sheet(picture: UInt8Array, path: str | Path) -> Path:
 
     Raises:
         ConfigError: The file name ends in something else.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import read_frame
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_sheet(np.full((4, 6, 3), 200, np.uint8), Path(folder, "sheet.png"))
+        ...     path.name, read_frame(path).shape
+        ('sheet.png', (4, 6, 3))
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
@@ -72,6 +94,15 @@ def plot_by_offset(by_offset: Mapping[int, Agreement], path: str | Path, title: 
 
     Raises:
         ConfigError: There is nothing to plot, or the format is unknown.
+
+    Example:
+        >>> import tempfile
+        >>> truth, carried = np.array([[0, 1]], np.uint8), np.array([[0, 255]], np.uint8)
+        >>> by_offset = {-1: Agreement.of(truth, carried, 2), 1: Agreement.of(truth, truth, 2)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = plot_by_offset(by_offset, Path(folder, "offsets.svg"), title="flow")
+        ...     path.read_text().count("<svg")
+        1
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

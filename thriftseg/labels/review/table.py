@@ -43,6 +43,15 @@ class DecisionLine:
         video: Identifier of the clip.
         frame: Native frame number.
         object: Number in the object log of the frame, `None` for the whole frame.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rows = [{"video": "0016E5", "frame": f"{number:06d}"} for number in (7961, 7962, 7963)]
+        ...     rows = [rows[0] | {"decision": "lock"}, rows[1], rows[2] | {"decision": "reject", "object": "5"}]
+        ...     lines: list[DecisionLine] = read_decisions(write_decisions(Path(folder, "decisions.csv"), rows))
+        >>> [(each.line, each.verdict, each.frame, each.object) for each in lines]
+        [(2, 'lock', 7961, None), (4, 'reject', 7963, 5)]
     """
 
     line: int | None
@@ -61,6 +70,13 @@ def write_decisions(path: str | Path, rows: Iterable[Mapping[str, str]]) -> Path
 
     Raises:
         ConfigError: The file is there already.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_decisions(Path(folder, "decisions.csv"), [{"video": "0016E5", "frame": "007961"}])
+        ...     path.read_text().splitlines()
+        ['decision,video,frame,object,class,confidence,ignored,right,lost', ',0016E5,007961,,,,,,']
     """
     path = Path(path)
     if path.exists():

@@ -28,6 +28,13 @@ class TextSummary(Summary):
     Attributes:
         empty: Frames in which nothing was found, over all labels of this call.
         licence: Licence of the weights; `None` where it is not known.
+
+    Example:
+        >>> summary = TextSummary(Path("text"), written=8, kept=0, ignored_share=0.5, empty=0, licence="sam-license")
+        >>> print(summary)
+        8 labels written to text, 0 were there already; 50.0 % of their pixels carry no label
+        nobody has looked at them yet: thriftseg label review --source text
+        made with weights under sam-license, as networks trained on them will say
     """
 
     empty: int

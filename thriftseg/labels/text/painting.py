@@ -18,6 +18,12 @@ class FoundObject(NamedTuple):
         train_id: Class of the word.
         score: How sure the network is that there is such an object, 0..1.
         mask: Its pixels, (H, W) bool.
+
+    Example:
+        >>> person = FoundObject(train_id=11, score=0.5, mask=np.array([[True, True, False]]))
+        >>> faint = person._replace(score=0.25, mask=np.array([[False, True, True]]))
+        >>> paint_objects([faint, person], size=(1, 3)).confidence == (0.5 + 0.5 + 0.25) / 3
+        True
     """
 
     train_id: int

@@ -24,6 +24,16 @@ class ObjectProbabilities(Protocol):
 
     Methods that yield hard masks use `Propagated`, networks whose channels compete for a pixel
     `thriftseg.labels.propagation.merging.ChannelProbabilities`.
+
+    Example:
+        >>> class EvenOdds:
+        ...     def probability_of(self, object_id):
+        ...         return np.full((1, 3), 0.5, np.float32)
+        ...     def decide(self):
+        ...         return Propagated(np.zeros((1, 3), np.uint16), confidence=0.5)
+        >>> found: ObjectProbabilities = EvenOdds()
+        >>> found.probability_of(2).tolist(), found.decide().confidence
+        ([[0.5, 0.5, 0.5]], 0.5)
     """
 
     def probability_of(self, object_id: int) -> Float32Array:
@@ -77,6 +87,19 @@ class Propagator(Protocol):
     Attributes:
         hard: Whether all probabilities are 0 or 1. Between two annotated frames, there is nothing to join then: a frame
             takes what comes from the nearer one.
+
+    Example:
+        >>> from thriftseg.stores import objects_of
+        >>> class Mirrored:
+        ...     name, arguments, hard = "mirrored", {}, True
+        ...     def probabilities(self, objects, frames):
+        ...         for place, _ in enumerate(frames):
+        ...             if place:
+        ...                 yield Propagated(objects.ids[:, ::-1], confidence=1.0)
+        >>> propagator: Propagator = Mirrored()
+        >>> objects, frame = objects_of(np.array([[7, 255]], np.uint8)), np.zeros((1, 2, 3), np.uint8)
+        >>> [found.ids.tolist() for found in propagator.probabilities(objects, [frame, frame, frame])]
+        [[[0, 1]], [[0, 1]]]
     """
 
     hard: ClassVar[bool]
@@ -106,6 +129,25 @@ class Tracker(ObjectProbabilities, Protocol):
 
     Any frame may be prompted: the first with the objects it shows, later ones with objects that appear and with
     corrections. Looking at the result before or between prompts changes nothing.
+
+    Example:
+        >>> class Still:
+        ...     def __init__(self, first):
+        ...         self.ids = np.zeros(first.shape[:2], np.uint16)
+        ...     def prompt(self, object_id, prompt):
+        ...         self.ids[prompt] = object_id
+        ...     def step(self, frame):
+        ...         pass
+        ...     def probability_of(self, object_id):
+        ...         return self.decide().probability_of(object_id)
+        ...     def decide(self):
+        ...         return Propagated(self.ids, confidence=1.0)
+        >>> tracker: Tracker = Still(np.zeros((1, 3, 3), np.uint8))
+        >>> tracker.prompt(5, np.array([[True, False, False]]))
+        >>> tracker.step(np.zeros((1, 3, 3), np.uint8))
+        >>> tracker.prompt(6, np.array([[False, False, True]]))
+        >>> tracker.decide().ids.tolist()
+        [[5, 0, 6]]
     """
 
     def prompt(self, object_id: int, prompt: BoolArray | Prompt) -> None:
@@ -133,7 +175,13 @@ class Tracker(ObjectProbabilities, Protocol):
 
 @runtime_checkable
 class TracksObjects(Protocol):
-    """A propagator that can be prompted at any frame; see `thriftseg.labels.follow` for all propagators."""
+    """A propagator that can be prompted at any frame; see `thriftseg.labels.follow` for all propagators.
+
+    Example:
+        >>> from thriftseg.labels import FlowPropagator, SAM2Propagator
+        >>> issubclass(SAM2Propagator, TracksObjects), isinstance(FlowPropagator(), TracksObjects)
+        (True, False)
+    """
 
     def track(self, first: UInt8Array) -> Tracker:
         """Start at a frame, without any object.

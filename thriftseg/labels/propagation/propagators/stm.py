@@ -41,6 +41,12 @@ class STMPropagator:
 
     Raises:
         ConfigError: No weights are given, or the memory has no room for two frames.
+
+    Example:
+        >>> from thriftseg.zoo import STM
+        >>> propagator = STMPropagator(STM("resnet18", decoder_channels=8), memory_every=3)
+        >>> propagator.arguments["memory_every"], propagator.arguments["max_memory_frames"]  # the latter of the network
+        (3, 32)
     """
 
     name: ClassVar[str] = "stm"

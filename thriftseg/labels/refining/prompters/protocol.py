@@ -65,6 +65,13 @@ class Candidates:
         masks: (M, H, W) bool, M = 1 or 3.
         scores: Quality of each mask as the method sees it, (M,) float32.
         low_res_logits: Logits of each mask at a size of the method's own, (M, h, w) float32, to be fed back.
+
+    Example:
+        >>> masks = np.zeros((3, 4, 6), bool)
+        >>> masks[1, 1:3, 1:5] = True
+        >>> answer = Candidates(masks, np.float32([0.2, 0.9, 0.5]), np.zeros((3, 1, 1), np.float32))
+        >>> int(answer.masks[answer.scores.argmax()].sum())
+        8
     """
 
     masks: BoolArray
@@ -73,7 +80,19 @@ class Candidates:
 
 
 class Embedded(Protocol):
-    """A frame that was looked at once and answers any number of prompts."""
+    """A frame that was looked at once and answers any number of prompts.
+
+    Example:
+        >>> class Bright:
+        ...     def __init__(self, frame):
+        ...         self.mask = frame[..., 0] > 128
+        ...     def predict(self, prompts, candidates):
+        ...         masks, scores = np.stack([self.mask] * candidates), np.full(candidates, 0.5, np.float32)
+        ...         return [Candidates(masks, scores, np.zeros((candidates, 1, 1), np.float32)) for _ in prompts]
+        >>> embedded: Embedded = Bright(np.array([[[200] * 3, [10] * 3]], np.uint8))
+        >>> [answer.masks.tolist() for answer in embedded.predict([Prompt(box=(0, 0, 2, 1))], candidates=1)]
+        [[[[True, False]]]]
+    """
 
     def predict(self, prompts: Sequence[Prompt], candidates: NumCandidates) -> list[Candidates]:
         """Answer prompts, several at once where the method can.
@@ -91,6 +110,24 @@ class Prompter(Protocol):
     """Turns prompts into masks.
 
     One that computes on an accelerator offers `MovesToDevice.to` as well.
+
+    Example:
+        >>> class WholeBox:
+        ...     name, arguments = "whole_box", {}
+        ...     def embed(self, frame):
+        ...         self.size = frame.shape[:2]
+        ...         return self
+        ...     def predict(self, prompts, candidates):
+        ...         masks = np.zeros((len(prompts), candidates, *self.size), bool)
+        ...         for mask, (x0, y0, x1, y1) in zip(masks, (prompt.box for prompt in prompts), strict=True):
+        ...             mask[:, y0:y1, x0:x1] = True
+        ...         scores = np.ones(candidates, np.float32)
+        ...         return [Candidates(mask, scores, mask.astype(np.float32)) for mask in masks]
+        >>> prompter: Prompter = WholeBox()
+        >>> embedded = prompter.embed(np.zeros((48, 64, 3), np.uint8))
+        >>> [answer] = embedded.predict([Prompt(box=(4, 4, 20, 12))], candidates=1)
+        >>> int(answer.masks.sum())
+        128
     """
 
     @property
@@ -111,7 +148,18 @@ class Prompter(Protocol):
 
 @runtime_checkable
 class CorrectsMasks(Protocol):
-    """A frame whose masks can be corrected wherever they come from, other than by a network that knows its own only."""
+    """A frame whose masks can be corrected wherever they come from, other than by a network that knows its own only.
+
+    Example:
+        >>> from thriftseg.labels import GrabCutPrompter
+        >>> frame = np.full((40, 60, 3), 40, np.uint8)
+        >>> frame[10:30, 10:50] = 200
+        >>> half, embedded = np.zeros((40, 60), bool), GrabCutPrompter().embed(frame)
+        >>> half[10:30, 10:30] = True
+        >>> found = embedded.correct(half, np.float32([[40, 20]]), np.array([True]), candidates=1)
+        >>> isinstance(embedded, CorrectsMasks), int(half.sum()), int(found.masks.sum())
+        (True, 400, 800)
+    """
 
     def correct(
         self, mask: BoolArray | None, points: Float32Array, positive: BoolArray, candidates: NumCandidates
