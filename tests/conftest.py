@@ -42,16 +42,6 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_compute_thread() -> None:
-    """Threads cost small tensors more than they give, and a busy machine stalls them."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
 def _no_power_cut() -> Iterator[None]:
     """What tests write need not reach the disk; a killed process loses nothing that it has handed to the kernel."""
     with pytest.MonkeyPatch.context() as patch:
