@@ -152,7 +152,17 @@ class CheckpointError(ThriftsegError):
 
 
 class WaitingForLabels(ThriftsegError):
-    """A person has been asked to label something and has not done so yet: no fault, but the run cannot go on."""
+    """A person has been asked to label something and has not done so yet: no fault, but the run cannot go on.
+
+    Example:
+        >>> def label(frame: int) -> None:
+        ...     raise WaitingForLabels("a frame is to be labelled", path="todo.csv", fix="label it, and go on")
+        >>> try:
+        ...     label(3)
+        ... except WaitingForLabels as waiting:
+        ...     print(waiting.fix)
+        label it, and go on
+    """
 
 
 class Stopped(SystemExit):

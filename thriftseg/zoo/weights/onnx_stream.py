@@ -186,6 +186,13 @@ class OnnxNetwork(SemanticNetwork):
     Raises:
         ConfigError: A package for ONNX is missing.
         CheckpointError: The file is no such network, or damaged; see `OnnxStream`.
+
+    Example:
+        >>> try:
+        ...     OnnxNetwork.check_record({"path": "net.onnx"})
+        ... except CheckpointError as error:
+        ...     print(error)
+        the record of an OnnxNetwork names a file; found net.onnx; fix: store the network that was exported
     """
 
     digest: Tensor
