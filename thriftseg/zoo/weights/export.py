@@ -117,6 +117,14 @@ def export_onnx(
         ConfigError: onnx or onnxruntime is missing, the network is of another kind or cannot be exported for such
             sizes, or these are not in order.
         CheckpointError: The exported file disagrees with torch.
+
+    Example:
+        >>> from thriftseg.zoo import SpixelFCN
+        >>> try:
+        ...     export_onnx(SpixelFCN(), "net.onnx", size=(64, 96))
+        ... except ConfigError as error:
+        ...     print(error)
+        only networks that segment, or follow objects, are exported; found SpixelFCN (superpixels)
     """
     require_onnx()
     sizes = (min_size or size, size, max_size or size)
