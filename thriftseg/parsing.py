@@ -78,10 +78,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         >>> decode_json(b'{"width": 3}', Box, "box.json").to_json()
         {'width': 3, 'name': 'box'}
         >>> try:
-        ...     decode_json(b'{"width": 3, "heigth": 4}', Box, "box.json")
+        ...     decode_json(b'{"width": 3, "height": 4}', Box, "box.json")
         ... except DatasetError as error:
         ...     print(error)
-        box.json: malformed at $; found an unknown entry heigth
+        box.json: malformed at $; found an unknown entry height
     """
 
     def to_json(self) -> dict[str, Any]:

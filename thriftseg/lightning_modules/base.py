@@ -67,8 +67,8 @@ def setting_errors(accelerator: object = None) -> Iterator[None]:
         ...     with setting_errors():
         ...         torch.optim.SGD([torch.zeros(1)], lr=-1.0)
         ... except ConfigError as error:
-        ...     print(error)
-        a setting is refused; found Invalid learning rate: -1.0
+        ...     print(error.problem)
+        a setting is refused
     """
     try:
         yield

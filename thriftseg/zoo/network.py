@@ -201,10 +201,10 @@ class SemanticNetwork(Network):
         ConfigError: `num_classes` is not in 1 to 255.
 
     Example:
-        >>> class Darkness(SemanticNetwork):
+        >>> class Brightness(SemanticNetwork):
         ...     def compute_logits(self, frames):
         ...         return frames[:, -1].mean(dim=1, keepdim=True) * torch.tensor([-1.0, 1.0]).view(2, 1, 1)
-        >>> Darkness(2)(torch.tensor([[-1.0, 0.5, 2.0]]).expand(1, 3, 1, 3)).argmax(dim=1).tolist()
+        >>> Brightness(2)(torch.tensor([[-1.0, 0.5, 2.0]]).expand(1, 3, 1, 3)).argmax(dim=1).tolist()
         [[[0, 1, 1]]]
     """
 
