@@ -103,23 +103,66 @@ class DatasetError(ThriftsegError):
 
 
 class LabelStoreError(ThriftsegError):
-    """A label store or its manifest is damaged, of another version or of another taxonomy."""
+    """A label store or its manifest is damaged, of another version or of another taxonomy.
+
+    Example:
+        >>> error = LabelStoreError("wrong taxonomy", path="labels/flow", expected="cityscapes", found="camvid")
+        >>> error.headline, error.found
+        ('labels/flow: wrong taxonomy; expected cityscapes; found camvid', 'camvid')
+    """
 
 
 class MixtureError(ThriftsegError):
-    """A mixture asks for labels, offsets or clips that do not exist."""
+    """A mixture asks for labels, offsets or clips that do not exist.
+
+    Example:
+        >>> from thriftseg.datamodules import MixturePart
+        >>> try:
+        ...     MixturePart("flow", share=1.5)
+        ... except MixtureError as error:
+        ...     print(error)
+        share of part 'flow'; expected 0..1; found 1.5
+    """
 
 
 class ConfigError(ThriftsegError):
-    """A setting is out of range or contradicts another one."""
+    """A setting is out of range or contradicts another one.
+
+    Example:
+        >>> from thriftseg.costs import CostModel
+        >>> try:
+        ...     CostModel.named("guess")
+        ... except ConfigError as error:
+        ...     print(error)
+        no such cost model; expected published or polygon; found 'guess'
+    """
 
 
 class CheckpointError(ThriftsegError):
-    """A weight file is missing, damaged or belongs to another network."""
+    """A weight file is missing, damaged or belongs to another network.
+
+    Example:
+        >>> from thriftseg.zoo import load
+        >>> try:
+        ...     load("nowhere.safetensors")
+        ... except CheckpointError as error:
+        ...     print(error.problem, error.path)
+        no such weight file nowhere.safetensors
+    """
 
 
 class WaitingForLabels(ThriftsegError):
-    """A person has been asked to label something and has not done so yet: no fault, but the run cannot go on."""
+    """A person has been asked to label something and has not done so yet: no fault, but the run cannot go on.
+
+    Example:
+        >>> def label(frame: int) -> None:
+        ...     raise WaitingForLabels("a frame is to be labelled", path="todo.csv", fix="label it, and go on")
+        >>> try:
+        ...     label(3)
+        ... except WaitingForLabels as waiting:
+        ...     print(waiting.fix)
+        label it, and go on
+    """
 
 
 class Stopped(SystemExit):
@@ -131,6 +174,11 @@ class Stopped(SystemExit):
 
     Attributes:
         code: Exit code, 128 and the number of the signal.
+
+    Example:
+        >>> stopped = Stopped(signal.SIGTERM)
+        >>> stopped.code, str(stopped)
+        (143, 'stopped by SIGTERM; run the same command again to go on')
     """
 
     def __init__(self, signum: int, fix: str = "run the same command again to go on") -> None:

@@ -69,7 +69,20 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of what stands in files of our own: an entry that the class does not have is an error."""
+    """Base of what stands in files of our own: an entry that the class does not have is an error.
+
+    Example:
+        >>> class Box(Record, frozen=True):
+        ...     width: int
+        ...     name: str = "box"
+        >>> decode_json(b'{"width": 3}', Box, "box.json").to_json()
+        {'width': 3, 'name': 'box'}
+        >>> try:
+        ...     decode_json(b'{"width": 3, "height": 4}', Box, "box.json")
+        ... except DatasetError as error:
+        ...     print(error)
+        box.json: malformed at $; found an unknown entry height
+    """
 
     def to_json(self) -> dict[str, Any]:
         """Attributes by name; records among them likewise."""
@@ -95,7 +108,16 @@ class _Origin(NamedTuple):
 
 @contextmanager
 def located(path: Path, place: str) -> Iterator[None]:
-    """Turn what goes wrong on a malformed entry into one line that names the file and the place."""
+    """Turn what goes wrong on a malformed entry into one line that names the file and the place.
+
+    Example:
+        >>> try:
+        ...     with located(Path("boxes.json"), "box 3"):
+        ...         {}["width"]
+        ... except DatasetError as error:
+        ...     print(error)
+        boxes.json: box 3 has no 'width'
+    """
     try:
         yield
     except KeyError as error:
@@ -113,6 +135,14 @@ def read_bytes(path: str | Path, *, fault: Fault = DatasetError) -> bytes:
 
     Raises:
         ThriftsegError: It is missing, unreadable, too large or no regular file.
+
+    Example:
+        >>> from thriftseg.errors import ConfigError
+        >>> try:
+        ...     read_bytes("nowhere/frames.txt", fault=ConfigError)
+        ... except ConfigError as error:
+        ...     print(error)
+        nowhere/frames.txt: no such file
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - `Path` would normalise the path that the error names
@@ -139,6 +169,14 @@ def read_text(path: str | Path, *, fault: Fault = DatasetError) -> str:
 
     Raises:
         ThriftsegError: It cannot be read (see `read_bytes`), or is not UTF-8.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "classes.txt")
+        ...     _ = path.write_text("road", encoding="utf-8-sig")  # with a byte order mark, as some editors write it
+        ...     read_text(path)
+        'road'
     """
     content = read_bytes(path, fault=fault).removeprefix(_MARK)
     try:
@@ -148,7 +186,7 @@ def read_text(path: str | Path, *, fault: Fault = DatasetError) -> str:
 
 
 def read_lines(path: str | Path, *, fault: Fault = DatasetError) -> list[str]:
-    """Lines of a text, without white space around them and without those that are empty then.
+    r"""Lines of a text, without white space around them and without those that are empty then.
 
     Args:
         path: A regular file.
@@ -156,6 +194,14 @@ def read_lines(path: str | Path, *, fault: Fault = DatasetError) -> list[str]:
 
     Raises:
         ThriftsegError: It cannot be read (see `read_text`), or has NUL in it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "train.txt")
+        ...     _ = path.write_text("clip_1 \n\n clip_2")
+        ...     read_lines(path)
+        ['clip_1', 'clip_2']
     """
     lines = [line.strip() for line in read_text(path, fault=fault).splitlines()]
     for number, line in enumerate(lines, start=1):
@@ -183,6 +229,14 @@ def read_json(
 
     Raises:
         ThriftsegError: It cannot be read (see `read_bytes`), is no JSON, is nested too deeply or does not fit.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "clicks.json")
+        ...     _ = path.write_text('{"x": [3, "4"]}')
+        ...     read_json(path, dict[str, list[int]], lax=True)
+        {'x': [3, 4]}
     """
     return decode_json(read_bytes(path, fault=fault), schema, path, fault=fault, fix=fix, lax=lax)
 
@@ -208,6 +262,15 @@ def decode_json(
 
     Raises:
         ThriftsegError: It is no JSON, is nested too deeply or does not fit.
+
+    Example:
+        >>> decode_json(b"[1, 2]", list[int], "answer")
+        [1, 2]
+        >>> try:
+        ...     decode_json(b'[1, "two"]', list[int], "answer", fix="ask again")
+        ... except DatasetError as error:
+        ...     print(error)
+        answer: malformed at $[1]; expected int; found 'two'; fix: ask again
     """
     return cast("Content", _from_json(content.removeprefix(_MARK), schema, _Origin(path, fault, fix), "", lax))
 
@@ -220,7 +283,7 @@ def read_json_lines(
     fix: str | None = None,
     torn: bool = False,
 ) -> list[Content]:
-    """Read a file with one JSON value per line.
+    r"""Read a file with one JSON value per line.
 
     Args:
         path: A regular file.
@@ -232,6 +295,14 @@ def read_json_lines(
     Raises:
         ThriftsegError: It cannot be read (see `read_bytes`), or a line is no JSON, is nested too deeply or does not
             fit.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "journal.jsonl")
+        ...     _ = path.write_text('{"frame": 1}\n{"frame": 2}\n{"fra')  # the program was killed
+        ...     read_json_lines(path, dict[str, int], torn=True)
+        [{'frame': 1}, {'frame': 2}]
     """
     content = read_bytes(path, fault=fault).removeprefix(_MARK)
     complete = content.rfind(b"\n") + 1 if torn else len(content)
@@ -259,6 +330,15 @@ def parse_line(
 
     Raises:
         ThriftsegError: It is no JSON, is nested too deeply or does not fit.
+
+    Example:
+        >>> parse_line(b'{"frame": 2}', 7, dict[str, int], "journal.jsonl")
+        {'frame': 2}
+        >>> try:
+        ...     parse_line(b'{"frame": 2.5}', 7, dict[str, int], "journal.jsonl")
+        ... except DatasetError as error:
+        ...     print(error)
+        journal.jsonl: line 7 is malformed at $.frame; expected int; found 2.5
     """
     origin, place = _Origin(path, fault, fix), f"line {number}"
     if not inspect.isfunction(schema):
@@ -289,6 +369,14 @@ def read_yaml(
     Raises:
         ThriftsegError: It cannot be read (see `read_text`), is no YAML, is nested too deeply, repeats too much by
             aliases, or does not fit.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "classes.yaml")
+        ...     _ = path.write_text("classes: [road, car]")
+        ...     read_yaml(path, dict[str, list[str]])
+        {'classes': ['road', 'car']}
     """
     return decode_yaml(read_text(path, fault=fault), schema, path, fault=fault, fix=fix, lax=lax, nan=nan)
 
@@ -316,6 +404,10 @@ def decode_yaml(
 
     Raises:
         ThriftsegError: It is no YAML, is nested too deeply, repeats too much by aliases, or does not fit.
+
+    Example:
+        >>> decode_yaml("{lr: 0.01, steps: 300}", dict[str, float], "--trainer")
+        {'lr': 0.01, 'steps': 300.0}
     """
     origin = _Origin(path, fault, fix)
     try:
@@ -336,7 +428,7 @@ def read_csv(
     fault: Fault = DatasetError,
     fix: str | None = None,
 ) -> dict[int, Content]:
-    """Read a table whose cells are separated by commas or, where its first line has none, by semicolons.
+    r"""Read a table whose cells are separated by commas or, where its first line has none, by semicolons.
 
     Args:
         path: A regular file.
@@ -350,6 +442,17 @@ def read_csv(
 
     Raises:
         ThriftsegError: It cannot be read (see `read_text`), lacks a column, or a row does not fit.
+
+    Example:
+        >>> import tempfile
+        >>> class Frame(Record, frozen=True):
+        ...     video: str
+        ...     frame: int
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "frames.csv")
+        ...     _ = path.write_text("video;frame\nclip_1;3\n\nclip_2;4")
+        ...     read_csv(path, Frame, ("video", "frame"))  # by line
+        {2: Frame(video='clip_1', frame=3), 4: Frame(video='clip_2', frame=4)}
     """
     text, origin = read_text(path, fault=fault), _Origin(path, fault, fix)
     head = text.partition("\n")[0]
@@ -408,6 +511,13 @@ def decode_arrays(
 
     Raises:
         ThriftsegError: It holds no such arrays, or too large ones.
+
+    Example:
+        >>> file = io.BytesIO()
+        >>> np.savez(file, hours=np.array([1.0, 2.5]), clicks=np.array([3, 4]))
+        >>> [clicks] = decode_arrays(file.getvalue(), "curve.npz", "clicks")
+        >>> clicks.tolist()
+        [3, 4]
     """
     origin = _Origin(path, fault, fix)
     try:
@@ -430,6 +540,15 @@ def read_xml(path: str | Path) -> ElementTree.Element:
 
     Raises:
         DatasetError: It cannot be read (see `read_bytes`), is no XML, is nested too deeply or has a document type.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "boxes.xml")
+        ...     _ = path.write_text('<track label="car"><box frame="3"/><box frame="4"/></track>')
+        ...     track = read_xml(path)
+        >>> track.get("label"), [box.get("frame") for box in track]
+        ('car', ['3', '4'])
     """
     content, origin = read_bytes(path), _Origin(path, DatasetError)
     builder, parser, depth = ElementTree.TreeBuilder(), expat.ParserCreate(), 0
@@ -459,7 +578,14 @@ def read_xml(path: str | Path) -> ElementTree.Element:
 
 
 def dump_xml(root: ElementTree.Element) -> bytes:
-    """Content of an XML file."""
+    """Content of an XML file.
+
+    Example:
+        >>> track = ElementTree.Element("track", label="car")
+        >>> _ = ElementTree.SubElement(track, "box", frame="3")
+        >>> dump_xml(track).decode().splitlines()[1:]
+        ['<track label="car">', '  <box frame="3" />', '</track>']
+    """
     ElementTree.indent(root)
     content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return content

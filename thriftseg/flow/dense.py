@@ -206,6 +206,11 @@ def compose(flow_ab: Float32Array, flow_bc: Float32Array, *, exact: bool = True)
 
     Raises:
         ValueError: The shapes disagree.
+
+    Example:
+        >>> one, two = (np.full((2, 1, 3), step, np.float32) for step in (1, 2))
+        >>> compose(one, two)[0].tolist()
+        [[3.0, 3.0, 3.0]]
     """
     flow_ab = _check_flow(flow_ab, flow_ab.shape[1:], "flow_ab")
     flow_bc = np.ascontiguousarray(_check_flow(flow_bc, flow_ab.shape[1:], "flow_bc"))

@@ -21,6 +21,14 @@ class FlowEstimator(Protocol):
     Its `repr` names every setting that the flow depends on: by it, stored flow and stored labels are kept apart. It can
     be pickled, so that worker processes get a copy. A text `software`, such as "opencv 5.0.0", is noted beside stored
     flow where there is one.
+
+    Example:
+        >>> class Still:
+        ...     def estimate(self, a, b):
+        ...         return np.zeros((2, *a.shape[:2]), np.float32)
+        >>> frame = np.zeros((4, 6, 3), np.uint8)
+        >>> isinstance(Still(), FlowEstimator), Still().estimate(frame, frame).shape
+        (True, (2, 4, 6))
     """
 
     def estimate(self, a: UInt8Array, b: UInt8Array) -> Float32Array:
@@ -65,6 +73,15 @@ def estimator_of(flow: str = "dis", flow_weights: str | Path | None = None) -> F
 
     Raises:
         ConfigError: There is no such estimator, or DIS is given weights.
+
+    Example:
+        >>> estimator_of("dis")
+        DIS(preset='medium')
+        >>> try:
+        ...     estimator_of("dis", flow_weights="raft.pth")
+        ... except ConfigError as error:
+        ...     print(error)
+        DIS has no weights; found --flow_weights raft.pth; fix: add --flow raft
     """
     if flow == "dis" and flow_weights is not None:
         raise ConfigError("DIS has no weights", found=f"--flow_weights {flow_weights}", fix="add --flow raft")

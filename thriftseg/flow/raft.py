@@ -66,6 +66,15 @@ class RAFT:
     Raises:
         ConfigError: A setting is out of range, or no weights are given.
         CheckpointError: The weights are missing, damaged, cannot be fetched, or belong to another network.
+
+    Example:
+        >>> import tempfile
+        >>> from torchvision.models.optical_flow import raft_small
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(raft_small().state_dict(), Path(folder, "untrained.pth"))
+        ...     raft = RAFT(Path(folder, "untrained.pth"), iterations=5)
+        >>> repr(raft).split(", ")[0], repr(raft).split(", ")[-1]  # and the digest of the file between them
+        ("RAFT(weights='untrained.pth'", 'iterations=5)')
     """
 
     software: ClassVar[str] = f"torchvision {torchvision.__version__}"

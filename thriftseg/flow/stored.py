@@ -72,6 +72,15 @@ def read_flow(path: str | Path) -> tuple[Float32Array, BoolArray]:
 
     Raises:
         DatasetError: The file is missing, damaged, or holds no flow.
+
+    Example:
+        >>> import struct, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "pair.flo")
+        ...     _ = path.write_bytes(b"PIEH" + struct.pack("<ii4f", 2, 1, 0.5, -1, 2, 0))  # x, y of each of two pixels
+        ...     flow, valid = read_flow(path)
+        >>> flow.tolist(), valid.tolist()
+        ([[[0.5, 2.0]], [[-1.0, 0.0]]], [[True, True]])
     """
     path = Path(path)
     if path.suffix.lower() == ".flo":
@@ -95,6 +104,16 @@ class FlowStore:
 
     Raises:
         ConfigError: The folder holds flow of another estimator.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.flow import DIS
+        >>> frame = np.zeros((16, 24, 3), np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = FlowStore(folder, DIS())
+        ...     flow = store.flow("clip", 0, 1, frame, frame)
+        ...     print(flow.shape, store.has("clip", 0, 1, (16, 24)), store.has("clip", 1, 0, (16, 24)))
+        (2, 16, 24) True False
     """
 
     def __init__(self, root: str | Path | None, estimator: FlowEstimator | None = None) -> None:

@@ -58,6 +58,13 @@ def crop_flow(
 
     Raises:
         ValueError: The window is not inside the frame.
+
+    Example:
+        >>> flow = np.zeros((2, 4, 6), np.float32)
+        >>> flow[0] = 1  # everything moves one pixel to the right
+        >>> cut, valid = crop_flow(flow, top=1, left=2, height=2, width=3)
+        >>> cut.shape, valid.tolist()
+        ((2, 2, 3), [[True, True, False], [True, True, False]])
     """
     if min(top, left) < 0 or min(height, width) < 1 or top + height > flow.shape[1] or left + width > flow.shape[2]:
         raise ValueError(f"window {(top, left, height, width)} is not inside a frame of {flow.shape[1:]}")

@@ -10,7 +10,13 @@ from torch import Tensor
 
 
 def end_points(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns and rows that the pixels of a (N, 2, H, W) flow point to, each (N, H, W)."""
+    """Columns and rows that the pixels of a (N, 2, H, W) flow point to, each (N, H, W).
+
+    Example:
+        >>> columns, rows = end_points(torch.full((1, 2, 1, 3), 0.5))
+        >>> columns.tolist(), rows.tolist()
+        ([[[0.5, 1.5, 2.5]]], [[[0.5, 0.5, 0.5]]])
+    """
     height, width = flow.shape[-2:]
     columns = torch.arange(width, device=flow.device, dtype=flow.dtype)
     rows = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None]
@@ -105,6 +111,12 @@ def consistency_mask(flow_backward: Tensor, flow_forward: Tensor, alpha: float =
 
     Raises:
         ValueError: The shapes disagree.
+
+    Example:
+        >>> forward, backward = torch.zeros(1, 2, 1, 4), torch.zeros(1, 2, 1, 4)
+        >>> backward[0, 0, 0, 2] = -2  # leads two pixels to the left, from where nothing leads back
+        >>> consistency_mask(backward, forward).tolist()
+        [[[True, True, False, True]]]
     """
     if flow_backward.ndim != 4 or flow_backward.shape[1] != 2 or flow_backward.shape != flow_forward.shape:
         raise ValueError(

@@ -61,6 +61,14 @@ def setting_errors(accelerator: object = None) -> Iterator[None]:
 
     Raises:
         ConfigError: There is one.
+
+    Example:
+        >>> try:
+        ...     with setting_errors():
+        ...         torch.optim.SGD([torch.zeros(1)], lr=-1.0)
+        ... except ConfigError as error:
+        ...     print(error.problem)
+        a setting is refused
     """
     try:
         yield
@@ -84,6 +92,15 @@ class TrainingModule(LightningModule):
         optimizer: Function from parameters to an optimiser; that of `default_optimizer` if absent.
         lr_scheduler: Function from the optimiser to a schedule; `None` keeps the learning rate.
         lr_interval: Whether the schedule advances per step or per epoch; a plateau schedule always per epoch.
+
+    Example:
+        >>> class Line(TrainingModule):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.network = nn.Linear(1, 1)
+        >>> optimizer = Line().configure_optimizers()
+        >>> type(optimizer).__name__, optimizer.defaults["lr"], len(optimizer.param_groups[0]["params"])
+        ('AdamW', 0.001, 2)
     """
 
     unrecorded: ClassVar[tuple[str, ...]] = ()

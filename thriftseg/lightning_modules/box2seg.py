@@ -38,6 +38,13 @@ class BoxSegmentation(TrainingModule):
         lr_interval: Whether the schedule advances per step or per epoch; a plateau schedule always per epoch.
         freeze_batch_norm: Keep batch norm in evaluation mode, with the statistics it has. Networks without pre-trained
             weights need `false`, or their features stay unnormalised.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     module = BoxSegmentation(zoo.Box2Seg(backbone="resnet18", decoder_channels=16)).eval()
+        ...     logits = module(torch.zeros(2, 3, 32, 48), torch.zeros(2, 32, 48))
+        >>> logits.shape, module.configure_optimizers().defaults["lr"]
+        (torch.Size([2, 2, 32, 48]), 1e-05)
     """
 
     monitor: ClassVar[str] = "val/j"

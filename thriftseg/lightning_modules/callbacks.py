@@ -36,6 +36,13 @@ class PredictionImages(Callback):
 
     Raises:
         ConfigError: No frame is named, or `every_n_epochs` is not positive.
+
+    Example:
+        >>> try:
+        ...     PredictionImages(frames=["clip_1/000030"], every_n_epochs=0)
+        ... except ConfigError as error:
+        ...     print(error.found)
+        frames=['clip_1/000030'], every_n_epochs=0
     """
 
     def __init__(self, frames: Sequence[int | str] = (0,), every_n_epochs: int = 1) -> None:
@@ -75,7 +82,12 @@ class PredictionImages(Callback):
 
 
 def default_progress_bar() -> ProgressBar:
-    """A rich progress bar on a terminal, plain lines elsewhere (log files, pipes)."""
+    """A rich progress bar on a terminal, plain lines elsewhere (log files, pipes).
+
+    Example:
+        >>> default_progress_bar().refresh_rate
+        10
+    """
     if sys.stderr.isatty():
         return RichProgressBar(refresh_rate=REFRESH_RATE)
     return TQDMProgressBar(refresh_rate=REFRESH_RATE)

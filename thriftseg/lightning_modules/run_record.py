@@ -19,6 +19,12 @@ class RunRecord(Callback):
     Attributes:
         loaded_step: Optimiser steps behind the checkpoint that was loaded; `None` before one is.
         metrics: All that was logged last, at the end of an epoch.
+
+    Example:
+        >>> record = RunRecord("thriftseg fit --name second")
+        >>> record.load_state_dict({"command": "thriftseg fit --name first", "step": 300, "scores": {"val/miou": 0.5}})
+        >>> record.state_dict()["command"], record.state_dict()["scores"]
+        ('thriftseg fit --name second', {'val/miou': 0.5})
     """
 
     def __init__(self, command: str) -> None:

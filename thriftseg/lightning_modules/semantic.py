@@ -39,6 +39,12 @@ class SemanticEvaluation:
         boundary_width: Width in pixels of the band that the Boundary-IoU scores.
         boundary_ratio: Width of that band as a share of the image diagonal, instead of pixels.
         inference: How frames are segmented.
+
+    Example:
+        >>> from thriftseg.zoo import SlidingWindow
+        >>> evaluation = SemanticEvaluation(boundary_width=3, inference=SlidingWindow(crop=(64, 96)))
+        >>> len(evaluation.inference.windows(64, 192))
+        3
     """
 
     boundary_width: int | None = 2
@@ -55,6 +61,13 @@ class FramePrediction(NamedTuple):
         label: (H, W) uint8, the most probable class.
         confidence: (H, W) float32, its probability.
         features: (D, ceil(H / s), ceil(W / s)), see `SemanticNetwork.features`; `None` where they were not asked for.
+
+    Example:
+        >>> probabilities = torch.tensor([0.75, 0.25]).view(2, 1, 1)
+        >>> confidence, label = probabilities.max(dim=0)
+        >>> frame = FramePrediction(3, probabilities, label.byte(), confidence, features=None)
+        >>> (frame.confidence < 0.8).sum().item()  # pixels to look at
+        1
     """
 
     number: int

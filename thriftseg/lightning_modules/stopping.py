@@ -21,6 +21,11 @@ class LastCheckpoint(ModelCheckpoint):
 
     `save_last` would write `last.ckpt` only together with a better checkpoint, so that a resumed run would begin at
     the best epoch and the end of training could be lost.
+
+    Example:
+        >>> callback = LastCheckpoint()
+        >>> callback.filename, callback.monitor, callback.save_top_k
+        ('last', None, 1)
     """
 
     def __init__(self) -> None:
@@ -48,6 +53,14 @@ def between_batches() -> Iterator[None]:
 
     Raises:
         Stopped: It was ended so.
+
+    Example:
+        >>> try:
+        ...     with between_batches():
+        ...         raise SIGTERMException  # as the trainer does after the batch in which the signal came
+        ... except Stopped as stopped:
+        ...     print(stopped)
+        stopped by SIGTERM; run the same command again to go on
     """
     received = signal.SIGTERM
 

@@ -53,6 +53,13 @@ class VideoObjectSegmentation(TrainingModule):
 
     Attributes:
         results: What `JAndF.compute` returned after the last evaluation, with `per_sequence` and `per_object`.
+
+    Example:
+        >>> from thriftseg.zoo import STM
+        >>> with torch.device("meta"):
+        ...     module = VideoObjectSegmentation(STM("resnet18", decoder_channels=8))
+        >>> module.monitor, module.configure_optimizers().defaults["lr"]
+        ('val/jf', 1e-05)
     """
 
     monitor: ClassVar[str] = "val/jf"

@@ -48,6 +48,12 @@ class MemoryFlowDistillation(Loss):
 
     Raises:
         ConfigError: There is no such weight.
+
+    Example:
+        >>> loss, still = MemoryFlowDistillation(weight="none"), torch.zeros(1, 2, 1, 1)
+        >>> sure, unsure = torch.tensor([100.0, 0.0]).view(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
+        >>> loss(unsure, sure, still).item()  # 2 * (1 - 0.5)^2
+        0.5
     """
 
     settings = ("weight", "detach_source")

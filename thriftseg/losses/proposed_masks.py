@@ -21,6 +21,13 @@ class ProposedMaskTerms(NamedTuple):
         dice: Of the best proposal.
         quality: Of the predicted IoU of all proposals.
         score: Of the predicted visibility.
+
+    Example:
+        >>> from thriftseg.losses import proposed_mask_terms
+        >>> absent = torch.zeros(1, 1, 2, dtype=torch.int64)  # an object that the frame does not show
+        >>> terms = proposed_mask_terms(torch.zeros(1, 1, 1, 2), torch.ones(1, 1), torch.zeros(1), absent)
+        >>> round(terms.score.mean().item(), 4), terms.dice.sum.item()  # log(2), and no mask to judge
+        (0.6931, 0.0)
     """
 
     focal: LossTerms

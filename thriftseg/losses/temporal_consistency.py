@@ -50,6 +50,12 @@ class TemporalConsistencyLoss(Loss):
 
     Raises:
         ConfigError: There is no such distance.
+
+    Example:
+        >>> loss, still = TemporalConsistencyLoss("l1"), torch.zeros(1, 2, 1, 1)
+        >>> sure, unsure = torch.tensor([100.0, 0.0]).view(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
+        >>> loss(sure, unsure, still).item()  # (1 - 0.5) + (0.5 - 0)
+        1.0
     """
 
     settings = ("distance", "detach_previous")

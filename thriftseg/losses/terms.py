@@ -22,6 +22,13 @@ class LossTerms:
     Attributes:
         sum: Scalar numerator, carries the gradient.
         count: Scalar denominator without gradient: pixels or images that entered the sum.
+
+    Example:
+        >>> here, there = LossTerms(torch.tensor(6.0), torch.tensor(3)), LossTerms(torch.tensor(1.0), torch.tensor(1))
+        >>> here.mean().item(), LossTerms(here.sum + there.sum, here.count + there.count).mean().item()
+        (2.0, 1.75)
+        >>> LossTerms(torch.tensor(0.0), torch.tensor(0)).mean().item()
+        0.0
     """
 
     sum: Tensor
@@ -37,6 +44,13 @@ class Loss(nn.Module, ABC):
 
     Attributes:
         settings: Names of the attributes that are shown when the module is printed.
+
+    Example:
+        >>> class Absolute(Loss):
+        ...     def terms(self, logits, target):
+        ...         return LossTerms((logits - target).abs().sum(), torch.tensor(logits.numel()))
+        >>> Absolute()(torch.tensor([1.0, 4.0]), torch.tensor([0.0, 2.0])).item()
+        1.5
     """
 
     settings: ClassVar[tuple[str, ...]] = ()
@@ -73,6 +87,14 @@ class LabelMapLoss(Loss):
 
     Raises:
         ConfigError: The reduction is another one.
+
+    Example:
+        >>> class Misses(LabelMapLoss):
+        ...     def pixel_losses(self, logits, target):
+        ...         return ((logits.argmax(1) != target) & (target != self.ignore_index)).float()
+        >>> logits = torch.tensor([[[[2.0, 0.0, 0.0]], [[1.0, 1.0, 1.0]]]])  # (1, 2, 1, 3): classes 0, 1, 1
+        >>> Misses()(logits, torch.tensor([[[0, 0, 255]]])).item()
+        0.5
     """
 
     settings: ClassVar[tuple[str, ...]] = ("reduction", "ignore_index")

@@ -16,6 +16,12 @@ class AnnotationCurve(NamedTuple):
     Attributes:
         hours: Hours spent in all, increasing, (n,).
         quality: Mean over all objects, each with its latest value, (n,).
+
+    Example:
+        >>> from thriftseg.metrics import cost_at_quality
+        >>> curve = AnnotationCurve(np.array([1.0, 3.0]), np.array([0.5, 0.75]))
+        >>> cost_at_quality(*curve, target=0.625)
+        2.0
     """
 
     hours: Float64Array

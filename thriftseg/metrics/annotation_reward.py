@@ -74,6 +74,13 @@ def check_reward_rule(rule: str) -> None:
 
     Raises:
         ConfigError: There is no such rule.
+
+    Example:
+        >>> try:
+        ...     check_reward_rule("gain")
+        ... except ConfigError as error:
+        ...     print(error)
+        no such rule of rewards; expected paper or code or net; found 'gain'
     """
     if rule not in get_args(RewardRule):
         raise ConfigError("no such rule of rewards", expected=" or ".join(get_args(RewardRule)), found=repr(rule))

@@ -168,6 +168,12 @@ def boundary_counts(
 
     Raises:
         ValueError: The shapes differ or are not (N, H, W), the ids are not integers, or the width is below 1.
+
+    Example:
+        >>> target, pred = torch.zeros(2, 1, 6, 6, dtype=torch.int64)
+        >>> target[:, :, 3:], pred[:, :, 2:] = 1, 1
+        >>> boundary_counts(pred, target, num_classes=2, width=1).tolist()
+        [[8, 10], [14, 14], [12, 16]]
     """
     check_same_shape(pred, target)
     if pred.ndim != 3:

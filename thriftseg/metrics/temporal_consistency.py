@@ -118,6 +118,11 @@ def consistency_iou(totals: Array, rule: Rule) -> Array:
 
     Returns:
         (..., C) float64, NaN for the classes that the rule leaves out.
+
+    Example:
+        >>> totals = np.array([[5, 0, 0], [6, 0, 2], [7, 1, 0]])  # hits, truth, predictions
+        >>> consistency_iou(totals, "vspw").tolist(), consistency_iou(totals, "etc").tolist()
+        ([0.625, nan, 0.0], [0.625, 0.0, 0.0])
     """
     iou, truth, library = class_iou(totals), totals[..., 1, :], library_of(totals)
     if rule == "vspw":

@@ -86,7 +86,16 @@ class VideoScores:
 
 
 def score_video(video: Iterable[VideoFrame], num_classes: int, boundary_width: int = 2) -> dict[str, float]:
-    """Scores of one video; see `VideoScores`."""
+    """Scores of one video; see `VideoScores`.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.array([[0, 0, 1, 1]] * 4, np.uint8)
+        >>> label = np.array([[0, 1, 1, 1]] * 4, np.uint8)
+        >>> scores = score_video([(label, truth, None)], num_classes=2)
+        >>> round(scores["miou"], 4), scores["pixel_accuracy"]  # (1/2 + 2/3) / 2
+        (0.5833, 0.75)
+    """
     scores = VideoScores(num_classes, boundary_width)
     scores.add(video)
     return scores.compute()

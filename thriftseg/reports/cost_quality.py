@@ -45,6 +45,11 @@ class CostQualityPoint:
         miou_std: Standard deviation of `miou` over runs, drawn as a bar.
         published: Whether the values are those of a paper, drawn hollow with a dashed curve.
         label: What stands beside the marker.
+
+    Example:
+        >>> points = [CostQualityPoint("manual", 12.5, miou=0.625), CostQualityPoint("clicks", 2.5, miou=0.5)]
+        >>> {point.name: point.miou / point.hours for point in points}
+        {'manual': 0.05, 'clicks': 0.2}
     """
 
     name: str
@@ -104,6 +109,13 @@ def plot_cost_quality(
 
     Raises:
         ConfigError: There are no points, a metric is unknown, or hours or shares are negative or not finite.
+
+    Example:
+        >>> import tempfile
+        >>> points = [CostQualityPoint("mixed", 1.0, 0.5 - share / 400, coarse_percent=share) for share in (0, 50, 100)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_cost_quality(points, f"{folder}/share.svg", x="coarse_percent").name
+        'share.svg'
     """
     _check(points, metrics, x)
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -16,7 +16,21 @@ if TYPE_CHECKING:
 
 
 def print_propagation(summary: PropagationSummary) -> None:
-    """Print what a propagation made, what it cost and how good it is, once where several processes did the work."""
+    """Print what a propagation made, what it cost and how good it is, once where several processes did the work.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from thriftseg.labels import PropagationSummary
+        >>> summary = PropagationSummary(Path("flow"), 4, 2, 0.125, superseded=0, absent=0)
+        >>> print_propagation(summary)  # doctest: +NORMALIZE_WHITESPACE
+                                          Labels
+        ┏━━━━━━━━━┳━━━━━━━━━━━━━━━┳━━━━━━━━┳━━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━┓
+        ┃ written ┃ there already ┃ failed ┃ objects lost ┃ ignored ┃ manual work ┃
+        ┡━━━━━━━━━╇━━━━━━━━━━━━━━━╇━━━━━━━━╇━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━┩
+        │ 4       │ 2             │ 0      │ 0            │ 12.5 %  │             │
+        └─────────┴───────────────┴────────┴──────────────┴─────────┴─────────────┘
+        4 labels written to flow, 2 were there already; 12.5 % of their pixels carry no label
+    """
     if is_first_process():
         console = Console()
         console.print(_totals(summary))
@@ -43,7 +57,27 @@ def _quality(summary: PropagationSummary) -> Table:
 
 
 def print_inspection(inspection: Inspection) -> None:
-    """Print what the labels of a source cover, and how good they are."""
+    """Print what the labels of a source cover, and how good they are.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from thriftseg.costs import AnnotationCost
+        >>> from thriftseg.labels import InspectedLabel, Inspection
+        >>> from thriftseg.stores import SourceLabel
+        >>> from thriftseg.types import Clip, LabelKind
+        >>> label = SourceLabel(Clip("drive", {}), 3, "flow", LabelKind.PROPAGATED, (), Path("3.png"), confidence=0.5)
+        >>> labels, cost = (InspectedLabel(label, np.array([60, 20, 20])),), AnnotationCost(seconds=900)
+        >>> inspection = Inspection("own", "train", "flow", ("road", "car"), labels, cost, "polygon")
+        >>> print_inspection(inspection)  # doctest: +NORMALIZE_WHITESPACE
+         class   share of labels %
+        ───────────────────────────
+         road                 75.0
+         car                  25.0
+        1 labels (1 propagated), 20.0 % of pixels ignored
+        mean confidence 0.500
+        manual work behind them: 0.25 h (cost model polygon)
+    """
     console = Console()
     agreement = inspection.agreement
     columns = {"share of labels": inspection.class_share}
@@ -91,7 +125,19 @@ def _offset_table(inspection: Inspection) -> Table:
 
 
 def print_review(found: ReviewList) -> None:
-    """Print the labels to look at first."""
+    """Print the labels to look at first.
+
+    Example:
+        >>> from thriftseg.labels import ReviewList
+        >>> found = ReviewList(labels=(), undecided=0, decided=6, class_names=("road", "car"))
+        >>> print_review(found)  # doctest: +NORMALIZE_WHITESPACE
+                    Least confident labels
+        ┏━━━━━━━┳━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━┳━━━━━━┓
+        ┃ frame ┃ confidence ┃ ignored ┃ right ┃ lost ┃
+        ┡━━━━━━━╇━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━╇━━━━━━┩
+        └───────┴────────────┴─────────┴───────┴──────┘
+        0 labels without a decision, 6 accepted or locked
+    """
     names = ("confidence", "ignored", "right", "lost")
     table = Table("frame", *names, title="Least confident labels")
     for entry in found.labels:

@@ -43,6 +43,12 @@ class Forecast(NamedTuple):
         value: mIoU, or hours, which are infinite where a quality is never reached.
         low: Nineteen of twenty times it is more.
         high: Nineteen of twenty times it is less.
+
+    Example:
+        >>> hours = np.array([1.0, 2.0, 4.0, 8.0])
+        >>> forecast = Pilot("clicks", hours, 0.6 - 0.2 / np.sqrt(hours)).hours_to(0.7)
+        >>> forecast.value  # the curve never gets above 0.6
+        inf
     """
 
     value: float
@@ -161,6 +167,15 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
     Raises:
         ConfigError: Nothing fits a pattern, or the runs are too few; see `Pilot`.
         CheckpointError: Scores of a run, or a file, are damaged.
+
+    Example:
+        >>> import json, tempfile
+        >>> students = [{"name": "clicks", "hours": hours, "miou": 0.6 - 0.2 / hours} for hours in (1.0, 2.0, 4.0, 8.0)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "results.json").write_text(json.dumps({"students": students}))
+        ...     [pilot] = read_pilots({"clicks": f"{folder}/*.json"})
+        >>> pilot.name, pilot.spent, round(pilot.quality(20.0).value, 3)
+        ('clicks', 8.0, 0.591)
     """
     found = []
     for name, pattern in pilots.items():
@@ -193,6 +208,12 @@ def best_at(pilots: Sequence[Pilot], hours: float) -> dict[str, float]:
     Args:
         pilots: One at least.
         hours: Annotation hours.
+
+    Example:
+        >>> hours = np.array([1.0, 2.0, 4.0, 8.0])
+        >>> pilots = [Pilot(name, hours, limit - 0.2 / hours) for name, limit in (("clicks", 0.3), ("masks", 0.6))]
+        >>> {name: round(share, 2) for name, share in best_at(pilots, hours=16.0).items()}
+        {'clicks': 0.0, 'masks': 1.0}
     """
     winners = np.argmax([pilot.drawn(hours) for pilot in pilots], axis=0)
     return {pilot.name: float(np.mean(winners == place)) for place, pilot in enumerate(pilots)}
@@ -205,6 +226,12 @@ def plan_table(pilots: Sequence[Pilot], budget: float, target: float | None = No
         pilots: One at least.
         budget: Hours to spend in all, above 0.
         target: mIoU to reach.
+
+    Example:
+        >>> hours = np.array([1.0, 2.0, 4.0, 8.0])
+        >>> table = plan_table([Pilot("clicks", hours, 0.6 - 0.2 / hours)], budget=20.0)
+        >>> [str(*column.cells) for column in table.columns[:5]]  # 0.6 - 0.2 / 8, and 0.2 / 8 - 0.2 / 9 more
+        ['clicks', '4', '8.00', '57.5', '+0.28']
     """
     headings = ["n", "hours\nspent", "mIoU\nthere", "one hour\nmore", f"mIoU after\n{budget:g} h", "best of\nall"]
     if target is not None:
@@ -236,6 +263,13 @@ def plot_plan(pilots: Sequence[Pilot], budget: float, path: str | Path, target: 
 
     Returns:
         Its path.
+
+    Example:
+        >>> import tempfile
+        >>> hours = np.array([1.0, 2.0, 4.0, 8.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_plan([Pilot("clicks", hours, 0.6 - 0.2 / hours)], 20.0, f"{folder}/plan.svg").name
+        'plan.svg'
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -81,6 +81,11 @@ class ScoreFile:
         steps: Optimiser steps of the training; `None` if the file does not tell.
         scored_step: Step after which the scores were measured.
         seed: Seed of the training.
+
+    Example:
+        >>> scores = ScoreFile(Path("fit.json"), "thriftseg fit", {"val/miou": 0.5}, None, steps=300, scored_step=200)
+        >>> scores.metrics["val/miou"], scores.steps - scores.scored_step  # steps of training after the scores
+        (0.5, 100)
     """
 
     path: Path
@@ -106,6 +111,11 @@ class RunScores:
         scored_step: Step after which the scores were measured; `None` if unknown.
         seed: Seed of the training; `None` if unknown.
         masks: Masks that were drawn by hand for labels of objects; `None` if unknown.
+
+    Example:
+        >>> runs = [RunScores(Path(f"run-seed{seed}"), "fit", {"miou": miou}) for seed, miou in enumerate((0.5, 0.75))]
+        >>> sum(run.scores["miou"] for run in runs) / len(runs)
+        0.625
     """
 
     folder: Path
@@ -151,6 +161,15 @@ def read_score_file(path: str | Path) -> ScoreFile:
 
     Raises:
         CheckpointError: There is no such file, or it is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "test.json")
+        ...     content = {"command": "server", "network_sha256": None, "metrics": {"test/overall": 0.793}}
+        ...     _ = path.write_text(json.dumps(content))
+        ...     read_score_file(path).metrics
+        {'test/overall': 0.793}
     """
     path = Path(path)
     if not path.exists():
@@ -182,6 +201,16 @@ def write_scores(
         scored_step: Step after which the scores were measured.
         seed: Seed of the training.
         metrics: The scores, if the trainer has not logged them itself.
+
+    Example:
+        >>> import tempfile
+        >>> from types import SimpleNamespace
+        >>> trainer = SimpleNamespace(lightning_module=None, callback_metrics={"test/miou": 0.5})  # stands for one
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_scores(Path(folder, "test.json"), "my own test", trainer, steps=300, scored_step=300)
+        ...     run = read_run(folder)
+        >>> run.scores, run.scored_step
+        ({'miou': 0.5}, 300)
     """
     from thriftseg.zoo import Network, weights_digest
 
@@ -217,6 +246,14 @@ def find_runs(folder: str | Path, config: str) -> list[Path]:
 
     Raises:
         ConfigError: There is no such folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("camvid_b3", "camvid_b3-seed1", "camvid_b30"):
+        ...         Path(folder, name).mkdir()
+        ...     [path.name for path in find_runs(folder, "camvid_b3")]
+        ['camvid_b3', 'camvid_b3-seed1']
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -236,6 +273,16 @@ def read_run(folder: str | Path, kinds: Sequence[str] = SCORE_FILES) -> RunScore
 
     Raises:
         CheckpointError: A file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name, miou in (("fit", 0.5), ("validate", 0.75)):
+        ...         content = {"command": f"thriftseg {name}", "network_sha256": None, "metrics": {"val/miou": miou}}
+        ...         _ = Path(folder, f"{name}.json").write_text(json.dumps(content))
+        ...     run = read_run(folder)
+        >>> run.kind, run.scores
+        ('validate', {'miou': 0.75})
     """
     folder = Path(folder)
     files = {kind: read_score_file(path) for kind in SCORE_FILES if (path := folder / f"{kind}.json").is_file()}
@@ -271,6 +318,16 @@ def read_tests(
 
     Raises:
         CheckpointError: A file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name, miou in (("camvid", 0.5), ("idd", 0.25)):
+        ...         content = {"command": "thriftseg test", "network_sha256": None, "metrics": {"test/miou": miou}}
+        ...         (test := Path(folder, name, "test.json")).parent.mkdir()
+        ...         _ = test.write_text(json.dumps(content))
+        ...     read_tests(folder, ["camvid", "idd"]).scores
+        {'camvid/miou': 0.5, 'idd/miou': 0.25}
     """
     folder = Path(folder)
     tests = {name: run for name in datasets if (run := read_run(folder / name, kinds)) is not None}
@@ -319,6 +376,14 @@ def keep_runs(path: str | Path, runs: Mapping[str, Sequence[RunScores]]) -> None
     Args:
         path: JSON file to write.
         runs: Runs by the name of what they are runs of.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "kept.json")
+        ...     keep_runs(path, {"B3": [RunScores(Path("run"), "fit", {"miou": 0.5, "iou/car": 0.25}, seed=1)]})
+        ...     json.loads(path.read_text())
+        {'students': [{'name': 'B3', 'seed': 1, 'miou': 0.5}]}
     """
     lines = []
     for name, run in ((name, run) for name, each in runs.items() for run in each):
@@ -340,6 +405,15 @@ def read_kept_runs(path: str | Path) -> dict[str, list[RunScores]]:
 
     Raises:
         CheckpointError: The file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "results.json")
+        ...     _ = path.write_text('{"students": [{"name": "clicks", "hours": 1.5, "miou": 0.5}]}')
+        ...     [run] = read_kept_runs(path)["clicks"]
+        >>> run.hours, run.scores
+        (1.5, {'miou': 0.5})
     """
     path = Path(path)
     found: dict[str, list[RunScores]] = {}

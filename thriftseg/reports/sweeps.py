@@ -54,6 +54,11 @@ class SweepTask:
         seed: Its seed.
         options: Further options of the trainer.
         state: "waiting", "stopped" (it goes on from its last checkpoint), "running", "finished" or "failed".
+
+    Example:
+        >>> task = SweepTask(0, compose_row("samsam2_t1", "B3"), seed=1, options=("--data.dataset.root", "data"))
+        >>> task.folder.name, task.command("fit")[-2:]
+        ('cityscapes_tmanet_b3-seed1', ['--seed_everything', '1'])
     """
 
     number: int
@@ -162,6 +167,13 @@ def sweep(
 
     Raises:
         ConfigError: There is no such table, row or task, or a row is not trained by `thriftseg fit`.
+
+    Example:
+        >>> [task] = sweep("samsam2_t1", rows="B3", seeds=7001, dry_run=True, task=0)  # doctest: +NORMALIZE_WHITESPACE
+         task  row  seed  state    steps  mIoU
+         0     B3   7001  waiting
+        >>> task.folder.name
+        'cityscapes_tmanet_b3-seed7001'
     """
     for option in options:
         name = option.partition("=")[0].replace("-", "_").replace("__", "--", 1)
@@ -194,6 +206,11 @@ def sweep_table(tasks: Sequence[SweepTask]) -> Table:
 
     Args:
         tasks: The runs.
+
+    Example:
+        >>> tasks = [SweepTask(seed - 7001, compose_row("samsam2_t1", "B3"), seed, ()) for seed in (7001, 7002)]
+        >>> [list(column.cells) for column in sweep_table(tasks).columns[:4]]
+        [['0', '1'], ['B3', 'B3'], ['7001', '7002'], ['waiting', 'waiting']]
     """
     metrics = tasks[0].row.table.metrics[:2] if tasks else ()
     shown = Table("task", "row", "seed", "state", "steps", *map(metric_heading, metrics), box=None, header_style="bold")

@@ -45,6 +45,13 @@ class TimeGroup:
         clicks: Clicks of the prompter, and boxes.
         vertices: Corners of polygons.
         strokes: Strokes of brush and eraser.
+
+    Example:
+        >>> who = {"session": "s", "person": "Ann", "video": "drive", "frame": 3}
+        >>> rows = [JournalRow(f"a{place}", "brush", place, place + 1, 6.5, strokes=2, **who) for place in range(2)]
+        >>> group = TimeGroup.of("tool", "brush", rows)
+        >>> group.labels, group.seconds, group.strokes
+        (1, 13.0, 4)
     """
 
     by: str
@@ -78,6 +85,11 @@ class TimedLabel:
         seconds: Active seconds that were measured.
         polygon: Seconds by `PolygonCost`.
         published: Seconds by `PublishedCost`; `None` where no time is published for the data set.
+
+    Example:
+        >>> label = TimedLabel("drive", 3, seconds=45.0, polygon=60.0, published=None)
+        >>> label.name, label.seconds / label.polygon
+        ('drive/000003', 0.75)
     """
 
     video: str
@@ -103,6 +115,12 @@ class WorkingTime:
         unfinished: Frames that somebody has begun or gone on with, and not finished since.
         unfinished_seconds: Active seconds spent on them since, which stand nowhere else.
         gone: Labels that were drawn and are not in the store any more.
+
+    Example:
+        >>> labels = tuple(TimedLabel("drive", frame, seconds=45.0, polygon=60.0, published=None) for frame in (3, 4))
+        >>> found = WorkingTime("drawn", (), labels, unfinished=2, unfinished_seconds=9.5, gone=0)
+        >>> found.total.seconds, found.notes
+        (90.0, ['2 frames are not finished; their 9.5 s are left out'])
     """
 
     source: str
@@ -189,6 +207,17 @@ def working_time(dataset: ClipReader[Any], source: str = "drawn", *, store: str 
 
     Raises:
         LabelStoreError: There is no journal, or it or a label is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import CamVid
+        >>> place = {"session": "s", "person": "Ann", "video": "drive", "frame": 3}
+        >>> row = JournalRow("a1", "finish", 0.0, 9.0, seconds=6.5, verdict="accept", **place)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     AnnotationJournal(Path(folder, "drawn")).append([row])
+        ...     found = working_time(CamVid(), store=folder)
+        >>> found.groups[0].seconds, found.groups[0].labels, found.unfinished
+        (6.5, 1, 0)
     """
     labels = LabelStore(store_root(store, dataset.name), source, dataset.taxonomy)
     finished, open_rows = _finished(_read(labels.folder, f"source {source!r}"))
@@ -208,6 +237,15 @@ def task_time(folder: str | Path) -> WorkingTime:
     Raises:
         ConfigError: There are no tasks.
         LabelStoreError: There is no journal, or it is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> try:
+        ...     with tempfile.TemporaryDirectory() as folder:
+        ...         task_time(folder)
+        ... except ConfigError as error:
+        ...     print(error.problem)
+        no tasks in this folder
     """
     taxonomy = TaskWork(folder).taxonomy
     return _summed(str(folder), *_finished(_read(Path(folder), "these tasks")), taxonomy)
@@ -243,6 +281,17 @@ def print_working_time(found: WorkingTime) -> None:
 
     Args:
         found: What was measured.
+
+    Example:
+        >>> label = TimedLabel("drive", 3, seconds=45.0, polygon=60.0, published=None)
+        >>> found = WorkingTime("drawn", (), (label,), unfinished=2, unfinished_seconds=9.5, gone=0)
+        >>> print_working_time(found)  # doctest: +NORMALIZE_WHITESPACE
+         label          measured s   polygon s   of it
+        ───────────────────────────────────────────────
+         drive/000003        45.00       60.00    0.75
+         all                 45.00       60.00    0.75
+        <BLANKLINE>
+        note: 2 frames are not finished; their 9.5 s are left out
     """
     for headings, rows in (_group_grid(found), _label_grid(found)):
         if not rows:

@@ -50,6 +50,11 @@ class QueryState(StreamState):
     Attributes:
         queries: (B, Q, D) each, as the last layer leaves them: one per place in the past where a window that is still
             to be judged begins, the oldest first.
+
+    Example:
+        >>> state = QueryState((torch.zeros(1, 2, 4),))
+        >>> state.to("meta").queries[0].device.type, len(list(state.tensors))
+        ('meta', 1)
     """
 
     queries: tuple[Tensor, ...] = ()

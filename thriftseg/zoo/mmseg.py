@@ -60,6 +60,13 @@ class MMSegNetwork(SemanticNetwork):
         ConfigError: mmsegmentation is not installed, or the config cannot be read, names a module that is not
             registered, or describes no semantic segmentation of RGB images.
         CheckpointError: The checkpoint cannot be read, or its entries are not those of the config.
+
+    Example:
+        >>> try:
+        ...     MMSegNetwork.check_record({"config": "configs/segformer.py", "checkpoint": None})
+        ... except CheckpointError as error:
+        ...     print(error.found)
+        config 'configs/segformer.py'
     """
 
     library_licence = "Apache-2.0"

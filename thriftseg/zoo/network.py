@@ -121,6 +121,13 @@ class Network(nn.Module):
         library_licence: Licence of the library whose code computes it; `None` for code of its own package.
         preprocessing: How frames are normalised before they enter the network.
         size_multiple: Height and width inside the network are multiples of this.
+
+    Example:
+        >>> class Shift(Network):
+        ...     def __init__(self, by, times=1):
+        ...         super().__init__()
+        >>> Shift(3).init_args
+        {'by': 3, 'times': 1}
     """
 
     kind: ClassVar[str]
@@ -192,6 +199,13 @@ class SemanticNetwork(Network):
 
     Raises:
         ConfigError: `num_classes` is not in 1 to 255.
+
+    Example:
+        >>> class Brightness(SemanticNetwork):
+        ...     def compute_logits(self, frames):
+        ...         return frames[:, -1].mean(dim=1, keepdim=True) * torch.tensor([-1.0, 1.0]).view(2, 1, 1)
+        >>> Brightness(2)(torch.tensor([[-1.0, 0.5, 2.0]]).expand(1, 3, 1, 3)).argmax(dim=1).tolist()
+        [[[0, 1, 1]]]
     """
 
     kind = "semantic"

@@ -31,6 +31,14 @@ class NetworkProfile:
         fps: Frames per second at that time.
         size: Height and width of the frames.
         device: Name of what it was measured on.
+
+    Example:
+        >>> import tempfile
+        >>> found = NetworkProfile(12_000_000, gflops=30.5, milliseconds=40.0, fps=25.0, size=(512, 1024), device="CPU")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found.write(Path(folder, "profile.json"))
+        ...     json.loads(Path(folder, "profile.json").read_text())["fps"]
+        25.0
     """
 
     parameters: int

@@ -40,6 +40,14 @@ def register_network(name: str, **arguments: Any) -> Callable[[NetworkClass], Ne
 
     Raises:
         ConfigError: The name is taken.
+
+    Example:
+        >>> from thriftseg.zoo import STM
+        >>> try:
+        ...     register_network("stm_r18")(STM)
+        ... except ConfigError as error:
+        ...     print(error)
+        network name 'stm_r18' is taken; found STM
     """
     if name in _entries:
         raise ConfigError(f"network name {name!r} is taken", found=_entries[name].network_class.__qualname__)
@@ -119,6 +127,16 @@ def rebuild(record: Mapping[str, Any]) -> Any:
     Raises:
         CheckpointError: The record is damaged or names files, or its class is no network that is known, or takes other
             arguments.
+
+    Example:
+        >>> record = {"class_path": "thriftseg.zoo.STM", "init_args": {"backbone": "resnet18", "decoder_channels": 8}}
+        >>> rebuild(record).record["init_args"]["decoder_channels"]
+        8
+        >>> try:
+        ...     rebuild({"class_path": "os.system", "init_args": {"command": "rm -r data"}})
+        ... except CheckpointError as error:
+        ...     print(error.problem)
+        the recorded class is no network that is known here
     """
     network_class = _resolve(record)
     arguments = dict(record.get("init_args", {}))

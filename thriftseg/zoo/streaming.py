@@ -63,6 +63,18 @@ class FrameWindow(StreamState):
     Attributes:
         frames: At most `past_frames` normalised frames (B, 3, H, W), oldest first.
         index: Place of the next frame in its video, modulo the phases of the network.
+
+    Example:
+        >>> from thriftseg.zoo import SemanticNetwork
+        >>> class Mean(SemanticNetwork):
+        ...     past_frames = 2
+        ...     def compute_logits(self, frames):
+        ...         return frames.mean(dim=1)
+        >>> network = Mean(num_classes=3)
+        >>> _, state = network.step(torch.zeros(1, 3, 2, 2), network.start())
+        >>> logits, state = network.step(torch.full((1, 3, 2, 2), 3.0), state)  # the first frame counts twice
+        >>> logits[0, 0, 0, 0].item(), len(state.frames)
+        (1.0, 2)
     """
 
     frames: tuple[Tensor, ...] = ()

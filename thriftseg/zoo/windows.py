@@ -28,6 +28,13 @@ def predict_whole(network: SemanticNetwork, frames: Tensor, first_index: int = 0
 
     Returns:
         Logits, (B, num_classes, H, W).
+
+    Example:
+        >>> class Darkness(SemanticNetwork):
+        ...     def compute_logits(self, frames):
+        ...         return -frames[:, -1].mean(dim=1, keepdim=True)
+        >>> predict_whole(Darkness(1), torch.tensor([0.5, 2.0]).expand(1, 3, 1, 2)).tolist()
+        [[[[-0.5, -2.0]]]]
     """
     logits: Tensor = network(frames, first_index=first_index) if network.num_phases > 1 else network(frames)
     return logits
@@ -53,6 +60,14 @@ def predict_sliding(
 
     Raises:
         ConfigError: A size is not positive, or the stride exceeds the crop, which would leave gaps.
+
+    Example:
+        >>> class Mean(SemanticNetwork):
+        ...     def compute_logits(self, frames):
+        ...         return frames.mean(dim=(1, 2, 3, 4)).view(-1, 1, 1, 1)
+        >>> frames = torch.tensor([0.0, 2.0, 4.0]).expand(1, 3, 1, 3)
+        >>> predict_sliding(Mean(1), frames, crop=(1, 2), stride=(1, 1)).tolist()  # two windows with means 1 and 3
+        [[[[1.0, 2.0, 3.0]]]]
     """
     return SlidingWindow(crop, stride)(network, frames, first_index)
 
@@ -68,6 +83,12 @@ def mean_of_windows(outputs: Iterable[Tensor], windows: Sequence[Window], frames
 
     Returns:
         (B, num_classes, H, W); the logits as they are where one window sees the whole frame.
+
+    Example:
+        >>> outputs = [torch.full((1, 1, 1, 2), mean) for mean in (1.0, 3.0)]
+        >>> windows = [(slice(0, 1), slice(0, 2)), (slice(0, 1), slice(1, 3))]
+        >>> mean_of_windows(outputs, windows, torch.zeros(1, 3, 1, 3), num_classes=1).tolist()
+        [[[[1.0, 2.0, 3.0]]]]
     """
     if len(windows) == 1:
         return next(iter(outputs))
@@ -82,7 +103,12 @@ def mean_of_windows(outputs: Iterable[Tensor], windows: Sequence[Window], frames
 
 @dataclass(frozen=True)
 class WholeImage:
-    """Inference protocol: the whole frame in one pass; see `predict_whole`."""
+    """Inference protocol: the whole frame in one pass; see `predict_whole`.
+
+    Example:
+        >>> WholeImage().windows(48, 64)
+        [(slice(0, 48, None), slice(0, 64, None))]
+    """
 
     def windows(self, height: int, width: int) -> list[Window]:
         """The parts of a frame that the network sees one by one: here the whole of it."""
@@ -159,6 +185,11 @@ def inference_from_record(record: Mapping[str, Any] | None, path: str | Path) ->
 
     Raises:
         CheckpointError: The windows are malformed, or would leave gaps.
+
+    Example:
+        >>> record = {"class_path": "thriftseg.zoo.SlidingWindow", "init_args": {"crop": [64, 96]}}
+        >>> inference_from_record(record, "own.json"), inference_from_record(None, "own.json")
+        (SlidingWindow(crop=(64, 96), stride=None), WholeImage())
     """
     room, _, name = str((record or {}).get("class_path", "")).rpartition(".")
     if record is None or name != SlidingWindow.__name__ or not room.startswith("thriftseg.zoo"):

@@ -59,6 +59,12 @@ class AnnotationTypeSelection(TrainingModule):
 
     Raises:
         ConfigError: There is no such choice of actions.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     module = AnnotationTypeSelection(zoo.AnnotationPolicy(num_actions=3), PPO(epochs=4, mini_batches=2))
+        >>> module.ppo.epochs * module.ppo.mini_batches, module.configure_optimizers().defaults["lr"]
+        (8, 1e-05)
     """
 
     monitor: ClassVar[str] = "val/return"

@@ -35,6 +35,20 @@ class VectorEnvironment:
 
     Raises:
         ConfigError: There is none, or their numbers of actions differ.
+
+    Example:
+        >>> import torch
+        >>> state = AnnotationState("image", torch.zeros(3, 4, 4), torch.zeros(4, 4), seconds=0.0)
+        >>> class Once:
+        ...     num_actions = 2
+        ...     def reset(self, seed):
+        ...         return state, {"quality": 0.0}
+        ...     def step(self, action):
+        ...         return state, float(action), True, False, {"quality": 0.5}
+        >>> environment = VectorEnvironment([Once(), Once()])
+        >>> _ = environment.reset([0, 1])
+        >>> environment.step([0, 1]).rewards, environment.running
+        ([0.0, 1.0], [])
     """
 
     def __init__(self, environments: Sequence[AnnotationEnvironment]) -> None:

@@ -36,6 +36,13 @@ class MaskQuality(TrainingModule):
 
     Attributes:
         results: What `QualityScores.compute` returned after the last validation, with the `confusion` matrix of bins.
+
+    Example:
+        >>> from thriftseg.zoo import QNet
+        >>> with torch.device("meta"):
+        ...     module = MaskQuality(QNet(num_bins=10))
+        >>> module.num_bins, module.configure_optimizers().defaults["momentum"]
+        (10, 0.9)
     """
 
     monitor: ClassVar[str] = "val/rank_correlation"

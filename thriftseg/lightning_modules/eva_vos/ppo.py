@@ -43,6 +43,11 @@ class PPO:
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> ppo = PPO(epochs=10)
+        >>> ppo.epochs * ppo.mini_batches, ppo.gae_gamma or ppo.gamma  # steps of an update, at most
+        (100, 0.95)
     """
 
     clip: float = 0.2

@@ -33,6 +33,16 @@ class Term(nn.Module, ABC):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> from thriftseg.losses import LossTerms
+        >>> class Decay(Term):
+        ...     def parts(self, views):
+        ...         size = sum(values.square().sum() for values in views.network.parameters())
+        ...         yield LossPart("decay", self.weight, LossTerms(size, size.new_ones(())))
+        >>> [part] = Decay(weight=0.5).parts(Views(nn.PReLU(), batch={}))  # one parameter, 0.25
+        >>> part.name, part.weight, part.terms.mean().item()
+        ('decay', 0.5, 0.0625)
     """
 
     needs: frozenset[Need] = frozenset()
@@ -80,6 +90,12 @@ class Objective(nn.Module):
 
     Raises:
         ConfigError: There is no term that counts from the first step on.
+
+    Example:
+        >>> from thriftseg.lightning_modules import DistillationTerm, LabelTerm
+        >>> objective = Objective([LabelTerm(), DistillationTerm(weight=0.0)])
+        >>> [type(term).__name__ for term in objective.active()], objective.needs()
+        (['LabelTerm'], frozenset())
     """
 
     def __init__(self, terms: list[Term]) -> None:

@@ -30,6 +30,12 @@ class DistillationTerm(Term):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> from thriftseg.lightning_modules import LabelTerm, Objective
+        >>> objective = Objective([LabelTerm(), DistillationTerm(start=0.5)])
+        >>> sorted(objective.needs(progress=0.25)), sorted(objective.needs(progress=0.75))
+        ([], ['taught neighbours', 'teacher'])
     """
 
     needs = frozenset({"teacher", "taught neighbours"})
@@ -79,6 +85,14 @@ class GroupedDistillationTerm(Term):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> from thriftseg.zoo import create_model
+        >>> try:
+        ...     GroupedDistillationTerm().check(create_model("deeplabv3plus_mobilenetv2", 5))
+        ... except ConfigError as error:
+        ...     print(error)
+        grouped distillation trains a TDNet; found DeepLabV3Plus
     """
 
     needs = frozenset({"teacher", "auxiliary"})

@@ -39,6 +39,17 @@ class LabelTerm(Term):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> from thriftseg.lightning_modules import Views
+        >>> class Colours(SemanticNetwork):
+        ...     def compute_logits(self, frames):
+        ...         return frames[:, -1]
+        >>> batch = {"frames": torch.zeros(2, 1, 3, 1, 1), "label": torch.zeros(2, 1, 1, dtype=torch.int64)}
+        >>> batch |= {"weight": torch.ones(2), "source": ["manual", "sam2"]}
+        >>> [part] = LabelTerm(sources={"manual": 1.0, "sam2": 0.5}).parts(Views(Colours(3), batch))
+        >>> round(part.terms.mean().item(), 4)  # (1 + 0.5) / 2 of log(3)
+        0.824
     """
 
     def __init__(

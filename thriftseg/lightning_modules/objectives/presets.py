@@ -53,6 +53,13 @@ class WeClick(Objective):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> objective = WeClick(memory_flow_weight=0.0, distillation_weight=0.0)  # stage one
+        >>> [type(term).__name__ for term in objective.active()], objective.needs()
+        (['LabelTerm', 'GatedCRFTerm'], frozenset())
+        >>> sorted(WeClick().needs())
+        ['neighbours', 'taught neighbours', 'teacher']
     """
 
     def __init__(
@@ -112,6 +119,11 @@ class TDNetDistillation(Objective):
 
     Raises:
         ConfigError: A weight is negative, or the network that learns is no TDNet.
+
+    Example:
+        >>> objective = TDNetDistillation(auxiliary_weight=0.1)
+        >>> objective.terms[0].output_weights, sorted(objective.needs())
+        ({'sub_path': 0.5}, ['auxiliary', 'teacher'])
     """
 
     def __init__(
@@ -159,6 +171,10 @@ class TestTimeTuning(Objective):
 
     Raises:
         ConfigError: The weight is negative.
+
+    Example:
+        >>> [len(TestTimeTuning(consistency_weight=weight).active()) for weight in (0.0, 1.0)]
+        [1, 2]
     """
 
     __test__ = False  # pytest would take the class for tests, by its name

@@ -28,6 +28,12 @@ class GatedCRFTerm(Term):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> from thriftseg.lightning_modules import LabelTerm, Objective
+        >>> objective = Objective([LabelTerm(), GatedCRFTerm(weight=0.1, start=0.25)])
+        >>> [len(objective.active(progress)) for progress in (0.0, 0.2, 0.25, 1.0)]
+        [1, 1, 2, 2]
     """
 
     def __init__(
@@ -61,6 +67,15 @@ class FlowTerm(Term):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> from thriftseg.lightning_modules import MemoryFlowTerm, Views
+        >>> term = MemoryFlowTerm()
+        >>> try:
+        ...     term.check_neighbours(Views(network=None, batch={}, wants=term.needs))
+        ... except ConfigError as error:
+        ...     print(isinstance(term, FlowTerm), error.fix)
+        True set neighbours of the data, or the weight of the term to 0
     """
 
     needs = frozenset({"neighbours"})
@@ -99,6 +114,11 @@ class MemoryFlowTerm(FlowTerm):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> from thriftseg.losses import MemoryFlowDistillation
+        >>> sorted(MemoryFlowTerm().needs), sorted(MemoryFlowTerm(MemoryFlowDistillation(weight="none")).needs)
+        (['neighbours', 'teacher'], ['neighbours'])
     """
 
     def __init__(
@@ -140,6 +160,21 @@ class TemporalConsistencyTerm(FlowTerm):
 
     Raises:
         ConfigError: A setting is out of range.
+
+    Example:
+        >>> import torch
+        >>> from thriftseg.lightning_modules import Views
+        >>> from thriftseg.zoo import SemanticNetwork
+        >>> class Colours(SemanticNetwork):
+        ...     def compute_logits(self, frames):
+        ...         return frames[:, -1]
+        >>> red, real = torch.tensor([100.0, 0.0, 0.0]).view(1, 1, 3, 1, 1), torch.ones(1, 1, 1, 1, dtype=torch.bool)
+        >>> batch = {"frames": torch.zeros(1, 1, 3, 1, 1), "neighbours": red, "valid": real[0]}
+        >>> batch |= {"neighbour_flow": torch.zeros(1, 1, 2, 1, 1), "neighbour_valid": real}
+        >>> term = TemporalConsistencyTerm()
+        >>> [part] = term.parts(Views(Colours(3), batch, wants=term.needs))
+        >>> round(part.terms.mean().item(), 4)  # (1 - 1/3)^2 + 2 (1/3)^2
+        0.6667
     """
 
     def __init__(

@@ -53,6 +53,15 @@ class Views:
         wants: What the terms of this step need; see `Term.needs`.
         teacher: The network that teaches.
         first_index: Turn of the target's window, for networks with several phases.
+
+    Example:
+        >>> class Colours(SemanticNetwork):
+        ...     def compute_logits(self, frames):
+        ...         return frames[:, -1]
+        >>> frames = torch.arange(12.0).view(1, 1, 3, 1, 4)
+        >>> views = Views(Colours(3), {"frames": frames, "valid": torch.tensor([[[True, True, True, False]]])})
+        >>> views.target.at(1)[0, :, 0, 0].tolist(), views.cells(2).tolist()
+        ([0.0, 4.0, 8.0], [[[True, False]]])
     """
 
     network: SemanticNetwork

@@ -32,6 +32,12 @@ class FrameStatistics:
         mean: Mean value.
         recall: Share of frames with a value above 0.5.
         decay: Mean of the first quarter of the frames minus mean of the last.
+
+    Example:
+        >>> from thriftseg.metrics import frame_statistics
+        >>> statistics = frame_statistics(np.array([1.0, np.nan, 0.5, 0.25]))
+        >>> statistics.recall, round(statistics.mean, 4)  # 1 frame of 4, and 1.75 / 3
+        (0.25, 0.5833)
     """
 
     mean: float

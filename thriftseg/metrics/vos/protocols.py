@@ -29,6 +29,11 @@ class ObjectScores:
         j: J per scored frame, (n,).
         f: F per scored frame, (n,).
         proposal: Id in the prediction; differs from that in the truth only where proposals are assigned to objects.
+
+    Example:
+        >>> scores = ObjectScores(object=1, j=np.array([0.5, 1.0]), f=np.array([0.75, 0.75]), proposal=1)
+        >>> float((scores.j.mean() + scores.f.mean()) / 2)
+        0.75
     """
 
     object: int
@@ -67,6 +72,15 @@ def score_sequence(
         ValueError: The maps are not (T, H, W) of equal shape with at least one frame, or hold anything but uint8, or an
             object has an id outside 1 to 255.
         ConfigError: `bound_th` is not above 0.
+
+    Example:
+        >>> truth = np.zeros((4, 10, 10), np.uint8)
+        >>> truth[:, 2:8, 2:8] = 1
+        >>> found = truth.copy()
+        >>> found[:, 2:8, 5:8] = 0  # half of the object
+        >>> [scores] = score_sequence(found, truth)
+        >>> scores.object, scores.j.tolist()  # without the first and the last frame
+        (1, [0.5, 0.5])
     """
     if pred.ndim != 3 or pred.shape != target.shape or not target.size:
         raise ValueError(f"pred and target must be (T, H, W) of equal shape, found {pred.shape}, {target.shape}")

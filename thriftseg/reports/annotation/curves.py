@@ -62,6 +62,12 @@ class MeanCurve(NamedTuple):
         mean: Mean quality, (n,).
         low: Least quality, (n,).
         high: Greatest quality, (n,).
+
+    Example:
+        >>> one, two = (AnnotationCurve(np.array([1.0, 3.0]), np.array(jf)) for jf in ([0.5, 0.75], [0.25, 0.75]))
+        >>> hours, mean, low, high = CurveGroup("random", (one, two)).mean_curve()
+        >>> (high - low).tolist()  # how far the runs differ at each of the hours
+        [0.25, 0.0]
     """
 
     hours: Float64Array
@@ -77,6 +83,12 @@ class CurveGroup:
     Attributes:
         name: What tells them from other runs.
         curves: Their curves, one at least.
+
+    Example:
+        >>> runs = [AnnotationCurve(np.array([1.0, 3.0]), np.array(jf)) for jf in ([0.5, 0.75], [0.0, 0.5])]
+        >>> group = CurveGroup("random", tuple(runs))
+        >>> group.hours_at(0.625), group.area(group.span)
+        ([2.0, inf], 0.4375)
     """
 
     name: str
@@ -129,6 +141,13 @@ def write_curve(folder: str | Path, curve: AnnotationCurve, target: float) -> Pa
 
     Returns:
         The file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_curve(folder, AnnotationCurve(np.array([1.0, 3.0]), np.array([0.5, 0.75])), target=0.625)
+        ...     json.loads(path.read_text())["hours_at_target"]
+        2.0
     """
     reached = cost_at_quality(*curve, target=target)
     content = {
@@ -149,6 +168,13 @@ def conclude_eva_vos(result: EVAVOSResult, target: float) -> str:
     Args:
         result: The run.
         target: J&F to read the hours at.
+
+    Example:
+        >>> from thriftseg.annotation import EVAVOSResult
+        >>> from thriftseg.costs import AnnotationCost
+        >>> result = EVAVOSResult(Path("run"), rows=(), cost=AnnotationCost(seconds=90), curve=None)
+        >>> conclude_eva_vos(result, target=0.85).splitlines()[:2]
+        ['0 annotations, 0.025 h', 'no J&F: there is no truth of all frames']
     """
     lines = [f"{len(result.rows)} annotations, {result.cost.hours:.3f} h"]
     if result.curve is None:
@@ -171,6 +197,14 @@ def read_curve(path: str | Path) -> AnnotationCurve:
 
     Raises:
         DatasetError: There is no curve, or the file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "curve.json").write_text('{"hours": [1.0, 3.0], "jf": [0.5, 0.75]}')
+        ...     hours, quality = read_curve(folder)
+        >>> quality.tolist()
+        [0.5, 0.75]
     """
     path = Path(path)
     file = path / CURVE_FILE if path.is_dir() else path
@@ -193,6 +227,16 @@ def read_curve_groups(runs: Mapping[str, str]) -> list[CurveGroup]:
     Raises:
         ConfigError: No folder or file fits a pattern.
         DatasetError: There is a run without a curve, or with a damaged one.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for seed in range(2):
+        ...         (run := Path(folder, f"random_{seed}")).mkdir()
+        ...         _ = (run / "curve.json").write_text('{"hours": [1.0, 3.0], "jf": [0.5, 0.75]}')
+        ...     [group] = read_curve_groups({"at random": f"{folder}/random_*"})
+        >>> group.name, len(group.curves)
+        ('at random', 2)
     """
     groups = []
     for name, pattern in runs.items():
@@ -209,6 +253,12 @@ def curve_table(groups: Sequence[CurveGroup], target: float) -> Table:
     Args:
         groups: One at least.
         target: The J&F.
+
+    Example:
+        >>> curve = AnnotationCurve(np.array([1.0, 3.0]), np.array([0.5, 0.75]))
+        >>> table = curve_table([CurveGroup("random", (curve,))], target=0.625)
+        >>> [str(*column.cells) for column in table.columns], table.caption
+        (['random', '1', '2.00', '62.5'], 'area: mean J&F from 1.00 to 3.00 h')
     """
     spans = [group.span for group in groups]
     span = Span(max(each.first for each in spans), min(each.last for each in spans))
@@ -235,6 +285,13 @@ def plot_annotation_curves(groups: Sequence[CurveGroup], path: str | Path, targe
 
     Raises:
         ConfigError: The runs of a group have no hours in common.
+
+    Example:
+        >>> import tempfile
+        >>> curve = AnnotationCurve(np.array([1.0, 3.0]), np.array([0.5, 0.75]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_annotation_curves([CurveGroup("random", (curve,))], f"{folder}/curves.svg", target=0.85).name
+        'curves.svg'
     """
     for group in groups:
         if group.span.first > group.span.last:

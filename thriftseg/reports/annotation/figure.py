@@ -42,6 +42,10 @@ def plot_annotation_run(run: AnnotationRun, path: str | Path) -> Path | None:
 
     Returns:
         Its path, `None` where no score is known.
+
+    Example:
+        >>> plot_annotation_run(AnnotationRun(Path("run"), {"paste_manual": False}, ()), "rounds.png") is None
+        True
     """
     group = RunGroup(run.folder.name, (run,))
     with_manual = Curve("with the manual labels", group, lambda name: lambda _, row: row.pasted[name])
@@ -58,6 +62,10 @@ def plot_annotation_groups(groups: Sequence[RunGroup], path: str | Path) -> Path
 
     Returns:
         Its path, `None` where no score is known.
+
+    Example:
+        >>> plot_annotation_groups([RunGroup("random", (AnnotationRun(Path("run"), {}, ()),))], "runs.png") is None
+        True
     """
     return plot_curves([Curve(group.name, group) for group in groups], Path(path))
 

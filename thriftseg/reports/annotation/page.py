@@ -51,6 +51,11 @@ class AnnotationReport:
         page: The page, all in one file.
         picture: The plots, `None` where no score is known.
         video: All frames with their labels.
+
+    Example:
+        >>> report = AnnotationReport(Path("run", PAGE), picture=None, video=Path("run", VIDEO))
+        >>> report.page.name, report.video.name
+        ('report.html', 'overlay.mp4')
     """
 
     page: Path
@@ -67,6 +72,16 @@ def write_annotation_report(folder: str | Path, dataset: VideoDataset) -> Annota
 
     Raises:
         DatasetError: The folder holds no finished run, or one of another video.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.datasets import Folder
+        >>> try:
+        ...     with tempfile.TemporaryDirectory() as folder:
+        ...         write_annotation_report(folder, Folder("data/mine"))
+        ... except DatasetError as error:
+        ...     print(error.problem, "->", error.expected)
+        no run with a finished round -> run.json
     """
     run = read_annotation_run(folder)
     clip = _clip(run, dataset)

@@ -52,6 +52,12 @@ class AnnotationRound:
         boundary_click_share: The same of clicks on boundaries alone, without those that choose classes.
         predicted: Scores of what the network predicts, NaN where they are not known.
         pasted: Scores with the manual labels put over it.
+
+    Example:
+        >>> cost, nothing = AnnotationCost(seconds=1800, clicks=40), math.nan
+        >>> row = AnnotationRound(1, 2, cost, 0.25, nothing, nothing, predicted={"miou": 0.5}, pasted={"miou": 0.75})
+        >>> row.pasted["miou"] - row.predicted["miou"], row.cost.hours
+        (0.25, 0.5)
     """
 
     number: int
@@ -105,6 +111,12 @@ class AnnotationRun:
         folder: Its folder.
         settings: Its settings; inner ones by dotted names.
         rounds: Its finished rounds, from 0.
+
+    Example:
+        >>> row = AnnotationRound(1, 2, AnnotationCost(), 0.25, 0.5, 0.5, {"miou": 0.5}, pasted={"miou": 0.75})
+        >>> runs = [AnnotationRun(Path("run"), {"paste_manual": paste}, (row,)) for paste in (False, True)]
+        >>> [run.kept(row)["miou"] for run in runs]
+        [0.5, 0.75]
     """
 
     folder: Path
@@ -136,6 +148,13 @@ class RunGroup:
     Attributes:
         name: What tells them from other runs.
         runs: The runs.
+
+    Example:
+        >>> scores = [{"miou": 0.5}, {"miou": 0.75}]
+        >>> rows = [AnnotationRound(0, 0, AnnotationCost(), 0.0, 0.0, 0.0, each, pasted=each) for each in scores]
+        >>> group = RunGroup("random", tuple(AnnotationRun(Path("run"), {}, (row,)) for row in rows))
+        >>> group.length, group.mean(lambda run, row: row.predicted["miou"], round=0)
+        (1, 0.625)
     """
 
     name: str
@@ -164,6 +183,16 @@ def read_annotation_run(folder: str | Path) -> AnnotationRun:
 
     Raises:
         DatasetError: It holds no run, or none with a finished round, or a file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> row = {"round": 0, "samples": 0, "cost": {}, "share": {"pixels": 0.0}, "pasted": {}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "run.json").write_text('{"dataset": "own", "video": "drive", "paste_manual": false}')
+        ...     _ = Path(folder, "rounds.jsonl").write_text(json.dumps(row | {"scores": {"miou": 0.5}}))
+        ...     run = read_annotation_run(folder)
+        >>> run.settings["video"], run.rounds[0].predicted["miou"], run.rounds[0].click_share
+        ('drive', 0.5, nan)
     """
     folder = Path(folder)
     for name in (SETTINGS, ROUNDS):
@@ -185,6 +214,17 @@ def find_annotation_runs(folders: Iterable[str | Path]) -> list[AnnotationRun]:
 
     Raises:
         DatasetError: There is no run in one of them.
+
+    Example:
+        >>> import tempfile
+        >>> row = {"round": 0, "samples": 0, "cost": {}, "share": {"pixels": 0.0}, "scores": {}, "pasted": {}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for seed in range(2):
+        ...         (run := Path(folder, f"random-seed{seed}")).mkdir()
+        ...         _ = (run / "run.json").write_text('{"dataset": "own", "video": "drive", "paste_manual": false}')
+        ...         _ = (run / "rounds.jsonl").write_text(json.dumps(row))
+        ...     [run.folder.name for run in find_annotation_runs([folder])]
+        ['random-seed0', 'random-seed1']
     """
     found: dict[Path, AnnotationRun] = {}
     for folder in map(Path, folders):
@@ -234,6 +274,12 @@ def group_runs(runs: Sequence[AnnotationRun]) -> list[RunGroup]:
 
     Args:
         runs: The runs.
+
+    Example:
+        >>> settings = [{"seed": seed, "choice": choice} for choice in ("random", "motion") for seed in range(2)]
+        >>> groups = group_runs([AnnotationRun(Path("run"), each, ()) for each in settings])
+        >>> [(group.name, len(group.runs)) for group in groups]
+        [('choice random', 2), ('choice motion', 2)]
     """
     groups: dict[str, list[AnnotationRun]] = {}
     for run in runs:
@@ -258,6 +304,13 @@ def annotation_table(run: AnnotationRun) -> Table:
 
     Returns:
         Table to print with rich.
+
+    Example:
+        >>> scores = {"miou": 0.5, "boundary_iou": 0.25, "tc": math.nan}
+        >>> row = AnnotationRound(1, 2, AnnotationCost(seconds=1800, clicks=40), 0.125, 0.25, 0.5, scores, scores)
+        >>> table = annotation_table(AnnotationRun(Path("run"), {"paste_manual": True}, (row,)))
+        >>> [str(*column.cells) for column in table.columns]
+        ['1', '2', '40 + 0', '0.500', '12.5', '25.0', '50.0', '50.0', '25.0', '-']
     """
     headings = ["samples", "clicks\n+ class", "hours", *_SHARE_HEADINGS, *_SCORE_HEADINGS]
     table = number_table(None, "round", headings)
@@ -278,6 +331,13 @@ def annotation_comparison(groups: Sequence[RunGroup]) -> Table:
 
     Returns:
         Table to print with rich.
+
+    Example:
+        >>> scores = {"miou": 0.5, "boundary_iou": 0.25, "tc": math.nan}
+        >>> row = AnnotationRound(1, 2, AnnotationCost(seconds=1800, clicks=40), 0.125, 0.25, 0.5, scores, scores)
+        >>> group = RunGroup("random", (AnnotationRun(Path("run"), {"paste_manual": True}, (row,)),))
+        >>> [str(*column.cells) for column in annotation_comparison([group]).columns]
+        ['random', '1', '2', '0.500', '12.5', '25.0', '50.0', '50.0', '25.0', '-']
     """
     headings = ["seeds", "samples", "hours", *_SHARE_HEADINGS, *_SCORE_HEADINGS]
     table = number_table(None, "run", headings)

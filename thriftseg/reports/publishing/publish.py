@@ -51,6 +51,11 @@ class Publication:
         weights: The weight file.
         entry: What the index says of it.
         changed: Whether anything was written; `False` when the very same was there already.
+
+    Example:
+        >>> entry = CatalogEntry("own/a.safetensors", "0" * 64, 2_500_000, "stm_r18", "own", miou=0.5)
+        >>> print(Publication("stm_r18.own", Path("own"), Path("a.safetensors"), entry, changed=False))
+        a.safetensors (2.5 MB, mIoU 0.5000), unchanged
     """
 
     name: str
@@ -118,6 +123,15 @@ def publish(
     Raises:
         CheckpointError: The checkpoint cannot be read, is of another architecture than the name says, the scores are
             of other weights, the name is taken, or the hub refuses the upload.
+
+    Example:
+        >>> import tempfile
+        >>> try:
+        ...     with tempfile.TemporaryDirectory() as folder:
+        ...         publish("nowhere/last.ckpt", "stm_r18.own", folder)
+        ... except CheckpointError as error:
+        ...     print(error)
+        nowhere/last.ckpt: no such checkpoint; fix: pass the path of a .ckpt file
     """
     match = _NAME.fullmatch(name)
     if match is None:

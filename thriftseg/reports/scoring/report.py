@@ -88,6 +88,12 @@ class EvaluationReport:
         confusion: (C, C + 1) pixels by true and predicted class, as from `confusion_matrix`.
         flow: What estimated the flow of temporal consistency.
         warnings: What a reader of the scores should know.
+
+    Example:
+        >>> videos = [VideoResult("drive", 2, 0, {"miou": 0.75}), VideoResult("park", 4, 0, {"miou": 0.5})]
+        >>> report = EvaluationReport({}, "1.0", 6, 0, 2, {"miou": Score(0.625)}, per_video=videos)
+        >>> [row.video for row in report.worst_first()], json.loads(report.to_json())["scores"]["miou"]["value"]
+        (['park', 'drive'], 0.625)
     """
 
     settings: dict[str, Any]

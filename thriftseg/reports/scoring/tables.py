@@ -23,6 +23,23 @@ def print_evaluation(report: EvaluationReport, console: Console | None = None) -
     Args:
         report: The report.
         console: Where to print it; stdout by default.
+
+    Example:
+        >>> from thriftseg.reports.scoring.report import Score, VideoResult
+        >>> videos, settings = [VideoResult("drive", 2, 0, {"miou": 0.75})], {"pred": "out", "resamples": 0}
+        >>> report = EvaluationReport(settings, "1.0", 2, 0, 1, {"miou": Score(0.75)}, per_video=videos)
+        >>> print_evaluation(report)  # doctest: +NORMALIZE_WHITESPACE
+        out
+         score      %   95 % interval
+        ──────────────────────────────
+         mIoU    75.0               -
+        2 frames of 1 videos
+        intervals: not asked for
+        <BLANKLINE>
+        Per video
+         video   frames   mIoU %
+        ─────────────────────────
+         drive        2     75.0
     """
     console = console or Console()
     table = number_table(escape(str(report.settings["pred"])), "score", ["%", "95 % interval"])

@@ -52,6 +52,13 @@ class ComparedRow:
         published: The row as published.
         runs: Runs that count, or the labels of the row.
         profile: Size and speed of its network, where they were measured.
+
+    Example:
+        >>> row = PublishedRow("B3", "own_b3", "manual", published={"miou": 60.0})
+        >>> runs = [RunScores(Path(f"own_b3-seed{seed}"), "fit", {"miou": (2 + seed) / 4}) for seed in range(2)]
+        >>> compared = ComparedRow(row, tuple(runs))
+        >>> compared.measured("miou").mean, compared.difference("miou")
+        (62.5, 2.5)
     """
 
     published: PublishedRow
@@ -101,6 +108,14 @@ class TableComparison:
         table: The table as published.
         rows: Its rows, top to bottom.
         notes: What the reader of the scores should know: runs left out or unlike the others, one sentence each.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, "cityscapes_tmanet_b3").mkdir()  # the folder of a run that has only just begun
+        ...     comparison = compare_table(load_table("samsam2_t1").with_rows("B3"), folder)
+        >>> len(comparison.rows), len(comparison.rows[0].runs), comparison.notes[0].rpartition(": ")[2]
+        (1, 0, 'not finished, or not scored yet')
     """
 
     table: PublishedTable
@@ -143,6 +158,17 @@ def compare_table(
         ConfigError: There is no such table, or no such folder where one is named.
         CheckpointError: A file of scores, or of size and speed, is damaged.
         LabelStoreError: A report of label quality is damaged.
+
+    Example:
+        >>> import json, tempfile
+        >>> table = load_table("samsam2_t1").with_rows("B3")  # published: 74.48
+        >>> content = {"command": "thriftseg fit", "network_sha256": None, "metrics": {"val/miou": 0.5}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (run := Path(folder, f"{table.rows[0].run}-seed1")).mkdir()
+        ...     _ = (run / "fit.json").write_text(json.dumps(content))
+        ...     [row] = compare_table(table, folder).rows
+        >>> row.measured("miou").mean, round(row.difference("miou"), 2)
+        (50.0, -24.48)
     """
     table = load_table(table) if isinstance(table, str) else table
     if scores is not None and scores not in SCORE_FILES:
@@ -244,6 +270,13 @@ def remaining_commands(comparison: TableComparison, *, whole: bool = False) -> d
 
     Raises:
         ConfigError: The pieces of a row do not fit together.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     commands = remaining_commands(compare_table(load_table("samsam2_t1").with_rows("B3"), folder))
+        >>> [command.partition(" --")[0] for command in commands]
+        ['thriftseg label propagate', 'thriftseg fit']
     """
     waiting: dict[str, list[str]] = {}
     for row in comparison.rows:

@@ -31,6 +31,12 @@ class ComposedRow:
         needs: Commands that come before, in order: those that make its labels, and trainings that it starts from.
         command: The command that runs it, with what only the user knows in capitals.
         then: Commands that follow.
+
+    Example:
+        >>> from thriftseg.reports import compose_row
+        >>> composed = compose_row("samsam2_t1", "B3")
+        >>> composed.row.iterations, composed.config["trainer"]["max_steps"], len(composed.needs)
+        (40000, 40000, 1)
     """
 
     table: PublishedTable
@@ -98,6 +104,11 @@ def find_row(run: str) -> tuple[PublishedTable, PublishedRow] | None:
 
     Args:
         run: Name of a run, such as "cityscapes_tmanet_b3".
+
+    Example:
+        >>> table, row = find_row("cityscapes_tmanet_b3")
+        >>> table.name, row.key, find_row("unheard_of")
+        ('samsam2_t1', 'B3', None)
     """
     rows = ((table, row) for table in map(load_table, list_tables()) for row in table.rows)
     return next(((table, row) for table, row in rows if row.run == run), None)

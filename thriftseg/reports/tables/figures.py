@@ -23,6 +23,14 @@ def plot_comparison(comparison: TableComparison, folder: str | Path) -> list[Pat
 
     Returns:
         The pictures; none for a table without mIoU, or without hours and shares.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.reports import compare_table, load_table
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pictures = plot_comparison(compare_table(load_table("samsam2_t1").with_rows("B3"), folder), folder)
+        >>> [path.name for path in pictures]
+        ['samsam2_t1_hours.png']
     """
     table = comparison.table
     if PLOTTED not in table.metrics:

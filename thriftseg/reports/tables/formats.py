@@ -54,6 +54,25 @@ def print_comparison(comparison: TableComparison) -> None:
 
     Args:
         comparison: The table and the runs.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.reports import compare_table, load_table
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     comparison = compare_table(load_table("samsam2_t1").with_rows("B3"), folder)
+        >>> print_comparison(comparison)  # doctest: +NORMALIZE_WHITESPACE
+        Manual and SAM 2 labels at
+        offsets of the annotated frame
+                      mIoU  mIoU   mIoU
+        row   hours  paper  ours  diff.
+        ───────────────────────────────
+        B3   1488.0  74.48     -      -
+        2976 samples; 40000 iterations;
+        SAM 2 pseudo-labels and
+        SAM-refined coarse labels for
+        video semantic segmentation
+        (github.com/samiksome92/samsam2
+        )
     """
     print_table(comparison_table(comparison))
 
@@ -64,6 +83,18 @@ def print_remaining(comparison: TableComparison, *, whole: bool = False) -> None
     Args:
         comparison: The table and the runs.
         whole: Print those that follow a training, too, such as tests on other data sets.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.reports import compare_table, load_table
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print_remaining(compare_table(load_table("samsam2_t1").with_rows("N1"), folder))
+        <BLANKLINE>
+        nothing was run of 1 of 1 rows; what they take, in order:
+        <BLANKLINE>
+          thriftseg fit --table samsam2_t1 --row N1 --data.dataset.root DIR
+        <BLANKLINE>
+        all trainings of the table: thriftseg sweep --table samsam2_t1, with the options of fit
     """
     remaining = remaining_commands(comparison, whole=whole)
     if remaining:
@@ -84,6 +115,14 @@ def comparison_table(comparison: TableComparison) -> Table:
 
     Returns:
         Table to print with rich; a dash stands for what is not known or was not run.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.reports import compare_table, load_table
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = comparison_table(compare_table(load_table("samsam2_t1").with_rows("B3"), folder))
+        >>> [str(*column.cells) for column in table.columns]
+        ['B3', '1488.0', '74.48', '-', '-']
     """
     columns = _setting_columns(comparison)
     constant = {name: cells[0] for name, cells in columns.items() if name in _SAME_FOR_ALL and len(set(cells)) == 1}
@@ -117,6 +156,14 @@ def comparison_markdown(comparison: TableComparison) -> str:
 
     Args:
         comparison: The table and the runs.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.reports import compare_table, load_table
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     text = comparison_markdown(compare_table(load_table("samsam2_t1").with_rows("B3"), folder))
+        >>> text.splitlines()[-1]
+        '| B3 | 2976 | 1488.0 | 40000 | 74.48 | - | - |'
     """
     headings, rows = _grid(comparison, _setting_columns(comparison))
     lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *(cells for row in rows for cells in row)]
@@ -132,6 +179,15 @@ def comparison_csv(comparison: TableComparison) -> str:
 
     Returns:
         Text with a line of headings; scores with four decimals.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.reports import compare_table, load_table
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     text = comparison_csv(compare_table(load_table("samsam2_t1").with_rows("B3"), folder))
+        >>> [record] = csv.DictReader(text.splitlines())
+        >>> record["row"], record["published"], record["ours"]
+        ('B3', '74.48', '')
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

@@ -32,6 +32,11 @@ class Fragment(Record, frozen=True):
         needs: Commands whose outcome the training reads.
         then: Commands that follow the training.
         give: Options that nobody but the user knows, such as `--data.dataset.root DIR`.
+
+    Example:
+        >>> named = {"short": Fragment(settings={"trainer.max_steps": 300}), "clicks": Fragment("own", uses=("short",))}
+        >>> [fragment.base for fragment in named["clicks"].flattened(named)]
+        [None, 'own']
     """
 
     base: str | None = None

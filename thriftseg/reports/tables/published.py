@@ -41,6 +41,11 @@ class PublishedRow(Record, frozen=True):
         labels: Source in a label store whose quality the row tells; `None` for scores of a trained network.
         network: Name of the network in the zoo, where its size and speed are compared.
         recipe: What its config is made of; in the file, its entries stand beside the others.
+
+    Example:
+        >>> row = PublishedRow("B3", run="own_b3", series="manual", published={"miou": 76.5}, labels="boxes")
+        >>> row.folder, row.published["miou"], row.hours  # a row of labels is looked up by their source
+        ('boxes', 76.5, None)
     """
 
     key: str
@@ -81,6 +86,12 @@ class PublishedTable(Record, frozen=True):
         best_of: Name of the data set that `tests` are ways to test on; by it metrics mean the test with the best J&F.
         fragments: File of `configs/fragments`, without suffix, that its rows take fragments from.
         command: Command of `thriftseg` that runs a row.
+
+    Example:
+        >>> rows = tuple(PublishedRow(key, run=f"own_{key}", series="own") for key in ("clicks", "masks"))
+        >>> table = PublishedTable("own", "My own", "unpublished", "camvid", metrics=("miou",), x=None, rows=rows)
+        >>> table.row("own_masks").key, len(table.with_rows("clicks").rows), table.of_training
+        ('masks', 1, True)
     """
 
     name: str

@@ -96,6 +96,11 @@ def class_table(class_names: Sequence[str], columns: Mapping[str, Sequence[float
 
     Returns:
         Table to print with rich.
+
+    Example:
+        >>> table = class_table(["road", "car"], {"IoU": [0.875, math.nan]})
+        >>> [[str(cell) for cell in column.cells] for column in table.columns]
+        [['road', 'car'], ['87.5', '-']]
     """
     table = number_table(title, "class", [f"{heading} %" for heading in columns])
     for index, name in enumerate(class_names):
@@ -116,6 +121,11 @@ def catalog_table(
 
     Returns:
         Table to print with rich; a dash stands for what is not known.
+
+    Example:
+        >>> table = catalog_table({}, unpublished=["stm_r50"])
+        >>> table.row_count, [*table.columns[-1].cells]
+        (1, ['Apache-2.0 / CC BY-NC-SA'])
     """
     from thriftseg.zoo import NOT_STATED, code_licence_of, licence_of_release
 
@@ -191,6 +201,11 @@ def ranking_table(headings: Sequence[str], rows: Sequence[Sequence[object]], sho
 
     Returns:
         Table to print with rich.
+
+    Example:
+        >>> table = ranking_table(["video", "confidence"], [("drive", 0.25), ("park", 0.5), ("street", 0.75)], shown=2)
+        >>> [list(column.cells) for column in table.columns], table.caption
+        ([['1', '2'], ['drive', 'park'], ['0.25', '0.5']], 'and 1 more')
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
     for heading in ("rank", *headings):
@@ -203,7 +218,14 @@ def ranking_table(headings: Sequence[str], rows: Sequence[Sequence[object]], sho
 
 
 def print_table(table: Table) -> None:
-    """Print a table on stdout, wider than the terminal if it must be: nothing is shortened or left out."""
+    """Print a table on stdout, wider than the terminal if it must be: nothing is shortened or left out.
+
+    Example:
+        >>> print_table(ranking_table(["video", "confidence"], [("drive", 0.25)]))  # doctest: +NORMALIZE_WHITESPACE
+         rank   video   confidence
+        ───────────────────────────
+            1   drive         0.25
+    """
     console = Console()
     options = console.options.update(max_width=sys.maxsize)
     console.width = max(console.width, console.measure(table, options=options).maximum)

@@ -245,6 +245,14 @@ def fetching_weights(backbone: str, url: str, pretrained: bool) -> Iterator[None
         backbone: Name of the network whose weights are fetched.
         url: Where they come from.
         pretrained: Whether anything is fetched at all; if not, errors pass unchanged.
+
+    Example:
+        >>> try:
+        ...     with fetching_weights("resnet18", "https://host.org/resnet18", pretrained=True):
+        ...         raise OSError("no route to host")
+        ... except CheckpointError as error:
+        ...     print(error.fix)
+        go online once so that https://host.org/resnet18 is cached, or set pretrained to false
     """
     try:
         yield

@@ -16,6 +16,12 @@ class StridedLogits(NamedTuple):
         padded: Height and width of the padded frames.
         size: Height and width of the frames.
         align_corners: Convention of bilinear resizing.
+
+    Example:
+        >>> import torch
+        >>> logits = StridedLogits(torch.zeros(4, 2, 2, 3), (16, 24), (13, 24), align_corners=False)
+        >>> logits.every(2).at(8).shape  # two of four rows, and two cells for 13 pixels
+        torch.Size([2, 2, 2, 3])
     """
 
     values: Tensor

@@ -24,6 +24,11 @@ class PolicyOutput(NamedTuple):
     Attributes:
         policy_logits: Of the actions, (B, num_actions).
         value: Expected return, (B, 1).
+
+    Example:
+        >>> output = PolicyOutput(torch.tensor([[0.0, 3.0]]).log1p(), torch.tensor([[0.5]]))
+        >>> output.policy_logits.softmax(dim=1).tolist()  # a click, or a mask
+        [[0.20000000298023224, 0.800000011920929]]
     """
 
     policy_logits: Tensor

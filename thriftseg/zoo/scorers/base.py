@@ -26,6 +26,16 @@ class Scorer(Network, ABC):
 
     Attributes:
         working_size: Height and width that the branches are made for.
+
+    Example:
+        >>> class Area(Scorer):
+        ...     def features(self, images, masks):
+        ...         return masks.float().mean(dim=(1, 2)).unsqueeze(1)
+        >>> masks = torch.zeros(1, 480, 640)
+        >>> masks[:, :, :160] = 1
+        >>> scorer = Area()
+        >>> scorer.features(*scorer.fit(torch.zeros(1, 3, 480, 640), masks)).item()
+        0.25
     """
 
     kind = "scorer"

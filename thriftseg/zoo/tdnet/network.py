@@ -39,6 +39,13 @@ class TDNetState(StreamState):
     Attributes:
         index: Path of the next frame.
         memory: Query, key and value of the last frames at few positions, oldest first; at most `past_frames`.
+
+    Example:
+        >>> import torch
+        >>> values = torch.ones(1, 2, 3, requires_grad=True)
+        >>> state = TDNetState(index=1, memory=((values, values, values),))
+        >>> state.memory[0][2].requires_grad, state.detach().memory[0][2].requires_grad
+        (True, False)
     """
 
     index: int = 0
@@ -81,6 +88,14 @@ class TDNet(SemanticNetwork):
         training_kv_stride: The same in training mode.
         layer_norm_size: Size of the map that the layer norms are bound to, or `None`.
         warm_up: What to do while a stream has seen too few frames.
+
+    Example:
+        >>> import torch
+        >>> from thriftseg.zoo import TDNetFANet
+        >>> with torch.device("meta"):
+        ...     network = TDNetFANet(num_classes=5)
+        >>> isinstance(network, TDNet), network.num_phases, network.start(first_index=3).index
+        (True, 2, 1)
     """
 
     preprocessing = IMAGENET

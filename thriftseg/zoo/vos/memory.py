@@ -24,6 +24,11 @@ class MemoryPolicy:
 
     Raises:
         ConfigError: `every` is not positive, or there is no room for the first and the previous frame.
+
+    Example:
+        >>> policy = MemoryPolicy(every=5, previous=False)
+        >>> [index for index in range(12) if policy.needs(index, annotated=index == 3)]
+        [0, 3, 5, 10]
     """
 
     every: int = 5
@@ -61,6 +66,11 @@ class MemoryFrame(StreamState):
         index: Number of the frame in its video.
         annotated: Whether masks were given on this frame.
         known: Per row, whether the object had appeared; rows of later objects hold zeros.
+
+    Example:
+        >>> frame = MemoryFrame((torch.zeros(2, 4), torch.zeros(2, 8)), index=5, annotated=False, known=(True, False))
+        >>> frame.nbytes  # 24 numbers of four bytes
+        96
     """
 
     features: tuple[Tensor, ...]

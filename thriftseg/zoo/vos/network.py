@@ -24,6 +24,11 @@ class VOSState(StreamState):
     Attributes:
         memory: Remembered frames and the objects in them.
         index: Number of the next frame.
+
+    Example:
+        >>> state = VOSState(Memory(MemoryPolicy(every=2)), index=3)
+        >>> len(state.memory), state.memory.policy.keeps(state.index, annotated=False)
+        (0, False)
     """
 
     memory: Memory = field(default_factory=lambda: Memory(MemoryPolicy()))
@@ -48,6 +53,17 @@ class VOSNetwork(Network, ABC):
 
     Raises:
         ConfigError: The memory has no room for two frames, or the step is not positive.
+
+    Example:
+        >>> class Still(VOSNetwork):
+        ...     def memorise(self, frame, masks, rows):
+        ...         return (rows.gather(masks),)
+        ...     def segment(self, frame, memory):
+        ...         return aggregate(memory.rows.scatter(memory.frames[-1].features[0], len(frame)))
+        >>> network, frame = Still(), torch.zeros(1, 3, 1, 4)
+        >>> logits, state = network.step(frame, network.start(), torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]))
+        >>> network.step(frame, state)[0].argmax(dim=1).tolist(), len(state.memory)
+        ([[[1, 1, 0, 0]]], 1)
     """
 
     kind = "vos"

@@ -64,6 +64,11 @@ class Proposals:
         masks: (K, M, h, w) logits of M proposals, at a quarter of the input of the network.
         quality: (K, M) the IoU that the network expects of each.
         score: (K,) logit of the object being visible.
+
+    Example:
+        >>> told = Proposals(torch.zeros(2, 3, 8, 8), torch.tensor([[0.1, 0.9, 0.5], [0.8, 0.2, 0.1]]), torch.zeros(2))
+        >>> told.quality.argmax(dim=1).tolist()  # the best proposal for each object
+        [1, 0]
     """
 
     masks: Tensor

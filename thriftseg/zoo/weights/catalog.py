@@ -43,6 +43,11 @@ class CatalogEntry:
         miou: mIoU on the card; `None` without one.
         hub: Repository on the Hugging Face hub that holds the weights, too.
         licence: Licence of the weights; `None` in an index of an earlier version.
+
+    Example:
+        >>> entry = list_published()["deeplabv3plus_mobilenetv2.synthetic_manual"]
+        >>> entry.architecture, entry.tag, entry.labels
+        ('deeplabv3plus_mobilenetv2', 'synthetic_manual', '240 manual')
     """
 
     file: FileName
@@ -132,6 +137,12 @@ def read_index(folder: str | Path) -> dict[str, CatalogEntry]:
 
     Raises:
         CheckpointError: The index is damaged or of another version.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     read_index(folder)
+        {}
     """
     path = Path(folder) / INDEX
     if not path.is_file():
@@ -151,7 +162,16 @@ def read_index(folder: str | Path) -> dict[str, CatalogEntry]:
 
 
 def write_index(folder: str | Path, entries: Mapping[str, CatalogEntry]) -> None:
-    """Replace the index of a folder, at once and in full."""
+    """Replace the index of a folder, at once and in full.
+
+    Example:
+        >>> import tempfile
+        >>> entry = CatalogEntry("own/a.safetensors", sha256="0" * 64, bytes=5, architecture="stm_r18", tag="own")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_index(folder, {"stm_r18.own": entry})
+        ...     read_index(folder) == {"stm_r18.own": entry}
+        True
+    """
     listed = {name: asdict(entry) for name, entry in sorted(entries.items())}
     content = {"version": INDEX_VERSION, "checkpoints": listed}
     write_bytes(Path(folder) / INDEX, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

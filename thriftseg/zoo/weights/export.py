@@ -39,6 +39,11 @@ class ExportReport:
             that follow objects of probabilities, since logits of sure pixels hang on the last digit.
         max_logit: Largest absolute logit, or probability, over these frames.
         equal_classes: Share of the pixels whose class or object is the same.
+
+    Example:
+        >>> report = ExportReport(Path("net.onnx"), (64, 96), 2_500_000, 3, 1e-05, max_logit=8.0, equal_classes=1.0)
+        >>> str(report).partition("frames: ")[2]
+        'values up to 8 differ by at most 1e-05, 100.000 % of the classes equal'
     """
 
     path: Path
@@ -112,6 +117,14 @@ def export_onnx(
         ConfigError: onnx or onnxruntime is missing, the network is of another kind or cannot be exported for such
             sizes, or these are not in order.
         CheckpointError: The exported file disagrees with torch.
+
+    Example:
+        >>> from thriftseg.zoo import SpixelFCN
+        >>> try:
+        ...     export_onnx(SpixelFCN(), "net.onnx", size=(64, 96))
+        ... except ConfigError as error:
+        ...     print(error)
+        only networks that segment, or follow objects, are exported; found SpixelFCN (superpixels)
     """
     require_onnx()
     sizes = (min_size or size, size, max_size or size)

@@ -47,6 +47,12 @@ class Published:
         eval_size: Height and width that frames are resized to; `None` keeps their own.
         card: The whole content of the JSON file: metrics with their commands, labels and their cost, licences.
         path: The weight file.
+
+    Example:
+        >>> from thriftseg.zoo import SpixelFCN
+        >>> published = Published(SpixelFCN(), None, WholeImage(), (96, 128), card={}, path=Path("own.safetensors"))
+        >>> published.preprocessing.mean, published.eval_size
+        ((0.411, 0.432, 0.45), (96, 128))
     """
 
     network: Any = field(repr=False)
@@ -72,6 +78,11 @@ def encode_weights(network: nn.Module, *, half: bool = False) -> bytes:
 
     Raises:
         CheckpointError: A number is not finite, or too large for half precision.
+
+    Example:
+        >>> layer = nn.Linear(1000, 1, bias=False)
+        >>> len(encode_weights(layer)) - len(encode_weights(layer, half=True))
+        2000
     """
     from safetensors.torch import save
 
@@ -109,6 +120,12 @@ def describe_weights(
         inference: How frames are segmented; the whole image in one pass by default.
         eval_size: Height and width that frames are resized to; `None` keeps their own.
         notes: Further entries in plain values, such as metrics and licences.
+
+    Example:
+        >>> from thriftseg.zoo import SpixelFCN
+        >>> card = describe_weights(SpixelFCN(), b"abc", "spixelfcn.safetensors", notes={"data": "BSDS500"})
+        >>> card["data"], card["weights"]["bytes"], card["weights"]["sha256"][:8]
+        ('BSDS500', 3, 'ba7816bf')
     """
     preprocessing = network.preprocessing
     classes = None
@@ -164,6 +181,16 @@ def save_weights(
 
     Raises:
         CheckpointError: The path has another ending, or a weight is not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.zoo import SpixelFCN
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     card = save_weights(SpixelFCN(), Path(folder, "own.safetensors"), eval_size=(96, 128))
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['own.json', 'own.safetensors']
+        >>> card["eval_size"], card["weights"]["parameters"]
+        ([96, 128], 2269785)
     """
     path = Path(path)
     if path.suffix != WEIGHTS_SUFFIX:
@@ -178,7 +205,12 @@ def save_weights(
 
 
 def encode_card(card: Mapping[str, Any]) -> bytes:
-    """The JSON file of a card."""
+    """The JSON file of a card.
+
+    Example:
+        >>> encode_card({"labels": {"hours": 1.5}}).decode().splitlines()
+        ['{', '  "labels": {', '    "hours": 1.5', '  }', '}']
+    """
     return (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -254,6 +286,13 @@ def check_weights(network: nn.Module, weights: Mapping[str, Tensor], path: str |
 
     Raises:
         CheckpointError: A name is missing or too many, a shape differs, or a weight is not finite.
+
+    Example:
+        >>> try:
+        ...     check_weights(nn.Linear(2, 1), {"weight": torch.zeros(1, 3)}, "own.ckpt")
+        ... except CheckpointError as error:
+        ...     print(error.found)
+        1 missing, 0 unknown, 1 of another shape, such as bias
     """
     own = network.state_dict()
     missing, surplus = own.keys() - weights.keys(), weights.keys() - own.keys()

@@ -98,6 +98,13 @@ def tell_restrictions(notes: Mapping[str, Any], path: str | Path) -> None:
     Args:
         notes: See `restrictions`.
         path: Its file.
+
+    Example:
+        >>> from unittest import TestCase
+        >>> with TestCase().assertLogs(_logger) as logs:
+        ...     tell_restrictions({"licences": {"weights": "cc-by-nc-4.0"}}, "own.safetensors")
+        >>> logs.records[0].getMessage()
+        'own.safetensors: its use is restricted: weights under cc-by-nc-4.0'
     """
     found = restrictions(notes)
     if found:

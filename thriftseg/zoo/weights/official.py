@@ -71,6 +71,14 @@ class KeyMismatchError(CheckpointError):
         left_over: Entries of the checkpoint that have no place in the network, by the authors' names.
         missing: Entries of the network that the checkpoint lacks, by our names.
         differing: Entries of another shape, each with both names and shapes.
+
+    Example:
+        >>> from thriftseg.zoo import SpixelFCN
+        >>> try:
+        ...     load_official(SpixelFCN(), {"fc.weight": torch.zeros(1)})
+        ... except KeyMismatchError as error:
+        ...     print(error.left_over, len(error.missing))
+        ('fc.weight',) 80
     """
 
     left_over: tuple[str, ...] = ()
@@ -107,6 +115,13 @@ def load_official(network: Network, source: str | Path | Mapping[str, Any]) -> O
         CheckpointError: The file cannot be read.
         KeyMismatchError: The entries are not those of the network; the error names them.
         ConfigError: There is no checkpoint of the authors for this network.
+
+    Example:
+        >>> from thriftseg.zoo import SpixelFCN
+        >>> network = SpixelFCN()
+        >>> report = load_official(network, {"state_dict": network.state_dict()})
+        >>> len(report.loaded) + len(report.counters) == len(network.state_dict()), report.unused
+        (True, ())
     """
     if isinstance(source, Mapping):
         return _load(network, weights_in(source), None)
@@ -123,6 +138,11 @@ class ImportReport:
         arguments: Constructor arguments that the weights or the caller told.
         licence: Licence that the authors put on their repository.
         entries: What became of the entries of their file.
+
+    Example:
+        >>> entries = OfficialReport(loaded=("conv.weight", "conv.bias"))
+        >>> print(ImportReport(Path("qnet.safetensors"), "qnet_resnet18", {"num_bins": 20}, "MIT", entries))
+        qnet.safetensors: qnet_resnet18 (num_bins=20); 2 entries loaded; licence of the weights: MIT
     """
 
     path: Path
@@ -150,6 +170,15 @@ def import_checkpoint(
     Raises:
         CheckpointError: The file cannot be read, or its weights are of another network.
         ConfigError: No network has this name, or it does not take one of the arguments.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.zoo import SpixelFCN
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(SpixelFCN().state_dict(), Path(folder, "theirs.pth"))
+        ...     report = import_checkpoint("spixelfcn", Path(folder, "theirs.pth"), Path(folder, "ours.safetensors"))
+        >>> report.path.name, report.licence, len(report.entries.loaded)
+        ('ours.safetensors', 'MIT', 94)
     """
     path, out = Path(path), Path(out)
     weights = read_official(path)
@@ -210,6 +239,14 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: The file is missing, damaged, holds pickled objects, or no weights.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "theirs.pth")
+        ...     torch.save({"epoch": 3, "state_dict": {"module.conv.bias": torch.ones(2)}}, path)
+        ...     read_official(path)
+        {'conv.bias': tensor([1., 1.])}
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

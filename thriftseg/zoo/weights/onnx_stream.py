@@ -87,6 +87,13 @@ class OnnxStream:
     Raises:
         ConfigError: A package for ONNX is missing.
         CheckpointError: The file is missing, no ONNX, not exported by this package, or was changed since.
+
+    Example:
+        >>> try:
+        ...     OnnxStream("net.onnx", b"no graph")
+        ... except CheckpointError as error:
+        ...     print(error)
+        net.onnx: not an ONNX file, or damaged; fix: copy it again
     """
 
     def __init__(self, path: str | Path, content: bytes | None = None) -> None:
@@ -186,6 +193,13 @@ class OnnxNetwork(SemanticNetwork):
     Raises:
         ConfigError: A package for ONNX is missing.
         CheckpointError: The file is no such network, or damaged; see `OnnxStream`.
+
+    Example:
+        >>> try:
+        ...     OnnxNetwork.check_record({"path": "net.onnx"})
+        ... except CheckpointError as error:
+        ...     print(error)
+        the record of an OnnxNetwork names a file; found net.onnx; fix: store the network that was exported
     """
 
     digest: Tensor

@@ -45,6 +45,13 @@ def load_pretrained(
     Raises:
         ConfigError: The extra `hf` is not installed, or no weights are given.
         CheckpointError: The weights are missing, damaged, cannot be fetched, or belong to another network.
+
+    Example:
+        >>> try:
+        ...     load_pretrained(None, {"sam2": "Sam2Model"}, "the prompter", known="facebook/sam2.1-hiera-tiny")
+        ... except ConfigError as error:
+        ...     print(error.problem, "->", error.fix)
+        the prompter has no weights -> pass facebook/sam2.1-hiera-tiny
     """
     if weights is None:
         expected = "a folder or an id of the Hugging Face hub"
@@ -96,6 +103,15 @@ def load_part(weights: str | Path, name: str, what: str) -> Any:
 
     Raises:
         CheckpointError: It is missing, damaged, or cannot be fetched.
+
+    Example:
+        >>> import tempfile
+        >>> try:
+        ...     with tempfile.TemporaryDirectory() as folder:
+        ...         load_part(folder, "AutoImageProcessor", "the prompter")
+        ... except CheckpointError as error:
+        ...     print(error.problem)
+        the weights of the prompter cannot be read
     """
     transformers = import_transformers()
     with reading_weights(weights, what), quiet_transformers(transformers.utils.logging):
@@ -114,6 +130,13 @@ def licence_of(weights: str | Path, model_type: str) -> str | None:
 
     Raises:
         CheckpointError: The front matter is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "README.md").write_text(os.linesep.join(["---", "license: apache-2.0", "---"]))
+        ...     licence_of(folder, "sam2_video")
+        'apache-2.0'
     """
     path = _readme(weights)
     text = read_text(path, fault=CheckpointError) if path is not None else ""
@@ -182,6 +205,10 @@ def import_transformers() -> Any:
 
     Raises:
         ConfigError: The extra `hf` is not installed.
+
+    Example:
+        >>> import_transformers().Sam2Config().model_type
+        'sam2'
     """
     try:
         module = import_module("transformers")
