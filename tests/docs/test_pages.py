@@ -87,8 +87,8 @@ def test_the_settings_that_bring_a_papers_way_back_exist() -> None:
     page = (ROOT / "docs/methods/deviations.md").read_text(encoding="utf-8")
     classes = [getattr(import_module(room), name) for room, names in rooms().items() for name in names]
     annotations: dict[str, set[str]] = {}
-    for parameters in (inspect.signature(each).parameters for each in classes if inspect.isclass(each)):
-        for parameter in parameters.values():
+    for each in filter(inspect.isclass, classes):
+        for parameter in inspect.signature(each.__init__).parameters.values():
             annotations.setdefault(parameter.name, set()).add(str(parameter.annotation))
     settings = re.findall(r"`([a-z_]+): ([^`]+)`", page)
     names = {name for name, _ in settings} | set(re.findall(r"`([a-z]+_(?:start|weight|cache|paths|size))`", page))
