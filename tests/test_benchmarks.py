@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.__main__ import ITEMS, main
 from benchmarks.exact_labels import mended
+from benchmarks.mask_noise import by_distance
 from benchmarks.measure import Item, Outcome
 
 
@@ -56,3 +57,13 @@ def test_regions_of_a_label_are_put_right_as_a_whole() -> None:
     half = mended(label, truth, 0.5, random)
     assert ((half[::4, ::4] == 0) == (half[::4, 1::4] == 0)).all()
     assert 35 <= (half[::4, ::4] == 0).sum() <= 65
+
+
+def test_noise_of_masks_by_distance() -> None:
+    truth = np.zeros((9, 9), np.uint8)
+    truth[2:7, 2:7] = 1
+    mask = truth.copy()
+    mask[2, 2], mask[0, 0], mask[8, 8] = 0, 1, 255
+    counts = by_distance(truth, mask)
+    assert counts[:3].tolist() == [[40, 0, 1, 0], [40, 1, 1, 1], [1, 0, 0, 0]]  # 16 + 20 + 4 corners of distance 1.4
+    assert counts[3:].sum() == 0

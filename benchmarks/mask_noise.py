@@ -1,0 +1,64 @@
+"""Where masks of objects are wrong, by the distance from the true boundary of the object.
+
+    python -m benchmarks.mask_noise --dataset davis --root DAVIS --split train --source grabcut [--store labels/davis]
+
+Of each band of distances: the share of its pixels that are wrong, the share that carries no label, its part of all
+wrong pixels, and how many of these stand in the mask though they are background. Distances are in pixels, to the
+nearest pixel of the other side; objects count one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from thriftseg.datasets.images import read_label_png
+from thriftseg.datasets.registry import create_vos
+from thriftseg.stores import LabelStore, store_root
+from thriftseg.types import IGNORE_INDEX
+
+BANDS = (1, 2, 3, 5, 9, 17, 33, 10_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--dataset", "--root", "--source"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--store")
+    args = parser.parse_args()
+    dataset = create_vos(args.dataset, args.root)
+    store = LabelStore(store_root(args.store, dataset.name), args.source, dataset.taxonomy)
+    counts = np.zeros((len(BANDS) - 1, 4), np.int64)  # pixels, without a label, wrong, of these background
+    for clip in dataset.clips(args.split):
+        for row in store.usable_of([clip.video])[clip.video]:
+            counts += by_distance(dataset.read_label(clip, row.frame), read_label_png(store.file_of(row)))
+    print("| distance | wrong % | no label % | part of all wrong % | of these background % |\n|---|---|---|---|---|")
+    for (low, high), (pixels, without, wrong, outside) in zip(pairwise(BANDS), counts, strict=True):
+        shares = wrong / pixels, without / pixels, wrong / counts[:, 2].sum(), outside / max(wrong, 1)
+        name = f"{low}" if high == low + 1 else f"{low} to {high - 1}" if high < BANDS[-1] else f"from {low}"
+        print(f"| {name} | {' | '.join(f'{100 * share:.1f}' for share in shares)} |")
+    pixels, without, wrong, outside = counts.sum(axis=0) / counts[:, 0].sum() * 100
+    print(f"| all | {wrong:.2f} | {without:.2f} | 100 | {100 * outside / wrong:.1f} |")
+
+
+def by_distance(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Counts by band, over the objects of a frame."""
+    counts = []
+    for value in set(np.unique(truth).tolist()) - {0, IGNORE_INDEX}:
+        inside = (truth == value).astype(np.uint8)
+        distance = np.maximum(*(cv2.distanceTransform(side, cv2.DIST_L2, 5) for side in (inside, 1 - inside)))
+        band = np.digitize(distance, BANDS) - 1
+        band[distance < 1] = 0
+        kept = mask != IGNORE_INDEX
+        wrong = kept & ((mask == value) != (inside == 1))
+        parts = (np.ones_like(kept), ~kept, wrong, wrong & (inside == 0))
+        counts.append(np.stack([np.bincount(band[part], minlength=len(BANDS) - 1) for part in parts], axis=1))
+    return np.sum(counts, axis=0) if counts else np.zeros((len(BANDS) - 1, 4), np.int64)
+
+
+if __name__ == "__main__":
+    main()
