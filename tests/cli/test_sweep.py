@@ -166,6 +166,13 @@ def test_a_failure_is_told_and_the_next_run_comes(
     ]
 
 
+def test_options_that_no_run_takes_are_refused_before_the_first(starts: Path) -> None:
+    with pytest.raises(ConfigError, match=r"options that `thriftseg fit` refuses; found .*--no_such"):
+        sweep(TABLE, seeds="0,1", rows="0 %", options=["--no_such", "1"], launcher=f"{starts.parent}/noting")
+    assert not starts.exists()
+    assert not Path("runs").exists()
+
+
 def test_the_table_shows_how_far_a_run_is(starts: Path) -> None:
     (task,) = sweep(TABLE, rows="20 %", dry_run=True)
     log = task.folder / "version_1" / "metrics.csv"

@@ -166,7 +166,8 @@ def sweep(
         The runs and how far they are.
 
     Raises:
-        ConfigError: There is no such table, row or task, or a row is not trained by `thriftseg fit`.
+        ConfigError: There is no such table, row or task, a row is not trained by `thriftseg fit`, or that refuses the
+            options.
 
     Example:
         >>> [task] = sweep("samsam2_t1", rows="B3", seeds=7001, dry_run=True, task=0)  # doctest: +NORMALIZE_WHITESPACE
@@ -188,6 +189,8 @@ def sweep(
         each.look()
     alone = task is not None
     todo = [each for each in tasks if not dry_run and each.state != "finished"]
+    if options and len(todo) > 1:
+        _refuse_unknown(todo[0])
     workers = Workers(None if engine == "ray" else 1, shared=False, engine=engine, progress=False, address=address)
     by_number = {each.number: each for each in tasks}
 
@@ -247,6 +250,15 @@ def _tasks(
         (compose_row(chosen, key, f"{run}-seed{seed}"), seed) for seed in numbers for run, key in runs.items()
     ]
     return [SweepTask(number, row, seed, tuple(options)) for number, (row, seed) in enumerate(rows_of_seeds)]
+
+
+def _refuse_unknown(task: SweepTask) -> None:
+    """Read the options of the first run as `fit` does, or each run would fail by them in turn."""
+    words = [sys.executable, "-m", "thriftseg", *task.command("fit"), "--print_config"]
+    read = subprocess.run(words, capture_output=True, text=True, check=False)
+    if read.returncode:
+        said = read.stderr.strip().splitlines() or ["nothing"]
+        raise ConfigError("options that `thriftseg fit` refuses", found=said[-1], fix="see `thriftseg fit --help`")
 
 
 def _run(task: SweepTask, launcher: str, logged: bool) -> SweepTask:
