@@ -82,8 +82,9 @@ def write_runs(folder):
 def test_the_command_reads_folders_and_files(tmp_path, capsys):
     write_runs(tmp_path / "runs")
     students = [{"name": "masks", "hours": hours, "miou": 0.5} for hours in HOURS.tolist()]
+    students += [{"name": "free", "hours": 1.0, "miou": 1.0}]
     (tmp_path / "results.json").write_text(json.dumps({"students": students}))
-    pilots = [f"clicks={tmp_path}/runs/clicks_*", f"masks={tmp_path}/results.json"]
+    pilots = [f"clicks={tmp_path}/runs/clicks_*", f"masks={tmp_path}/results.json#mask?"]
     assert main(["plan", "--pilot", *pilots, "--budget", "36", "--target", "0.6", "--out", f"{tmp_path}/plan.png"]) == 0
     table = capsys.readouterr().out
     clicks, masks = (line.split() for line in table.splitlines() if line.startswith((" clicks", " masks")))

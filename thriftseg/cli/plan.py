@@ -12,7 +12,8 @@ def run(*, pilot: list[str], budget: float, target: float | None = None, out: st
     """Tell from a pilot which labels to buy for the next hours, and how many hours a quality takes.
 
     Args:
-        pilot: Runs on one kind of labels with several budgets, as NAME=GLOB, such as 'clicks=runs/clicks_*'.
+        pilot: Runs on one kind of labels with several budgets, as NAME=GLOB, such as 'clicks=runs/clicks_*', or rows of
+            a file of `report table --keep` by their names: 'clicks=kept.json#clicks *'.
         budget: Hours to spend on labels in all.
         target: mIoU to reach, in [0, 1].
         out: File to plot mIoU against hours in.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -161,7 +162,8 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
 
     Args:
         pilots: By the name of a kind of labels the pattern of its runs, such as "runs/clicks_*": folders of
-            `thriftseg fit`, files of `keep_runs`, or `results.json` of a quickstart.
+            `thriftseg fit`, files of `keep_runs`, or `results.json` of a quickstart. Of a file that has several kinds,
+            a pattern of names may follow: "kept.json#clicks *".
         seed: Seed of the bootstrap.
 
     Raises:
@@ -179,8 +181,9 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
     """
     found = []
     for name, pattern in pilots.items():
-        paths = [Path(path) for path in sorted(glob.glob(pattern))]  # noqa: PTH207 - takes absolute patterns and `.`
-        points = [point for path in paths for point in _points(path)]
+        files, _, rows = pattern.partition("#")
+        paths = [Path(path) for path in sorted(glob.glob(files))]  # noqa: PTH207 - takes absolute patterns and `.`
+        points = [point for path in paths for point in _points(path, rows or "*")]
         if not points:
             raise ConfigError(f"no runs of pilot {name!r}", expected="folders of finished runs", found=pattern)
         hours, miou = np.array(points).T
@@ -188,9 +191,13 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
     return found
 
 
-def _points(path: Path) -> list[tuple[float, float]]:
-    """Hours and mIoU of the runs in a folder or file."""
-    runs = [*chain(*read_kept_runs(path).values())] if path.is_file() else [read_run(path)]
+def _points(path: Path, rows: str) -> list[tuple[float, float]]:
+    """Hours and mIoU of the run in a folder, or of those in a file whose names fit a pattern."""
+    kept = read_kept_runs(path) if path.is_file() else None
+    chosen = (
+        [runs for name, runs in kept.items() if fnmatchcase(name, rows)] if kept is not None else [[read_run(path)]]
+    )
+    runs = [*chain(*chosen)]
     points = [(run.hours, run.scores["miou"]) for run in runs if run and run.hours is not None and "miou" in run.scores]
     if not points or len(points) < len(runs):
         raise ConfigError(
