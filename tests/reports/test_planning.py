@@ -64,6 +64,16 @@ def test_measured_curves_are_foretold_within_two_points(file, left_out):
     assert found.low <= truth <= found.high
 
 
+@pytest.mark.parametrize("kind", ["manual", "propagated", "coarse", "refined", "clicks"])
+def test_intervals_hold_what_kinds_of_labels_gave_at_twice_the_hours(kind):
+    path = Path(__file__).parents[2] / "docs" / "measurements" / "synthetic_hours.json"
+    [pilot] = read_pilots({kind: f"{path}#{kind} *"})
+    kept = pilot.hours < pilot.spent
+    found, truth = Pilot(kind, pilot.hours[kept], pilot.miou[kept]).quality(pilot.spent), pilot.miou[~kept].item()
+    assert found.low <= truth <= found.high
+    assert abs(found.value - truth) < 0.03
+
+
 def test_which_labels_are_best_depends_on_the_budget():
     clicks, masks = Pilot("clicks", HOURS, 0.5 - 0.1 / HOURS), Pilot("masks", HOURS, 0.7 - 0.5 / HOURS)
     assert best_at([clicks, masks], 1.0)["clicks"] > 0.99
