@@ -101,13 +101,19 @@ def test_rows_of_synthetic_video_have_their_samples(subtests: pytest.Subtests) -
     for run in ("synthetic_b3_mended", "synthetic_kd_r18", "synthetic_weight_printed"):
         assert_contains(understood(composed()[run].config), composed()[run].config)
     for run, row in composed().items():
-        if row.table.name != "synthetic_diversity":
+        if row.table.name not in ("synthetic_diversity", "synthetic_hours"):
             continue
         with subtests.test(run):
             mixture = row.config["data"]["init_args"]["mixture"]
-            assert samples_of("cityscapes", "{}", json.dumps(mixture)) == row.row.samples
-            assert mixture["pattern"].lower() == run.split("_")[1]
-            assert run == "synthetic_n1" or mixture["propagated"] == run.split("_")[2]
+            drawn = (
+                mixture
+                if "pattern" in mixture
+                else {"parts": [each | {"labels": "manual"} for each in mixture["parts"]]}
+            )
+            assert samples_of("cityscapes", "{}", json.dumps(drawn)) == row.row.samples
+            if "pattern" in mixture:
+                assert mixture["pattern"] == row.row.key.split()[0]
+                assert run == "synthetic_n1" or mixture["propagated"] == run.split("_")[-1]
 
 
 @functools.cache
