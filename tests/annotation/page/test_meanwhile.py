@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,11 +68,19 @@ def test_what_was_done_on_a_frame_that_is_another_one_now_is_kept_and_offered(ha
 
 
 def test_a_frame_is_not_finished_without_what_was_refused(hand: Hand, server: LocalServer) -> None:
-    spoilt = hand.page.context
-    spoilt.route("**/actions", lambda route: route.continue_(post_data=route.request.post_data.replace("brush", "saw")))
+    spoilt, held = hand.page.context, list[Any]()
+
+    def spoil(route: Any) -> None:
+        route.continue_(post_data=route.request.post_data.replace("brush", "saw"))
+
+    spoilt.route("**/actions", lambda route: spoil(route) if held is None else held.append(route))
     hand.keys("2", "d")
     hand.drag(LEFT)
     hand.keys("Shift+Enter")
+    while not held:  # the stroke is on its way until the frame is to be finished, however slow this is
+        hand.page.wait_for_timeout(20)
+    (first,), held = held, None
+    spoil(first)
     hand.page.wait_for_selector("text=The frame is not finished: look at it, and finish it again.")
     hand.opened("0/0")
     assert not server.actions()
