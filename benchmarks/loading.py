@@ -43,6 +43,8 @@ BATCH = 4
 
 Order = Literal["in_order", "labelled", "shuffled"]
 Reading = Callable[[], UInt8Array]
+nothing_kept = partial(patch, "thriftseg.datasets.video._KEPT_BYTES", 0)
+"""Without the memory of frames that were decoded last."""
 
 
 class Pictures(VideoDataset):
@@ -169,10 +171,6 @@ def against_torchcodec(order: Order) -> Outcome:
             raise AssertionError("other pixels")
         ratio, rates = turns(theirs, ours, places(order, to_label))
     return Outcome(ratio, f"torchcodec {rates[0]:.0f} frames/s, ours {rates[1]:.0f}")
-
-
-nothing_kept = partial(patch, "thriftseg.datasets.video._KEPT_BYTES", 0)
-"""Without the memory of frames that were decoded last."""
 
 
 def imported(folder: Path, out: Path) -> tuple[Clip, list[int]]:

@@ -51,11 +51,11 @@ def by_distance(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     for value in set(np.unique(truth).tolist()) - {0, IGNORE_INDEX}:
         inside = (truth == value).astype(np.uint8)
         distance = np.maximum(*(cv2.distanceTransform(side, cv2.DIST_L2, 5) for side in (inside, 1 - inside)))
-        band = np.digitize(distance, BANDS) - 1
-        band[distance < 1] = 0
-        kept = mask != IGNORE_INDEX
+        band = (np.digitize(distance, BANDS) - 1).clip(0, len(BANDS) - 2)  # an object may fill the frame
+        known = truth != IGNORE_INDEX
+        kept = known & (mask != IGNORE_INDEX)
         wrong = kept & ((mask == value) != (inside == 1))
-        parts = (np.ones_like(kept), ~kept, wrong, wrong & (inside == 0))
+        parts = (known, known & ~kept, wrong, wrong & (inside == 0))
         counts.append(np.stack([np.bincount(band[part], minlength=len(BANDS) - 1) for part in parts], axis=1))
     return np.sum(counts, axis=0) if counts else np.zeros((len(BANDS) - 1, 4), np.int64)
 

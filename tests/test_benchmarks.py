@@ -67,3 +67,4 @@ def test_noise_of_masks_by_distance() -> None:
     counts = by_distance(truth, mask)
     assert counts[:3].tolist() == [[40, 0, 1, 0], [40, 1, 1, 1], [1, 0, 0, 0]]  # 16 + 20 + 4 corners of distance 1.4
     assert counts[3:].sum() == 0
+    assert by_distance(np.ones((9, 9), np.uint8), mask)[-1].tolist() == [81, 1, 55, 0]  # an object without a boundary

@@ -14,7 +14,6 @@ import glob
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -193,11 +192,8 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
 
 def _points(path: Path, rows: str) -> list[tuple[float, float]]:
     """Hours and mIoU of the run in a folder, or of those in a file whose names fit a pattern."""
-    kept = read_kept_runs(path) if path.is_file() else None
-    chosen = (
-        [runs for name, runs in kept.items() if fnmatchcase(name, rows)] if kept is not None else [[read_run(path)]]
-    )
-    runs = [*chain(*chosen)]
+    kept = read_kept_runs(path) if path.is_file() else {path.name: [read_run(path)]}
+    runs = [run for name, each in kept.items() if fnmatchcase(name, rows) for run in each]
     points = [(run.hours, run.scores["miou"]) for run in runs if run and run.hours is not None and "miou" in run.scores]
     if not points or len(points) < len(runs):
         raise ConfigError(
