@@ -17,6 +17,7 @@ import yaml
 from rich.console import Console
 
 from thriftseg.cli.main import main
+from thriftseg.datasets.registry import create
 from thriftseg.errors import ConfigError
 from thriftseg.reports import SWEEP_LOG, SweepTask, sweep, sweep_table
 
@@ -204,7 +205,8 @@ def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"table": "hvsa_veis"}, "rows of hvsa_veis are not trained; fix: run `thriftseg annotate hvsa --table"),
+        ({"table": "hvsa_veis", "options": ["--out=here"]}, "a sweep sets --out for each of its runs; found --out=h"),
+        ({"table": "hvsa_veis", "options": ["--budgt=5"]}, "`thriftseg annotate hvsa` refuses; found .*budgt"),
         ({"table": TABLE, "rows": "0 %,1 %"}, "no such row of table samsam2_camvid; .*found '1 %'"),
         ({"table": TABLE, "seeds": "0,b"}, "--seeds; expected numbers from 0 on, with commas between; found 0,b"),
         ({"table": "taovos_t5", "rows": "STM,CFBI"}, "row 'CFBI' of table taovos_t5 is not shipped: its published"),
@@ -214,6 +216,39 @@ def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
 def test_what_can_go_wrong(arguments: dict, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         sweep(**arguments)
+
+
+def test_rows_of_annotation_are_run_scored_and_not_run_again(
+    veis_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    video = create("veis", veis_root).clips("val")[0].video
+    tiny = ["--network=deeplabv3plus_mobilenetv2", '--network_options={"decoder_channels": 8}', "--epochs=1"]
+    tiny += ["--rounds=1", "--flow=dis", "--flow_weights=null", "--resize", "32", "64", "--accelerator=cpu"]
+    command = ["sweep", "--table=hvsa_veis", "--rows=at random", "--seeds=3", f"--root={veis_root}", f"--video={video}"]
+    assert main([*command, *tiny]) == 0
+    folder = Path("runs/veis_random-seed3")
+    assert json.loads((folder / "run.json").read_text())["seed"] == 3
+    last = json.loads((folder / "rounds.jsonl").read_text().splitlines()[-1])
+    printed = capfd.readouterr().out
+    assert "finished" in printed
+    assert f"{100 * last['pasted']['miou']:.2f}" in printed
+    written = (folder / "report.html").stat().st_mtime_ns
+    assert main([*command, *tiny]) == 0
+    assert (folder / "report.html").stat().st_mtime_ns == written
+    assert main(["report", "table", "hvsa_veis", "--keep=kept.json"]) == 0
+    [kept] = json.loads(Path("kept.json").read_text())["students"]
+    assert (kept["name"], kept["seed"]) == ("at random", 3)
+    assert kept["miou"] == pytest.approx(last["pasted"]["miou"], abs=1e-4)
+    assert kept["hours"] == pytest.approx(last["cost"]["seconds"] / 3600, abs=1e-4)
+
+
+def test_a_stopped_annotation_goes_on(starts: Path) -> None:
+    (Path("runs") / "veis_k1-seed0").mkdir(parents=True)
+    assert states(sweep("hvsa_veis", rows="one round,at random", dry_run=True)) == {
+        "veis_k1-seed0": "stopped",
+        "veis_random-seed0": "waiting",
+    }
 
 
 def test_rows_that_are_not_shipped_are_no_tasks(starts: Path) -> None:

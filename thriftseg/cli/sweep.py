@@ -1,4 +1,4 @@
-"""`thriftseg sweep`: its own options, and those of `thriftseg fit` for all runs."""
+"""`thriftseg sweep`: its own options, and those of the command that all runs share."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def main(argv: list[str]) -> int:
     """Run the command.
 
     Args:
-        argv: `sweep` and its options; all others are those of `thriftseg fit`.
+        argv: `sweep` and its options; all others are those of what runs the table: `thriftseg fit`, or `annotate`.
     """
     own, others = _split(argv[1:])
     return run_command("sweep", run, [*own, f"--options={shlex.join(others)}"] if others else own)
 
 
 def run(options: str = "", **given: Any) -> int:
-    """Train rows of a published table with each of some seeds, and score the end of training.
+    """Run the rows of a published table with each of some seeds: train and score, or annotate.
 
     Args:
-        options: Options of `thriftseg fit` for all runs, such as "--data.dataset.root DIR"; they may also stand by
-            themselves.
+        options: Options for all runs of the command that the table is run by, such as "--data.dataset.root DIR"; they
+            may also stand by themselves.
         given: Those of `thriftseg.reports.sweep`.
     """
     from thriftseg.reports import SWEEP_LOG, sweep
@@ -39,7 +39,7 @@ def run(options: str = "", **given: Any) -> int:
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Options of the sweep, and those of the trainer."""
+    """Options of the sweep, and those of the runs."""
     own: list[str] = []
     others: list[str] = []
     names = {"-h", "--help"}

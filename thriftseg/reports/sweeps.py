@@ -20,7 +20,11 @@ from thriftseg.atomic import named_in_errors
 from thriftseg.errors import ConfigError
 from thriftseg.folders import RUNS
 from thriftseg.parsing import read_csv
-from thriftseg.reports.run_scores import RunScores, read_run, read_score_file, read_tests
+from thriftseg.reports.annotation.curves import CURVE_FILE
+from thriftseg.reports.annotation.page import PAGE
+from thriftseg.reports.annotation.runs import BUDGETS
+from thriftseg.reports.run_scores import RunScores, read_score_file
+from thriftseg.reports.tables.comparison import read_scores
 from thriftseg.reports.tables.composing import ComposedRow, compose_row
 from thriftseg.reports.tables.published import load_table
 from thriftseg.reports.tables.terminal import metric_heading, print_table
@@ -34,11 +38,16 @@ _OWN = {
     "--seed_everything": "name seeds by --seeds",
     "--ckpt_path": "leave it out; stopped runs go on",
     "--dry_run": "write --dry_run",
+    "--out": "leave it out",
+    "--seed": "name seeds by --seeds",
 }
-"""Options of `thriftseg fit` that no sweep takes, and what to do instead."""
+"""Options of what runs a row that no sweep takes, and what to do instead."""
 
 PYTHON = "python"
 """As a launcher: this interpreter."""
+
+_ENDS = (PAGE, BUDGETS, CURVE_FILE)
+"""Files that `thriftseg annotate` writes at its end."""
 
 SWEEP_LOG = "sweep.log"
 """File in the folder of a run that takes what its commands print."""
@@ -50,10 +59,10 @@ class SweepTask:
 
     Attributes:
         number: Its number in the sweep.
-        row: What it trains.
+        row: What it trains or annotates.
         seed: Its seed.
-        options: Further options of the trainer.
-        state: "waiting", "stopped" (it goes on from its last checkpoint), "running", "finished" or "failed".
+        options: Further options of the command that runs the row.
+        state: "waiting", "stopped" (it goes on from where it was), "running", "finished" or "failed".
 
     Example:
         >>> task = SweepTask(0, compose_row("samsam2_t1", "B3"), seed=1, options=("--data.dataset.root", "data"))
@@ -88,15 +97,21 @@ class SweepTask:
 
     def command(self, name: str) -> list[str]:
         """Arguments of `thriftseg` that train or score it, but for the checkpoint."""
-        row = ["--table", self.row.table.name, "--row", self.row.row.key]
-        return [name, *row, *self.options, "--name", self.folder.name, "--seed_everything", str(self.seed)]
+        words = [*name.split(), "--table", self.row.table.name, "--row", self.row.row.key, *self.options]
+        if self.row.table.of_annotation:
+            return [*words, "--out", str(self.folder), "--seed", str(self.seed)]
+        return [*words, "--name", self.folder.name, "--seed_everything", str(self.seed)]
 
     def look(self) -> None:
         """Find out from its folder how far it is.
 
-        A run is finished when it has the steps of its row, or those that this very command asks for, and scores that
-        were measured after these.
+        A training is finished when it has the steps of its row, or those that this very command asks for, and scores
+        that were measured after these; an annotation when it has written what it writes at its end.
         """
+        if self.row.table.of_annotation:
+            ended = any(any(self.folder.rglob(name)) for name in _ENDS)
+            self.state = "finished" if ended else "stopped" if self.folder.is_dir() else "waiting"
+            return
         self.state = "stopped" if self.checkpoint.is_file() else "waiting"
         trained = self.folder / "fit.json"
         wanted = [self.folder / dataset / "test.json" for dataset in self.row.table.tests]
@@ -119,8 +134,7 @@ class SweepTask:
 
     def scores(self) -> RunScores | None:
         """Its scores so far."""
-        table = self.row.table
-        return read_tests(self.folder, table.tests, best_of=table.best_of) if table.tests else read_run(self.folder)
+        return read_scores(self.row.table, self.folder)
 
     def steps(self) -> int | None:
         """Steps that it has taken, as far as its log tells; `None` before the first entry."""
@@ -144,15 +158,15 @@ def sweep(
     address: str = "auto",
     options: Sequence[str] = (),
 ) -> list[SweepTask]:
-    """Train rows of a published table with each of some seeds, and score the end of training.
+    """Run the rows of a published table with each of some seeds: train and score, or annotate.
 
     The run of a row goes to `runs/<run>-seed<seed>`, where `thriftseg report table` finds it; what its commands print
-    goes to `sweep.log` there. Finished runs are skipped, stopped ones go on from their last checkpoint, and after one
-    that fails comes the next.
+    goes to `sweep.log` there. Finished runs are skipped, stopped ones go on from their last checkpoint or annotation,
+    and after one that fails comes the next.
 
     Args:
         table: Table; `thriftseg report list` lists them.
-        rows: Keys of the rows to train, or names of their runs, with commas between; all that are shipped if unset.
+        rows: Keys of the rows to run, or names of their runs, with commas between; all that are shipped if unset.
         seeds: Seeds, with commas between.
         task: Number of the only run to do, for an array of jobs: first come all rows with the first seed, then with the
             next; what it prints goes to the terminal.
@@ -160,14 +174,14 @@ def sweep(
         dry_run: Only show the runs and how far they are.
         engine: processes for one run after the other, or ray for one per GPU of a Ray cluster (per CPU without any).
         address: Address of the Ray cluster; auto finds the one that this machine belongs to.
-        options: Options of `thriftseg fit` for all runs, such as `--data.dataset.root DIR`.
+        options: Options for all runs of the command that the table is run by (`thriftseg fit`, or one of `annotate`),
+            such as `--data.dataset.root DIR`.
 
     Returns:
         The runs and how far they are.
 
     Raises:
-        ConfigError: There is no such table, row or task, a row is not trained by `thriftseg fit`, or that refuses the
-            options.
+        ConfigError: There is no such table, row or task, or the command refuses the options.
 
     Example:
         >>> [task] = sweep("samsam2_t1", rows="B3", seeds=7001, dry_run=True, task=0)  # doctest: +NORMALIZE_WHITESPACE
@@ -232,9 +246,6 @@ def _tasks(
     table: str, options: Sequence[str], rows: list[str] | str | None, seeds: list[int] | int | str
 ) -> list[SweepTask]:
     chosen = load_table(table).with_rows(rows)
-    if chosen.command != "fit":
-        fix = f"run `thriftseg {chosen.command} --table {table} --row KEY`"
-        raise ConfigError(f"rows of {table} are not trained", fix=fix)
     try:
         given = seeds if isinstance(seeds, list) else str(seeds).split(",")
         numbers = [int(seed) for seed in given]
@@ -253,20 +264,24 @@ def _tasks(
 
 
 def _refuse_unknown(task: SweepTask) -> None:
-    """Read the options of the first run as `fit` does, or each run would fail by them in turn."""
-    words = [sys.executable, "-m", "thriftseg", *task.command("fit"), "--print_config"]
+    """Read the options of the first run as its command does, or each run would fail by them in turn."""
+    command = task.row.table.command
+    words = [sys.executable, "-m", "thriftseg", *task.command(command), "--print_config"]
     read = subprocess.run(words, capture_output=True, text=True, check=False)
     if read.returncode:
         said = read.stderr.strip().splitlines() or ["nothing"]
-        raise ConfigError("options that `thriftseg fit` refuses", found=said[-1], fix="see `thriftseg fit --help`")
+        fix = f"see `thriftseg {command} --help`"
+        raise ConfigError(f"options that `thriftseg {command}` refuses", found=said[-1], fix=fix)
 
 
 def _run(task: SweepTask, launcher: str, logged: bool) -> SweepTask:
-    """Train and score; what is printed goes to a file or to the terminal."""
+    """Train and score, or annotate; what is printed goes to a file or to the terminal."""
     task.state = "running"
     last = ["--ckpt_path", str(task.checkpoint)]
     resumed = last if task.checkpoint.is_file() else []
-    commands = [task.command("fit") + resumed, task.command("validate") + last]
+    commands = [task.command(task.row.table.command) + resumed]
+    if not task.row.table.of_annotation:
+        commands.append(task.command("validate") + last)
     for then in task.row.then if task.row.table.tests else ():
         words = shlex.split(then)[1:]
         commands.append(words + (_of_trainer(task.options) if words[0] == "test" else []))

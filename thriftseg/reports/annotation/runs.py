@@ -135,10 +135,12 @@ class AnnotationEnd(NamedTuple):
         scores: Scores of the labels that it keeps, and `pixels`, `clicks` and `boundary_clicks`, shares of what drawing
             every frame takes.
         hours: Hours of annotation.
+        seed: Seed of the run.
     """
 
     scores: Mapping[str, float]
     hours: float
+    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,8 @@ def _found_by(search: Path) -> AnnotationEnd:
 
 def _end(run: AnnotationRun, last: AnnotationRound) -> AnnotationEnd:
     shares = {"pixels": last.pixel_share, "clicks": last.click_share, "boundary_clicks": last.boundary_click_share}
-    return AnnotationEnd({name: run.kept(last)[name] for name in QUALITIES} | shares, last.cost.hours)
+    scores = {name: run.kept(last)[name] for name in QUALITIES} | shares
+    return AnnotationEnd(scores, last.cost.hours, run.settings.get(_SEED))
 
 
 def group_runs(runs: Sequence[AnnotationRun]) -> list[RunGroup]:

@@ -202,14 +202,29 @@ def _read_runs(
 ) -> Iterator[RunScores]:
     """Runs that have scores; notes those that have none."""
     for folder in folders:
-        run = _read(table, folder, kinds)
+        run = read_scores(table, folder, kinds)
         if run is None:
             notes.append(f"{folder}: left out, there is no {_wanted(table, kinds)}: not finished, or not scored yet")
         else:
             yield run
 
 
-def _read(table: PublishedTable, folder: Path, kinds: Sequence[str]) -> RunScores | None:
+def read_scores(table: PublishedTable, folder: Path, kinds: Sequence[str] = SCORE_FILES) -> RunScores | None:
+    """Read the scores of a run of a table, or of its labels.
+
+    Args:
+        table: The table.
+        folder: Folder of the run, or of the source of labels.
+        kinds: Files that a training's scores may be read from, as for `read_run`.
+
+    Returns:
+        The scores; `None` if there are none yet.
+
+    Raises:
+        CheckpointError: A file of scores is damaged.
+        DatasetError: A run of annotation is damaged.
+        LabelStoreError: A report of label quality is damaged.
+    """
     if table.of_labels:
         return read_labels(folder)
     if table.of_annotation:
@@ -231,7 +246,7 @@ def _read_annotation(folder: Path, *, searched: bool) -> RunScores | None:
     if not ends:
         return None
     scores = {name: statistics.fmean(end.scores[name] for end in ends) for name in ends[0].scores}
-    return RunScores(folder, "rounds", scores, hours=sum(end.hours for end in ends))
+    return RunScores(folder, "rounds", scores, hours=sum(end.hours for end in ends), seed=ends[0].seed)
 
 
 def _wanted(table: PublishedTable, kinds: Sequence[str]) -> str:
