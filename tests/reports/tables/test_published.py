@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from thriftseg.errors import ConfigError
-from thriftseg.reports import list_tables, load_table
+from thriftseg.reports import compose_row, list_tables, load_table
 from thriftseg.reports.tables.published import ABSOLUTE, read_table
 
 PUBLISHED = [
@@ -151,5 +151,29 @@ def test_a_damaged_table_is_named(old: str, new: str, message: str, tmp_path: Pa
 
 
 def test_unknown_tables_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no such table; expected eva_vos_fig3a, .*weclick_t5; found 'samsam2_t9'"):
+    with pytest.raises(
+        ConfigError, match=r"no such table; expected eva_vos_fig3a, .*weclick_t5, or a YAML file.*'samsam2_t9'"
+    ):
         load_table("samsam2_t9")
+
+
+def test_a_table_of_ones_own_is_named_by_its_path_and_takes_files_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "{title: mine, dataset: camvid, metrics: [miou], fragments: parts.yaml, rows: ["
+        "{key: long, run: long, series: mine, uses: [more], settings: {trainer.max_epochs: 4}},"
+        "{key: shipped, run: other, series: mine, base: camvid_small}]}"
+    )
+    (tmp_path / "parts.yaml").write_text("more: {base: base.yaml, settings: {data.batch_size: 2}}")
+    (tmp_path / "base.yaml").write_text("{trainer: {max_epochs: 1}, data: {batch_size: 8}}")
+    table = load_table(str(path))
+    assert (table.name, table.source, table.x) == (str(path), "unpublished", None)
+    long = compose_row(str(path), "long")
+    assert long.config == {"trainer": {"max_epochs": 4}, "data": {"batch_size": 2}}
+    assert long.command == f"thriftseg fit --table {path} --row long"
+    assert compose_row(table, "shipped").config["trainer"]["max_epochs"] == 12
+    (tmp_path / "base.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"base\.yaml: no such file"):
+        compose_row(table, "long")
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
+        load_table(str(tmp_path / "none.yaml"))

@@ -6,6 +6,7 @@ import functools
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import asdict
@@ -13,7 +14,7 @@ from msgspec.structs import asdict
 from thriftseg.errors import ConfigError
 from thriftseg.parsing import check
 from thriftseg.reports.tables.fragments import Fragment, fill_in, load_yaml, merge_trees, take_away
-from thriftseg.reports.tables.published import PublishedRow, PublishedTable, list_tables, load_table
+from thriftseg.reports.tables.published import PublishedRow, PublishedTable, is_own_file, list_tables, load_table
 from thriftseg.resources import config_path
 
 BASES, FRAGMENTS = "bases", "fragments"
@@ -74,7 +75,11 @@ def compose_row(table: str | PublishedTable, key: str, name: str | None = None) 
             f"row {row.key!r} of table {table.name} is not shipped: its published figures stand alone",
             fix="run another row; `thriftseg report list` names those that have runs",
         )
-    parts = [*row.recipe.flattened(_named(table.fragments))]
+    named: dict[str, Fragment] = {}
+    if table.fragments is not None:
+        path = _find(table, FRAGMENTS, table.fragments)
+        named = check(load_yaml(path), dict[str, Fragment], path, fault=ConfigError)
+    parts = [*row.recipe.flattened(named)]
     bases = [part.base for part in parts if part.base]
     if not bases:
         raise ConfigError(f"row {row.key!r} of table {table.name} cannot be run", expected="a base", found="none")
@@ -82,7 +87,7 @@ def compose_row(table: str | PublishedTable, key: str, name: str | None = None) 
     values["name"] = name or row.run
     for part in parts:
         values |= part.values
-    config = load_yaml(config_path(f"{BASES}/{bases[-1]}.yaml"))
+    config = load_yaml(_find(table, BASES, bases[-1]))
     for part in parts:
         config = functools.reduce(take_away, part.without, config)
         config = merge_trees(config, fill_in(part.settings, values))
@@ -125,9 +130,6 @@ def _with_its_needs(command: str) -> Iterator[str]:
     yield command
 
 
-@functools.cache  # hundreds of rows are made of a few files, which are part of the package
-def _named(fragments: str | None) -> dict[str, Fragment]:
-    if fragments is None:
-        return {}
-    path = config_path(f"{FRAGMENTS}/{fragments}.yaml")
-    return check(load_yaml(path), dict[str, Fragment], path, fault=ConfigError)
+def _find(table: PublishedTable, folder: str, name: str) -> Path:
+    """A file that a table names: one that ships with the package, or one beside a table of one's own."""
+    return Path(table.name).parent / name if is_own_file(name) else config_path(f"{folder}/{name}.yaml")

@@ -41,7 +41,7 @@ def plot_comparison(comparison: TableComparison, folder: str | Path) -> list[Pat
     for axis in axes:
         shown = [point for point in points if not math.isnan(_number(getattr(point, axis)))]
         if shown:
-            path = Path(folder) / f"{table.name}_{axis}.png"
+            path = Path(folder) / f"{Path(table.name).stem}_{axis}.png"
             pictures.append(plot_cost_quality(shown, path, x=axis, title=table.title))
     return pictures
 

@@ -23,7 +23,8 @@ class Fragment(Record, frozen=True):
     the row's own entries, such as `$run`, the name of the `$table`, and `$name`, the folder of the run.
 
     Attributes:
-        base: Config that is changed, a file of `configs/bases` without suffix.
+        base: Config that is changed, a file of `configs/bases` without suffix; or the path of a file of your own, from
+            the folder of the table.
         uses: Fragments that come before this one.
         without: Settings that are taken away, by dotted paths.
         settings: Settings that are merged over those so far. Keys may be dotted paths, and as on the command line,

@@ -71,7 +71,7 @@ class PublishedTable(Record, frozen=True):
     """A table or figure of a paper, or one of the same form without published numbers.
 
     Attributes:
-        name: Name on the command line.
+        name: Name on the command line: its own, or the path of a file that does not ship with the package.
         title: What it shows.
         source: Citation.
         dataset: Names of its data sets.
@@ -84,7 +84,8 @@ class PublishedTable(Record, frozen=True):
         tests: Data sets that each run is tested on, into a folder of that name within the run's; none where the run's
             own scores are compared.
         best_of: Name of the data set that `tests` are ways to test on; by it metrics mean the test with the best J&F.
-        fragments: File of `configs/fragments`, without suffix, that its rows take fragments from.
+        fragments: File of `configs/fragments`, without suffix, that its rows take fragments from; or the path of a file
+            of your own, from the folder of the table.
         command: Command of `thriftseg` that runs a row.
 
     Example:
@@ -170,10 +171,10 @@ def list_tables() -> list[str]:
 
 
 def load_table(name: str) -> PublishedTable:
-    """Read a table that ships with the package.
+    """Read a table that ships with the package, or one of your own.
 
     Args:
-        name: Its name, such as "samsam2_t1".
+        name: Its name, such as "samsam2_t1", or the path of a YAML file.
 
     Raises:
         ConfigError: There is no such table, or its file is not one.
@@ -183,16 +184,30 @@ def load_table(name: str) -> PublishedTable:
         >>> row.key, row.samples, row.hours, row.published["miou"]
         ('N1', 2975, 4462.5, 75.65)
     """
+    if is_own_file(name):
+        return replace(read_table(Path(name)), name=name)
     if name not in list_tables():
-        raise ConfigError("no such table", expected=", ".join(list_tables()), found=repr(name))
+        expected = f"{', '.join(list_tables())}, or a YAML file of your own"
+        raise ConfigError("no such table", expected=expected, found=repr(name))
     return read_table(config_path(f"{FOLDER}/{name}.yaml"))
+
+
+def is_own_file(name: str) -> bool:
+    """Whether a table, base or file of fragments is named by a path instead of a shipped name.
+
+    Example:
+        >>> is_own_file("mine.yaml"), is_own_file("samsam2_t1")
+        (True, False)
+    """
+    return Path(name).suffix in (".yaml", ".yml")
 
 
 def read_table(path: Path) -> PublishedTable:
     """Read a table from a file.
 
     Args:
-        path: YAML of the attributes of `PublishedTable`; `defaults` holds what the rows do not say themselves.
+        path: YAML of the attributes of `PublishedTable`; `defaults` holds what the rows do not say themselves. Name,
+            source and x may be missing.
 
     Raises:
         ConfigError: An entry is missing, unknown or given twice.
@@ -200,7 +215,8 @@ def read_table(path: Path) -> PublishedTable:
     content = load_yaml(path)
     file = check(content, _File, path, fault=ConfigError)
     lists = {name: content.get(name) or [] for name in ("metrics", "tests")}
-    given = {name: value for name, value in content.items() if name != "defaults"}
+    given = {"name": path.stem, "source": "unpublished", "x": None} | content
+    given.pop("defaults", None)
     rows = [_with_recipe(file.defaults | row) for row in file.rows]
     table = check(given | lists | {"rows": rows}, PublishedTable, path, fault=ConfigError)
     keys = [row.key for row in table.rows]
