@@ -214,6 +214,11 @@ class TestYaml:
         with pytest.raises(DatasetError, match="too many entries; expected at most 10000000"):
             read_yaml(write("\n".join(lines)), dict[str, object])
 
+    def test_numbers_as_yaml_1_2_has_them(self, write: Write) -> None:
+        text = "{a: 1e-4, b: '1e-4', c: 1.5E+3, d: 1e, e: 1e2x, f: -.5e1, g: 2e3}"
+        expected = {"a": 0.0001, "b": "1e-4", "c": 1500.0, "d": "1e", "e": "1e2x", "f": -5.0, "g": 2000.0}
+        assert read_yaml(write(text), dict[str, object]) == expected
+
     def test_infinite_numbers_where_they_are_welcome(self, write: Write) -> None:
         assert read_yaml(write("a: .inf"), dict[str, float], nan=True) == {"a": float("inf")}
 

@@ -193,7 +193,7 @@ INVOCATIONS = {
         "{authors} --arch annotation_policy_resnet18 --out out.safetensors", "out.safetensors", slow=True
     ),
     "zoo export": Invocation("{checkpoint} --out out.onnx --size 32 32", "out.onnx", slow=True),
-    "zoo profile": Invocation("{checkpoint} --size 32x32 --accelerator cpu --warm_up 1 --frames 1"),
+    "zoo profile": Invocation("{checkpoint} --size 32 32 --accelerator cpu --warm_up 1 --frames 1"),
     "annotate serve": Invocation(f"{_STORE} --port 0"),
     "report time": Invocation(f"{_STORE} --source flow --out out.md", "out.md"),
     "data check": Invocation(_CLASSES),

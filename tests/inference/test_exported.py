@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from tests.fixtures.turns import Turns
+from thriftseg.cli.main import main
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.inference import FrameSegmenter, LoadedNetwork, load_as, load_weights, predict
+from thriftseg.reports.run_scores import read_profile
 from thriftseg.taxonomies import CAMVID
 from thriftseg.zoo import STM, OnnxNetwork, SlidingWindow, TMANet, WholeImage, export_onnx, weights_digest
 
@@ -131,3 +133,12 @@ def test_networks_that_follow_objects_are_not_loaded(tmp_path: Path) -> None:
     export_onnx(STM("resnet18", key_channels=8, value_channels=8, decoder_channels=8), path, (32, 32))
     with pytest.raises(CheckpointError, match="does not hold a semantic network; found STM"):
         load_weights(path)
+
+
+def test_the_speed_of_a_file_is_measured_at_its_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, loaded(), WINDOW)
+    assert main(["zoo", "profile", str(path), "--frames", "1", f"--out={tmp_path / 'turns' / 'profile.json'}"]) == 0
+    told = capsys.readouterr().out
+    assert f" at {WINDOW[0]}x{WINDOW[1]} on " in told
+    assert "parameters" not in told  # nor operations: torch does not run it
+    assert read_profile(tmp_path / "turns").measures.keys() == {"fps"}

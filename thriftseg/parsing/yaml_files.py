@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import yaml
@@ -12,7 +13,14 @@ from thriftseg.limits import DEPTH, ENTRIES
 from thriftseg.parsing.files import read_text
 from thriftseg.parsing.schemas import Content, Fault, Origin, check
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Numbers as YAML 1.2 has them: 1e-4 is one, which YAML 1.1 calls a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
 
 
 def read_yaml(
@@ -74,13 +82,13 @@ def decode_yaml(
         ThriftsegError: It is no YAML, is nested too deeply, repeats too much by aliases, or does not fit.
 
     Example:
-        >>> decode_yaml("{lr: 0.01, steps: 300}", dict[str, float], "--trainer")
+        >>> decode_yaml("{lr: 1e-2, steps: 300}", dict[str, float], "--trainer")
         {'lr': 0.01, 'steps': 300.0}
     """
     origin = Origin(path, fault, fix)
     try:
         _check_events(text, origin)
-        value = yaml.load(text, _LOADER)  # noqa: S506 # nosec B506 - a safe one
+        value = yaml.load(text, _Loader)  # noqa: S506 # nosec B506 - a safe one
     except yaml.YAMLError as error:
         raise origin.error("is not YAML", found=" ".join(str(error).split())) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # as of dates without months
@@ -92,7 +100,7 @@ def _check_events(text: str, origin: Origin) -> None:
     """Refuse YAML that is nested too deeply, or becomes too much where aliases repeat what they stand for."""
     anchors: dict[str, tuple[float, float]] = {}  # entries and depth; infinite inside of what is anchored
     parents: list[tuple[str | None, float, float]] = [(None, 0, 0)]
-    for event in yaml.parse(text, _LOADER):
+    for event in yaml.parse(text, _Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             parents.append((event.anchor, 1, 0))
             DEPTH.check(len(parents) - 1, origin.path, fault=origin.fault)

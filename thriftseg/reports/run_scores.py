@@ -62,8 +62,8 @@ class _LabelReport(msgspec.Struct):
 
 
 class _Profile(msgspec.Struct):
-    parameters: Count
-    gflops: Amount
+    parameters: Count | None
+    gflops: Amount | None
     fps: Amount
     size: tuple[Count, Count]
     device: str
@@ -145,7 +145,7 @@ class ProfileFile:
     """Size and speed of a network, as `thriftseg zoo profile` wrote them.
 
     Attributes:
-        measures: `params_m` and `gflops`, both in their unit, and `fps`.
+        measures: `params_m` and `gflops`, both in their unit, and `fps`; without those that are not known.
         how: Size of the frames and what computed, in words.
     """
 
@@ -442,8 +442,10 @@ def read_profile(folder: str | Path) -> ProfileFile | None:
         return None
     fix = "delete it, and run `thriftseg zoo profile` again"
     found = read_json(path, _Profile, fault=CheckpointError, fix=fix)
-    measures = {"params_m": found.parameters / 1e6, "gflops": found.gflops, "fps": found.fps}
-    return ProfileFile(measures, f"at {found.size[0]}x{found.size[1]} on {found.device}")
+    millions = None if found.parameters is None else found.parameters / 1e6
+    measures = {"params_m": millions, "gflops": found.gflops, "fps": found.fps}
+    known = {name: value for name, value in measures.items() if value is not None}
+    return ProfileFile(known, f"at {found.size[0]}x{found.size[1]} on {found.device}")
 
 
 def _known(values: Iterator[int | None]) -> Iterator[int]:

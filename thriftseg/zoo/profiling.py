@@ -18,15 +18,17 @@ from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
 from thriftseg.zoo.network import SemanticNetwork
 
+_SIZE = (1024, 2048)
+
 
 @dataclass(frozen=True)
 class NetworkProfile:
     """What a network costs per frame of a stream.
 
     Attributes:
-        parameters: Number of parameters.
+        parameters: Number of parameters; `None` of an exported file, which torch does not run.
         gflops: Billions of floating-point operations per frame, a multiplication and an addition counted as two; mean
-            over the phases of a network that has several.
+            over the phases of a network that has several. `None` of an exported file.
         milliseconds: Median time per frame.
         fps: Frames per second at that time.
         size: Height and width of the frames.
@@ -41,8 +43,8 @@ class NetworkProfile:
         25.0
     """
 
-    parameters: int
-    gflops: float
+    parameters: int | None
+    gflops: float | None
     milliseconds: float
     fps: float
     size: tuple[int, int]
@@ -60,7 +62,7 @@ class NetworkProfile:
 @torch.inference_mode()
 def profile(
     network: SemanticNetwork,
-    size: tuple[int, int] = (1024, 2048),
+    size: tuple[int, int] | None = None,
     device: str = "cpu",
     warm_up: int = 5,
     frames: int = 20,
@@ -69,7 +71,7 @@ def profile(
 
     Args:
         network: The network; it is left in evaluation mode, on the device.
-        size: Height and width of the frames.
+        size: Height and width of the frames; 1024 and 2048 if unset.
         device: Where it computes, as torch names it.
         warm_up: Frames before the measurement, at least enough to fill the memory of the network.
         frames: Frames that are measured.
@@ -83,6 +85,7 @@ def profile(
         >>> found.parameters > 2_000_000, found.gflops > 0, found.size
         (True, True, (32, 64))
     """
+    size = size or _SIZE
     if min(*size, warm_up, frames) < 1:
         raise ConfigError("sizes and numbers of frames to profile with", expected="1 or more", found=(size, frames))
     network = network.eval().to(device)
@@ -102,8 +105,8 @@ def profile(
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds)
     return NetworkProfile(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        gflops=counter.get_total_flops() / network.num_phases / 1e9,
+        parameters=sum(parameter.numel() for parameter in network.parameters()) or None,
+        gflops=counter.get_total_flops() / network.num_phases / 1e9 or None,
         milliseconds=1e3 * median,
         fps=1 / median,
         size=size,

@@ -170,7 +170,7 @@ class OnnxStream:
                 path=self.path,
                 expected=f"number x height x width of {expected}",
                 found=" x ".join(map(str, shape)),
-                fix=f"--resize {note.height[1]} {note.width[1]}, or export it for these",
+                fix=f"resize them to {note.height[1]} x {note.width[1]}, or export the network for these",
             )
         if state.shape is not None and state.shape != shape:
             raise ConfigError(
