@@ -40,7 +40,7 @@ from thriftseg.zoo.tdnet.network import TDNet, TDNetState
 from thriftseg.zoo.tdnet.psp import TDNetPSP
 from thriftseg.zoo.tmanet import TMANet
 from thriftseg.zoo.vos.memory import Memory, MemoryFrame, MemoryPolicy
-from thriftseg.zoo.vos.network import VOSNetwork, VOSState
+from thriftseg.zoo.vos.network import MemoryNetwork, VOSNetwork, VOSState
 from thriftseg.zoo.vos.objects import ObjectIds, ObjectRows
 from thriftseg.zoo.vos.padding import SplitPadding
 from thriftseg.zoo.vos.promptable import (

@@ -53,7 +53,7 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_other_kinds_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="only networks that segment, or follow objects, are exported"):
+    with pytest.raises(ConfigError, match="only networks that segment, or follow objects by a memory of frames, are"):
         export_onnx(QNet(), tmp_path / "x.onnx")
 
 

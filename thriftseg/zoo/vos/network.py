@@ -1,4 +1,4 @@
-"""The contract of networks for video object segmentation: memorise, segment, and streaming made of both."""
+"""The contract of networks for video object segmentation, and streaming made of memorising and segmenting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from thriftseg.zoo.vos.objects import ObjectRows
 
 @dataclass(frozen=True)
 class VOSState(StreamState):
-    """Memory of a network between two frames of a batch of videos.
+    """Memory of a `MemoryNetwork` between two frames of a batch of videos.
 
     Attributes:
         memory: Remembered frames and the objects in them.
@@ -38,10 +38,82 @@ class VOSState(StreamState):
 class VOSNetwork(Network, ABC):
     """Follows given objects through a video.
 
+    Objects live in channels: channel k of the masks is channel k + 1 of the logits, whose channel 0 is the background.
+    `ObjectIds` translates channels from and to the ids of label maps, `ObjectTracker` does so for a whole video.
+    `MemoryNetwork` makes all of this out of two methods; a network with a memory of its own implements it as it is.
+
+    Example:
+        >>> from thriftseg.zoo import STM
+        >>> network, frame = STM("resnet18", decoder_channels=8).eval(), torch.zeros(1, 3, 32, 48)
+        >>> logits, state = network.step(frame, network.start(), torch.zeros(1, 2, 32, 48))  # two objects are given
+        >>> network.step(frame, state)[0].shape
+        torch.Size([1, 3, 32, 48])
+    """
+
+    kind = "vos"
+
+    @abstractmethod
+    def forward(
+        self,
+        frames: Tensor,
+        masks: Tensor,
+        num_objects: Tensor | None = None,
+        detach_feedback: bool = False,
+        remember_all: bool = False,
+    ) -> Tensor:
+        """Stream clips whose first frame is annotated; differentiable, for training and for testing.
+
+        Args:
+            frames: (B, T, 3, H, W) normalised, of any height and width.
+            masks: (B, N, H, W) of the first frame, in [0, 1]; zero where the label is ignored.
+            num_objects: (B,) number of objects of each clip, in its first channels; N everywhere by default. A tensor
+                on the CPU spares a GPU the wait.
+            detach_feedback: Memorise predictions as if they were given, so that no gradient flows through them.
+            remember_all: Remember every frame of the clip instead of those that would be remembered in a video: the few
+                frames of a clip for training stand for frames far apart.
+
+        Returns:
+            Logits (B, T, 1 + N, H, W), background first. Those of the first frame state the given masks; channels
+            without an object have the constant logit -16.118.
+
+        Raises:
+            ConfigError: The shapes do not agree, or a clip has more objects than channels.
+        """
+
+    @abstractmethod
+    def start(self) -> StreamState:
+        """The state before the first frame of a batch of videos."""
+
+    @abstractmethod
+    def step(
+        self, frame: Tensor, state: StreamState, masks: Tensor | None = None, given: Tensor | None = None
+    ) -> tuple[Tensor, StreamState]:
+        """Segment the next frame of a batch of videos.
+
+        Masks may be given on any frame: for objects that appear, in channels not used so far, or to correct objects
+        that are followed already. They take their pixels from all other objects and are memorised as they are. Until
+        the first object appears, everything is background. The result equals `forward` on the frames so far.
+
+        Args:
+            frame: (B, 3, H, W) normalised.
+            state: From `start` or from the previous step; it is not changed.
+            masks: (B, N, H, W) in [0, 1], given on this frame.
+            given: (B, N) bool, the channels of `masks` that are meant, all by default. A given mask may be empty: the
+                object is not visible here.
+
+        Returns:
+            Logits (B, 1 + N, H, W), background first, with as many channels as there were masks so far, and the new
+            state.
+
+        Raises:
+            ConfigError: The shapes do not agree.
+        """
+
+
+class MemoryNetwork(VOSNetwork):
+    """Follows objects by a memory of frames.
+
     A subclass implements `memorise` and `segment`; this class makes streaming and training on clips out of them.
-    Objects live in channels: channel k of the masks is channel k + 1 of the logits, whose channel 0 is the
-    background. `ObjectIds` translates channels from and to the ids of label maps, `ObjectTracker` does so for a whole
-    video.
 
     Args:
         memory_every: Remember every such frame.
@@ -55,7 +127,7 @@ class VOSNetwork(Network, ABC):
         ConfigError: The memory has no room for two frames, or the step is not positive.
 
     Example:
-        >>> class Still(VOSNetwork):
+        >>> class Still(MemoryNetwork):
         ...     def memorise(self, frame, masks, rows):
         ...         return (rows.gather(masks),)
         ...     def segment(self, frame, memory):
@@ -65,8 +137,6 @@ class VOSNetwork(Network, ABC):
         >>> network.step(frame, state)[0].argmax(dim=1).tolist(), len(state.memory)
         ([[[1, 1, 0, 0]]], 1)
     """
-
-    kind = "vos"
 
     def __init__(self, memory_every: int = 5, max_memory_frames: int = 32, remember_previous: bool = True) -> None:
         super().__init__()
@@ -106,26 +176,7 @@ class VOSNetwork(Network, ABC):
         detach_feedback: bool = False,
         remember_all: bool = False,
     ) -> Tensor:
-        """Stream clips whose first frame is annotated; differentiable, for training and for testing.
-
-        The probabilities that are predicted for a frame are memorised, not their argmax.
-
-        Args:
-            frames: (B, T, 3, H, W) normalised, of any height and width.
-            masks: (B, N, H, W) of the first frame, in [0, 1]; zero where the label is ignored.
-            num_objects: (B,) number of objects of each clip, in its first channels; N everywhere by default. A tensor
-                on the CPU spares a GPU the wait.
-            detach_feedback: Memorise predictions as if they were given, so that no gradient flows through them.
-            remember_all: Remember every frame of the clip instead of those that `memory_policy` keeps: the few frames
-                of a clip for training stand for frames far apart.
-
-        Returns:
-            Logits (B, T, 1 + N, H, W), background first. Those of the first frame state the given masks; channels
-            without an object have the constant logit -16.118.
-
-        Raises:
-            ConfigError: The shapes do not agree, or a clip has more objects than channels.
-        """
+        """See `VOSNetwork.forward`; the probabilities that are predicted are memorised, not their argmax."""
         if frames.ndim != 5:
             raise ConfigError("wrong shape of a clip", expected="(B, T, 3, H, W)", found=tuple(frames.shape))
         policy = MemoryPolicy(every=1, max_frames=max(2, frames.shape[1])) if remember_all else self.memory_policy
@@ -155,28 +206,11 @@ class VOSNetwork(Network, ABC):
         return VOSState(Memory(self.memory_policy))
 
     def step(
-        self, frame: Tensor, state: VOSState, masks: Tensor | None = None, given: Tensor | None = None
+        self, frame: Tensor, state: StreamState, masks: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, VOSState]:
-        """Segment the next frame of a batch of videos.
-
-        Masks may be given on any frame: for objects that appear, in channels not used so far, or to correct objects
-        that are followed already. They take their pixels from all other objects and are memorised as they are. Until
-        the first object appears, everything is background. The result equals `forward` on the frames so far.
-
-        Args:
-            frame: (B, 3, H, W) normalised.
-            state: From `start` or from the previous step; it is not changed.
-            masks: (B, N, H, W) in [0, 1], given on this frame.
-            given: (B, N) bool, the channels of `masks` that are meant, all by default. A given mask may be empty: the
-                object is not visible here.
-
-        Returns:
-            Logits (B, 1 + N, H, W), background first, with as many channels as there were masks so far, and the new
-            state.
-
-        Raises:
-            ConfigError: The shapes do not agree.
-        """
+        """See `VOSNetwork.step`."""
+        if not isinstance(state, VOSState):
+            raise ConfigError("the state of another network", found=type(state).__name__, fix="call start() first")
         logits, objects, memory = self._decide(frame, state.memory, masks, given)
         return logits, self._remember(frame, objects, memory, state.index, annotated=masks is not None)
 

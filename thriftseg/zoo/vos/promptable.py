@@ -35,10 +35,9 @@ from torch import Tensor, nn
 
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo.network import Preprocessing
+from thriftseg.zoo.streaming import StreamState
 from thriftseg.zoo.vos.aggregation import aggregate
-from thriftseg.zoo.vos.memory import Memory
-from thriftseg.zoo.vos.network import VOSNetwork, VOSState
-from thriftseg.zoo.vos.objects import ObjectRows
+from thriftseg.zoo.vos.network import VOSNetwork
 from thriftseg.zoo.weights.pretrained import import_transformers, licence_of, load_pretrained
 
 VIDEO_NETWORKS = {
@@ -77,13 +76,15 @@ class Proposals:
 
 
 @dataclass(frozen=True)
-class SessionState(VOSState):
+class SessionState(StreamState):
     """A session of `transformers` for each video of a batch; `step` goes on with it, so earlier states are gone.
 
     Attributes:
+        index: Number of the next frame.
         sessions: The sessions, none before the first frame.
     """
 
+    index: int = 0
     sessions: tuple[Any, ...] = ()
 
 
@@ -206,10 +207,10 @@ class PromptableVideoNetwork(VOSNetwork):
 
     def start(self) -> SessionState:
         """The state before the first frame of a batch of videos."""
-        return SessionState(Memory(self.memory_policy))
+        return SessionState()
 
     def step(
-        self, frame: Tensor, state: VOSState, masks: Tensor | None = None, given: Tensor | None = None
+        self, frame: Tensor, state: StreamState, masks: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, SessionState]:
         """Segment the next frame of a batch of videos; see `VOSNetwork.step`.
 
@@ -239,15 +240,7 @@ class PromptableVideoNetwork(VOSNetwork):
             known = F.pad(masks.to(objects), (0, 0, 0, 0, 0, channels - masks.shape[1]))
             free = 1 - (known * keep[..., None, None]).sum(dim=1, keepdim=True).clamp(max=1)
             objects = torch.where(keep[..., None, None], known, objects * free)
-        return aggregate(objects), SessionState(state.memory, state.index + 1, sessions)
-
-    def memorise(self, frame: Tensor, masks: Tensor, rows: ObjectRows) -> tuple[Tensor, ...]:
-        """Not used: the network has a memory of its own."""
-        raise NotImplementedError
-
-    def segment(self, frame: Tensor, memory: Memory) -> Tensor:
-        """Not used: the network has a memory of its own."""
-        raise NotImplementedError
+        return aggregate(objects), SessionState(state.index + 1, sessions)
 
     def merged(self) -> Any:
         """The network of [3], with additions of low rank added to its layers."""

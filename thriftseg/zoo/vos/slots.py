@@ -11,7 +11,7 @@ from thriftseg.errors import ConfigError
 from thriftseg.zoo.streaming import StreamState
 from thriftseg.zoo.vos.aggregation import aggregate, probabilities
 from thriftseg.zoo.vos.memory import Memory, MemoryFrame
-from thriftseg.zoo.vos.network import VOSNetwork, with_given_masks
+from thriftseg.zoo.vos.network import MemoryNetwork, with_given_masks
 from thriftseg.zoo.vos.objects import ObjectRows
 
 _LATE = 2**40
@@ -86,7 +86,7 @@ class SlotStream(nn.Module):
         ConfigError: There is no room for an object or for two frames.
     """
 
-    def __init__(self, network: VOSNetwork, objects: int, slots: int | None = None) -> None:
+    def __init__(self, network: MemoryNetwork, objects: int, slots: int | None = None) -> None:
         super().__init__()
         if objects < 1:
             raise ConfigError("room for objects", expected="1 or more", found=objects)

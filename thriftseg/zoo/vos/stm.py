@@ -15,7 +15,7 @@ from thriftseg.zoo.network import IDENTITY, IMAGENET
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.vos.aggregation import aggregate
 from thriftseg.zoo.vos.memory import Memory
-from thriftseg.zoo.vos.network import VOSNetwork
+from thriftseg.zoo.vos.network import MemoryNetwork
 from thriftseg.zoo.vos.objects import ObjectRows
 from thriftseg.zoo.vos.padding import SplitPadding
 from thriftseg.zoo.vos.reader import MemoryReader, Similarity
@@ -268,7 +268,7 @@ class Decoder(nn.Module):
     stride=8,
     remember_previous=False,
 )
-class STM(VOSNetwork):
+class STM(MemoryNetwork):
     """STM [0]: each pixel attends to all pixels of the remembered frames and masks.
 
     A memory encoder sees frame, mask of an object and mask of all other objects; a query encoder sees the frame
@@ -356,7 +356,7 @@ class STM(VOSNetwork):
             self.query_head.key.load_state_dict(self.memory_head.key.state_dict())
 
     def memorise(self, frame: Tensor, masks: Tensor, rows: ObjectRows) -> tuple[Tensor, ...]:
-        """Key (M, key_channels, h, w) and value (M, value_channels, h, w); see `VOSNetwork.memorise`."""
+        """Key (M, key_channels, h, w) and value (M, value_channels, h, w); see `MemoryNetwork.memorise`."""
         padding = self._padding(frame)
         padded = padding.pad(frame)
         features = self.memory_encoder(padded, padding.pad(masks.to(frame.dtype)), rows)
@@ -367,7 +367,7 @@ class STM(VOSNetwork):
         return key, value
 
     def segment(self, frame: Tensor, memory: Memory) -> Tensor:
-        """See `VOSNetwork.segment`."""
+        """See `MemoryNetwork.segment`."""
         padding, rows = self._padding(frame), memory.rows
         pyramid = self.query_encoder(padding.pad(frame))
         key, value = self.query_head(pyramid[-1])

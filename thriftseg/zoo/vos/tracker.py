@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from thriftseg.errors import ConfigError
-from thriftseg.zoo.vos.network import VOSNetwork, VOSState
+from thriftseg.zoo.streaming import StreamState
+from thriftseg.zoo.vos.network import VOSNetwork
 from thriftseg.zoo.vos.objects import ObjectIds
 
 
@@ -22,7 +23,7 @@ class ObjectTracker:
 
     Attributes:
         objects: The objects so far.
-        state: What the network remembers; `tracker.state.memory.nbytes` tells its size.
+        state: What the network remembers; of a `MemoryNetwork`, `tracker.state.memory.nbytes` tells its size.
 
     Example:
         >>> from thriftseg.zoo import STM
@@ -41,7 +42,7 @@ class ObjectTracker:
     def reset(self) -> None:
         """Forget everything before the first frame of another video."""
         self.objects = ObjectIds()
-        self.state: VOSState = self.network.start()
+        self.state: StreamState = self.network.start()
 
     @torch.inference_mode()
     def step(self, frame: Tensor, labels: Tensor | None = None, ids: Iterable[int] | None = None) -> Tensor:

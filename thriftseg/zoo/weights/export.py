@@ -15,7 +15,7 @@ from thriftseg.atomic import write_bytes
 from thriftseg.errors import CheckpointError, ConfigError
 from thriftseg.zoo.network import Network, SemanticNetwork
 from thriftseg.zoo.pspnet import GridPooling
-from thriftseg.zoo.vos.network import VOSNetwork
+from thriftseg.zoo.vos.network import MemoryNetwork
 from thriftseg.zoo.vos.slots import SlotStream
 from thriftseg.zoo.weights.onnx_graph import FrameShape, GraphBuilder, ShapeRange, Stream, advance, example_inputs
 from thriftseg.zoo.weights.onnx_stream import OnnxStream, encode_onnx, require_onnx
@@ -173,7 +173,7 @@ def _stream(network: Network, shapes: ShapeRange, objects: int, memory_frames: i
                 expected="numbers above 0, and smallest <= usual <= largest",
                 found=f"{low}, {usual}, {high}",
             )
-    if isinstance(network, VOSNetwork):
+    if isinstance(network, MemoryNetwork):
         if (shapes.least.batch, shapes.most.batch) != (1, 1):
             found = f"{shapes.least.batch} to {shapes.most.batch} frames at once"
             problem = f"{type(network).__name__} is exported for one video, whose objects are its rows"
@@ -181,7 +181,7 @@ def _stream(network: Network, shapes: ShapeRange, objects: int, memory_frames: i
         return SlotStream(network, objects, memory_frames)
     if not isinstance(network, SemanticNetwork):
         raise ConfigError(
-            "only networks that segment, or follow objects, are exported",
+            "only networks that segment, or follow objects by a memory of frames, are exported",
             found=f"{type(network).__name__} ({network.kind})",
         )
     for name, module in network.named_modules():

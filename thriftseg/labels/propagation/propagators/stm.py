@@ -20,7 +20,7 @@ from thriftseg.labels.propagation.propagators.following import tracked
 from thriftseg.labels.propagation.propagators.protocol import ObjectProbabilities
 from thriftseg.labels.propagation.propagators.tracking import MaskTracker
 from thriftseg.stores import ObjectMap
-from thriftseg.zoo import PromptableVideoNetwork, VOSNetwork
+from thriftseg.zoo import MemoryNetwork, VOSNetwork
 
 
 class STMPropagator:
@@ -94,10 +94,10 @@ class STMPropagator:
         return tracked(self.track, objects, frames)
 
     @cached_property
-    def _network(self) -> VOSNetwork:
+    def _network(self) -> MemoryNetwork:
         given = self._weights
         network = given if isinstance(given, VOSNetwork) else load_as(given, VOSNetwork)  # type: ignore[type-abstract]
-        if isinstance(network, PromptableVideoNetwork):
+        if not isinstance(network, MemoryNetwork):
             problem = "stm follows objects by networks with a memory of frames"
             raise ConfigError(problem, found=type(network).__name__, fix="take --method hf")
         own = network.memory_policy
