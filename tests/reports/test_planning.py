@@ -9,7 +9,7 @@ import pytest
 
 from thriftseg.cli.main import main
 from thriftseg.errors import ConfigError
-from thriftseg.reports.planning import Pilot, best_at, read_pilots
+from thriftseg.reports.planning import Pilot, best_at, plan_table, read_pilots
 
 HOURS = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
 
@@ -115,3 +115,12 @@ def test_what_cannot_be_a_pilot_is_refused(tmp_path):
     (tmp_path / "unfinished").mkdir()
     with pytest.raises(ConfigError, match="unfinished: no run with a cost and a mIoU"):
         read_pilots({"a": f"{tmp_path}/unfin*"})
+
+
+def test_what_was_not_tried_is_not_the_best() -> None:
+    hours = np.array([1.0, 2.0, 4.0, 8.0])
+    clicks, masks = Pilot("clicks", hours, 0.3 - 0.2 / hours), Pilot("masks", 4 * hours, 0.6 - 0.2 / hours)
+    assert best_at([clicks, masks], 3.0) == {"clicks": 1.0, "masks": 0.0}
+    assert best_at([clicks, masks], 4.0)["masks"] > 0.99
+    assert best_at([clicks, masks], 0.5) == {"clicks": 0.0, "masks": 0.0}
+    assert [*plan_table([clicks, masks], 3.0).columns[5].cells][1] == "not tried below 4.00 h"

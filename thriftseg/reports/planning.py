@@ -101,6 +101,11 @@ class Pilot:
         """Hours of the largest run."""
         return float(self.hours.max())
 
+    @property
+    def least(self) -> float:
+        """Hours of the smallest run."""
+        return float(self.hours.min())
+
     def drawn(self, hours: float) -> Float64Array:
         """What runs with some hours may have, one mIoU of each draw, (1000,)."""
         found: Float64Array = (self._others.at(np.array([hours]))[:, 0] + self._noise).clip(0, 1)
@@ -208,6 +213,8 @@ def _points(path: Path, rows: str) -> list[tuple[float, float]]:
 def best_at(pilots: Sequence[Pilot], hours: float) -> dict[str, float]:
     """How often each kind of labels would give the best run for some hours, in [0, 1].
 
+    A kind whose cheapest run took more hours is never the best: what fewer of its labels give was not tried.
+
     Args:
         pilots: One at least.
         hours: Annotation hours.
@@ -218,8 +225,12 @@ def best_at(pilots: Sequence[Pilot], hours: float) -> dict[str, float]:
         >>> {name: round(share, 2) for name, share in best_at(pilots, hours=16.0).items()}
         {'clicks': 0.0, 'masks': 1.0}
     """
-    winners = np.argmax([pilot.drawn(hours) for pilot in pilots], axis=0)
-    return {pilot.name: float(np.mean(winners == place)) for place, pilot in enumerate(pilots)}
+    shares = dict.fromkeys((pilot.name for pilot in pilots), 0.0)
+    bought = [pilot for pilot in pilots if pilot.least <= hours]
+    if bought:
+        winners = np.argmax([pilot.drawn(hours) for pilot in bought], axis=0)
+        shares |= {pilot.name: float(np.mean(winners == place)) for place, pilot in enumerate(bought)}
+    return shares
 
 
 def plan_table(pilots: Sequence[Pilot], budget: float, target: float | None = None) -> Table:
@@ -245,8 +256,11 @@ def plan_table(pilots: Sequence[Pilot], budget: float, target: float | None = No
         there = pilot.quality(pilot.spent).value
         gain = pilot.quality(pilot.spent + 1).value - there
         cells = [f"{100 * value:.1f}" for value in pilot.quality(budget)]
+        after = f"{cells[0]} ({cells[1]} to {cells[2]})"
+        if budget < pilot.least:
+            after = f"not tried below {format_hours(pilot.least)} h"
         row = [pilot.name, str(len(pilot.hours)), format_hours(pilot.spent), f"{100 * there:.1f}", f"{100 * gain:+.2f}"]
-        row += [f"{cells[0]} ({cells[1]} to {cells[2]})", f"{100 * shares[pilot.name]:.0f} %"]
+        row += [after, f"{100 * shares[pilot.name]:.0f} %"]
         if target is not None:
             needed = [format_hours(value) if math.isfinite(value) else "never" for value in pilot.hours_to(target)]
             row.append(f"{needed[0]} ({needed[1]} to {needed[2]})")
@@ -286,7 +300,7 @@ def plot_plan(pilots: Sequence[Pilot], budget: float, path: str | Path, target: 
         axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for index, pilot in enumerate(pilots):
         color = SERIES_COLORS[index % len(SERIES_COLORS)]
-        hours = np.geomspace(pilot.hours.min(), max(budget, pilot.spent), 60)
+        hours = np.geomspace(pilot.least, max(budget, pilot.spent), 60)
         values, low, high = np.array([pilot.quality(each) for each in hours.tolist()]).T
         axes.plot(hours, values, label=pilot.name, color=color, linewidth=1.6)
         axes.fill_between(hours, low, high, color=color, alpha=0.18, linewidth=0)
