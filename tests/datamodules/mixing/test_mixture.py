@@ -301,6 +301,8 @@ class TestStoredLabels:
         mixture = Mixture(pattern="B3", total=9, store=store.root, cost_model="published")
         with pytest.raises(MixtureError, match=r"000009\.png: source 'flow' has no label at offset -10 .*no row"):
             mixture.draw(dataset, "train")
+        with pytest.raises(MixtureError, match=r"at offset 0 .* offsets that have a label, such as \[-1, 1\], or make"):
+            Mixture(parts=[MixturePart("flow")], store=store.root).draw(dataset, "train")
         with pytest.raises(MixtureError, match="no such source"):
             Mixture(parts=[MixturePart("sam2", offsets=1)], store=store.root).draw(dataset, "train")
         store.path_of(dataset.clips("train")[1].video, 20).unlink()

@@ -99,9 +99,14 @@ class Pick:
             )
         store = source.store
         found = "its row only" if (video, number) in store.labels else "no row in its manifest"
+        fix = "make the labels first (thriftseg label --help), or set store to the folder that has them"
+        steps = [(other - self.annotated) // self.clip.frame_step for name, other in store.labels if name == video]
+        if steps and (video, number) not in store.labels:
+            nearest = sorted(steps, key=abs)[:4]
+            fix = f"give the part offsets that have a label, such as {sorted(nearest)}, or make the label first"
         return MixtureError(
             f"source {self.source!r} has no label at offset {self.offset} of frame {self.annotated} in clip {video!r}",
             path=store.path_of(video, number),
             found=found if store.exists else "no such source",
-            fix="make the labels first (thriftseg label --help), or set store to the folder that has them",
+            fix=fix,
         )
