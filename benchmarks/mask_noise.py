@@ -24,7 +24,8 @@ from thriftseg.datamodules import VOSDataModule
 from thriftseg.datasets import VOSDataset
 from thriftseg.datasets.images import read_label_png
 from thriftseg.datasets.registry import create_vos
-from thriftseg.lightning_modules import VideoObjectSegmentation, first_masks
+from thriftseg.lightning_modules import VideoObjectSegmentation
+from thriftseg.lightning_modules.video_objects import first_masks
 from thriftseg.stores import LabelStore, store_root
 from thriftseg.types import IGNORE_INDEX
 
@@ -58,21 +59,22 @@ def main() -> None:
         print(f"\n| network | labels | p below 1/{TAU:g} % | mean pull % |\n|---|---|---|---|")
     for path in args.weights:
         network = VideoObjectSegmentation.load_from_checkpoint(path, map_location="cpu").eval()
-        for name, p in zip(("wrong", "right"), probabilities(network, dataset, args), strict=True):
+        found = probabilities(network, dataset, args.source, args.store, args.split)
+        for name, p in zip(("wrong", "right"), found, strict=True):
             below, pull = (p < 1 / TAU).double().mean(), (TAU * p).clamp(max=1).double().mean()
             print(f"| {path} | {name} | {100 * below:.1f} | {100 * pull:.1f} |")
 
 
 @torch.inference_mode()
 def probabilities(
-    network: VideoObjectSegmentation, dataset: VOSDataset, args: argparse.Namespace
+    network: VideoObjectSegmentation, dataset: VOSDataset, source: str, store: str | None, split: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What a network gives the wrong and the right labels, pixel by pixel."""
     loaders = []
-    for labels in (args.source, "manual"):  # the same clips and crops, since these come from the seed alone
+    for labels in (source, "manual"):  # the same clips and crops, since these come from the seed alone
         clips = VOSDataModule(
-            dataset, crop=(96, 160), labels=labels, store=args.store, resize=96, clips_per_video=200,
-            photometric=False, batch_size=1, num_workers=0, seed=0, train_split=args.split,
+            dataset, crop=(96, 160), labels=labels, store=store, resize=96, clips_per_video=CLIPS,
+            photometric=False, batch_size=1, num_workers=0, seed=0, train_split=split,
         )  # fmt: skip
         clips.setup("fit")
         loaders.append((clips, clips.train_dataloader()))

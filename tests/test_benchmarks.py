@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
+from benchmarks import mask_noise
 from benchmarks.__main__ import ITEMS, main
 from benchmarks.exact_labels import mended
-from benchmarks.mask_noise import by_distance
+from benchmarks.mask_noise import by_distance, probabilities
 from benchmarks.measure import Item, Outcome
+from thriftseg.datasets import DAVIS
+from thriftseg.lightning_modules import VideoObjectSegmentation
+from thriftseg.stores import LabelStore
+from thriftseg.synthetic import synthesize_objects
+from thriftseg.types import LabelKind
+from thriftseg.zoo import STM
 
 
 @pytest.mark.parametrize(
@@ -68,3 +78,20 @@ def test_noise_of_masks_by_distance() -> None:
     assert counts[:3].tolist() == [[40, 0, 1, 0], [40, 1, 1, 1], [1, 0, 0, 0]]  # 16 + 20 + 4 corners of distance 1.4
     assert counts[3:].sum() == 0
     assert by_distance(np.ones((9, 9), np.uint8), mask)[-1].tolist() == [81, 1, 55, 0]  # an object without a boundary
+
+
+@pytest.mark.parametrize("grown", [0, 4])
+def test_what_a_network_thinks_of_wrong_labels(grown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_noise, "CLIPS", 2)
+    synthesize_objects(tmp_path / "data", train_clips=1, val_clips=1, frames=4, height=96, width=160, devices=1)
+    dataset = DAVIS(tmp_path / "data")
+    store = LabelStore(tmp_path / "labels", "drawn", dataset.taxonomy)
+    (clip,) = dataset.clips("train")
+    for number in clip.annotated:
+        mask = cv2.dilate(dataset.read_label(clip, number), np.ones((2 * grown + 1,) * 2, np.uint8))
+        store.write(clip.video, number, mask, kind=LabelKind.BOXES, generator="test", space="object_id")
+    network = VideoObjectSegmentation(STM("resnet18", decoder_channels=8)).eval()
+    wrong, right = probabilities(network, dataset, "drawn", tmp_path / "labels", "train")
+    assert len(wrong) + len(right) == 2 * 2 * 96 * 160  # two clips, two frames after the first
+    assert (len(wrong) > 0) == (grown > 0)
+    assert 0 <= torch.cat([wrong, right]).min() < torch.cat([wrong, right]).max() <= 1

@@ -44,7 +44,16 @@ def parse(words: Sequence[str]) -> None:
         own, others = sweep._split(rest)
         table = load_table(own[own.index("--table") + 1])
         if others:
-            parse([*table.command.split(), "--table", table.name, "--row", next(row.key for row in table.rows if row.run), *others])
+            parse(
+                [
+                    *table.command.split(),
+                    "--table",
+                    table.name,
+                    "--row",
+                    next(row.key for row in table.rows if row.run),
+                    *others,
+                ]
+            )
         rest = own
     with contextlib.nullcontext(rest) if name == "sweep" else row_as_config(rest) as given:
         action = module.run if hasattr(module, "run") else module.ACTIONS[given.pop(0)]
