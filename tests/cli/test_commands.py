@@ -246,8 +246,8 @@ def test_the_options_that_the_documents_show_exist() -> None:
     wrong = []
     for command, line in shown:
         known = everything(signature_of(ACTIONS[command])).keys() | {"config", "table", "row"}
-        if command == "sweep":  # its other options are those of the trainer
-            known |= {"data", "model", "trainer"}
+        if command == "sweep":  # its other options are those of what runs the table
+            known |= {"data", "model", "trainer"} | everything(signature_of(ACTIONS["annotate hvsa"])).keys()
         words = re.sub(r"\"[^\"]*\"", "", line.partition("&&")[0])
         named = {word.replace("-", "_") for word in re.findall(r"(?<!\S)--([a-zA-Z][\w-]*)", words)}
         wrong += [(line, name) for name in named - known]

@@ -186,7 +186,7 @@ def test_of_a_search_the_least_budget_counts(tmp_path: Path, target: float, perc
     (search / "budgets.json").write_text(json.dumps({"target_miou": target, "probes": probes}))
     (end,) = find_ends(tmp_path, searched=True)
     shares = {"pixels": percent / 300, "clicks": percent / 200, "boundary_clicks": percent / 400}
-    assert end == ({"miou": miou, "boundary_iou": 0.25, "tc": 0.75} | shares, percent / 100)
+    assert end == ({"miou": miou, "boundary_iou": 0.25, "tc": 0.75} | shares, percent / 100, 0)
     assert len(find_ends(tmp_path)) == 2
     (search / "budgets.json").write_text(json.dumps({"target_miou": 0.2, "probes": probes}))
     assert find_ends(tmp_path, searched=True)[0].scores["miou"] == 0.25  # no label at all is enough

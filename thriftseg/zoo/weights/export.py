@@ -124,7 +124,7 @@ def export_onnx(
         ...     export_onnx(SpixelFCN(), "net.onnx", size=(64, 96))
         ... except ConfigError as error:
         ...     print(error)
-        only networks that segment, or follow objects, are exported; found SpixelFCN (superpixels)
+        only networks that segment, or follow objects by a memory of frames, are exported; found SpixelFCN (superpixels)
     """
     require_onnx()
     sizes = (min_size or size, size, max_size or size)
