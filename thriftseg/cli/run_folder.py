@@ -87,9 +87,9 @@ def start_from(weights: str, model: LightningModule) -> None:
     network = model.network
     if not isinstance(network, Network):
         raise ConfigError(f"{type(model).__name__} has no network that takes weights", fix="leave --weights out")
-    source = load_as(weights, Network)
-    check_weights(network, source.state_dict(), weights)
-    network.load_state_dict(source.state_dict())
+    start = network.start_from(load_as(weights, Network))
+    check_weights(network, start, weights)
+    network.load_state_dict(start)
 
 
 def nothing_to_resume(folder: Path | None) -> CheckpointError:

@@ -176,6 +176,14 @@ class Network(nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} has no checkpoint of its authors", found=key)
 
+    def start_from(self, source: Network) -> dict[str, Tensor]:
+        """State dict to start training from: that of another network, which must be of the same kind.
+
+        Args:
+            source: A trained network.
+        """
+        return source.state_dict()
+
 
 class SemanticNetwork(Network):
     """Gives every pixel of a frame a class, possibly with the help of past frames.

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from thriftseg.errors import ConfigError
-from thriftseg.zoo import IMAGENET, AnnotationPolicy, list_models
+from thriftseg.cli.run_folder import start_from
+from thriftseg.errors import CheckpointError, ConfigError
+from thriftseg.lightning_modules import AnnotationTypeSelection
+from thriftseg.zoo import IMAGENET, AnnotationPolicy, QNet, list_models, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +150,28 @@ def test_unknown_encoder(encoder):
 def test_wrong_number_of_actions():
     with pytest.raises(ConfigError, match="wrong number of actions; expected 1 or more; found 0"):
         AnnotationPolicy(num_actions=0)
+
+
+def test_starts_from_a_qnet(tmp_path):
+    torch.manual_seed(0)
+    qnet = QNet(backbone="mobilenet_v2").eval()
+    save_weights(qnet, tmp_path / "qnet.safetensors")
+    agent = AnnotationPolicy(image_encoder="qnet", backbone="mobilenet_v2").eval()
+    heads = {key: value.clone() for key, value in agent.state_dict().items() if key.startswith(("policy", "value"))}
+    start_from(str(tmp_path / "qnet.safetensors"), AnnotationTypeSelection(agent))
+    agent.eval()  # the module trains it
+    frames = torch.rand(2, 3, 90, 160)
+    with torch.inference_mode():
+        whole = qnet.features(*qnet.fit(frames, masks()))
+        embeddings = agent.embed(frames)
+        assert torch.equal(embeddings.flatten(1), whole[:, :1280])
+        assert torch.equal(agent.features(embeddings, masks())[:, 1280:], whole[:, 1280:])
+        assert torch.equal(agent(frames, masks()).value, agent(embeddings, masks()).value)
+    assert all(torch.equal(value, agent.state_dict()[key]) for key, value in heads.items())
+
+
+def test_qnet_with_another_backbone(tmp_path):
+    save_weights(QNet(), tmp_path / "qnet.safetensors")
+    agent = AnnotationPolicy(image_encoder="qnet", backbone="mobilenet_v2")
+    with pytest.raises(CheckpointError, match="another network than AnnotationPolicy"):
+        start_from(str(tmp_path / "qnet.safetensors"), AnnotationTypeSelection(agent))

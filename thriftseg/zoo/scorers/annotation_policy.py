@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from thriftseg.errors import ConfigError
 from thriftseg.types import EMBEDDING_CHANNELS
 from thriftseg.zoo.blocks.backbones import create_encoder, create_timm_model, init_classifier
-from thriftseg.zoo.network import Preprocessing
+from thriftseg.zoo.network import IMAGENET, Network, Preprocessing
 from thriftseg.zoo.registry import register_network
 from thriftseg.zoo.scorers.base import Scorer, run_branch
+from thriftseg.zoo.scorers.qnet import QNet
 
 GIVEN_EMBEDDINGS = ("sam", "sam2")
+QNET = "qnet"
 
 
 class PolicyOutput(NamedTuple):
@@ -44,8 +46,9 @@ class AnnotationPolicy(Scorer):
 
     `image_encoder` says where the embedding comes from. With "timm:<name>" the network has an encoder of [2] whose map
     of stride 16 (or the next finer one) is projected to 256 channels unless it has them; `forward` then takes frames or
-    the result of `embed`. "sam" and "sam2" are the embeddings of [3]: the network has no encoder then, and `forward`
-    takes (B, 256, h, w) as computed elsewhere. Official weights belong to "sam".
+    the result of `embed`. "qnet" is the branch by which a `QNet` of the same backbone reads frames: the weights of that
+    QNet, of both branches, are what to start training from. "sam" and "sam2" are the embeddings of [3]: the network has
+    no encoder then, and `forward` takes (B, 256, h, w) as computed elsewhere. Official weights belong to "sam".
 
     Random initialisation: ResNets keep that of their library (He normal), linear layers that of torch, the policy is
     small normal (std 0.01), so that an untrained agent tries all actions equally often.
@@ -57,7 +60,7 @@ class AnnotationPolicy(Scorer):
 
     Args:
         num_actions: Number of ways to annotate.
-        image_encoder: "timm:<name>", "sam" or "sam2".
+        image_encoder: "timm:<name>", "qnet", "sam" or "sam2".
         backbone: Encoder of the mask, a name of segmentation_models_pytorch.
         use_cost: Also read the cost spent so far, through a linear layer and ReLU.
         dropout: Share of the features dropped before the heads in training.
@@ -65,6 +68,7 @@ class AnnotationPolicy(Scorer):
 
     Attributes:
         given_embedding: "sam" or "sam2" where the network has no encoder, else `None`.
+        embedding_channels: Channels of embeddings, 256 unless they are of a QNet.
 
     Raises:
         ConfigError: Unknown encoder or backbone, or no action.
@@ -90,12 +94,18 @@ class AnnotationPolicy(Scorer):
         if num_actions < 1:
             raise ConfigError("wrong number of actions", expected="1 or more", found=num_actions)
         self.given_embedding = image_encoder if image_encoder in GIVEN_EMBEDDINGS else None
-        self.image_encoder = None if image_encoder in GIVEN_EMBEDDINGS else ImageEncoder(image_encoder, pretrained)
+        self.image_encoder: ImageEncoder | FrameBranch | None = None
+        self.embedding_channels = EMBEDDING_CHANNELS
+        if image_encoder == QNET:
+            self.image_encoder = branch = FrameBranch(backbone, pretrained, self.working_size)
+            self.embedding_channels = branch.encoder.out_channels[-1]
+        elif self.given_embedding is None:
+            self.image_encoder = ImageEncoder(image_encoder, pretrained)
         if self.image_encoder is not None:
             self.preprocessing = self.image_encoder.preprocessing
         self.mask_branch = create_encoder(backbone, pretrained)
         width = self.mask_branch.out_channels[-1]
-        self.embedding_branch = nn.Linear(EMBEDDING_CHANNELS, width)
+        self.embedding_branch = nn.Linear(self.embedding_channels, width)
         self.cost_branch = nn.Linear(1, width) if use_cost else None
         self.dropout = nn.Dropout(dropout)
         feature_channels = width * (3 if use_cost else 2)
@@ -107,7 +117,7 @@ class AnnotationPolicy(Scorer):
         """Weigh the actions.
 
         Args:
-            images: Normalised frames (B, 3, H, W) of any size, or their embeddings (B, 256, h, w).
+            images: Normalised frames (B, 3, H, W) of any size, or their embeddings (B, `embedding_channels`, h, w).
             masks: (B, 224, 224) or (B, 1, 224, 224), 0 or 1; see `fit` for other sizes.
             costs: Spent so far, (B,) or (B, 1); only with `use_cost`.
 
@@ -128,7 +138,7 @@ class AnnotationPolicy(Scorer):
             masks: As for `forward`.
             costs: As for `forward`.
         """
-        is_embedding = images.ndim == 4 and images.shape[1] == EMBEDDING_CHANNELS
+        is_embedding = images.ndim == 4 and images.shape[1] == self.embedding_channels
         embeddings = images if is_embedding else self.embed(images)
         parts = [
             self.embedding_branch(embeddings.mean(dim=(2, 3))),
@@ -150,7 +160,7 @@ class AnnotationPolicy(Scorer):
             frames: (B, 3, H, W) normalised, of any size.
 
         Returns:
-            (B, 256, h, w).
+            (B, `embedding_channels`, h, w).
 
         Raises:
             ConfigError: The network has no encoder, or the shape is another one.
@@ -158,14 +168,14 @@ class AnnotationPolicy(Scorer):
         if self.image_encoder is None:
             raise ConfigError(
                 "this agent has no image encoder",
-                expected=f"embeddings (B, {EMBEDDING_CHANNELS}, h, w)",
+                expected=f"embeddings (B, {self.embedding_channels}, h, w)",
                 found=tuple(frames.shape),
                 fix="embed the frames with SAM first, or build the network with image_encoder timm:<name>",
             )
         if frames.ndim != 4 or frames.shape[1] != 3:
             raise ConfigError(
                 "AnnotationPolicy cannot take these frames",
-                expected=f"(B, 3, H, W), or embeddings (B, {EMBEDDING_CHANNELS}, h, w)",
+                expected=f"(B, 3, H, W), or embeddings (B, {self.embedding_channels}, h, w)",
                 found=tuple(frames.shape),
             )
         embeddings: Tensor = self.image_encoder(frames)
@@ -174,6 +184,35 @@ class AnnotationPolicy(Scorer):
     def official_key(self, key: str) -> str | None:
         """See `Network.official_key`; [1] wraps two linear layers in a sequence."""
         return key.replace("embed_branch.2.", "embedding_branch.").replace("cost_branch.0.", "cost_branch.")
+
+    def start_from(self, source: Network) -> dict[str, Tensor]:
+        """See `Network.start_from`; a QNet gives both branches, and the heads stay as they are."""
+        if not isinstance(source, QNet):
+            return super().start_from(source)
+        branches = {key: value for key, value in source.state_dict().items() if not key.startswith("classifier.")}
+        named = {key.replace("rgb_branch.", "image_encoder.encoder."): value for key, value in branches.items()}
+        return self.state_dict() | named
+
+
+class FrameBranch(nn.Module):
+    """How a `QNet` reads frames, as an image encoder.
+
+    Args:
+        backbone: Encoder, a name of segmentation_models_pytorch.
+        pretrained: Start from ImageNet weights; otherwise random.
+        size: Height and width that frames are resized to.
+    """
+
+    preprocessing = IMAGENET
+
+    def __init__(self, backbone: str, pretrained: bool, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.encoder, self.size = create_encoder(backbone, pretrained), size
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Embed frames (B, 3, H, W) as (B, C, 1, 1)."""
+        frames = F.interpolate(frames, size=self.size, mode="bilinear", antialias=True)
+        return run_branch(self.encoder, frames)[:, :, None, None]
 
 
 class ImageEncoder(nn.Module):
@@ -197,7 +236,7 @@ class ImageEncoder(nn.Module):
         prefix, _, model = name.partition(":")
         if prefix != "timm" or not timm.is_model(model):
             raise ConfigError(
-                "unknown image encoder", expected="timm:<name of a model of timm>, sam or sam2", found=name
+                "unknown image encoder", expected="timm:<name of a model of timm>, qnet, sam or sam2", found=name
             )
         try:
             whole: Any = timm.create_model(model, features_only=True, feature_cls="getter")
