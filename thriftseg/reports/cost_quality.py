@@ -7,7 +7,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -237,9 +237,9 @@ def _set_hours(axes: Axes, points: Sequence[CostQualityPoint]) -> None:
 
 
 def _place(axes: Axes, markers: list[tuple[float, float]], names: list[_Note], labels: list[_Note]) -> None:
-    """Write notes next to their markers, on the first side where they hide no marker, no note and no border.
+    """Write notes next to their markers, where they hide least of other markers, of notes and of the border.
 
-    The name of a curve stands somewhere in any case, the label of a point only where there is room.
+    The name of a curve stands somewhere in any case, the label of a point only where it hides nothing.
     """
     from matplotlib.transforms import Bbox
 
@@ -248,19 +248,21 @@ def _place(axes: Axes, markers: list[tuple[float, float]], names: list[_Note], l
     frame = axes.get_window_extent()
     pixels = [axes.transData.transform(place) for place in markers]
     taken = [Bbox.from_extents(px - 9, py - 9, px + 9, py + 9) for px, py in pixels]
-    sides = ((9, 0, "left", "center"), (0, 9, "center", "bottom"), (0, -9, "center", "top"), (-9, 0, "right", "center"))
+    sides = [(9, 0, "left", "center"), (0, 9, "center", "bottom"), (0, -9, "center", "top"), (-9, 0, "right", "center")]
+    sides += [(x, y, "left" if x > 0 else "right", "bottom" if y > 0 else "top") for x in (7, -7) for y in (7, -7)]
     for note in [*names, *labels]:
+        found = []
         for side in sides:
             drawn = _annotate(axes, note, *side)
             box = drawn.get_window_extent()
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            if inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            if side != sides[-1] or note in labels:
-                drawn.remove()
-            else:
-                taken.append(box)
+            shared = [both for other in taken if (both := Bbox.intersection(box, other)) is not None]
+            found.append((not inside, sum(both.width * both.height for both in shared), side, box))
+            drawn.remove()
+        outside, hidden, side, box = min(found, key=itemgetter(0, 1))
+        if note in names or not (outside or hidden):
+            _annotate(axes, note, *side)
+            taken.append(box)
 
 
 def _annotate(axes: Axes, note: _Note, dx: int, dy: int, horizontal: str, vertical: str) -> Any:
