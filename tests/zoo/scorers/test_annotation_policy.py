@@ -154,9 +154,9 @@ def test_wrong_number_of_actions():
 
 def test_starts_from_a_qnet(tmp_path):
     torch.manual_seed(0)
-    qnet = QNet(backbone="mobilenet_v2").eval()
+    qnet = QNet(backbone="mobilenet_v2", scale=0.5).eval()
     save_weights(qnet, tmp_path / "qnet.safetensors")
-    agent = AnnotationPolicy(image_encoder="qnet", backbone="mobilenet_v2").eval()
+    agent = AnnotationPolicy(image_encoder="qnet", backbone="mobilenet_v2", scale=0.5).eval()
     heads = {key: value.clone() for key, value in agent.state_dict().items() if key.startswith(("policy", "value"))}
     start_from(str(tmp_path / "qnet.safetensors"), AnnotationTypeSelection(agent))
     agent.eval()  # the module trains it

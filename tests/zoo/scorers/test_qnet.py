@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from thriftseg.errors import ConfigError
 from thriftseg.zoo import IMAGENET, QNet, create_model, list_models
@@ -148,3 +149,21 @@ def test_learns_the_area_of_a_mask():
         losses.append(loss.item())
     assert losses[0] == pytest.approx(0.69, abs=0.2)  # nearly equal chances at first
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_smaller_branches():
+    """At half the size, frames and masks are those that were shrunk before, and the window is the whole map."""
+    torch.manual_seed(0)
+    small = QNet(scale=0.5).eval()
+    frames, masks = torch.rand(1, 3, 224, 224), (torch.rand(1, 224, 224) > 0.5).float()
+    with torch.inference_mode():
+        half = F.interpolate(frames, size=(112, 112), mode="bilinear", antialias=True)
+        expected = small.rgb_branch(half)[-1].mean(dim=(2, 3))
+        assert torch.allclose(small.features(frames, masks)[:, :512], expected, atol=1e-6)
+        assert small(frames, masks).shape == (1, 20)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.5])
+def test_scale_out_of_range(scale):
+    with pytest.raises(ConfigError, match=f"scale of a scorer; expected above 0, at most 1; found {scale}"):
+        QNet(scale=scale)

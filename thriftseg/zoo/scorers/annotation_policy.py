@@ -13,7 +13,7 @@ from thriftseg.types import EMBEDDING_CHANNELS
 from thriftseg.zoo.blocks.backbones import create_encoder, create_timm_model, init_classifier
 from thriftseg.zoo.network import IMAGENET, Network, Preprocessing
 from thriftseg.zoo.registry import register_network
-from thriftseg.zoo.scorers.base import Scorer, run_branch
+from thriftseg.zoo.scorers.base import Scorer, check_scale, run_branch
 from thriftseg.zoo.scorers.qnet import QNet
 
 GIVEN_EMBEDDINGS = ("sam", "sam2")
@@ -65,13 +65,14 @@ class AnnotationPolicy(Scorer):
         use_cost: Also read the cost spent so far, through a linear layer and ReLU.
         dropout: Share of the features dropped before the heads in training.
         pretrained: Start encoder and mask branch from ImageNet weights; otherwise random.
+        scale: Size at which the mask branch works, and the frame branch of a QNet; see `QNet`.
 
     Attributes:
         given_embedding: "sam" or "sam2" where the network has no encoder, else `None`.
         embedding_channels: Channels of embeddings, 256 unless they are of a QNet.
 
     Raises:
-        ConfigError: Unknown encoder or backbone, or no action.
+        ConfigError: Unknown encoder or backbone, no action, or a scale out of range.
         CheckpointError: The ImageNet weights cannot be fetched.
 
     Example:
@@ -89,15 +90,17 @@ class AnnotationPolicy(Scorer):
         use_cost: bool = False,
         dropout: float = 0.5,
         pretrained: bool = False,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.scale = check_scale(scale)
         if num_actions < 1:
             raise ConfigError("wrong number of actions", expected="1 or more", found=num_actions)
         self.given_embedding = image_encoder if image_encoder in GIVEN_EMBEDDINGS else None
         self.image_encoder: ImageEncoder | FrameBranch | None = None
         self.embedding_channels = EMBEDDING_CHANNELS
         if image_encoder == QNET:
-            self.image_encoder = branch = FrameBranch(backbone, pretrained, self.working_size)
+            self.image_encoder = branch = FrameBranch(backbone, pretrained, self.working_size, scale)
             self.embedding_channels = branch.encoder.out_channels[-1]
         elif self.given_embedding is None:
             self.image_encoder = ImageEncoder(image_encoder, pretrained)
@@ -142,7 +145,7 @@ class AnnotationPolicy(Scorer):
         embeddings = images if is_embedding else self.embed(images)
         parts = [
             self.embedding_branch(embeddings.mean(dim=(2, 3))),
-            run_branch(self.mask_branch, self._as_mask_images(masks)),
+            run_branch(self.mask_branch, self._as_mask_images(masks), self.scale),
         ]
         if (self.cost_branch is None) != (costs is None):
             raise ConfigError(
@@ -201,18 +204,19 @@ class FrameBranch(nn.Module):
         backbone: Encoder, a name of segmentation_models_pytorch.
         pretrained: Start from ImageNet weights; otherwise random.
         size: Height and width that frames are resized to.
+        scale: As for `QNet`.
     """
 
     preprocessing = IMAGENET
 
-    def __init__(self, backbone: str, pretrained: bool, size: tuple[int, int]) -> None:
+    def __init__(self, backbone: str, pretrained: bool, size: tuple[int, int], scale: float) -> None:
         super().__init__()
-        self.encoder, self.size = create_encoder(backbone, pretrained), size
+        self.encoder, self.size, self.scale = create_encoder(backbone, pretrained), size, scale
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames (B, 3, H, W) as (B, C, 1, 1)."""
         frames = F.interpolate(frames, size=self.size, mode="bilinear", antialias=True)
-        return run_branch(self.encoder, frames)[:, :, None, None]
+        return run_branch(self.encoder, frames, self.scale)[:, :, None, None]
 
 
 class ImageEncoder(nn.Module):

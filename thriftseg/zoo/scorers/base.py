@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -100,15 +101,29 @@ class Scorer(Network, ABC):
             )
 
 
-def run_branch(branch: Any, images: Tensor) -> Tensor:
-    """Last map of an encoder, averaged over its top left 7 x 7 window.
+def run_branch(branch: Any, images: Tensor, scale: float = 1.0) -> Tensor:
+    """Last map of an encoder, averaged over its top left window: 7 x 7, or what is left of it in smaller images.
 
     Args:
         branch: From `create_encoder`.
         images: (B, 3, H, W), sides of 193 to 416 pixels.
+        scale: Factor to shrink the images by, in (0, 1].
 
     Returns:
         (B, C).
     """
+    if scale != 1:
+        images = F.interpolate(images, scale_factor=scale, mode="bilinear", antialias=True)
     channels_last = images.contiguous(memory_format=torch.channels_last)  # much faster on CPUs
-    return F.avg_pool2d(branch(channels_last)[-1], WINDOW).flatten(1)
+    return F.avg_pool2d(branch(channels_last)[-1], math.ceil(WINDOW * scale)).flatten(1)
+
+
+def check_scale(scale: float) -> float:
+    """The scale of a branch.
+
+    Raises:
+        ConfigError: It is out of range.
+    """
+    if not 0 < scale <= 1:
+        raise ConfigError("scale of a scorer", expected="above 0, at most 1", found=scale)
+    return scale
