@@ -177,7 +177,7 @@ class Network(nn.Module):
         raise ConfigError(f"{type(self).__name__} has no checkpoint of its authors", found=key)
 
     def start_from(self, source: Network) -> dict[str, Tensor]:
-        """State dict to start training from: that of another network, which must be of the same kind.
+        """State dict to start training from, made of that of another network, by default the same.
 
         Args:
             source: A trained network.

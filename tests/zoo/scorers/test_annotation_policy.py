@@ -175,3 +175,9 @@ def test_qnet_with_another_backbone(tmp_path):
     agent = AnnotationPolicy(image_encoder="qnet", backbone="mobilenet_v2")
     with pytest.raises(CheckpointError, match="another network than AnnotationPolicy"):
         start_from(str(tmp_path / "qnet.safetensors"), AnnotationTypeSelection(agent))
+
+
+def test_qnet_of_another_scale():
+    agent = AnnotationPolicy(image_encoder="qnet", scale=0.5)
+    with pytest.raises(ConfigError, match=r"scale of an agent; expected that of its QNet, 1; found 0\.5"):
+        agent.start_from(QNet())

@@ -100,7 +100,7 @@ class AnnotationPolicy(Scorer):
         self.image_encoder: ImageEncoder | FrameBranch | None = None
         self.embedding_channels = EMBEDDING_CHANNELS
         if image_encoder == QNET:
-            self.image_encoder = branch = FrameBranch(backbone, pretrained, self.working_size, scale)
+            self.image_encoder = branch = FrameBranch(backbone, pretrained, scale)
             self.embedding_channels = branch.encoder.out_channels[-1]
         elif self.given_embedding is None:
             self.image_encoder = ImageEncoder(image_encoder, pretrained)
@@ -189,9 +189,15 @@ class AnnotationPolicy(Scorer):
         return key.replace("embed_branch.2.", "embedding_branch.").replace("cost_branch.0.", "cost_branch.")
 
     def start_from(self, source: Network) -> dict[str, Tensor]:
-        """See `Network.start_from`; a QNet gives both branches, and the heads stay as they are."""
+        """See `Network.start_from`; a QNet gives both branches, and the heads stay as they are.
+
+        Raises:
+            ConfigError: The QNet works at another scale.
+        """
         if not isinstance(source, QNet):
             return super().start_from(source)
+        if source.scale != self.scale:
+            raise ConfigError("scale of an agent", expected=f"that of its QNet, {source.scale:g}", found=self.scale)
         branches = {key: value for key, value in source.state_dict().items() if not key.startswith("classifier.")}
         named = {key.replace("rgb_branch.", "image_encoder.encoder."): value for key, value in branches.items()}
         return self.state_dict() | named
@@ -203,19 +209,18 @@ class FrameBranch(nn.Module):
     Args:
         backbone: Encoder, a name of segmentation_models_pytorch.
         pretrained: Start from ImageNet weights; otherwise random.
-        size: Height and width that frames are resized to.
         scale: As for `QNet`.
     """
 
     preprocessing = IMAGENET
 
-    def __init__(self, backbone: str, pretrained: bool, size: tuple[int, int], scale: float) -> None:
+    def __init__(self, backbone: str, pretrained: bool, scale: float) -> None:
         super().__init__()
-        self.encoder, self.size, self.scale = create_encoder(backbone, pretrained), size, scale
+        self.encoder, self.scale = create_encoder(backbone, pretrained), scale
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames (B, 3, H, W) as (B, C, 1, 1)."""
-        frames = F.interpolate(frames, size=self.size, mode="bilinear", antialias=True)
+        frames = F.interpolate(frames, size=Scorer.working_size, mode="bilinear", antialias=True)
         return run_branch(self.encoder, frames, self.scale)[:, :, None, None]
 
 
