@@ -186,6 +186,15 @@ def test_the_table_shows_how_far_a_run_is(starts: Path) -> None:
     assert captured.get().splitlines()[1].split() == ["0", "20", "%", "0", "running", "20", "of", "540"]
 
 
+def test_hours_are_shown_as_they_are(starts: Path) -> None:
+    (folder := Path("runs/fig3a_random-seed0")).mkdir(parents=True)
+    (folder / "curve.json").write_text('{"hours": [2.0, 4.0], "jf": [0.8, 0.9]}')
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(sweep_table(sweep("eva_vos_fig3a", rows="random", dry_run=True)))
+    assert captured.get().splitlines()[1].split() == ["0", "random", "0", "finished", "90.00", "3.00"]
+
+
 def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
     launcher = str(starts.parent / "noting")
     (task,) = sweep(

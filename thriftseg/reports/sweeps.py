@@ -26,7 +26,7 @@ from thriftseg.reports.annotation.runs import BUDGETS
 from thriftseg.reports.run_scores import RunScores, read_score_file
 from thriftseg.reports.tables.comparison import read_scores
 from thriftseg.reports.tables.composing import ComposedRow, compose_row
-from thriftseg.reports.tables.published import load_table
+from thriftseg.reports.tables.published import load_table, scale_of
 from thriftseg.reports.tables.terminal import metric_heading, print_table
 from thriftseg.workers import Workers, run_tasks
 
@@ -236,8 +236,8 @@ def sweep_table(tasks: Sequence[SweepTask]) -> Table:
         asked = task.row.row.iterations
         taken = task.steps() if found is None or task.state == "running" else found.steps
         steps = "" if taken is None else f"{taken}" + (f" of {asked}" if asked else "")
-        values = [None if found is None else found.scores.get(metric) for metric in metrics]
-        cells = ["" if value is None else f"{100 * value:.2f}" for value in values]
+        values = [(scale_of(metric), None if found is None else found.scores.get(metric)) for metric in metrics]
+        cells = ["" if value is None else f"{scale * value:.2f}" for scale, value in values]
         shown.add_row(str(task.number), task.row.row.key, str(task.seed), task.state, steps, *cells)
     return shown
 

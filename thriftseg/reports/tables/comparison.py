@@ -25,7 +25,7 @@ from thriftseg.reports.run_scores import (
 )
 from thriftseg.reports.tables.composing import compose_row
 from thriftseg.reports.tables.fragments import Fragment
-from thriftseg.reports.tables.published import ABSOLUTE, PublishedRow, PublishedTable, load_table
+from thriftseg.reports.tables.published import PublishedRow, PublishedTable, load_table, scale_of
 from thriftseg.stores import store_root
 
 
@@ -87,7 +87,7 @@ class ComparedRow:
             Mean and deviation; `None` if no run has this score. Hours to what a run never reached are infinite.
         """
         found = [run.scores for run in self.runs] + ([self.profile.measures] if self.profile else [])
-        scale = 1 if metric in ABSOLUTE else 100
+        scale = scale_of(metric)
         values = [scale * value for scores in found if not math.isnan(value := scores.get(metric, math.nan))]
         if not values:
             return None

@@ -192,6 +192,11 @@ def load_table(name: str) -> PublishedTable:
     return read_table(config_path(f"{FOLDER}/{name}.yaml"))
 
 
+def scale_of(metric: str) -> int:
+    """What a table multiplies a score by: 100, for per cent, but for `ABSOLUTE`."""
+    return 1 if metric in ABSOLUTE else 100
+
+
 def is_own_file(name: str) -> bool:
     """Whether a table, base or file of fragments is named by a path instead of a shipped name.
 
