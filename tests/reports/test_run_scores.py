@@ -149,6 +149,8 @@ def test_kept_runs_come_back_but_for_scores_of_classes(tmp_path: Path) -> None:
     keep_runs(path, {"N1": [run, run], "B3": []})
     kept = RunScores(path, "kept", {"miou": 0.5124, "davis/jf": 0.25}, hours=2.5, steps=300, seed=7)
     assert read_kept_runs(path) == {"N1": [kept, kept]}
+    keep_runs(path, {"random": [RunScores(tmp_path, "curve", {"jf": 0.5, "hours_at_85": math.inf})]})
+    assert read_kept_runs(path)["random"][0].scores == {"jf": 0.5, "hours_at_85": math.inf}
     path.write_text('{"students": [{"name": "a", "hours": "many"}]}')
     with pytest.raises(CheckpointError, match=r"kept\.json: malformed at \$\.hours; expected .* found 'many'"):
         read_kept_runs(path)

@@ -33,6 +33,9 @@ QUALITY_FILE = "quality.json"
 PROFILE_FILE = "profile.json"
 """File in a folder called like a network, in which `thriftseg zoo profile` notes its size and speed."""
 
+_NEVER = "never"
+"""Stands for infinite hours in a file of kept runs."""
+
 _QUALITIES = {"mean_j": "j_mean", "recall_50": "recall_50", "recall_70": "recall_70"}
 
 
@@ -389,8 +392,9 @@ def keep_runs(path: str | Path, runs: Mapping[str, Sequence[RunScores]]) -> None
     for name, run in ((name, run) for name, each in runs.items() for run in each):
         facts = {"seed": run.seed, "steps": run.steps, "hours": run.hours, "masks": run.masks}
         scores = {key: value for key, value in run.scores.items() if not key.startswith("iou/")}
-        known = {key: value for key, value in (facts | scores).items() if value is not None and math.isfinite(value)}
-        lines.append(json.dumps({"name": name} | {key: round(value, 4) for key, value in known.items()}))
+        known = {key: value for key, value in (facts | scores).items() if value is not None and not math.isnan(value)}
+        line = {key: round(value, 4) if math.isfinite(value) else _NEVER for key, value in known.items()}
+        lines.append(json.dumps({"name": name} | line))
     write_bytes(Path(path), ('{"students": [\n  ' + ",\n  ".join(lines) + "\n]}\n").encode())
 
 
@@ -420,7 +424,8 @@ def read_kept_runs(path: str | Path) -> dict[str, list[RunScores]]:
     for student in read_json(path, _KeptRuns, fault=CheckpointError).students:
         own = {key: value for key, value in student.items() if key in _KeptFacts.__struct_fields__}
         facts = structs.asdict(check(own, _KeptFacts, path, fault=CheckpointError))
-        scores = {key: float(v) for key, v in student.items() if isinstance(v, int | float) and key not in own}
+        known = {key: math.inf if v == _NEVER else v for key, v in student.items() if key not in own}
+        scores = {key: float(v) for key, v in known.items() if isinstance(v, int | float)}
         found.setdefault(facts.pop("name"), []).append(RunScores(path, path.stem, scores, **facts))
     return found
 
