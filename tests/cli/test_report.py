@@ -134,7 +134,7 @@ def test_labels_beside_published_ones(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["nothing"], "no such table; expected eva_vos_fig3a, "),
+        (["nothing"], "no such table; expected camvid_street, "),
         (["samsam2_t2", "--rows=N1,B5"], "no such row of table samsam2_t2; expected 'N1', 'F2', 'B3'; found 'B5'"),
         (["samsam2_t4", "--scores=test"], None),
         (["samsam2_t4", "--scores=best"], "scores"),

@@ -58,7 +58,7 @@ def test_a_row_prints_its_config(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--table", "nothing", "--row", "B3"], "no such table; expected eva_vos_fig3a, "),
+        (["--table", "nothing", "--row", "B3"], "no such table; expected camvid_street, "),
         (
             ["--table", "samsam2_t2", "--row", "B5"],
             "no such row of table samsam2_t2; expected 'N1', 'F2', 'B3'; found 'B5'",

@@ -152,7 +152,7 @@ def test_a_damaged_table_is_named(old: str, new: str, message: str, tmp_path: Pa
 
 def test_unknown_tables_are_answered_with_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match=r"no such table; expected eva_vos_fig3a, .*weclick_t5, or a YAML file.*'samsam2_t9'"
+        ConfigError, match=r"no such table; expected camvid_street, .*weclick_t5, or a YAML file.*'samsam2_t9'"
     ):
         load_table("samsam2_t9")
 
