@@ -64,14 +64,18 @@ def test_measured_curves_are_foretold_within_two_points(file, left_out):
     assert found.low <= truth <= found.high
 
 
-@pytest.mark.parametrize("kind", ["manual", "propagated", "coarse", "refined", "clicks"])
-def test_intervals_hold_what_kinds_of_labels_gave_at_twice_the_hours(kind):
+def test_kinds_of_labels_are_foretold_within_two_points_on_average():
+    """The largest budget of each kind from the smaller ones; nine of ten intervals should hold."""
     path = Path(__file__).parents[2] / "docs" / "measurements" / "synthetic_hours.json"
-    [pilot] = read_pilots({kind: f"{path}#{kind} *"})
-    kept = pilot.hours < pilot.spent
-    found, truth = Pilot(kind, pilot.hours[kept], pilot.miou[kept]).quality(pilot.spent), pilot.miou[~kept].item()
-    assert found.low <= truth <= found.high
-    assert abs(found.value - truth) < 0.03
+    held, errors = [], []
+    for kind in ("manual", "propagated", "coarse", "refined", "clicks"):
+        [pilot] = read_pilots({kind: f"{path}#{kind} *"})
+        kept = pilot.hours < pilot.spent
+        found = Pilot(kind, pilot.hours[kept], pilot.miou[kept]).quality(pilot.spent)
+        held += [found.low <= truth <= found.high for truth in pilot.miou[~kept]]
+        errors.append(abs(found.value - pilot.miou[~kept].mean()))
+    assert np.mean(held) >= 0.8
+    assert np.mean(errors) < 0.01
 
 
 def test_which_labels_are_best_depends_on_the_budget():

@@ -1,8 +1,8 @@
 """What the next hours of annotation buy, from the runs of a pilot: quality against hours, as a power law.
 
-Of each kind of labels, quality = a - b hours^-c with b >= 0 and a <= 1 is fitted to the runs by least squares, as for
-sizes of data sets in [0]. How sure it is follows from a bootstrap of the residuals: curves are fitted anew to what
-other seeds might have given, and a residual is added to what they foretell.
+Of each kind of labels, quality = a - b hours^-c with b >= 0 and a <= 1 is fitted to the runs, as for sizes of data sets
+in [0]. How sure it is follows from curves drawn as likely as the runs have them (flat priors of a, b and c, errors of a
+common unknown variance), and from an error that is added to what they foretell.
 
 [0] Mahmood, Lucas, Acuna, Li, Philion, Alvarez, Yu, Fidler, Law, How Much More Data Do I Need? Estimating Requirements
     for Downstream Tasks, CVPR 2022.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 INTERVAL = (0.05, 0.95)
 """Quantiles of what is foretold: nine of ten runs lie between them."""
 
-_EXPONENTS = np.geomspace(0.05, 2.0, 100)
+_EXPONENTS = np.linspace(0.05, 2.0, 100)
 _DRAWS = 1000
 _LEAST_RUNS, _LEAST_BUDGETS = 4, 3  # the curve has three parameters
 
@@ -63,7 +63,7 @@ class Pilot:
         name: The kind of labels.
         hours: Annotation hours of each run, (n,), above 0.
         miou: Quality of each run, (n,), in [0, 1].
-        seed: Seed of the bootstrap.
+        seed: Seed of the curves that are drawn.
 
     Raises:
         ConfigError: There are fewer than four runs or three budgets, or a run is without cost or quality.
@@ -87,14 +87,7 @@ class Pilot:
                 fix="train with further budgets, such as a half and a quarter of the labels, or further seeds",
             )
         self.name, self.hours, self.miou = name, hours, miou
-        fitted = _Curves.fitted(hours, miou[None])
-        known = fitted.at(hours)[0]
-        free = len(hours) - 3  # few runs do not tell how large the residuals of others are
-        draws = np.random.default_rng(seed)
-        scale = np.sqrt(len(hours) / draws.chisquare(free, (_DRAWS, 1)))
-        residuals = scale * draws.choice(miou - known, (_DRAWS, len(hours) + 1))
-        self._curve, self._noise = fitted, residuals[:, -1]
-        self._others = _Curves.fitted(hours, known + residuals[:, :-1])
+        self._curve, self._others, self._noise = _Curves.fitted(hours, miou, np.random.default_rng(seed))
 
     @property
     def spent(self) -> float:
@@ -138,17 +131,27 @@ class _Curves(NamedTuple):
     exponent: Float64Array
 
     @classmethod
-    def fitted(cls, hours: Float64Array, miou: Float64Array) -> _Curves:
-        """The curves through (D, n) qualities at (n,) hours: linear in two parameters, tried for each exponent."""
-        powers = hours[None] ** -_EXPONENTS[:, None]
-        centred, means = powers - powers.mean(axis=1, keepdims=True), miou.mean(axis=1, keepdims=True)
-        factor = (-(miou @ centred.T) / np.square(centred).sum(axis=1)).clip(0)
-        limit = means + factor * powers.mean(axis=1)
-        through_one = (((1 - miou) @ powers.T) / np.square(powers).sum(axis=1)).clip(0)
-        factor, limit = np.where(limit > 1, through_one, factor), limit.clip(max=1)
-        errors = np.square(limit[..., None] - factor[..., None] * powers - miou[:, None]).sum(axis=2)
-        rows, best = np.arange(len(miou)), errors.argmin(axis=1)
-        return cls(limit[rows, best], factor[rows, best], _EXPONENTS[best])
+    def fitted(
+        cls, hours: Float64Array, miou: Float64Array, draws: np.random.Generator
+    ) -> tuple[_Curves, _Curves, Float64Array]:
+        """The curve through (n,) qualities at (n,) hours, others it may be, (1000,), and how far a run strays.
+
+        Few runs hardly tell exponents apart, and the one that fits best is often at an end of the range: the curve has
+        the mean of all, weighted by how likely the runs make them, and the others have one of them each.
+        """
+        limit, factor, errors = _lines(hours ** -_EXPONENTS[:, None], miou)
+        likelihood = errors ** (1 - len(hours) / 2)
+        likelihood /= likelihood.sum()
+        mean = likelihood @ _EXPONENTS[:, None]
+        curve = cls(*_lines(hours ** -mean[:, None], miou)[:2], mean)
+        chosen = draws.choice(len(_EXPONENTS), _DRAWS, p=likelihood)
+        exponent = _EXPONENTS[chosen]
+        powers = hours ** -exponent[:, None]
+        spread = np.sqrt(errors[chosen] / draws.chisquare(len(hours) - 2, _DRAWS))
+        level, slope, noise = spread * draws.standard_normal((3, _DRAWS))
+        others = (factor[chosen] + slope / powers.std(axis=1) / math.sqrt(len(hours))).clip(0)
+        middle = limit[chosen] - factor[chosen] * powers.mean(axis=1) + level / math.sqrt(len(hours))
+        return curve, cls((middle + others * powers.mean(axis=1)).clip(max=1), others, exponent), noise
 
     def at(self, hours: Float64Array) -> Float64Array:
         """Qualities at (n,) hours, (D, n)."""
@@ -161,6 +164,16 @@ class _Curves(NamedTuple):
         return np.where(self.limit > miou, hours, np.inf)
 
 
+def _lines(powers: Float64Array, miou: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Limits and factors that fit (..., n) qualities best, linear in (..., n) powers of hours, and squared errors."""
+    means = powers.mean(axis=-1, keepdims=True)
+    factor = (-(miou * (powers - means)).sum(axis=-1) / np.square(powers - means).sum(axis=-1)).clip(0)
+    limit = miou.mean(axis=-1) + factor * means[..., 0]
+    through_one = (((1 - miou) * powers).sum(axis=-1) / np.square(powers).sum(axis=-1)).clip(0)
+    factor, limit = np.where(limit > 1, through_one, factor), limit.clip(max=1)
+    return limit, factor, np.square(limit[..., None] - factor[..., None] * powers - miou).sum(axis=-1).clip(1e-12)
+
+
 def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
     """Read the runs of pilots.
 
@@ -168,7 +181,7 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
         pilots: By the name of a kind of labels the pattern of its runs, such as "runs/clicks_*": folders of
             `thriftseg fit`, files of `keep_runs`, or `results.json` of a quickstart. Of a file that has several kinds,
             a pattern of names may follow: "kept.json#clicks *".
-        seed: Seed of the bootstrap.
+        seed: Seed of the curves that are drawn.
 
     Raises:
         ConfigError: Nothing fits a pattern, or the runs are too few; see `Pilot`.
@@ -181,7 +194,7 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
         ...     _ = Path(folder, "results.json").write_text(json.dumps({"students": students}))
         ...     [pilot] = read_pilots({"clicks": f"{folder}/*.json"})
         >>> pilot.name, pilot.spent, round(pilot.quality(20.0).value, 3)
-        ('clicks', 8.0, 0.591)
+        ('clicks', 8.0, 0.59)
     """
     found = []
     for name, pattern in pilots.items():
