@@ -149,6 +149,16 @@ class TestOthers:
         other = FarthestFrames("test_resnet.r160_in1k", pretrained=False)
         assert other.arguments != choice.arguments  # a run does not go on with other weights
 
+    def test_pictures_of_qnet_alone(self, video: ObjectVideo):
+        torch.manual_seed(0)
+        network = QNet(backbone="tu-test_resnet")
+        choice = create_frame_choice("l2:qnet", network=network)
+        progress = progress_of(video, {0: "mask"})
+        pictures = choice.embed(progress)
+        assert (pictures == QNetFrames(network).embed(progress)[:, : pictures.shape[1]]).all()
+        assert choice.choose(progress) == farthest(pictures, [0], list(range(1, 12)))
+        assert choice.arguments["frames"] == "l2:qnet"
+
     def test_oracle_needs_no_more_rounds_than_random(self, tmp_path: Path):
         video = hiding_square(tmp_path, frames=16, hidden=(7,))
         oracle, random = create_frame_choice("oracle"), create_frame_choice("random")

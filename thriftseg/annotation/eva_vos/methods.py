@@ -103,9 +103,9 @@ class AnnotationChoices:
     """What is annotated next, and how.
 
     Attributes:
-        frame: Frame to annotate next: qnet, random, oracle, upper_bound, or l2:<model of timm>.
+        frame: Frame to annotate next: qnet, random, oracle, upper_bound, or of pictures alone l2:qnet, l2:<timm model>.
         upper_bound_frames: Frames that upper_bound tries; all if null.
-        qnet_weights: Weights of qnet, a name or a path.
+        qnet_weights: Weights of QNet, a name or a path.
         type: Who decides how to annotate it, or how it is.
         policy_weights: Weights of the agent, a name or a path.
         policy: Draw the agent's decision, or take the best.
@@ -132,9 +132,10 @@ class AnnotationChoices:
         Raises:
             ConfigError: There is no such choice, or it has no weights.
         """
-        network = methods.network("frame", self.frame, self.qnet_weights, self.frame == "qnet")
-        if self.frame == "qnet":
-            return create_frame_choice("qnet", network=network["weights"], device=network["device"])
+        is_qnet = self.frame in ("qnet", "l2:qnet")
+        network = methods.network("frame", self.frame, self.qnet_weights, is_qnet)
+        if is_qnet:
+            return create_frame_choice(self.frame, network=network["weights"], device=network["device"])
         if self.frame == "upper_bound":
             return create_frame_choice("upper_bound", cap=self.upper_bound_frames)
         return create_frame_choice(self.frame, **({"device": methods.device} if self.frame.startswith("l2:") else {}))
