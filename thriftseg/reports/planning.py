@@ -140,7 +140,7 @@ class _Curves(NamedTuple):
         the mean of all, weighted by how likely the runs make them, and the others have one of them each.
         """
         limit, factor, errors = _lines(hours ** -_EXPONENTS[:, None], miou)
-        likelihood = errors ** (1 - len(hours) / 2)
+        likelihood = (errors / errors.min()) ** (1 - len(hours) / 2)
         likelihood /= likelihood.sum()
         mean = likelihood @ _EXPONENTS[:, None]
         curve = cls(*_lines(hours ** -mean[:, None], miou)[:2], mean)
