@@ -52,6 +52,7 @@ def parse(words: Sequence[str]) -> None:
                     "--row",
                     next(row.key for row in table.rows if row.run),
                     *others,
+                    *(["--out", "runs/row"] if table.command.startswith("annotate ") else []),
                 ]
             )
         rest = own
