@@ -64,7 +64,7 @@ def test_measured_curves_are_foretold_within_two_points(file, left_out):
     assert found.low <= truth <= found.high
 
 
-def test_kinds_of_labels_are_foretold_within_two_points_on_average():
+def test_kinds_of_labels_are_foretold_within_one_point_on_average():
     """The largest budget of each kind from the smaller ones; nine of ten intervals should hold."""
     path = Path(__file__).parents[2] / "docs" / "measurements" / "synthetic_hours.json"
     held, errors = [], []
@@ -82,6 +82,26 @@ def test_which_labels_are_best_depends_on_the_budget():
     clicks, masks = Pilot("clicks", HOURS, 0.5 - 0.1 / HOURS), Pilot("masks", HOURS, 0.7 - 0.5 / HOURS)
     assert best_at([clicks, masks], 1.0)["clicks"] > 0.99
     assert best_at([clicks, masks], 20.0)["masks"] > 0.99
+
+
+def test_equal_kinds_of_labels_share_the_budget():
+    """A thousandth is nothing beside the noise of a hundredth: each is the best about as often."""
+    noise = 0.01 * np.array([1, -1, 1, -1, 1])
+    lower, higher = (Pilot(f"kind {limit}", HOURS, limit - 0.3 / HOURS + noise) for limit in (0.6, 0.601))
+    assert 0.4 < best_at([lower, higher], 32.0)["kind 0.6"] < 0.6
+
+
+def test_curves_that_would_pass_one_keep_the_mean_of_the_runs():
+    miou = 0.95 - 0.2 / HOURS + 0.03 * np.array([1, -1, -1, 1, 1])
+    pilot = Pilot("good", HOURS, miou)
+    assert pilot.drawn(1e9).max() <= 1
+    drawn = np.mean([np.mean(pilot.drawn(hours)) for hours in HOURS.tolist()])
+    assert drawn == pytest.approx(miou.mean(), abs=0.01)
+
+
+def test_fewer_hours_than_tried_are_not_promised():
+    flat = Pilot("flat", HOURS, np.array([0.5, 0.49, 0.48, 0.47, 0.46]))
+    assert flat.hours_to(0.3) == (1.0, 1.0, 1.0)
 
 
 def write_runs(folder):

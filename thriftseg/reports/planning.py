@@ -1,8 +1,9 @@
 """What the next hours of annotation buy, from the runs of a pilot: quality against hours, as a power law.
 
 Of each kind of labels, quality = a - b hours^-c with b >= 0 and a <= 1 is fitted to the runs, as for sizes of data sets
-in [0]. How sure it is follows from curves drawn as likely as the runs have them (flat priors of a, b and c, errors of a
-common unknown variance), and from an error that is added to what they foretell.
+in [0]. How sure it is follows from curves drawn as likely as the runs have them, and from an error that is added to
+what they foretell. Priors are flat: of c, of the mean quality of the runs, and of how much the curve varies over them;
+errors have a common unknown variance. Curves beyond b = 0 or a = 1 are put there.
 
 [0] Mahmood, Lucas, Acuna, Li, Philion, Alvarez, Yu, Fidler, Law, How Much More Data Do I Need? Estimating Requirements
     for Downstream Tasks, CVPR 2022.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import glob
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -63,7 +65,7 @@ class Pilot:
         name: The kind of labels.
         hours: Annotation hours of each run, (n,), above 0.
         miou: Quality of each run, (n,), in [0, 1].
-        seed: Seed of the curves that are drawn.
+        seed: Seed of the curves that are drawn, from a stream of the kind's own.
 
     Raises:
         ConfigError: There are fewer than four runs or three budgets, or a run is without cost or quality.
@@ -87,7 +89,8 @@ class Pilot:
                 fix="train with further budgets, such as a half and a quarter of the labels, or further seeds",
             )
         self.name, self.hours, self.miou = name, hours, miou
-        self._curve, self._others, self._noise = _Curves.fitted(hours, miou, np.random.default_rng(seed))
+        draws = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        self._curve, self._others, self._noise = _Curves.fitted(hours, miou, draws)
 
     @property
     def spent(self) -> float:
@@ -114,13 +117,14 @@ class Pilot:
         return Forecast(value, *np.quantile(self.drawn(hours), INTERVAL).tolist())
 
     def hours_to(self, miou: float) -> Forecast:
-        """Annotation hours at which the curve comes to a mIoU.
+        """Annotation hours at which the curve comes to a mIoU, and no fewer than those of the smallest run.
 
         Args:
             miou: The quality.
         """
-        low, high = np.quantile(self._others.hours_to(miou), INTERVAL, method="nearest").tolist()
-        return Forecast(float(self._curve.hours_to(miou)[0]), low, high)
+        others = self._others.hours_to(miou)
+        found = self._curve.hours_to(miou)[0], *np.quantile(others, INTERVAL, method="nearest")
+        return Forecast(*np.maximum(found, self.least).tolist())
 
 
 class _Curves(NamedTuple):
@@ -142,16 +146,18 @@ class _Curves(NamedTuple):
         limit, factor, errors = _lines(hours ** -_EXPONENTS[:, None], miou)
         likelihood = (errors / errors.min()) ** (1 - len(hours) / 2)
         likelihood /= likelihood.sum()
-        mean = likelihood @ _EXPONENTS[:, None]
-        curve = cls(*_lines(hours ** -mean[:, None], miou)[:2], mean)
+        usual = likelihood @ _EXPONENTS[:, None]
+        curve = cls(*_lines(hours ** -usual[:, None], miou)[:2], usual)
         chosen = draws.choice(len(_EXPONENTS), _DRAWS, p=likelihood)
         exponent = _EXPONENTS[chosen]
         powers = hours ** -exponent[:, None]
         spread = np.sqrt(errors[chosen] / draws.chisquare(len(hours) - 2, _DRAWS))
         level, slope, noise = spread * draws.standard_normal((3, _DRAWS))
-        others = (factor[chosen] + slope / powers.std(axis=1) / math.sqrt(len(hours))).clip(0)
-        middle = limit[chosen] - factor[chosen] * powers.mean(axis=1) + level / math.sqrt(len(hours))
-        return curve, cls((middle + others * powers.mean(axis=1)).clip(max=1), others, exponent), noise
+        mean = powers.mean(axis=1)
+        middle = (limit[chosen] - factor[chosen] * mean + level / math.sqrt(len(hours))).clip(max=1)
+        others = factor[chosen] + slope / powers.std(axis=1) / math.sqrt(len(hours))
+        others = np.minimum(others, (1 - middle) / mean).clip(0)  # the limit is 1 at most
+        return curve, cls(middle + others * mean, others, exponent), noise
 
     def at(self, hours: Float64Array) -> Float64Array:
         """Qualities at (n,) hours, (D, n)."""

@@ -151,6 +151,9 @@ def test_networks_choose(command: list[str], tmp_path: Path) -> None:
     assert (log("run")[1]["frame"], log("run")[1]["value"] is None) == (1, False)
     told = json.loads(Path("run/run.json").read_text())
     assert (told["frames"]["frames"], told["types"]["choice"]) == ("qnet", "argmax")
+    options[1] = "l2:qnet"
+    assert main([*command, *options, "--videos", "b", "--out", "pictures"]) == 0
+    assert json.loads(Path("pictures/run.json").read_text())["frames"]["frames"] == "l2:qnet"
 
 
 def test_agents_read_what_sam_says_about_a_frame(tmp_path: Path) -> None:

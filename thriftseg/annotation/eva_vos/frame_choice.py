@@ -287,9 +287,9 @@ def create_frame_choice(name: str, **settings: Any) -> FrameChoice:
         >>> create_frame_choice("upper_bound", cap=5).arguments
         {'frames': 'upper_bound', 'cap': 5}
     """
-    if name == "l2:qnet":
-        name, settings = "qnet", {"masks": False} | settings
     method, _, model = name.partition(":")
+    if name == "l2:qnet":
+        method, model, settings = "qnet", "", settings | {"masks": False}
     makers: Mapping[str, Any] = {
         "qnet": QNetFrames,
         "random": RandomFrames,

@@ -23,7 +23,7 @@ class ObjectRanking:
     """What ranks masks of objects.
 
     Attributes:
-        qnet_weights: Weights of qnet, which ranks frames; looks and motion decide without.
+        qnet_weights: Weights of QNet, which ranks frames; looks and motion decide without.
         policy_weights: Weights of the agent, which says how to annotate a frame; it is drawn without.
 
     Raises:
