@@ -192,7 +192,8 @@ def test_hours_are_shown_as_they_are(starts: Path) -> None:
     console = Console(width=100)
     with console.capture() as captured:
         console.print(sweep_table(sweep("eva_vos_fig3a", rows="random", dry_run=True)))
-    assert captured.get().splitlines()[1].split() == ["0", "random", "0", "finished", "90.00", "3.00"]
+    # Stopped, as no sweep has run it.
+    assert captured.get().splitlines()[1].split() == ["0", "random", "0", "stopped", "90.00", "3.00"]
 
 
 def test_what_cannot_be_validated_is_not_but_tested(starts: Path) -> None:
@@ -245,6 +246,10 @@ def test_rows_of_annotation_are_run_scored_and_not_run_again(
     written = (folder / "report.html").stat().st_mtime_ns
     assert main([*command, *tiny]) == 0
     assert (folder / "report.html").stat().st_mtime_ns == written
+    [other] = sweep("hvsa_veis", rows="at random", seeds=3, dry_run=True, options=["--budget=5%"])
+    assert other.state == "stopped"  # its settings are not those of the run that has ended
+    assert main([*command, *tiny, "--budget=5%"]) == 2
+    assert "expected budget 5%; found budget 10%" in (folder / "sweep.log").read_text().splitlines()[-1]
     assert main(["report", "table", "hvsa_veis", "--keep=kept.json"]) == 0
     [kept] = json.loads(Path("kept.json").read_text())["students"]
     assert (kept["name"], kept["seed"]) == ("at random", 3)

@@ -15,7 +15,14 @@ from thriftseg.datamodules import Mixture, MixturePart
 from thriftseg.datasets import CamVid
 from thriftseg.errors import ConfigError
 from thriftseg.labels import label_clicks
-from thriftseg.lightning_modules import DistillationTerm, LabelTerm, PolyLR, SemanticEvaluation, SemanticSegmentation
+from thriftseg.lightning_modules import (
+    DistillationTerm,
+    LabelTerm,
+    PolyLR,
+    SemanticEvaluation,
+    SemanticSegmentation,
+    usable_precision,
+)
 from thriftseg.lightning_modules.base import pooled_means
 from thriftseg.losses import CrossEntropy, LossTerms, PartialCrossEntropy
 from thriftseg.metrics import ConfusionScores, TemporalConsistency
@@ -230,6 +237,18 @@ def test_bf16_mixed_is_near_full_precision(build_module, build_data, build_train
         assert all(p.dtype == torch.float32 for p in module.parameters())
     assert losses["bf16-mixed"] != losses["32-true"]
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.02)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_is_not_emulated(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    asked = ["bf16-mixed", "bf16-true", "16-mixed", None]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = [usable_precision(precision, "cpu") for precision in asked]
+    assert found == (asked if native else ["32-true", *asked[1:]])
+    assert ["only emulates bfloat16" in str(each.message) for each in said] == ([] if native else [True])
+    assert usable_precision("bf16-mixed", "cuda") == "bf16-mixed"
 
 
 def test_ema_is_what_is_scored_saved_and_reloaded(tmp_path: Path, build_module, build_data, build_trainer) -> None:

@@ -44,6 +44,7 @@ from thriftseg.lightning_modules import (
     default_progress_bar,
     setting_errors,
     train_teacher,
+    usable_precision,
 )
 from thriftseg.reports import write_scores
 
@@ -238,6 +239,7 @@ class TrainingCLI(LightningCLI):
         callbacks = _as_list(options.callbacks)
         folder = str(self.run_folder)
         kwargs.setdefault("default_root_dir", folder)
+        kwargs.setdefault("precision", usable_precision(options.precision, options.accelerator))
         if options.logger in (None, True):
             kwargs.setdefault("logger", CSVLogger(folder, name=""))
         if options.enable_checkpointing is not False and not _has(callbacks, ModelCheckpoint):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from thriftseg.lazy import face
 
 if TYPE_CHECKING:
-    from thriftseg.lightning_modules.base import TrainingModule, setting_errors
+    from thriftseg.lightning_modules.base import TrainingModule, setting_errors, usable_precision
     from thriftseg.lightning_modules.box2seg import BoxSegmentation, load_box2seg
     from thriftseg.lightning_modules.callbacks import PredictionImages, default_progress_bar
     from thriftseg.lightning_modules.eva_vos.annotation_policy import AnnotationTypeSelection

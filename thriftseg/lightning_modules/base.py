@@ -80,6 +80,26 @@ def setting_errors(accelerator: object = None) -> Iterator[None]:
         raise ConfigError("a setting is refused", found=" ".join(str(error).split())) from error
 
 
+def usable_precision(precision: Any, accelerator: object = "auto") -> Any:
+    """Single precision in the place of bf16-mixed on a processor that has no instructions for bfloat16, with a warning.
+
+    Such a processor emulates them, and takes many times as long for a step.
+
+    Args:
+        precision: Precision of a trainer; any other is returned as it is.
+        accelerator: Its accelerator.
+
+    Example:
+        >>> usable_precision("16-mixed", "cuda"), usable_precision("bf16-mixed", "cuda")
+        ('16-mixed', 'bf16-mixed')
+    """
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    if precision not in ("bf16-mixed", "bf16") or not on_cpu or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return precision
+    rank_zero_warn("this processor only emulates bfloat16, which is far slower: computing in 32-true")
+    return "32-true"
+
+
 class TrainingModule(LightningModule):
     """A network, what it learns from, and how they are trained and stored.
 

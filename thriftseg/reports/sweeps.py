@@ -49,6 +49,9 @@ PYTHON = "python"
 _ENDS = (PAGE, BUDGETS, CURVE_FILE)
 """Files that `thriftseg annotate` writes at its end."""
 
+_DONE = "finished: "
+"""Begins the line of the log that names the command of a finished annotation."""
+
 SWEEP_LOG = "sweep.log"
 """File in the folder of a run that takes what its commands print."""
 
@@ -106,10 +109,10 @@ class SweepTask:
         """Find out from its folder how far it is.
 
         A training is finished when it has the steps of its row, or those that this very command asks for, and scores
-        that were measured after these; an annotation when it has written what it writes at its end.
+        that were measured after these; an annotation when this very command has written what it writes at its end.
         """
         if self.row.table.of_annotation:
-            ended = any(any(self.folder.rglob(name)) for name in _ENDS)
+            ended = any(any(self.folder.rglob(name)) for name in _ENDS) and self._last_done() == self.done_line
             self.state = "finished" if ended else "stopped" if self.folder.is_dir() else "waiting"
             return
         self.state = "stopped" if self.checkpoint.is_file() else "waiting"
@@ -131,6 +134,16 @@ class SweepTask:
             del same[same.index("--ckpt_path") :][:2], same[same.index("--ckpt_path") :]
         if same == self.command("fit") or (scores.steps or 0) >= (steps or 0) > 0:
             self.state = "finished"
+
+    @property
+    def done_line(self) -> str:
+        """What the log of an annotation says when it is finished."""
+        return _DONE + shlex.join(["thriftseg", *self.command(self.row.table.command)])
+
+    def _last_done(self) -> str | None:
+        log = self.folder / SWEEP_LOG
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+        return next((line for line in reversed(lines) if line.startswith(_DONE)), None)
 
     def scores(self) -> RunScores | None:
         """Its scores so far."""
@@ -296,6 +309,10 @@ def _run(task: SweepTask, launcher: str, logged: bool) -> SweepTask:
         if done.returncode:
             task.state = "failed"
             return task
+    if task.row.table.of_annotation:
+        log = task.folder / SWEEP_LOG
+        with named_in_errors(log), log.open("a", encoding="utf-8") as stream:
+            stream.write(f"{task.done_line}\n")
     task.state = "finished"
     return task
 

@@ -229,6 +229,8 @@ class VideoLoop:
             out: Folder of the run.
             flow_cache: Folder of the flow; inside that of the run by default.
         """
+        from thriftseg.lightning_modules import usable_precision
+
         network, resize, start = self._start.load(self.dataset, self._tuning.seed)
         data = self.data = self._data(resize, flow_cache or Path(out) / "flow")
         simulated = annotator.arguments if isinstance(annotator, PolygonAnnotator) else {}
@@ -243,7 +245,7 @@ class VideoLoop:
                 say=self.say,
                 accelerator=self._tuning.accelerator,
                 devices=1,
-                precision=self._tuning.precision,
+                precision=usable_precision(self._tuning.precision, self._tuning.accelerator),
                 enable_progress_bar=sys.stdout.isatty(),
             )
 
