@@ -134,6 +134,8 @@ OF_TIME = re.compile(
     r"/(summary|run|quality|fit|validate|test|results)\.json$|costs\.\w+\.json$|\.ckpt$|/version_\d+/|rounds\.jsonl$"
 )
 """Files that hold when something was made, or how long it took; those that each start of the trainer adds."""
+PATTERNS = {("report curve", "runs"), ("report cost", "runs"), ("plan", "pilot")}
+"""Options that name their patterns."""
 UNREAD = {("annotate next", "policy_weights"), ("label sync", "root"), ("label sync", "store")}
 """Options that are read only beside weights that the small world lacks, or after a server has answered."""
 ENDLESS = {"annotate serve"}
@@ -229,7 +231,7 @@ def with_option(command: str, words: list[str], name: str, value: str) -> list[s
         return [*words[:at], value, *words[at + 1 :]]
     if f"--{name}" in words:
         at = words.index(f"--{name}") + 1
-        prefix = "a=" if (command, name) in (("report curve", "runs"), ("plan", "pilot")) else ""
+        prefix = "a=" if (command, name) in PATTERNS else ""
         return [*words[:at], prefix + value, *words[at + 1 :]]
     beside = INVOCATIONS[command].beside.get(name, "")
     return [*words, *shlex.split(beside), f"--{name}={value}"]

@@ -124,6 +124,7 @@ INVOCATIONS = {
     "report list": Invocation("samsam2_camvid"),
     "report annotation": Invocation("{hvsa} --out out.png", "out.png", slow=True),
     "report curve": Invocation("--runs a={eva_vos} --out out.png", "out.png"),
+    "report cost": Invocation("--runs a={pilot} --out out.png", "out.png"),
     "plan": Invocation("--pilot a={pilot} --budget 8 --out out.png", "out.png"),
     "annotate hvsa": Invocation(
         f"{_HVSA} --budget 1 --unit samples --out out",

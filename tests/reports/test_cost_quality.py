@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from thriftseg.cli.main import main
 from thriftseg.errors import ConfigError
-from thriftseg.reports import CostQualityPoint, plot_cost_quality
+from thriftseg.reports import CostQualityPoint, plot_cost_quality, read_cost_quality
 
 POINTS = [
     CostQualityPoint("manual", 14.6, 0.51, clicks=23_000, boundary_iou=0.34, tc=0.80),
@@ -54,6 +56,31 @@ def test_quality_against_the_share_of_coarse_labels(tmp_path):
         plot_cost_quality(POINTS, path, x="coarse_percent")
     with pytest.raises(ConfigError, match="unknown axis; expected hours, coarse_percent; found clicks"):
         plot_cost_quality(POINTS, path, x="clicks")
+
+
+def test_runs_are_points_with_the_deviation_of_their_seeds(tmp_path, capsys):
+    for name, seed, miou in (("clicks_4", 0, 0.25), ("clicks_4", 1, 0.5), ("clicks_8", 0, 0.75)):
+        (run := tmp_path / f"{name}-seed{seed}").mkdir()
+        metrics = {"val/miou": miou, "val/tc": miou / 2, "cost/hours": float(name[-1])}
+        scores = {"command": "fit", "network_sha256": None, "training": {}, "metrics": metrics}
+        (run / "fit.json").write_text(json.dumps(scores))
+    students = [{"name": "manual 30", "hours": 7.5, "miou": 0.5}, {"name": "other", "hours": 1.0, "miou": 0.5}]
+    (tmp_path / "kept.json").write_text(json.dumps({"students": students}))
+    runs = {"clicks": f"{tmp_path}/clicks_*", "manual": f"{tmp_path}/kept.json#manual *"}
+    four, eight, manual = read_cost_quality(runs)
+    assert (four.name, four.label, four.hours, four.miou, four.tc) == ("clicks", "clicks_4", 4.0, 0.375, 0.1875)
+    assert four.miou_std == pytest.approx(0.125 * math.sqrt(2))
+    assert (eight.label, eight.miou_std) == ("clicks_8", None)
+    assert (manual.label, manual.hours, math.isnan(manual.tc)) == ("", 7.5, True)
+    patterns = [f"{name}={pattern}" for name, pattern in runs.items()]
+    assert main(["report", "cost", "--runs", *patterns, "--out", f"{tmp_path}/cost.png"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[3:]]
+    assert rows[0] == ["clicks,", "clicks_4", "4.00", "37.5", "±", "17.7", "-", "18.8"]
+    assert rows[2] == ["manual", "7.50", "50.0", "-", "-"]
+    assert {(0, 114, 178), (213, 94, 0)} <= colors_of(tmp_path / "cost.png")
+    (tmp_path / "clicks_16-seed0").mkdir()
+    with pytest.raises(ConfigError, match="clicks_16-seed0: no run with a cost and a mIoU"):
+        read_cost_quality(runs)
 
 
 def test_pixels_are_the_same_each_time(tmp_path):

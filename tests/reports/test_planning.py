@@ -134,7 +134,7 @@ def test_what_cannot_be_a_pilot_is_refused(tmp_path):
         Pilot("a", HOURS[:3], HOURS[:3] / 20)
     with pytest.raises(ConfigError, match="expected hours above 0"):
         Pilot("a", np.array([0.0, 1, 2, 3]), np.full(4, 0.5))
-    with pytest.raises(ConfigError, match="no runs of pilot 'a'"):
+    with pytest.raises(ConfigError, match="no runs of 'a'"):
         read_pilots({"a": f"{tmp_path}/nothing_*"})
     (tmp_path / "unfinished").mkdir()
     with pytest.raises(ConfigError, match="unfinished: no run with a cost and a mIoU"):

@@ -1,4 +1,4 @@
-"""`thriftseg report table | list | annotation | curve | time`: a function each, whose parameters are the options."""
+"""`thriftseg report table | list | annotation | curve | cost | time`: a function each, its parameters the options."""
 
 from __future__ import annotations
 
@@ -121,6 +121,23 @@ def curve(*, runs: list[str], target: float = 0.85, out: str | None = None) -> i
     return 0
 
 
+def cost(*, runs: list[str], out: str | None = None) -> int:
+    """Compare trainings by the hours of their labels: means over seeds.
+
+    Args:
+        runs: Runs that form a curve, as NAME=GLOB, such as 'clicks=runs/clicks_*', or rows of a file of `report table
+            --keep` by their names: 'clicks=kept.json#clicks *'.
+        out: File to plot mIoU against hours in.
+    """
+    from thriftseg.reports import cost_quality_table, plot_cost_quality, print_table, read_cost_quality
+
+    points = read_cost_quality(read_patterns("--runs", runs))
+    print_table(cost_quality_table(points))
+    if out is not None:
+        print(plot_cost_quality(points, out), file=sys.stderr)
+    return 0
+
+
 def time(
     data: ClassData,
     *,
@@ -170,4 +187,4 @@ def read_patterns(option: str, texts: list[str]) -> dict[str, str]:
     return patterns
 
 
-ACTIONS = {"table": table, "list": list_rows, "annotation": annotation, "curve": curve, "time": time}
+ACTIONS = {"table": table, "list": list_rows, "annotation": annotation, "curve": curve, "cost": cost, "time": time}

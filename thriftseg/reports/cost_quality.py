@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import statistics
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
+from thriftseg.reports.run_scores import RunScores, read_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,6 +64,47 @@ class CostQualityPoint:
     miou_std: float | None = None
     published: bool = False
     label: str = ""
+
+
+def read_cost_quality(runs: Mapping[str, str]) -> list[CostQualityPoint]:
+    """Read what runs cost and give: a point per name of a run, the mean over its seeds.
+
+    Args:
+        runs: Pattern of its runs by the name of a curve, see `read_runs`. Of several points, each is labelled.
+
+    Raises:
+        ConfigError: Nothing fits a pattern, or a run has no hours or no mIoU.
+        CheckpointError: Scores of a run, or a file, are damaged.
+
+    Example:
+        >>> import json, tempfile
+        >>> students = [{"name": "N1", "hours": 4.0, "miou": miou} for miou in (0.5, 0.75)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "kept.json").write_text(json.dumps({"students": students}))
+        ...     [point] = read_cost_quality({"mixtures": f"{folder}/kept.json"})
+        >>> point.hours, point.miou, round(point.miou_std, 2)
+        (4.0, 0.625, 0.18)
+    """
+    points = []
+    for name, pattern in runs.items():
+        rows = read_runs(name, pattern)
+        for row, each in rows.items():
+            points.append(
+                CostQualityPoint(
+                    name,
+                    statistics.fmean(run.hours or 0 for run in each),
+                    miou=_mean(each, "miou"),
+                    boundary_iou=_mean(each, "boundary_iou"),
+                    tc=_mean(each, "tc"),
+                    miou_std=statistics.stdev(run.scores["miou"] for run in each) if len(each) > 1 else None,
+                    label=row if len(rows) > 1 else "",
+                )
+            )
+    return points
+
+
+def _mean(runs: Sequence[RunScores], score: str) -> float:
+    return statistics.fmean(run.scores.get(score, math.nan) for run in runs)
 
 
 class _Curve(NamedTuple):

@@ -11,11 +11,9 @@ errors have a common unknown variance. Curves beyond b = 0 or a = 1 are put ther
 
 from __future__ import annotations
 
-import glob
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +22,7 @@ import numpy as np
 from thriftseg.arrays import Float64Array
 from thriftseg.errors import ConfigError
 from thriftseg.reports.cost_quality import INK, SERIES_COLORS, save_figure, style_panel
-from thriftseg.reports.run_scores import read_kept_runs, read_run
+from thriftseg.reports.run_scores import read_runs
 from thriftseg.reports.tables.terminal import format_hours, number_table
 
 if TYPE_CHECKING:
@@ -184,13 +182,11 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
     """Read the runs of pilots.
 
     Args:
-        pilots: By the name of a kind of labels the pattern of its runs, such as "runs/clicks_*": folders of
-            `thriftseg fit`, files of `keep_runs`, or `results.json` of a quickstart. Of a file that has several kinds,
-            a pattern of names may follow: "kept.json#clicks *".
+        pilots: By the name of a kind of labels the pattern of its runs, see `read_runs`.
         seed: Seed of the curves that are drawn.
 
     Raises:
-        ConfigError: Nothing fits a pattern, or the runs are too few; see `Pilot`.
+        ConfigError: Nothing fits a pattern, or the runs are too few; see `read_runs` and `Pilot`.
         CheckpointError: Scores of a run, or a file, are damaged.
 
     Example:
@@ -204,29 +200,10 @@ def read_pilots(pilots: Mapping[str, str], seed: int = 0) -> list[Pilot]:
     """
     found = []
     for name, pattern in pilots.items():
-        files, _, rows = pattern.partition("#")
-        paths = [Path(path) for path in sorted(glob.glob(files))]  # noqa: PTH207 - takes absolute patterns and `.`
-        points = [point for path in paths for point in _points(path, rows or "*")]
-        if not points:
-            raise ConfigError(f"no runs of pilot {name!r}", expected="folders of finished runs", found=pattern)
-        hours, miou = np.array(points).T
+        runs = [run for each in read_runs(name, pattern).values() for run in each]
+        hours, miou = np.array([(run.hours, run.scores["miou"]) for run in runs], float).T
         found.append(Pilot(name, hours, miou, seed))
     return found
-
-
-def _points(path: Path, rows: str) -> list[tuple[float, float]]:
-    """Hours and mIoU of the run in a folder, or of those in a file whose names fit a pattern."""
-    kept = read_kept_runs(path) if path.is_file() else {path.name: [read_run(path)]}
-    runs = [run for name, each in kept.items() if fnmatchcase(name, rows) for run in each]
-    points = [(run.hours, run.scores["miou"]) for run in runs if run and run.hours is not None and "miou" in run.scores]
-    if not points or len(points) < len(runs):
-        raise ConfigError(
-            "no run with a cost and a mIoU",
-            path=path,
-            expected="a folder that `thriftseg fit` wrote when it was done",
-            fix="finish the run, or leave it out of the pattern",
-        )
-    return points
 
 
 def best_at(pilots: Sequence[Pilot], hours: float) -> dict[str, float]:

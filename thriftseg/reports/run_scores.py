@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -427,6 +429,52 @@ def read_kept_runs(path: str | Path) -> dict[str, list[RunScores]]:
         known = {key: math.inf if v == _NEVER else v for key, v in student.items() if key not in own}
         scores = {key: float(v) for key, v in known.items() if isinstance(v, int | float)}
         found.setdefault(facts.pop("name"), []).append(RunScores(path, path.stem, scores, **facts))
+    return found
+
+
+def read_runs(name: str, pattern: str) -> dict[str, list[RunScores]]:
+    """Read runs that have hours and a mIoU.
+
+    Args:
+        name: What they are runs of, for errors.
+        pattern: Folders of `thriftseg fit`, such as "runs/clicks_*", files of `keep_runs`, or `results.json` of a
+            quickstart. Of files, a pattern of names may follow: "kept.json#clicks *".
+
+    Returns:
+        Runs by the name that a file gives them, or by that of their folder without the seed.
+
+    Raises:
+        ConfigError: Nothing fits the pattern, or a run has no hours or no mIoU.
+        CheckpointError: Scores of a run, or a file, are damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "kept.json")
+        ...     keep_runs(path, {each: [RunScores(path, "fit", {"miou": 0.5}, hours=1.5)] for each in ("B3", "B5")})
+        ...     list(read_runs("mixtures", f"{path}#*3"))
+        ['B3']
+    """
+    files, _, names = pattern.partition("#")
+    found: dict[str, list[RunScores]] = {}
+    for path in map(Path, sorted(glob.glob(files))):  # noqa: PTH207 - takes absolute patterns and `.`
+        if path.is_file():
+            kept = {each: runs for each, runs in read_kept_runs(path).items() if fnmatchcase(each, names or "*")}
+        else:
+            run = read_run(path)
+            kept = {path.name.split(SEED_SEPARATOR)[0]: [run] if run else []}
+        runs = [run for each in kept.values() for run in each]
+        if not runs or any(run.hours is None or "miou" not in run.scores for run in runs):
+            raise ConfigError(
+                "no run with a cost and a mIoU",
+                path=path,
+                expected="a folder that `thriftseg fit` wrote when it was done",
+                fix="finish the run, or leave it out of the pattern",
+            )
+        for each, those in kept.items():
+            found.setdefault(each, []).extend(those)
+    if not found:
+        raise ConfigError(f"no runs of {name!r}", expected="folders of finished runs", found=f"nothing like {pattern}")
     return found
 
 

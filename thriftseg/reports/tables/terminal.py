@@ -53,7 +53,7 @@ _HEADINGS = {
 
 
 def cost_quality_table(points: Iterable[CostQualityPoint], title: str | None = None) -> Table:
-    """One row per student: source, annotation hours, clicks, mIoU, Boundary-IoU, TC in percent.
+    """One row per student: source, annotation hours, clicks if told, mIoU with its spread, Boundary-IoU, TC in percent.
 
     Args:
         points: Rows, top to bottom; the best value of each quality column is bold.
@@ -72,7 +72,8 @@ def cost_quality_table(points: Iterable[CostQualityPoint], title: str | None = N
          manual         12.5   30 000   61.3           -   82.0
     """
     rows = list(points)
-    table = number_table(title, "source", ["annotation\nhours", "clicks", "mIoU\n%", "Boundary-\nIoU %", "TC\n%"])
+    clicks = ["clicks"] if any(point.clicks for point in rows) else []
+    table = number_table(title, "source", ["annotation\nhours", *clicks, "mIoU\n%", "Boundary-\nIoU %", "TC\n%"])
     qualities = [[point.miou, point.boundary_iou, point.tc] for point in rows]
     best = [
         max((value for value in column if not math.isnan(value)), default=None)
@@ -82,7 +83,11 @@ def cost_quality_table(points: Iterable[CostQualityPoint], title: str | None = N
         cells = [
             percent_cell(value, bold=len(rows) > 1 and value == top) for value, top in zip(values, best, strict=True)
         ]
-        table.add_row(point.name, format_hours(point.hours), f"{point.clicks:,}".replace(",", " "), *cells)
+        if point.miou_std is not None:
+            cells[0].append(f" ± {100 * point.miou_std:.1f}")
+        clicked = [f"{point.clicks:,}".replace(",", " ")] if clicks else []
+        source = f"{point.name}, {point.label}" if point.label else point.name
+        table.add_row(source, format_hours(point.hours), *clicked, *cells)
     return table
 
 
