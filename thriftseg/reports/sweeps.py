@@ -19,7 +19,7 @@ from rich.table import Table
 from thriftseg.atomic import named_in_errors
 from thriftseg.errors import ConfigError
 from thriftseg.folders import RUNS
-from thriftseg.parsing import read_csv
+from thriftseg.parsing import read_bytes, read_csv
 from thriftseg.reports.annotation.curves import CURVE_FILE
 from thriftseg.reports.annotation.page import PAGE
 from thriftseg.reports.annotation.runs import BUDGETS
@@ -142,7 +142,7 @@ class SweepTask:
 
     def _last_done(self) -> str | None:
         log = self.folder / SWEEP_LOG
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+        lines = read_bytes(log).decode(errors="replace").splitlines() if log.is_file() else []
         return next((line for line in reversed(lines) if line.startswith(_DONE)), None)
 
     def scores(self) -> RunScores | None:
