@@ -79,7 +79,7 @@ def test_runs_are_points_with_the_deviation_of_their_seeds(tmp_path, capsys):
     assert rows[2] == ["manual", "7.50", "50.0", "-", "-"]
     assert {(0, 114, 178), (213, 94, 0)} <= colors_of(tmp_path / "cost.png")
     (tmp_path / "clicks_16-seed0").mkdir()
-    with pytest.raises(ConfigError, match="clicks_16-seed0: no run with a cost and a mIoU"):
+    with pytest.raises(ConfigError, match="clicks_16-seed0: no hours or no mIoU of 'clicks_16'"):
         read_cost_quality(runs)
 
 

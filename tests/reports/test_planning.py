@@ -137,7 +137,7 @@ def test_what_cannot_be_a_pilot_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no runs of 'a'"):
         read_pilots({"a": f"{tmp_path}/nothing_*"})
     (tmp_path / "unfinished").mkdir()
-    with pytest.raises(ConfigError, match="unfinished: no run with a cost and a mIoU"):
+    with pytest.raises(ConfigError, match="unfinished: no hours or no mIoU of 'unfinished'"):
         read_pilots({"a": f"{tmp_path}/unfin*"})
 
 

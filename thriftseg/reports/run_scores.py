@@ -463,16 +463,15 @@ def read_runs(name: str, pattern: str) -> dict[str, list[RunScores]]:
         else:
             run = read_run(path)
             kept = {path.name.split(SEED_SEPARATOR)[0]: [run] if run else []}
-        runs = [run for each in kept.values() for run in each]
-        if not runs or any(run.hours is None or "miou" not in run.scores for run in runs):
-            raise ConfigError(
-                "no run with a cost and a mIoU",
-                path=path,
-                expected="a folder that `thriftseg fit` wrote when it was done",
-                fix="finish the run, or leave it out of the pattern",
-            )
-        for each, those in kept.items():
-            found.setdefault(each, []).extend(those)
+        for each, runs in kept.items():
+            if not runs or any(run.hours is None or "miou" not in run.scores for run in runs):
+                raise ConfigError(
+                    f"no hours or no mIoU of {each!r}",
+                    path=path,
+                    expected="both, as `thriftseg fit` writes them when it is done",
+                    fix="finish the run, or leave it out of the pattern",
+                )
+            found.setdefault(each, []).extend(runs)
     if not found:
         raise ConfigError(f"no runs of {name!r}", expected="folders of finished runs", found=f"nothing like {pattern}")
     return found
