@@ -73,7 +73,7 @@ NO_READERS = {
     "reports/publishing/publish.py:_install": _COPIES,
     "reports/publishing/publish.py:_entry": _OWN,
     "reports/scoring/pairing.py:_same_bytes": _COPIES,
-    "reports/sweeps.py:SweepTask._last_done": "a log, in which it looks for a line of its own",
+    "reports/sweeps.py:SweepTask.finished_command": "a log, in which it looks for a line of its own",
     "resources.py:_cpu_quotas": _SYSTEM,
     "zoo/mmseg.py:_model_section": "a config of mmsegmentation is a program, which the user runs",
     "zoo/profiling.py:_name_of": _SYSTEM,

@@ -146,6 +146,15 @@ def test_settings_of_the_command_line_win_over_the_checkpoint(thriftseg, folder:
     )
 
 
+@pytest.mark.parametrize(("native", "used"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_bfloat16_is_not_emulated(thriftseg, folder: Path, native, used, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    assert thriftseg("fit", "--trainer.precision=bf16-mixed", "--trainer.limit_train_batches=1") == 0
+    told = yaml.safe_load((folder / "runs" / "small" / "version_0" / "config.yaml").read_text())
+    assert told["trainer"]["precision"] == used
+
+
 def test_everything_at_once_from_the_config(thriftseg, folder: Path) -> None:
     overlay = {
         "trainer": {

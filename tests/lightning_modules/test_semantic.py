@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import ReduceLROnPlateau
 
@@ -242,6 +243,7 @@ def test_bf16_mixed_is_near_full_precision(build_module, build_data, build_train
 @pytest.mark.parametrize("native", [True, False])
 def test_bfloat16_is_not_emulated(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     asked = ["bf16-mixed", "bf16-true", "16-mixed", None]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -249,6 +251,8 @@ def test_bfloat16_is_not_emulated(native: bool, monkeypatch: pytest.MonkeyPatch)
     assert found == (asked if native else ["32-true", *asked[1:]])
     assert ["only emulates bfloat16" in str(each.message) for each in said] == ([] if native else [True])
     assert usable_precision("bf16-mixed", "cuda") == "bf16-mixed"
+    assert usable_precision("bf16-mixed", CPUAccelerator()) == found[0]
+    assert usable_precision("bf16-mixed") == ("bf16-mixed" if torch.cuda.is_available() else found[0])
 
 
 def test_ema_is_what_is_scored_saved_and_reloaded(tmp_path: Path, build_module, build_data, build_trainer) -> None:

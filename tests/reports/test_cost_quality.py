@@ -78,6 +78,16 @@ def test_runs_are_points_with_the_deviation_of_their_seeds(tmp_path, capsys):
     assert rows[0] == ["clicks,", "clicks_4", "4.00", "37.5", "±", "17.7", "-", "18.8"]
     assert rows[2] == ["manual", "7.50", "50.0", "-", "-"]
     assert {(0, 114, 178), (213, 94, 0)} <= colors_of(tmp_path / "cost.png")
+    (run := tmp_path / "clicks-16-seed0").mkdir()
+    (run / "fit.json").write_text(json.dumps(scores | {"metrics": {"val/miou": 0.75, "cost/hours": 16.0}}))
+    assert [point.label for point in read_cost_quality({"clicks": f"{tmp_path}/clicks?*"})] == [
+        *("clicks-16", "clicks_4", "clicks_8")
+    ]
+    [point] = read_cost_quality({"clicks": f"{tmp_path}/clicks*#*_8"})
+    assert point.hours == 8.0
+    (run / "fit.json").write_text(json.dumps(scores | {"metrics": {"val/miou": None, "cost/hours": 16.0}}))
+    with pytest.raises(ConfigError, match="clicks-16-seed0: no hours or no mIoU of 'clicks-16'"):
+        read_cost_quality({"clicks": f"{tmp_path}/clicks-*"})
     (tmp_path / "clicks_16-seed0").mkdir()
     with pytest.raises(ConfigError, match="clicks_16-seed0: no hours or no mIoU of 'clicks_16'"):
         read_cost_quality(runs)

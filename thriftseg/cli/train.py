@@ -122,6 +122,8 @@ class TrainingCLI(LightningCLI):
             self.config = Namespace(subcommand=command, **{command: alone.parse_args(options)})
         except ArgumentError as error:
             raise _renamed(str(error)) or error from None
+        trainer = self._options.trainer
+        trainer.precision = usable_precision(trainer.precision, trainer.accelerator)
 
     def _parse_ckpt_path(self) -> None:
         # Lightning would let the settings stored in the checkpoint override those of the command line.
@@ -239,7 +241,6 @@ class TrainingCLI(LightningCLI):
         callbacks = _as_list(options.callbacks)
         folder = str(self.run_folder)
         kwargs.setdefault("default_root_dir", folder)
-        kwargs.setdefault("precision", usable_precision(options.precision, options.accelerator))
         if options.logger in (None, True):
             kwargs.setdefault("logger", CSVLogger(folder, name=""))
         if options.enable_checkpointing is not False and not _has(callbacks, ModelCheckpoint):

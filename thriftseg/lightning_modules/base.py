@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import platform
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_c
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.core.saving import CHECKPOINT_PAST_HPARAMS_KEYS
 from lightning.pytorch.trainer.states import TrainerFn
@@ -83,7 +85,7 @@ def setting_errors(accelerator: object = None) -> Iterator[None]:
 def usable_precision(precision: Any, accelerator: object = "auto") -> Any:
     """Single precision in the place of bf16-mixed on a processor that has no instructions for bfloat16, with a warning.
 
-    Such a processor emulates them, and takes many times as long for a step.
+    Such a processor emulates them, and takes up to ten times as long for a step.
 
     Args:
         precision: Precision of a trainer; any other is returned as it is.
@@ -93,11 +95,19 @@ def usable_precision(precision: Any, accelerator: object = "auto") -> Any:
         >>> usable_precision("16-mixed", "cuda"), usable_precision("bf16-mixed", "cuda")
         ('16-mixed', 'bf16-mixed')
     """
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
-    if precision not in ("bf16-mixed", "bf16") or not on_cpu or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    on_cpu = accelerator == "cpu" or isinstance(accelerator, CPUAccelerator)
+    if accelerator == "auto":
+        on_cpu = not (CUDAAccelerator.is_available() or MPSAccelerator.is_available())
+    if precision not in ("bf16-mixed", "bf16") or not on_cpu or _has_bfloat16():
         return precision
     rank_zero_warn("this processor only emulates bfloat16, which is far slower: computing in 32-true")
     return "32-true"
+
+
+def _has_bfloat16() -> bool:
+    if platform.machine() in ("x86_64", "AMD64"):
+        return torch.cpu._is_avx512_bf16_supported()
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class TrainingModule(LightningModule):

@@ -92,7 +92,7 @@ def read_cost_quality(runs: Mapping[str, str]) -> list[CostQualityPoint]:
             points.append(
                 CostQualityPoint(
                     name,
-                    statistics.fmean(run.hours or 0 for run in each),
+                    statistics.fmean(run.hours for run in each if run.hours is not None),
                     miou=_mean(each, "miou"),
                     boundary_iou=_mean(each, "boundary_iou"),
                     tc=_mean(each, "tc"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -27,6 +28,7 @@ SCORE_FILES = ("test", "validate", "fit")
 """Stems of the files of scores in the folder of a run, the most trusted first."""
 
 SEED_SEPARATOR = "-"
+_SEED = re.compile(r"-seed\d+\Z")
 """Comes between the name of a config and what tells its runs apart, as in `cityscapes_tmanet_b3-seed1`."""
 
 QUALITY_FILE = "quality.json"
@@ -438,10 +440,10 @@ def read_runs(name: str, pattern: str) -> dict[str, list[RunScores]]:
     Args:
         name: What they are runs of, for errors.
         pattern: Folders of `thriftseg fit`, such as "runs/clicks_*", files of `keep_runs`, or `results.json` of a
-            quickstart. Of files, a pattern of names may follow: "kept.json#clicks *".
+            quickstart. A pattern of names may follow: "kept.json#clicks *".
 
     Returns:
-        Runs by the name that a file gives them, or by that of their folder without the seed.
+        Runs by the name that a file gives them, or by that of their folder without `-seed<n>`.
 
     Raises:
         ConfigError: Nothing fits the pattern, or a run has no hours or no mIoU.
@@ -455,16 +457,19 @@ def read_runs(name: str, pattern: str) -> dict[str, list[RunScores]]:
         ...     list(read_runs("mixtures", f"{path}#*3"))
         ['B3']
     """
+    plain = glob.glob(pattern)  # noqa: PTH207 - takes absolute patterns and `.`
     files, _, names = pattern.partition("#")
     found: dict[str, list[RunScores]] = {}
-    for path in map(Path, sorted(glob.glob(files))):  # noqa: PTH207 - takes absolute patterns and `.`
+    for path in map(Path, sorted(plain or glob.glob(files))):  # noqa: PTH207
         if path.is_file():
-            kept = {each: runs for each, runs in read_kept_runs(path).items() if fnmatchcase(each, names or "*")}
+            kept = read_kept_runs(path)
         else:
             run = read_run(path)
-            kept = {path.name.split(SEED_SEPARATOR)[0]: [run] if run else []}
+            kept = {_SEED.sub("", path.name): [run] if run else []}
         for each, runs in kept.items():
-            if not runs or any(run.hours is None or "miou" not in run.scores for run in runs):
+            if not (plain or fnmatchcase(each, names or "*")):
+                continue
+            if not runs or any(run.hours is None or math.isnan(run.scores.get("miou", math.nan)) for run in runs):
                 raise ConfigError(
                     f"no hours or no mIoU of {each!r}",
                     path=path,

@@ -20,9 +20,6 @@ from thriftseg.atomic import named_in_errors
 from thriftseg.errors import ConfigError
 from thriftseg.folders import RUNS
 from thriftseg.parsing import read_bytes, read_csv
-from thriftseg.reports.annotation.curves import CURVE_FILE
-from thriftseg.reports.annotation.page import PAGE
-from thriftseg.reports.annotation.runs import BUDGETS
 from thriftseg.reports.run_scores import RunScores, read_score_file
 from thriftseg.reports.tables.comparison import read_scores
 from thriftseg.reports.tables.composing import ComposedRow, compose_row
@@ -46,10 +43,7 @@ _OWN = {
 PYTHON = "python"
 """As a launcher: this interpreter."""
 
-_ENDS = (PAGE, BUDGETS, CURVE_FILE)
-"""Files that `thriftseg annotate` writes at its end."""
-
-_DONE = "finished: "
+_FINISHED = "finished: "
 """Begins the line of the log that names the command of a finished annotation."""
 
 SWEEP_LOG = "sweep.log"
@@ -109,11 +103,11 @@ class SweepTask:
         """Find out from its folder how far it is.
 
         A training is finished when it has the steps of its row, or those that this very command asks for, and scores
-        that were measured after these; an annotation when this very command has written what it writes at its end.
+        that were measured after these; an annotation when a sweep has run this very command to its end.
         """
         if self.row.table.of_annotation:
-            ended = any(any(self.folder.rglob(name)) for name in _ENDS) and self._last_done() == self.done_line
-            self.state = "finished" if ended else "stopped" if self.folder.is_dir() else "waiting"
+            finished = self.finished_command == shlex.join(["thriftseg", *self.command(self.row.table.command)])
+            self.state = "finished" if finished else "stopped" if self.folder.is_dir() else "waiting"
             return
         self.state = "stopped" if self.checkpoint.is_file() else "waiting"
         trained = self.folder / "fit.json"
@@ -136,14 +130,11 @@ class SweepTask:
             self.state = "finished"
 
     @property
-    def done_line(self) -> str:
-        """What the log of an annotation says when it is finished."""
-        return _DONE + shlex.join(["thriftseg", *self.command(self.row.table.command)])
-
-    def _last_done(self) -> str | None:
+    def finished_command(self) -> str | None:
+        """The command that has finished an annotation here last, as its log tells; `None` if no sweep has run one."""
         log = self.folder / SWEEP_LOG
         lines = read_bytes(log).decode(errors="replace").splitlines() if log.is_file() else []
-        return next((line for line in reversed(lines) if line.startswith(_DONE)), None)
+        return next((line.removeprefix(_FINISHED) for line in reversed(lines) if line.startswith(_FINISHED)), None)
 
     def scores(self) -> RunScores | None:
         """Its scores so far."""
@@ -312,7 +303,7 @@ def _run(task: SweepTask, launcher: str, logged: bool) -> SweepTask:
     if task.row.table.of_annotation:
         log = task.folder / SWEEP_LOG
         with named_in_errors(log), log.open("a", encoding="utf-8") as stream:
-            stream.write(f"{task.done_line}\n")
+            stream.write(f"\n{_FINISHED}{shlex.join(['thriftseg', *commands[0]])}\n")
     task.state = "finished"
     return task
 
