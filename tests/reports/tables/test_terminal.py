@@ -29,7 +29,7 @@ def test_cost_quality_table_fits_a_terminal_and_shows_percent():
 def test_best_value_of_a_column_is_bold():
     points = [CostQualityPoint("a", 1, 0.2, tc=0.9), CostQualityPoint("b", 1, 0.3, tc=0.8)]
     table = cost_quality_table(points)
-    styles = {column.header: [str(cell.style) for cell in column._cells] for column in table.columns[3:]}
+    styles = {column.header: [str(cell.style) for cell in column._cells] for column in table.columns[2:]}
     assert styles == {"mIoU\n%": ["", "bold"], "Boundary-\nIoU %": ["", ""], "TC\n%": ["bold", ""]}
 
 
