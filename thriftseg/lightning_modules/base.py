@@ -95,10 +95,12 @@ def usable_precision(precision: Any, accelerator: object = "auto") -> Any:
         >>> usable_precision("16-mixed", "cuda"), usable_precision("bf16-mixed", "cuda")
         ('16-mixed', 'bf16-mixed')
     """
+    if precision not in ("bf16-mixed", "bf16") or _has_bfloat16():
+        return precision
     on_cpu = accelerator == "cpu" or isinstance(accelerator, CPUAccelerator)
     if accelerator == "auto":
         on_cpu = not (CUDAAccelerator.is_available() or MPSAccelerator.is_available())
-    if precision not in ("bf16-mixed", "bf16") or not on_cpu or _has_bfloat16():
+    if not on_cpu:
         return precision
     rank_zero_warn("this processor only emulates bfloat16, which is far slower: computing in 32-true")
     return "32-true"

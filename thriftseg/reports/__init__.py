@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         group_runs,
         read_annotation_run,
     )
-    from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality, read_cost_quality
+    from thriftseg.reports.cost_quality import CostQualityPoint, plot_cost_quality, read_cost_quality, read_runs
     from thriftseg.reports.label_tables import print_inspection, print_propagation, print_review
     from thriftseg.reports.planning import Forecast, Pilot, best_at, plan_table, plot_plan, read_pilots
     from thriftseg.reports.publishing.publish import Publication, publish
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
         keep_runs,
         read_kept_runs,
         read_run,
-        read_runs,
         read_score_file,
         read_tests,
         write_scores,

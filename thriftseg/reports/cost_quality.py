@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import math
+import re
 import statistics
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from thriftseg.atomic import write_bytes
 from thriftseg.errors import ConfigError
-from thriftseg.reports.run_scores import RunScores, read_runs
+from thriftseg.reports.run_scores import RunScores, read_kept_runs, read_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_SEED = re.compile(r"-seed\d+\Z")
 CostAxis = Literal["hours", "coarse_percent"]
 METRIC_NAMES = {"miou": "mIoU", "boundary_iou": "Boundary-IoU", "tc": "Temporal consistency"}
 AXIS_NAMES: dict[CostAxis, str] = {"hours": "annotation hours", "coarse_percent": "coarse labels (%)"}
@@ -64,6 +68,55 @@ class CostQualityPoint:
     miou_std: float | None = None
     published: bool = False
     label: str = ""
+
+
+def read_runs(name: str, pattern: str) -> dict[str, list[RunScores]]:
+    """Read runs that have hours and a mIoU.
+
+    Args:
+        name: What they are runs of, for errors.
+        pattern: Folders of `thriftseg fit`, such as "runs/clicks_*", files of `keep_runs`, or `results.json` of a
+            quickstart. A pattern of names may follow: "kept.json#clicks *".
+
+    Returns:
+        Runs by the name that a file gives them, or by that of their folder without `-seed<n>`.
+
+    Raises:
+        ConfigError: Nothing fits the pattern, or a run has no hours or no mIoU.
+        CheckpointError: Scores of a run, or a file, are damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from thriftseg.reports import keep_runs
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "kept.json")
+        ...     keep_runs(path, {each: [RunScores(path, "fit", {"miou": 0.5}, hours=1.5)] for each in ("B3", "B5")})
+        ...     list(read_runs("mixtures", f"{path}#*3"))
+        ['B3']
+    """
+    find = glob.glob  # which takes absolute patterns and `.`, as `Path.glob` does not
+    files, _, names = (pattern, "", "") if find(pattern) else pattern.partition("#")
+    found: dict[str, list[RunScores]] = {}
+    for path in map(Path, sorted(find(files))):
+        if path.is_file():
+            kept = read_kept_runs(path)
+        else:
+            run = read_run(path)
+            kept = {_SEED.sub("", path.name): [run] if run else []}
+        for each, runs in kept.items():
+            if not fnmatchcase(each, names or "*"):
+                continue
+            if not runs or any(run.hours is None or math.isnan(run.scores.get("miou", math.nan)) for run in runs):
+                raise ConfigError(
+                    f"no hours or no mIoU of {each!r}",
+                    path=path,
+                    expected="both, as `thriftseg fit` writes them when it is done",
+                    fix="finish the run, or leave it out of the pattern",
+                )
+            found.setdefault(each, []).extend(runs)
+    if not found:
+        raise ConfigError(f"no runs of {name!r}", expected="folders of finished runs", found=f"nothing like {pattern}")
+    return found
 
 
 def read_cost_quality(runs: Mapping[str, str]) -> list[CostQualityPoint]:

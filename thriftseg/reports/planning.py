@@ -21,8 +21,7 @@ import numpy as np
 
 from thriftseg.arrays import Float64Array
 from thriftseg.errors import ConfigError
-from thriftseg.reports.cost_quality import INK, SERIES_COLORS, save_figure, style_panel
-from thriftseg.reports.run_scores import read_runs
+from thriftseg.reports.cost_quality import INK, SERIES_COLORS, read_runs, save_figure, style_panel
 from thriftseg.reports.tables.terminal import format_hours, number_table
 
 if TYPE_CHECKING:

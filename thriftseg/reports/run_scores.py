@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +25,6 @@ SCORE_FILES = ("test", "validate", "fit")
 """Stems of the files of scores in the folder of a run, the most trusted first."""
 
 SEED_SEPARATOR = "-"
-_SEED = re.compile(r"-seed\d+\Z")
 """Comes between the name of a config and what tells its runs apart, as in `cityscapes_tmanet_b3-seed1`."""
 
 QUALITY_FILE = "quality.json"
@@ -431,54 +427,6 @@ def read_kept_runs(path: str | Path) -> dict[str, list[RunScores]]:
         known = {key: math.inf if v == _NEVER else v for key, v in student.items() if key not in own}
         scores = {key: float(v) for key, v in known.items() if isinstance(v, int | float)}
         found.setdefault(facts.pop("name"), []).append(RunScores(path, path.stem, scores, **facts))
-    return found
-
-
-def read_runs(name: str, pattern: str) -> dict[str, list[RunScores]]:
-    """Read runs that have hours and a mIoU.
-
-    Args:
-        name: What they are runs of, for errors.
-        pattern: Folders of `thriftseg fit`, such as "runs/clicks_*", files of `keep_runs`, or `results.json` of a
-            quickstart. A pattern of names may follow: "kept.json#clicks *".
-
-    Returns:
-        Runs by the name that a file gives them, or by that of their folder without `-seed<n>`.
-
-    Raises:
-        ConfigError: Nothing fits the pattern, or a run has no hours or no mIoU.
-        CheckpointError: Scores of a run, or a file, are damaged.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "kept.json")
-        ...     keep_runs(path, {each: [RunScores(path, "fit", {"miou": 0.5}, hours=1.5)] for each in ("B3", "B5")})
-        ...     list(read_runs("mixtures", f"{path}#*3"))
-        ['B3']
-    """
-    plain = glob.glob(pattern)  # noqa: PTH207 - takes absolute patterns and `.`
-    files, _, names = pattern.partition("#")
-    found: dict[str, list[RunScores]] = {}
-    for path in map(Path, sorted(plain or glob.glob(files))):  # noqa: PTH207
-        if path.is_file():
-            kept = read_kept_runs(path)
-        else:
-            run = read_run(path)
-            kept = {_SEED.sub("", path.name): [run] if run else []}
-        for each, runs in kept.items():
-            if not (plain or fnmatchcase(each, names or "*")):
-                continue
-            if not runs or any(run.hours is None or math.isnan(run.scores.get("miou", math.nan)) for run in runs):
-                raise ConfigError(
-                    f"no hours or no mIoU of {each!r}",
-                    path=path,
-                    expected="both, as `thriftseg fit` writes them when it is done",
-                    fix="finish the run, or leave it out of the pattern",
-                )
-            found.setdefault(each, []).extend(runs)
-    if not found:
-        raise ConfigError(f"no runs of {name!r}", expected="folders of finished runs", found=f"nothing like {pattern}")
     return found
 
 
